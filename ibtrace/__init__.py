@@ -1,0 +1,1 @@
+"""ibtrace: an Information Bottleneck tracer for PyTorch."""

@@ -1,0 +1,99 @@
+"""What every estimator does to its inputs before the mathematics: check them, line them up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ibtrace.types import InvalidInput, NonFinite, TooFewSamples
+
+
+def is_ids(value: Tensor) -> bool:
+    """Whether a variable is discrete: integer (or boolean) ids of shape ``(..., n)``."""
+    return not value.is_floating_point() and not value.is_complex()
+
+
+def check_variable(name: str, role: str, value: Tensor) -> None:
+    """Raise unless ``value`` is ``(..., n, d)`` finite floats or ``(..., n)`` integer ids.
+
+    Args:
+        name: The estimator's label, for the message.
+        role: What the variable is called in the message (``x``, ``y``, ``t``).
+        value: The variable.
+
+    Raises:
+        InvalidInput: If it is no tensor, is complex, or has too few dimensions.
+        NonFinite: If it holds NaN or infinite values.
+    """
+    if not isinstance(value, Tensor):
+        got = type(value).__name__
+        raise InvalidInput(f"{name}: {role} must be a torch.Tensor, got {got}; use torch.as_tensor")
+    if value.is_complex():
+        raise InvalidInput(f"{name}: {role} is complex; pass torch.view_as_real({role})")
+    needed, form = (1, "(..., n) ids") if is_ids(value) else (2, "(..., n, d) floats")
+    if value.dim() < needed:
+        raise InvalidInput(f"{name}: {role} must be {form}, got shape {tuple(value.shape)}")
+    if value.is_floating_point() and value.shape[-1] == 0:
+        raise InvalidInput(f"{name}: {role} has no features, got shape {tuple(value.shape)}")
+    if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+        bad = int((~torch.isfinite(value)).sum())
+        raise NonFinite(f"{name}: {role} has {bad} NaN or infinite values; remove or mend them")
+
+
+def samples(value: Tensor) -> int:
+    """The number of samples n of ``(..., n, d)`` floats or ``(..., n)`` ids."""
+    return value.shape[-1] if is_ids(value) else value.shape[-2]
+
+
+def batch_shape(value: Tensor) -> torch.Size:
+    """The leading dimensions of a variable: the independent problems."""
+    return value.shape[:-1] if is_ids(value) else value.shape[:-2]
+
+
+def check_pair(name: str, x: Tensor, y: Tensor, *, minimum: int = 2) -> int:
+    """Check both variables and return n.
+
+    Args:
+        name: The estimator's label, for the messages.
+        x: The first variable, ``(..., n, dx)`` floats or ``(..., n)`` ids.
+        y: The second variable.
+        minimum: The smallest n the estimator can work with.
+
+    Raises:
+        InvalidInput: If a variable is malformed, n differs, or leading dimensions do not broadcast.
+        NonFinite: If a variable holds NaN or infinite values.
+        TooFewSamples: If n is below ``minimum``.
+    """
+    check_variable(name, "x", x)
+    check_variable(name, "y", y)
+    n = samples(x)
+    if samples(y) != n:
+        raise InvalidInput(f"{name}: x has {n} samples and y has {samples(y)}; they must be paired")
+    if n < minimum:
+        raise TooFewSamples(f"{name} needs at least {minimum} samples, got {n}; enlarge the probe")
+    try:
+        torch.broadcast_shapes(batch_shape(x), batch_shape(y))
+    except RuntimeError as error:
+        got = f"{tuple(batch_shape(x))} and {tuple(batch_shape(y))}"
+        raise InvalidInput(f"{name}: leading dimensions {got} do not broadcast") from error
+    return n
+
+
+def each_problem(solve: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor) -> Tensor:
+    """Apply ``solve(x, y)`` to every problem of the broadcast batch and stack what it returns.
+
+    For estimators whose single problem already fills the machine (pairwise distances).
+    """
+    shape = torch.broadcast_shapes(batch_shape(x), batch_shape(y))
+    xs = (
+        x.expand(*shape, *x.shape[len(batch_shape(x)) :]).flatten(0, len(shape) - 1) if shape else x
+    )
+    ys = (
+        y.expand(*shape, *y.shape[len(batch_shape(y)) :]).flatten(0, len(shape) - 1) if shape else y
+    )
+    if not shape:
+        return solve(xs, ys)
+    results = [solve(one_x, one_y) for one_x, one_y in zip(xs, ys, strict=True)]
+    return torch.stack(results).unflatten(0, shape)

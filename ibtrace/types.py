@@ -1,0 +1,304 @@
+"""The words the rest is written in: Estimate, Tags, Estimator, Row, and the errors.
+
+Everything public is in bits. A number never travels alone: an `Estimate` carries its error, its
+interval and its flags, and a `Row` adds where it came from and what it is an estimate *of*.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, Protocol, TypeVar, runtime_checkable
+
+import torch
+from torch import Tensor
+
+Kind = Literal["continuous", "discrete"]
+Bound = Literal["none", "lower", "upper"]
+
+ANY: frozenset[Kind] = frozenset({"continuous", "discrete"})
+CONTINUOUS: frozenset[Kind] = frozenset({"continuous"})
+DISCRETE: frozenset[Kind] = frozenset({"discrete"})
+
+_Cached = TypeVar("_Cached")
+
+
+# --- errors ---------------------------------------------------------------------------------
+
+
+class IbtraceError(Exception):
+    """Base of every error that ibtrace raises on purpose; its text is one line for a person."""
+
+
+class InvalidInput(IbtraceError, ValueError):
+    """Data that no estimator can use: wrong shape or type, unequal lengths, labels out of range."""
+
+
+class TooFewSamples(InvalidInput):
+    """Fewer samples than the estimator's configuration needs."""
+
+
+class NonFinite(InvalidInput):
+    """NaN or infinite values where numbers are needed."""
+
+
+class Unsupported(InvalidInput):
+    """A kind of variable (discrete, continuous) or a device that this estimator does not take."""
+
+
+class UnknownName(IbtraceError, LookupError):
+    """A name (layer, estimator, problem, experiment) that does not exist; lists those that do."""
+
+
+class ConfigError(IbtraceError, ValueError):
+    """A configuration with an unknown key, a wrong type or an impossible value."""
+
+
+class RunError(IbtraceError):
+    """A run folder that cannot be read, or that would be overwritten."""
+
+
+class MissingDependency(IbtraceError, ImportError):
+    """An optional package is absent; the text says what to install."""
+
+
+# --- estimates ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Mutual information in bits, one number for each of the leading batch dimensions.
+
+    Args:
+        bits: The estimate, shape ``(...)``. Never clipped: it may be negative.
+        stderr: Standard error over the draw of the samples, shape ``(...)``; NaN if unknown.
+        lower: Lower end of the interval the estimator itself gives for its estimand (a 95 %
+            confidence interval, or a proven lower bound), shape ``(...)``; NaN if it gives none.
+        upper: Upper end of the same interval.
+        flags: Reasons not to take the number at its face, as booleans of shape ``(...)``.
+        diagnostics: Figures that go with the number (occupied bins, share out of range), ``(...)``.
+    """
+
+    bits: Tensor
+    stderr: Tensor = field(default_factory=lambda: torch.tensor(torch.nan))
+    lower: Tensor = field(default_factory=lambda: torch.tensor(torch.nan))
+    upper: Tensor = field(default_factory=lambda: torch.tensor(torch.nan))
+    flags: Mapping[str, Tensor] = field(default_factory=dict)
+    diagnostics: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        bits = torch.as_tensor(self.bits)
+        shape, device = bits.shape, bits.device
+
+        def fill(value: Any, dtype: torch.dtype) -> Tensor:
+            return torch.as_tensor(value, device=device).to(dtype).expand(shape)
+
+        object.__setattr__(self, "bits", bits.to(torch.float64))
+        for name in ("stderr", "lower", "upper"):
+            object.__setattr__(self, name, fill(getattr(self, name), torch.float64))
+        flags = {name: fill(value, torch.bool) for name, value in self.flags.items()}
+        object.__setattr__(self, "flags", flags)
+        diagnostics = {n: fill(value, torch.float64) for n, value in self.diagnostics.items()}
+        object.__setattr__(self, "diagnostics", diagnostics)
+
+    @classmethod
+    def from_local(
+        cls,
+        local: Tensor,
+        *,
+        flags: Mapping[str, Tensor] | None = None,
+        diagnostics: Mapping[str, Tensor] | None = None,
+    ) -> Estimate:
+        """The mean of per-sample information in bits, ``(..., n)``, with its standard error."""
+        local = local.to(torch.float64)
+        n = local.shape[-1]
+        spread = local.std(-1) if n > 1 else torch.full(local.shape[:-1], torch.nan)
+        return cls(
+            bits=local.mean(-1),
+            stderr=spread / n**0.5,
+            flags=flags or {},
+            diagnostics=diagnostics or {},
+        )
+
+    def flagged(self, **flags: Tensor | bool) -> Estimate:
+        """The same estimate with more flags raised."""
+        return dataclasses.replace(self, flags={**self.flags, **flags})
+
+    def __getitem__(self, index: Any) -> Estimate:
+        """The estimate of some of the batched problems."""
+        return Estimate(
+            bits=self.bits[index],
+            stderr=self.stderr[index],
+            lower=self.lower[index],
+            upper=self.upper[index],
+            flags={name: value[index] for name, value in self.flags.items()},
+            diagnostics={name: value[index] for name, value in self.diagnostics.items()},
+        )
+
+
+@dataclass(frozen=True)
+class Tags:
+    """What an estimator can do, as data: the tables, the tests and the comparison read it.
+
+    Args:
+        estimand: What the number estimates, in a formula of X and Y.
+        reference: Author, year, title or venue of the source.
+        x: The kinds of variable accepted as the first argument.
+        y: The kinds of variable accepted as the second argument.
+        bound: Whether the estimate bounds the estimand in expectation.
+        symmetric: Whether swapping x and y leaves the estimate the same (to rounding).
+        cost: Time (and memory, where it differs) in N samples and d dimensions.
+        bias: Where the estimate is off, and which way.
+    """
+
+    estimand: str
+    reference: str
+    x: frozenset[Kind] = ANY
+    y: frozenset[Kind] = ANY
+    bound: Bound = "none"
+    symmetric: bool = True
+    cost: str = ""
+    bias: str = ""
+
+
+@dataclass(frozen=True)
+class LayerContext:
+    """What an estimator may be told of the layer it measures, besides its activations.
+
+    Args:
+        name: The layer's name in the trace.
+        activation_range: The closed range of its nonlinearity (tanh: ``(-1, 1)``), if bounded.
+        trace_values: Values of the layer pooled over all snapshots of the trace, ``(m, d)``;
+            only where the estimator asked for them with ``needs_trace``.
+    """
+
+    name: str
+    activation_range: tuple[float, float] | None = None
+    trace_values: Tensor | None = None
+
+
+class ProbeLike(Protocol):
+    """What an estimator may ask of the fixed data on which information is measured."""
+
+    @property
+    def n(self) -> int:
+        """Number of samples."""
+        ...
+
+    @property
+    def features(self) -> Tensor:
+        """The inputs as floats, flattened, ``(n, dx)``."""
+        ...
+
+    @property
+    def x_ids(self) -> Tensor:
+        """Which inputs are equal: ids ``0..k-1``, int64, ``(n,)``."""
+        ...
+
+    @property
+    def labels(self) -> Tensor:
+        """Class ids, int64 ``(n,)``, or continuous targets ``(n, dy)``."""
+        ...
+
+    def cached(self, key: str, compute: Callable[[], _Cached]) -> _Cached:
+        """``compute()``, done once for this probe: what depends on X alone never changes."""
+        ...
+
+
+@runtime_checkable
+class Estimator(Protocol):
+    """An estimator of mutual information: a frozen dataclass whose fields are its configuration.
+
+    Two optional methods let an estimator do better than two separate calls:
+
+    - ``plane(t, probe, *, seed=0) -> (I(X;T), I(T;Y))`` when one pass over ``t`` gives both;
+    - ``bind(context: LayerContext) -> Estimator`` when the layer settles part of the
+      configuration (the bin range of a tanh layer). An attribute ``needs_trace = True`` asks
+      for ``context.trace_values``, so that the estimator runs when the trace is complete.
+    """
+
+    tags: ClassVar[Tags]
+
+    @property
+    def estimand(self) -> str:
+        """The variable that stands for T under this configuration, as an axis label says it."""
+        ...
+
+    def __call__(self, x: Tensor, y: Tensor, *, seed: int = 0) -> Estimate:
+        """I(x; y) in bits.
+
+        Args:
+            x: ``(..., n, dx)`` floats, or ``(..., n)`` integer ids. Leading dimensions are
+                independent problems, computed together; those of x and y broadcast.
+            y: ``(..., n, dy)`` floats, or ``(..., n)`` integer ids.
+            seed: Seeds whatever is random inside; the global generators are left alone.
+        """
+        ...
+
+
+def label(estimator: object) -> str:
+    """The estimator's short name in tables: its class and the fields that are not the default.
+
+    A dataclass field named ``preset`` (``Binning.idnns()``) speaks for all the others.
+    Objects that are no dataclass give their ``repr``.
+    """
+    if not dataclasses.is_dataclass(estimator) or isinstance(estimator, type):
+        return repr(estimator)
+    name = type(estimator).__name__
+    preset = getattr(estimator, "preset", "")
+    if preset:
+        return f"{name}.{preset}"
+    changed = []
+    for item in dataclasses.fields(estimator):
+        value = getattr(estimator, item.name)
+        default = item.default
+        if default is dataclasses.MISSING and item.default_factory is not dataclasses.MISSING:
+            default = item.default_factory()
+        if value != default:
+            shown = label(value) if dataclasses.is_dataclass(value) else repr(value)
+            changed.append(f"{item.name}={shown}")
+    return f"{name}({', '.join(changed)})" if changed else name
+
+
+# --- rows -----------------------------------------------------------------------------------
+
+I_XT = "I(X;T)"
+I_TY = "I(T;Y)"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One number of a trace, with everything needed to say what it is.
+
+    Args:
+        seed: The seed of the network it was measured on.
+        epoch: Epochs of training done; 0 is the network as initialised.
+        step: Optimiser steps done, if the loop said so.
+        layer: The layer's name.
+        quantity: ``"I(X;T)"`` or ``"I(T;Y)"``.
+        estimator: The estimator's label.
+        estimand: What stands for T in the number.
+        bits: The estimate.
+        stderr: Its standard error over the draw of samples (NaN: unknown).
+        lower: Lower end of the estimator's own interval (NaN: none).
+        upper: Upper end of the estimator's own interval (NaN: none).
+        flags: Names of the flags raised, comma-separated; empty if none.
+        diagnostics: Figures that go with the number.
+        seconds: Wall time of the estimate, shared equally by the batch it was computed in.
+    """
+
+    seed: int
+    epoch: int
+    step: int | None
+    layer: str
+    quantity: str
+    estimator: str
+    estimand: str
+    bits: float
+    stderr: float
+    lower: float
+    upper: float
+    flags: str
+    diagnostics: Mapping[str, float]
+    seconds: float
