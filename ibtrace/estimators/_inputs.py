@@ -32,8 +32,8 @@ def check_variable(name: str, role: str, value: Tensor) -> None:
         raise InvalidInput(f"{name}: {role} must be a torch.Tensor, got {got}; use torch.as_tensor")
     if value.is_complex():
         raise InvalidInput(f"{name}: {role} is complex; pass torch.view_as_real({role})")
-    needed, form = (1, "(..., n) ids") if is_ids(value) else (2, "(..., n, d) floats")
-    if value.dim() < needed:
+    if value.dim() < event_dims(value):
+        form = "(..., n) ids" if is_ids(value) else "(..., n, d) floats"
         raise InvalidInput(f"{name}: {role} must be {form}, got shape {tuple(value.shape)}")
     if value.is_floating_point() and value.shape[-1] == 0:
         raise InvalidInput(f"{name}: {role} has no features, got shape {tuple(value.shape)}")
@@ -42,14 +42,19 @@ def check_variable(name: str, role: str, value: Tensor) -> None:
         raise NonFinite(f"{name}: {role} has {bad} NaN or infinite values; remove or mend them")
 
 
+def event_dims(value: Tensor) -> int:
+    """How many trailing dimensions one problem takes: 1 for ids, 2 for floats."""
+    return 1 if is_ids(value) else 2
+
+
 def samples(value: Tensor) -> int:
     """The number of samples n of ``(..., n, d)`` floats or ``(..., n)`` ids."""
-    return value.shape[-1] if is_ids(value) else value.shape[-2]
+    return value.shape[-event_dims(value)]
 
 
 def batch_shape(value: Tensor) -> torch.Size:
     """The leading dimensions of a variable: the independent problems."""
-    return value.shape[:-1] if is_ids(value) else value.shape[:-2]
+    return value.shape[: -event_dims(value)]
 
 
 def check_pair(name: str, x: Tensor, y: Tensor, *, minimum: int = 2) -> int:
@@ -87,13 +92,9 @@ def each_problem(solve: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor
     For estimators whose single problem already fills the machine (pairwise distances).
     """
     shape = torch.broadcast_shapes(batch_shape(x), batch_shape(y))
-    xs = (
-        x.expand(*shape, *x.shape[len(batch_shape(x)) :]).flatten(0, len(shape) - 1) if shape else x
-    )
-    ys = (
-        y.expand(*shape, *y.shape[len(batch_shape(y)) :]).flatten(0, len(shape) - 1) if shape else y
-    )
     if not shape:
-        return solve(xs, ys)
-    results = [solve(one_x, one_y) for one_x, one_y in zip(xs, ys, strict=True)]
-    return torch.stack(results).unflatten(0, shape)
+        return solve(x, y)
+    xs = x.expand(*shape, *x.shape[-event_dims(x) :]).reshape(-1, *x.shape[-event_dims(x) :])
+    ys = y.expand(*shape, *y.shape[-event_dims(y) :]).reshape(-1, *y.shape[-event_dims(y) :])
+    results = torch.stack([solve(one_x, one_y) for one_x, one_y in zip(xs, ys, strict=True)])
+    return results.reshape(*shape, *results.shape[1:])
