@@ -121,7 +121,7 @@ class Estimate:
             diagnostics=diagnostics or {},
         )
 
-    def flagged(self, **flags: Tensor | bool) -> Estimate:
+    def flagged(self, **flags: Tensor) -> Estimate:
         """The same estimate with more flags raised."""
         return dataclasses.replace(self, flags={**self.flags, **flags})
 
