@@ -77,7 +77,7 @@ def log_spaced(total: int | None = None, count: int | None = None) -> Schedule:
 
     Example:
         >>> [epoch for epoch in range(101) if log_spaced(100, 8)(epoch)]
-        [0, 1, 2, 3, 7, 13, 26, 51, 100]
+        [0, 1, 3, 7, 13, 26, 51, 100]
         >>> sum(map(log_spaced(8000, 400), range(8001)))  # 274 and the initial network
         275
     """

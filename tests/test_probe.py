@@ -1,0 +1,91 @@
+"""A probe is fixed, checked when made, and computes what depends on X alone once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from ibtrace.probe import Probe
+from ibtrace.types import InvalidInput, NonFinite, TooFewSamples
+
+X = torch.arange(12.0).reshape(6, 2)
+Y = torch.tensor([0, 1, 2, 0, 1, 2])
+
+
+def test_later_changes_to_the_callers_tensors_do_not_reach_the_probe() -> None:
+    x, y = X.clone(), Y.clone()
+    probe = Probe(x, y)
+    before = probe.digest
+    x.zero_()
+    y.zero_()
+    assert torch.equal(probe.x, X)
+    assert torch.equal(probe.y, Y)
+    assert Probe(probe.x, probe.y).digest == before
+
+
+@pytest.mark.parametrize(
+    ("x", "y"), [(X + 1e-6, Y), (X, Y.flip(0)), (X.double(), Y), (X.reshape(6, 2, 1), Y)]
+)
+def test_the_digest_tells_any_other_data(x: Tensor, y: Tensor) -> None:
+    assert Probe(x, y).digest != Probe(X, Y).digest
+
+
+def test_entropies_of_inputs_and_labels() -> None:
+    probe = Probe(torch.tensor([[0.0], [0.0], [1.0], [1.0], [2.0], [2.0]]), Y)
+    assert probe.input_entropy == pytest.approx(torch.log2(torch.tensor(3.0)).item())
+    assert probe.label_entropy == pytest.approx(torch.log2(torch.tensor(3.0)).item())
+    assert probe.x_ids.tolist()[::2] != probe.x_ids.tolist()[0:1] * 3
+    assert len(probe.x_ids.unique()) == 3
+
+
+def test_continuous_targets_become_columns_and_tokens_become_features() -> None:
+    probe = Probe(torch.tensor([[1, 2], [3, 4]]), torch.tensor([0.5, 1.5]))
+    assert probe.labels.shape == (2, 1)
+    assert probe.features.dtype == torch.float32
+    assert not probe.discrete
+
+
+def test_what_is_cached_is_computed_once() -> None:
+    calls: list[int] = []
+    probe = Probe(X, Y)
+    for _ in range(3):
+        assert probe.cached("key", lambda: calls.append(1) or 7) == 7  # type: ignore[func-returns-value]
+    assert calls == [1]
+
+
+def test_draw_is_seeded_keeps_order_and_leaves_the_global_generator() -> None:
+    x, y = torch.arange(100.0)[:, None], torch.arange(100)
+    state = torch.get_rng_state()
+    first, again, other = (Probe.draw(x, y, 10, seed=s) for s in (1, 1, 2))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert first.digest == again.digest != other.digest
+    assert torch.equal(first.x[:, 0].long(), first.y)
+    assert torch.equal(first.y, first.y.sort().values)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "match"),
+    [
+        ((X, Y[:4]), InvalidInput, r"x \(6, 2\) and y \(4,\)"),
+        ((X[:1], Y[:1]), TooFewSamples, "at least 2 samples, got 1"),
+        ((X.log(), Y), NonFinite, "x has 1 NaN or infinite"),
+        ((X, torch.full((6,), torch.nan)), NonFinite, "y has 6 NaN or infinite"),
+        ((X, Y - 1), InvalidInput, r"0 or more, got -1\.\.1"),
+        ((X, Y, 2), InvalidInput, r"must be 0\.\.1, got 0\.\.2"),
+        ((X, torch.eye(6).long()), InvalidInput, "argmax of one-hot"),
+        ((X, torch.zeros(6, 2, 2)), InvalidInput, r"\(n, dy\)"),
+    ],
+)
+def test_bad_data_is_one_clear_error(
+    arguments: tuple[Any, ...], error: type[Exception], match: str
+) -> None:
+    with pytest.raises(error, match=match):
+        Probe(*arguments)
+
+
+def test_drawing_more_than_there_is_is_an_error() -> None:
+    with pytest.raises(InvalidInput, match="wants 7 samples of 6"):
+        Probe.draw(X, Y, 7)
