@@ -1,0 +1,165 @@
+"""Pairwise distances in float64, row block by row block, exact where points nearly coincide."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import torch
+from scipy.spatial.distance import cdist
+from torch import Tensor
+
+Norm = Literal["euclidean", "max"]
+
+KEEP_BYTES = 2**30
+"""Largest distance matrix that `Distances` keeps: 1 GiB, which is 11,585 points."""
+
+_NEAR = 1e-4
+_DIRECT_DIMENSIONS = 4
+
+
+def centred(x: Tensor) -> Tensor:
+    """``x (n, d)`` in float64 about its mean, which the expanded square needs for its accuracy.
+
+    The mean is rounded to float32, so that float32 data, and the ties in them, survive exactly.
+    """
+    points = x.detach().to(torch.float64)
+    return points - points.mean(0).to(torch.float32).to(torch.float64)
+
+
+def direct(a: Tensor, b: Tensor, norm: Norm) -> Tensor:
+    """Distances of ``a (m, d)`` to ``b (n, d)`` from the differences themselves, ``(m, n)``.
+
+    Euclidean distances come squared, as everywhere in this module: ranks are all that is asked.
+    """
+    if a.device.type == "cpu":  # scipy's loops are 2 to 3 times as fast as torch.cdist's
+        metric: Literal["chebyshev", "sqeuclidean"]
+        metric = "chebyshev" if norm == "max" else "sqeuclidean"
+        return torch.from_numpy(cdist(a.numpy(), b.numpy(), metric))
+    if norm == "max":
+        return torch.cdist(a, b, p=float("inf"))
+    return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist").square()
+
+
+def row_blocks(n: int, device: torch.device) -> Iterator[slice]:
+    """Slices of rows for which an ``(rows, n)`` float64 block stays in the cache of the device."""
+    step = max(1, (2**19 if device.type == "cpu" else 2**25) // n)
+    for start in range(0, n, step):
+        yield slice(start, min(start + step, n))
+
+
+@dataclass(frozen=True)
+class Distances:
+    """The distances among n points; each point is infinitely far from itself.
+
+    Args:
+        points: The points, ``(n, d)`` float64.
+        norm: ``"euclidean"`` (squared distances) or ``"max"``.
+        keep: Whether to compute the matrix once and keep it, where it fits in `KEEP_BYTES`.
+    """
+
+    points: Tensor
+    norm: Norm
+    keep: bool = False
+
+    def rows(self, rows: slice) -> Tensor:
+        """Distances of some points to all, ``(rows, n)``; not to be written to."""
+        n = len(self.points)
+        if self.keep and 8 * n * n <= KEEP_BYTES:
+            return self._matrix[rows]
+        return self._compute(rows)
+
+    @cached_property
+    def _matrix(self) -> Tensor:
+        n, device = len(self.points), self.points.device
+        matrix = torch.empty(n, n, dtype=torch.float64, device=device)
+        for rows in row_blocks(n, device):
+            matrix[rows] = self._compute(rows)
+        return matrix
+
+    def _compute(self, rows: slice) -> Tensor:
+        if self.norm == "max" or self.points.shape[1] <= _DIRECT_DIMENSIONS:
+            block = direct(self.points[rows], self.points, self.norm)
+            block.diagonal(rows.start).fill_(torch.inf)
+        else:
+            block = self._expanded(rows)
+        return block
+
+    @cached_property
+    def _lifted(self) -> tuple[Tensor, Tensor]:
+        points = centred(self.points)
+        squares = points.square().sum(1, keepdim=True)
+        ones = torch.ones_like(squares)
+        return torch.cat([-2 * points, squares, ones], 1), torch.cat([points, ones, squares], 1)
+
+    def _expanded(self, rows: slice) -> Tensor:
+        """|a|^2 - 2ab + |b|^2 in one product; pairs that it would leave inexact, directly."""
+        left, right = self._lifted
+        block = left[rows] @ right.T
+        block.diagonal(rows.start).fill_(torch.inf)
+        radius = _NEAR * float(right[:, -1].max())
+        if float(block.amin()) >= radius:
+            return block
+        near = (block < radius).nonzero()
+        if 16 * len(near) > block.numel():
+            block = direct(self.points[rows], self.points, self.norm)
+            block.diagonal(rows.start).fill_(torch.inf)
+            return block
+        i, j = near.unbind(1)
+        difference = self.points[rows][i] - self.points[j]
+        block[i, j] = difference.square().sum(1)
+        return block
+
+
+@dataclass(frozen=True)
+class Space:
+    """A continuous variable's points, as they are and with a jitter that breaks their ties.
+
+    Args:
+        points: The points, ``(n, d)`` floats.
+        norm: The norm of the space.
+        amplitude: Of the jitter, relative to the variable's standard deviation.
+        seed: Seeds the jitter.
+        keep: Whether to keep the distances that are asked for, for the next call.
+    """
+
+    points: Tensor
+    norm: Norm
+    amplitude: float
+    seed: int
+    keep: bool = False
+
+    @cached_property
+    def exact(self) -> Distances:
+        """Distances among the points as they are."""
+        return Distances(self.points.detach().to(torch.float64), self.norm, self.keep)
+
+    @cached_property
+    def jittered(self) -> Distances:
+        """Distances among the jittered points."""
+        return Distances(jittered(self.points, self.amplitude, self.seed), self.norm, self.keep)
+
+
+def is_constant(x: Tensor) -> bool:
+    """Whether all rows of ``x (n, d)``, or all ids of ``x (n,)``, are the same."""
+    return bool((x == x[:1]).all())
+
+
+def row_ids(x: Tensor) -> Tensor:
+    """Ids ``0..k-1`` of the distinct rows of ``x (n, d)`` or values of ``x (n,)``, ``(n,)``."""
+    ids: Tensor = torch.unique(x.detach(), dim=0, return_inverse=True)[1]
+    return ids
+
+
+def jittered(x: Tensor, amplitude: float, seed: int) -> Tensor:
+    """``x (n, d)`` about its mean, in float64, with uniform noise that breaks ties.
+
+    The noise is ``amplitude`` times the variable's standard deviation wide. It comes from a CPU generator, so that it is the same on every device.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.rand(x.shape, generator=generator, dtype=torch.float64).to(x.device)
+    points = x.detach().to(torch.float64)
+    points = points - points.mean(0)  # far from 0 the noise would be lost in rounding
+    return points + amplitude * points.square().mean().sqrt() * noise

@@ -1,0 +1,156 @@
+"""Nearest neighbours in a joint space and the counts of neighbours in its marginals."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.neighbors import KDTree
+from torch import Tensor
+
+from ibtrace.numerics.distances import Distances, row_blocks
+
+TIE = 1e-11
+"""Two distances are tied if they differ by less than this part: rounding stays below it."""
+
+_GROUP = 32
+_SAMPLED_ROWS = 64
+
+
+class Neighbours(NamedTuple):
+    """How many neighbours each of n samples has in each of two spaces, ``(n,)`` each."""
+
+    x: Tensor
+    y: Tensor
+
+
+def k_smallest(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k smallest of each row of ``values (m, n)`` and their columns, ``(m, k)``, ascending.
+
+    The k smallest lie in the k groups of columns with the smallest minima, which is exact and
+    reads the matrix once where a selection over whole rows takes several passes.
+    """
+    m, n = values.shape
+    groups = n // _GROUP
+    if groups <= 2 * k:
+        smallest = values.topk(k, largest=False)
+        return smallest.values, smallest.indices
+    strided = values[:, : groups * _GROUP].unflatten(1, (_GROUP, groups))
+    chosen = strided.amin(1).topk(k, largest=False).indices
+    steps = torch.arange(0, groups * _GROUP, groups, device=values.device)
+    columns = (chosen.unsqueeze(1) + steps.view(1, -1, 1)).reshape(m, -1)
+    tail = torch.arange(groups * _GROUP, n, device=values.device).expand(m, -1)
+    columns = torch.cat([columns, tail], 1)
+    smallest = values.gather(1, columns).topk(k, largest=False)
+    return smallest.values, columns.gather(1, smallest.indices)
+
+
+def count(mask: Tensor) -> Tensor:
+    """How many are true in each row of ``mask (m, n)``."""
+    return mask.view(torch.uint8).sum(1, dtype=torch.int32)  # half the time of summing booleans
+
+
+def has_tie(nearest: Tensor) -> bool:
+    """Whether ascending distances ``(m, k)`` hold a zero, or two that are equal but for rounding.
+
+    Infinite distances (to the point itself, to other classes) tie with nothing.
+    """
+    gaps = nearest[:, 1:] - nearest[:, :-1]
+    tied = (gaps <= TIE * nearest[:, 1:]) & nearest[:, 1:].isfinite()
+    return bool((nearest == 0).any()) or bool(tied.any())
+
+
+def looks_tied(space: Distances, k: int) -> bool:
+    """Whether some of the first points have tied nearest neighbours: a lattice, repeated rows."""
+    n = len(space.points)
+    sample = Distances(space.points, space.norm).rows(slice(0, min(_SAMPLED_ROWS, n)))
+    return has_tie(k_smallest(sample, min(k + 1, n - 1))[0])
+
+
+def joint_neighbours(
+    x: Distances, y: Distances, k: int, *, closed: bool, stop_at_tie: bool
+) -> Neighbours | None:
+    """Kraskov's marginal counts: neighbours as near as the k-th in the joint space, x and y.
+
+    The joint distance is the larger of the two marginal ones. Each sample itself is not counted.
+
+    Args:
+        x: The first marginal space, n points.
+        y: The second marginal space.
+        k: Which neighbour in the joint space sets the radius.
+        closed: False (variant 1): one radius for both spaces, points strictly inside. True
+            (variant 2): in each space its own largest distance to the k neighbours, inclusive.
+        stop_at_tie: Return None at the first repeated point or tied neighbours.
+    """
+    n, device = len(x.points), x.points.device
+    counts = torch.empty(2, n, dtype=torch.int64, device=device)
+    for rows in row_blocks(n, device):
+        dx, dy = x.rows(rows), y.rows(rows)
+        nearest, columns = k_smallest(torch.maximum(dx, dy), min(k + 1, n - 1))
+        if stop_at_tie and (has_tie(nearest) or min(float(dx.amin()), float(dy.amin())) == 0):
+            return None
+        if closed:
+            for marginal, distances in zip(counts, (dx, dy), strict=True):
+                radius = distances.gather(1, columns[:, :k]).amax(1, keepdim=True)
+                marginal[rows] = count(distances <= radius)
+        else:
+            radius = nearest[:, k - 1 : k]
+            counts[0, rows], counts[1, rows] = count(dx < radius), count(dy < radius)
+    return Neighbours(counts[0], counts[1])
+
+
+def tree_neighbours(
+    x: Tensor, y: Tensor, k: int, *, closed: bool, stop_at_tie: bool
+) -> Neighbours | None:
+    """`joint_neighbours` in the max-norm by KD-trees on the CPU, for few dimensions."""
+    a, b = x.numpy(), y.numpy()
+    joint = np.hstack([a, b])
+    distances, columns = KDTree(joint, metric="chebyshev").query(joint, min(k + 2, len(joint)))
+    tree_x, tree_y = KDTree(a, metric="chebyshev"), KDTree(b, metric="chebyshev")
+    if stop_at_tie and (
+        has_tie(torch.from_numpy(distances[:, 1:])) or _repeats(tree_x) or _repeats(tree_y)
+    ):
+        return None
+    if closed:
+        inside = columns[:, : k + 1]
+        radius_x = np.abs(a[inside] - a[:, None]).max((1, 2))
+        radius_y = np.abs(b[inside] - b[:, None]).max((1, 2))
+    else:
+        radius_x = radius_y = np.nextafter(distances[:, k], 0)
+    return Neighbours(_tree_count(tree_x, radius_x), _tree_count(tree_y, radius_y))
+
+
+def _repeats(tree: KDTree) -> bool:
+    points = np.asarray(tree.data)
+    return bool((tree.query(points, 2)[0][:, 1] == 0).any())
+
+
+def _tree_count(tree: KDTree, radius: NDArray[np.float64]) -> Tensor:
+    points = np.asarray(tree.data)
+    return torch.from_numpy(tree.query_radius(points, radius, count_only=True)) - 1
+
+
+def class_neighbours(
+    space: Distances, ids: Tensor, k: Tensor, *, stop_at_tie: bool
+) -> Tensor | None:
+    """Ross's counts: points of any class strictly nearer than the k-th of the sample's own.
+
+    Args:
+        space: The continuous variable, n points.
+        ids: Class of each point, ``(n,)``; every class has at least two points.
+        k: Which neighbour of its own class sets each sample's radius, ``(n,)``.
+        stop_at_tie: Return None at the first repeated point or tied neighbours.
+    """
+    n, device = len(ids), ids.device
+    counts = torch.empty(n, dtype=torch.int64, device=device)
+    reach = min(int(k.max()) + 1, n - 1)
+    for rows in row_blocks(n, device):
+        distances = space.rows(rows)
+        other = ids[rows].unsqueeze(1) != ids
+        nearest = k_smallest(distances.masked_fill(other, torch.inf), reach)[0]
+        if stop_at_tie and (has_tie(nearest) or float(distances.amin()) == 0):
+            return None
+        counts[rows] = count(distances < nearest.gather(1, k[rows].unsqueeze(1) - 1)).long()
+    return counts
