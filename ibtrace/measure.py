@@ -1,0 +1,110 @@
+"""From activations to rows: every estimator on every layer and seed of one snapshot."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ibtrace.estimators import information
+from ibtrace.probe import Probe
+from ibtrace.types import I_TY, I_XT, Estimate, Estimator, LayerContext, Row, label
+
+_NUMBERS = ("bits", "stderr", "lower", "upper")
+
+
+def flatten(activations: Tensor) -> Tensor:
+    """Activations ``(seeds, n, ...)`` as ``(seeds, n, d)``; scalars per sample get d = 1."""
+    return activations.flatten(2) if activations.dim() > 2 else activations[..., None]
+
+
+def bind(estimator: Estimator, context: LayerContext) -> Estimator:
+    """The estimator with what the layer settles of its configuration."""
+    settle = getattr(estimator, "bind", None)
+    bound: Estimator = settle(context) if settle else estimator
+    return bound
+
+
+def measure(
+    activations: Mapping[str, Tensor],
+    contexts: Mapping[str, LayerContext],
+    probe: Probe,
+    estimators: Sequence[Estimator],
+    *,
+    seeds: Sequence[int],
+    epoch: int,
+    step: int | None = None,
+) -> list[Row]:
+    """I(X;T) and I(T;Y) by every estimator, for all layers and seeds of a snapshot.
+
+    Layers of equal width that an estimator treats alike go through it in one batched call.
+
+    Args:
+        activations: ``{layer: (seeds, n, ...)}``.
+        contexts: What each layer settles of an estimator's configuration.
+        probe: The inputs and labels the activations belong to.
+        estimators: Applied in order.
+        seeds: The seed of each leading index.
+        epoch: Epochs of training done.
+        step: Optimiser steps done, if known.
+
+    Returns:
+        Two rows for each estimator, layer and seed.
+    """
+    flat = {name: flatten(value) for name, value in activations.items()}
+    probe = probe.to(next((value.device for value in flat.values()), probe.x.device))
+    rows: list[Row] = []
+    for estimator in estimators:
+        groups: dict[tuple[int, str], list[str]] = defaultdict(list)
+        bound = {name: bind(estimator, contexts[name]) for name in flat}
+        for name, value in flat.items():
+            groups[value.shape[-1], repr(bound[name])].append(name)
+        for names in groups.values():
+            one = bound[names[0]]
+            start = time.perf_counter()
+            pair = information(one, torch.stack([flat[name] for name in names]), probe)
+            seconds = (time.perf_counter() - start) / (len(names) * len(seeds))
+            for quantity, estimate in zip((I_XT, I_TY), pair, strict=True):
+                for (name, seed), numbers in _unbatch(estimate, list(product(names, seeds))):
+                    rows.append(
+                        Row(
+                            seed=seed,
+                            epoch=epoch,
+                            step=step,
+                            layer=name,
+                            quantity=quantity,
+                            estimator=label(estimator),
+                            estimand=one.estimand,
+                            seconds=seconds,
+                            **numbers,
+                        )
+                    )
+    return rows
+
+
+def _unbatch(
+    estimate: Estimate, keys: Sequence[tuple[str, int]]
+) -> Iterator[tuple[tuple[str, int], dict[str, Any]]]:
+    """One dictionary of plain numbers for each problem of a batched estimate, in row order."""
+
+    def column(value: Tensor) -> list[Any]:
+        plain: list[Any] = value.reshape(-1).tolist()
+        return plain
+
+    numbers = {name: column(getattr(estimate, name)) for name in _NUMBERS}
+    flags = {name: column(value) for name, value in estimate.flags.items()}
+    diagnostics = {name: column(value) for name, value in estimate.diagnostics.items()}
+    for index, key in enumerate(keys):
+        yield (
+            key,
+            {
+                **{name: values[index] for name, values in numbers.items()},
+                "flags": ",".join(name for name, raised in flags.items() if raised[index]),
+                "diagnostics": {name: values[index] for name, values in diagnostics.items()},
+            },
+        )

@@ -1,0 +1,339 @@
+"""The one stateful object: a Tracer looks at a network on schedule and appends to its trace."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from ibtrace import capture, estimators
+from ibtrace.measure import flatten, measure
+from ibtrace.probe import Probe
+from ibtrace.schedule import Schedule, log_spaced, schedule
+from ibtrace.trace import Scalar, Trace
+from ibtrace.types import ConfigError, Estimator, LayerContext, NonFinite, Row, RunError, label
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from ibtrace.plane import Verdict
+
+_POOLED_ROWS = 2**20
+
+Sink = Callable[[Sequence[Row], Mapping[str, Any]], None]
+"""Where rows also go: called after each snapshot with its rows and scalars."""
+
+
+@runtime_checkable
+class Networks(Protocol):
+    """Several networks at once (see `ibtrace.ensemble.Ensemble`): traced like one."""
+
+    @property
+    def seeds(self) -> Sequence[int]:
+        """The seed of each network."""
+        ...
+
+    @property
+    def template(self) -> nn.Module:
+        """A module of the networks' structure, by which layers are chosen."""
+        ...
+
+    def activations(self, x: Tensor, layers: capture.Layers = None) -> dict[str, Tensor]:
+        """``{layer: (seeds, n, ...)}`` of all networks on the inputs x."""
+        ...
+
+
+@dataclass(frozen=True)
+class At:
+    """An estimator with a schedule of its own, for one too slow to run at every snapshot.
+
+    Args:
+        estimator: A registry name or an instance.
+        every: Its schedule, in place of the tracer's: an int, epochs, or a callable.
+    """
+
+    estimator: str | Estimator
+    every: int | Iterable[int] | Schedule
+
+
+class Tracer:
+    """Wraps a model and records I(X;T) and I(T;Y) of its layers over training.
+
+    The network as initialised is measured at once, as epoch 0; `snapshot` is called after each
+    epoch and looks when the schedule says so; leaving the context (or `close`) measures the last
+    epoch. Training is not changed by one bit: see `ibtrace.capture.undisturbed`.
+
+    Args:
+        model: Any torch module, or an `Ensemble` of networks trained together.
+        data: The probe: a `Probe`, or ``(x, y)``.
+        layers: Which layers; None means every activation module and the output. See
+            `ibtrace.capture.resolve`.
+        estimators: Registry names, instances, or `At(estimator, every)`.
+        every: When to look: an int, epochs, a callable, or `log_spaced(total, count)`.
+        run: Folder of the run; None keeps the trace in memory.
+        seed: The seed this network was trained with; runs of several seeds may share a folder.
+        resume: Go on with a run that exists, overwriting what is measured again.
+        sinks: Called with each snapshot's rows and scalars.
+        store_activations: Keep the activations of each snapshot in the run folder.
+        batch_size: Samples per forward of the probe.
+        meta: Further provenance to store with the trace (the experiment's configuration).
+
+    Raises:
+        UnknownName: If a layer or an estimator does not exist.
+        InvalidInput: If the data cannot be a probe.
+        RunError: If the run exists with another probe, or already holds this seed.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(3, 2), nn.Tanh())
+        >>> x, y = torch.randn(64, 3), torch.arange(64) % 2
+        >>> with Tracer(model, data=(x, y), estimators=["binning"]) as tracer:
+        ...     for epoch in range(1, 4):
+        ...         pass  # one epoch of your training, then:
+        ...         rows = tracer.snapshot(epoch, train_loss=0.7)
+        >>> sorted(tracer.trace.frame().epoch.unique().tolist())
+        [0, 1, 2, 3]
+    """
+
+    def __init__(
+        self,
+        model: nn.Module | Networks,
+        data: Probe | tuple[Any, Any],
+        *,
+        layers: capture.Layers = None,
+        estimators: Sequence[str | Estimator | At] = ("binning", "ksg"),
+        every: int | Iterable[int] | Schedule | None = None,
+        run: str | Path | None = None,
+        seed: int = 0,
+        resume: bool = False,
+        sinks: Sequence[Sink] = (),
+        store_activations: bool = False,
+        batch_size: int = 512,
+        meta: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.model = model
+        self.probe = data if isinstance(data, Probe) else Probe(*data)
+        self.layers = layers
+        self.every = log_spaced() if every is None else schedule(every)
+        self.seeds = [seed] if isinstance(model, nn.Module) else list(model.seeds)
+        self.sinks = list(sinks)
+        self.batch_size = batch_size
+        self._estimators = [self._scheduled(item) for item in estimators]
+        self._deferred = [e for e, _ in self._estimators if getattr(e, "needs_trace", False)]
+        self._store = store_activations or bool(self._deferred)
+        if self._store and run is None:
+            asks = label(self._deferred[0]) if self._deferred else "store_activations=True"
+            raise ConfigError(f"{asks} keeps activations on disk: give the tracer run=FOLDER")
+        template = model if isinstance(model, nn.Module) else model.template
+        self._ranges = {t.name: t.activation_range for t in capture.resolve(template, layers)}
+        self._last: tuple[int, bool] | None = None
+        self._closed = False
+        self.trace = _open(run, self.seeds, resume, self._provenance(meta or {}))
+        if not (resume and 0 in self._measured()):
+            self.snapshot(0)
+
+    def snapshot(
+        self, epoch: int, *, step: int | None = None, force: bool = False, **scalars: Any
+    ) -> list[Row]:
+        """Look at the network if this epoch is due; return the rows that were appended.
+
+        Args:
+            epoch: Epochs of training done.
+            step: Optimiser steps done, stored with the rows.
+            force: Look even if the schedule does not ask for it.
+            **scalars: Numbers to store with the epoch (``train_loss=0.3``); for several networks
+                one each, or one for all. They are stored at every call, due or not.
+
+        Returns:
+            The rows; none if nothing was due.
+
+        Raises:
+            NonFinite: If activations are NaN or infinite; names layer and epoch. What was traced
+                before is kept.
+            ConfigError: If the tracer is closed, or the epoch is negative.
+        """
+        if self._closed:
+            raise ConfigError("this tracer is closed; make another with resume=True to go on")
+        if epoch < 0:
+            raise ConfigError(f"epoch must be 0 or more, got {epoch}")
+        everything = force or epoch == 0
+        due = [e for e, every in self._estimators if everything or every(epoch)]
+        look = everything or bool(due) or self.every(epoch)
+        rows = self._look(due, epoch, step) if look else []
+        numbers = self._scalars(epoch, scalars)
+        self.trace.append(rows, scalars=numbers)
+        self._last = (epoch, len(due) == len(self._estimators))
+        if rows:
+            for sink in self.sinks:
+                sink(rows, scalars)
+        return rows
+
+    def close(self) -> None:
+        """Measure the last epoch seen if it was not due, then what needs the whole trace."""
+        if self._closed:
+            return
+        if self._last is not None and not self._last[1]:
+            self.snapshot(self._last[0], force=True)
+        if self._deferred:
+            self._measure_deferred()
+        self._closed = True
+
+    def verdict(self) -> Verdict:
+        """Which layers compress, by which estimators: see `ibtrace.plane.verdict`."""
+        return self.trace.verdict()
+
+    def plot(self) -> Figure:
+        """The information plane of the trace as a figure."""
+        return self.trace.plot()
+
+    def __enter__(self) -> Tracer:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self.close()
+        self._closed = True
+
+    def _look(self, due: Sequence[Estimator], epoch: int, step: int | None) -> list[Row]:
+        try:
+            activations = self._activations()
+        except NonFinite as error:
+            raise NonFinite(f"epoch {epoch}: {error}") from error
+        if self._store:
+            for at, seed in enumerate(self.seeds):
+                one = {name: value[at] for name, value in activations.items()}
+                self.trace.save_activations(epoch, one, seed)
+        now = [estimator for estimator in due if estimator not in self._deferred]
+        return self._measure(activations, now, epoch, step)
+
+    def _activations(self) -> dict[str, Tensor]:
+        if isinstance(self.model, nn.Module):
+            found = capture.snapshot(
+                self.model, self.probe, self.layers, batch_size=self.batch_size
+            )
+            return {name: value[None] for name, value in found.items()}
+        found = self.model.activations(self.probe.x, self.layers)
+        for name, value in found.items():
+            for seed, one in zip(self.seeds, value, strict=True):
+                capture.require_finite(f"{name} (seed {seed})", one)
+        return found
+
+    def _measure(
+        self,
+        activations: Mapping[str, Tensor],
+        chosen: Sequence[Estimator],
+        epoch: int,
+        step: int | None = None,
+        pooled: Mapping[str, Tensor] | None = None,
+    ) -> list[Row]:
+        contexts = {
+            name: LayerContext(
+                name=name,
+                activation_range=self._ranges.get(re.sub(r":\d+$", "", name)),
+                trace_values=pooled[name] if pooled else None,
+            )
+            for name in activations
+        }
+        return measure(
+            {
+                name: value.float() if value.dtype.itemsize < 4 else value
+                for name, value in activations.items()
+            },
+            contexts,
+            self.probe,
+            chosen,
+            seeds=self.seeds,
+            epoch=epoch,
+            step=step,
+        )
+
+    def _measure_deferred(self) -> None:
+        """Measure the estimators that wanted the whole trace, from the stored activations."""
+        epochs = self.trace.activation_epochs(self.seeds[0])
+        pooled = self._pool(epochs)
+        for epoch in epochs:
+            last = epoch == epochs[-1]
+            chosen = [
+                estimator
+                for estimator, every in self._estimators
+                if estimator in self._deferred and (epoch == 0 or last or every(epoch))
+            ]
+            stored = self._stored(epoch)
+            self.trace.append(self._measure(stored, chosen, epoch, pooled=pooled))
+
+    def _stored(self, epoch: int) -> dict[str, Tensor]:
+        """The kept activations of all seeds of an epoch, ``{layer: (seeds, n, ...)}``."""
+        each = [self.trace.activations(epoch, seed) for seed in self.seeds]
+        return {name: torch.stack([one[name] for one in each]) for name in each[0]}
+
+    def _pool(self, epochs: Sequence[int]) -> dict[str, Tensor]:
+        """Each layer's values over the trace, ``(m, d)``, thinned but with both extremes kept."""
+        pooled: dict[str, list[Tensor]] = {}
+        rows_each = max(2, _POOLED_ROWS // max(1, len(epochs)))
+        for epoch in epochs:
+            for name, value in self._stored(epoch).items():
+                rows = flatten(value).flatten(0, 1)
+                extremes = torch.stack([rows.amin(0), rows.amax(0)])
+                thinned = rows[:: max(1, len(rows) // rows_each)]
+                pooled.setdefault(name, []).extend([extremes, thinned])
+        return {name: torch.cat(parts) for name, parts in pooled.items()}
+
+    def _scalars(self, epoch: int, values: Mapping[str, Any]) -> list[Scalar]:
+        """One entry for each number and seed."""
+        rows = []
+        for name, value in values.items():
+            numbers = torch.as_tensor(value, dtype=torch.float64).expand(len(self.seeds)).tolist()
+            rows += [
+                Scalar(seed, epoch, "", name, number)
+                for seed, number in zip(self.seeds, numbers, strict=True)
+            ]
+        return rows
+
+    def _measured(self) -> set[int]:
+        """Epochs that the trace holds for the seeds of this tracer."""
+        frame = self.trace.frame()
+        return set(frame[frame.seed.isin(self.seeds)].epoch.unique().tolist())
+
+    def _scheduled(self, item: str | Estimator | At) -> tuple[Estimator, Schedule]:
+        """An estimator and when it runs."""
+        if isinstance(item, At):
+            return self._scheduled(item.estimator)[0], schedule(item.every)
+        return (estimators.make(item) if isinstance(item, str) else item), self.every
+
+    def _provenance(self, meta: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            "probe_digest": self.probe.digest,
+            "n": self.probe.n,
+            "label_entropy": self.probe.label_entropy,
+            "input_entropy": self.probe.input_entropy,
+            "configurations": {label(e): repr(e) for e, _ in self._estimators},
+            **meta,
+        }
+
+
+def _open(
+    run: str | Path | None, seeds: Sequence[int], resume: bool, meta: dict[str, Any]
+) -> Trace:
+    """A new trace, or the one in the folder if it may be added to."""
+    if run is None or not (Path(run) / "trace.sqlite").exists():
+        return Trace.create(run, meta=meta)
+    trace = Trace.load(run)
+    if trace.meta.get("probe_digest") != meta["probe_digest"]:
+        raise RunError(f"{run} was traced on another probe; choose another folder")
+    held = sorted(set(seeds) & set(trace.seeds))
+    if held and not resume:
+        raise RunError(
+            f"{run} already holds seed {', '.join(map(str, held))}; "
+            "choose another folder, or resume=True to go on"
+        )
+    return trace

@@ -1,0 +1,266 @@
+"""A tracer records on schedule what the estimators say, and the training never notices."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from ibtrace.estimators import AdaptiveBinning, Binning, Exact, information
+from ibtrace.probe import Probe
+from ibtrace.schedule import log_spaced, schedule
+from ibtrace.trace import Trace
+from ibtrace.tracer import At, Tracer
+from ibtrace.types import ConfigError, InvalidInput, NonFinite, RunError, UnknownName, label
+
+N, D = 96, 5
+
+
+def data() -> tuple[Tensor, Tensor]:
+    x = torch.randn(N, D, generator=torch.Generator().manual_seed(1))
+    return x, (x[:, 0] > 0).long()
+
+
+def mlp() -> nn.Sequential:
+    return nn.Sequential(nn.Linear(D, 6), nn.Tanh(), nn.Linear(6, 2))
+
+
+def linear(model: nn.Sequential, at: int) -> nn.Linear:
+    module = model[at]
+    assert isinstance(module, nn.Linear)
+    return module
+
+
+def noisy() -> nn.Module:
+    return nn.Sequential(
+        nn.Linear(D, 6),
+        nn.BatchNorm1d(6),
+        nn.ReLU(inplace=True),
+        nn.Dropout(0.3),
+        nn.Linear(6, 6),
+        nn.Tanh(),
+        nn.Dropout(0.5),
+        nn.Linear(6, 2),
+    )
+
+
+def convolutional() -> nn.Module:
+    return nn.Sequential(
+        nn.Unflatten(1, (1, D)),
+        nn.Conv1d(1, 3, 2),
+        nn.BatchNorm1d(3),
+        nn.ReLU(),
+        nn.Dropout1d(0.2),
+        nn.Flatten(),
+        nn.Linear(3 * (D - 1), 2),
+    )
+
+
+def fingerprint(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[Any]:
+    """Every bit that training depends on."""
+    state = [value.clone() for value in model.state_dict().values()]
+    moments = [
+        torch.as_tensor(value).clone()
+        for entry in optimizer.state_dict()["state"].values()
+        for value in entry.values()
+        if value is not None
+    ]
+    generators = [torch.get_rng_state(), str(np.random.get_state()), str(random.getstate())]
+    return [*state, *moments, *generators, [module.training for module in model.modules()]]
+
+
+def train(build: Callable[[], nn.Module], *, traced: bool) -> list[Any]:
+    """Three epochs of training on a shuffled loader, traced or not."""
+    torch.manual_seed(7)
+    np.random.seed(7)
+    random.seed(7)
+    model = build()
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    x, y = data()
+    loader = DataLoader(TensorDataset(x, y), batch_size=16, shuffle=True)
+    chosen = ["binning", "ksg", "kde", "npeet"]
+    tracer = Tracer(model, data=(x, y), estimators=chosen, every=1) if traced else None
+    for epoch in range(1, 4):
+        for batch, target in loader:
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(batch), target).backward()
+            optimizer.step()
+        if tracer is not None:
+            tracer.snapshot(epoch)
+    if tracer is not None:
+        tracer.close()
+        assert len(tracer.trace.frame()) > 0
+    return fingerprint(model, optimizer)
+
+
+@pytest.mark.parametrize("build", [mlp, noisy, convolutional])
+def test_a_traced_run_is_identical_to_an_untraced_one(build: Callable[[], nn.Module]) -> None:
+    for traced, bare in zip(train(build, traced=True), train(build, traced=False), strict=True):
+        same = torch.equal(traced, bare) if isinstance(traced, Tensor) else traced == bare
+        assert same
+
+
+def test_rows_are_what_the_estimators_say_of_the_activations() -> None:
+    model, (x, y) = mlp(), data()
+    estimator = Binning(bins=5, range=(-1.0, 1.0))
+    with Tracer(model, data=(x, y), estimators=[estimator], layers="1") as tracer:
+        pass
+    direct = information(estimator, model[1](model[0](x)).detach(), Probe(x, y))
+    frame = tracer.trace.frame()
+    bits = dict(zip(frame.quantity, frame.bits, strict=True))
+    assert bits == {"I(X;T)": float(direct[0].bits), "I(T;Y)": float(direct[1].bits)}
+    assert set(frame.estimator) == {label(estimator)}
+    assert set(frame.estimand) == {estimator.estimand}
+
+
+def test_the_activation_settles_the_bin_range() -> None:
+    with Tracer(mlp(), data=data(), estimators=["binning"]) as tracer:
+        pass
+    frame = tracer.trace.frame()
+    estimands = dict(zip(frame.layer, frame.estimand, strict=True))
+    assert "[-1, 1]" in estimands["1"]
+    assert "[-1, 1]" not in estimands["output"]
+
+
+def test_init_and_the_last_epoch_are_always_there() -> None:
+    with Tracer(mlp(), data=data(), estimators=["exact"], every=[2]) as tracer:
+        for epoch in range(1, 6):
+            tracer.snapshot(epoch, train_loss=1 / epoch)
+    assert sorted(tracer.trace.frame().epoch.unique()) == [0, 2, 5]
+    scalars = tracer.trace.scalars()
+    assert scalars.value.tolist() == [1 / epoch for epoch in range(1, 6)]
+
+
+def test_an_estimator_may_have_a_schedule_of_its_own() -> None:
+    slow = At("exact", every=3)
+    with Tracer(mlp(), data=data(), estimators=["binning", slow], every=2) as tracer:
+        for epoch in range(1, 8):
+            tracer.snapshot(epoch)
+    epochs = tracer.trace.frame().groupby("estimator").epoch.unique()
+    assert {name: sorted(found) for name, found in epochs.items()} == {
+        "Binning(bins=30)": [0, 2, 4, 6, 7],
+        "Exact": [0, 3, 6, 7],
+    }
+
+
+@pytest.mark.parametrize("kind", [Binning, AdaptiveBinning])
+def test_a_range_fixed_over_the_trace_is_that_of_all_snapshots(
+    kind: type[Any], tmp_path: Path
+) -> None:
+    model, (x, y) = mlp(), data()
+    wide = kind(bins=4, range="trace")
+    with Tracer(model, (x, y), estimators=[wide], layers="0", every=1, run=tmp_path / "run") as t:
+        with torch.no_grad():
+            linear(model, 0).weight.mul_(10)
+        t.snapshot(1)
+    frame = t.trace.frame()
+    assert sorted(frame.epoch.unique()) == [0, 1]
+    assert frame.estimand.nunique() == 1
+    first = frame[(frame.epoch == 0) & (frame.quantity == "I(X;T)")].bits.item()
+    alone = information(kind(bins=4, range="snapshot"), t.trace.activations(0)["0"], Probe(x, y))
+    if kind is Binning:  # ten times narrower than the range of the trace
+        assert first < float(alone[0].bits) - 1
+
+
+def test_several_seeds_share_a_run(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    for seed in (0, 1):
+        with Tracer(mlp(), data=data(), estimators=["exact"], run=run, seed=seed):
+            pass
+    assert Trace.load(run).seeds == [0, 1]
+    with pytest.raises(RunError, match="already holds seed 1"):
+        Tracer(mlp(), data=data(), estimators=["exact"], run=run, seed=1)
+    with pytest.raises(RunError, match="another probe"):
+        Tracer(mlp(), data=Probe(*data()[:1], data()[1].flip(0)), run=run, seed=2)
+
+
+def test_resuming_overwrites_and_never_duplicates(tmp_path: Path) -> None:
+    model = mlp()
+    for resume in (False, True):
+        options: dict[str, Any] = {"estimators": ["exact"], "every": 1, "run": tmp_path / "run"}
+        with Tracer(model, data=data(), resume=resume, **options) as tracer:
+            tracer.snapshot(1)
+            tracer.snapshot(2)
+    frame = tracer.trace.frame()
+    assert not frame.duplicated(["seed", "epoch", "layer", "quantity", "estimator"]).any()
+    assert sorted(frame.epoch.unique()) == [0, 1, 2]
+
+
+def test_diverged_training_names_layer_and_epoch_and_keeps_the_trace() -> None:
+    model = mlp()
+    tracer = Tracer(model, data=data(), estimators=["exact"], every=1)
+    tracer.snapshot(1)
+    with torch.no_grad():
+        linear(model, 2).weight.fill_(torch.nan)
+    with pytest.raises(NonFinite, match=r"epoch 2: layer 'output' has 192 of 192"):
+        tracer.snapshot(2)
+    assert sorted(tracer.trace.frame().epoch.unique()) == [0, 1]
+
+
+def test_a_constant_layer_is_zero_bits_and_flagged() -> None:
+    model = mlp()
+    with torch.no_grad():
+        linear(model, 0).weight.zero_()
+    with Tracer(model, data=data(), estimators=["binning"], layers="1") as tracer:
+        pass
+    frame = tracer.trace.frame()
+    assert frame.bits.tolist() == [0.0, 0.0]
+    assert frame["flags"].str.contains("constant").all()
+
+
+def test_sinks_get_each_snapshot() -> None:
+    seen: list[tuple[int, dict[str, Any]]] = []
+    sinks = [lambda rows, scalars: seen.append((len(rows), dict(scalars)))]
+    with Tracer(mlp(), data=data(), estimators=["exact"], every=1, sinks=sinks) as tracer:
+        tracer.snapshot(1, train_loss=0.5)
+    assert seen == [(4, {}), (4, {"train_loss": 0.5})]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "match"),
+    [
+        ({"layers": ["2", "fc9"]}, UnknownName, r"'fc9'; the layers are: 0, 1, 2, output"),
+        ({"estimators": ["bining"]}, UnknownName, r"'bining'; there are: binning"),
+        ({"data": (data()[0], data()[1][:9])}, InvalidInput, r"\(96, 5\) and y \(9,\)"),
+        ({"every": 0}, ConfigError, "at least 1 epoch"),
+        ({"every": 2.5}, ConfigError, "int, epochs or a callable"),
+        ({"store_activations": True}, ConfigError, "give the tracer run=FOLDER"),
+        ({"estimators": [Binning(range="trace")]}, ConfigError, "give the tracer run=FOLDER"),
+    ],
+)
+def test_mistakes_are_found_before_any_training(
+    options: dict[str, Any], error: type[Exception], match: str
+) -> None:
+    with pytest.raises(error, match=match):
+        Tracer(mlp(), **{"data": data(), **options})
+
+
+def test_a_closed_tracer_refuses_another_snapshot() -> None:
+    tracer = Tracer(mlp(), data=data(), estimators=[Exact()])
+    tracer.close()
+    with pytest.raises(ConfigError, match="closed"):
+        tracer.snapshot(1)
+    with pytest.raises(ConfigError, match="0 or more, got -1"):
+        Tracer(mlp(), data=data(), estimators=[Exact()]).snapshot(-1)
+
+
+def test_schedules() -> None:
+    def due(every: Any) -> list[int]:
+        return [epoch for epoch in range(21) if schedule(every)(epoch)]
+
+    assert due(7) == [0, 7, 14]
+    assert due([3, 9]) == [0, 3, 9]
+    assert due(lambda epoch: epoch == 4) == [4]
+    assert due(log_spaced(20, 5)) == [0, 1, 2, 4, 9, 20]
+    endless = log_spaced(count=10)
+    decade = [sum(endless(epoch) for epoch in range(10**k, 10 ** (k + 1))) for k in (1, 2, 3)]
+    assert decade == [10, 10, 10]
+    assert endless(0)
+    assert endless(1)
