@@ -1,1 +1,95 @@
-"""Estimators of mutual information, one method per file."""
+"""Estimators of mutual information, one method per file; this is their registry.
+
+``make("ksg", k=5)`` is ``KSG(k=5)``. Every estimator is a frozen dataclass that follows
+`ibtrace.types.Estimator`, and every registered one passes the contract of `ibtrace.testing`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from torch import Tensor
+
+from ibtrace.estimators._inputs import is_ids
+from ibtrace.estimators.adaptive_binning import AdaptiveBinning as AdaptiveBinning
+from ibtrace.estimators.binning import Binning as Binning
+from ibtrace.estimators.exact import Exact as Exact
+from ibtrace.estimators.kde import KDE as KDE
+from ibtrace.estimators.ksg import KSG as KSG
+from ibtrace.estimators.npeet import NPEET as NPEET
+from ibtrace.estimators.ross import Ross as Ross
+from ibtrace.types import ConfigError, Estimate, Estimator, InvalidInput, ProbeLike, UnknownName
+
+registry: dict[str, type[Any]] = {
+    "binning": Binning,
+    "adaptive_binning": AdaptiveBinning,
+    "exact": Exact,
+    "kde": KDE,
+    "ksg": KSG,
+    "ross": Ross,
+    "npeet": NPEET,
+}
+
+
+def names() -> list[str]:
+    """The registered names, in the order of the registry."""
+    return list(registry)
+
+
+def make(name: str, **fields: Any) -> Estimator:
+    """An estimator by its registered name.
+
+    Args:
+        name: A key of the registry, or a preset as ``binning.idnns``.
+        **fields: Fields of the estimator's dataclass (or arguments of the preset).
+
+    Raises:
+        UnknownName: If no estimator has that name; lists those there are.
+        ConfigError: If a field does not exist or has an impossible value.
+
+    Example:
+        >>> make("ksg", k=5)
+        KSG(k=5, ...)
+    """
+    base, _, preset = name.partition(".")
+    kind = registry.get(base)
+    if kind is None or (preset and not callable(getattr(kind, preset, None))):
+        raise UnknownName(f"no estimator is called {name!r}; there are: {', '.join(names())}")
+    build = getattr(kind, preset) if preset else kind
+    try:
+        made: Estimator = build(**fields)
+    except TypeError as error:
+        known = ", ".join(field.name for field in dataclasses.fields(kind))
+        raise ConfigError(f"estimator {name}: {error}; its fields are: {known}") from error
+    return made
+
+
+def information(
+    estimator: Estimator, t: Tensor, probe: ProbeLike, *, seed: int = 0
+) -> tuple[Estimate, Estimate]:
+    """I(X;T) and I(T;Y) of a layer's activations on a probe, in bits.
+
+    Args:
+        estimator: Any object of the `Estimator` protocol. Its ``plane`` is used if it has one.
+        t: Activations ``(..., n, d)``; leading dimensions (seeds, layers) are independent.
+        probe: The inputs and labels, in the order of ``t``.
+        seed: Seeds whatever is random inside.
+
+    Returns:
+        Two estimates of shape ``(...)``.
+
+    Raises:
+        InvalidInput: If ``t`` does not have the probe's number of samples.
+    """
+    n = t.shape[-1] if is_ids(t) else t.shape[-2] if t.dim() > 1 else 0
+    if n != probe.n:
+        got = f"activations {tuple(t.shape)} on a probe of {probe.n} samples"
+        raise InvalidInput(f"information: {got}; t must be (..., n, d) in the probe's order")
+    plane = getattr(estimator, "plane", None)
+    if plane is not None:
+        pair: tuple[Estimate, Estimate] = plane(t, probe, seed=seed)
+        return pair
+    return estimator(probe.features, t, seed=seed), estimator(t, probe.labels, seed=seed)
+
+
