@@ -289,10 +289,13 @@ def test_mixture_of_one_component_is_the_normal() -> None:
     assert one.bits == pytest.approx(BivariateNormal(0.8).bits, abs=1e-9)
 
 
-@given(st.lists(st.lists(st.floats(0, 1), min_size=3, max_size=3), min_size=2, max_size=4))
-def test_table_by_the_definition(rows: list[list[float]]) -> None:
-    total = sum(map(sum, rows)) or 1.0
-    rows = [[p / total for p in row] for row in rows] if sum(map(sum, rows)) else [[1.0, 0, 0]]
+counts = st.lists(st.lists(st.integers(0, 20), min_size=3, max_size=3), min_size=2, max_size=4)
+
+
+@given(counts.filter(lambda rows: sum(map(sum, rows)) > 0))
+def test_table_by_the_definition(counted: list[list[int]]) -> None:
+    total = sum(map(sum, counted))
+    rows = [[count / total for count in row] for row in counted]
     of_x = [sum(row) for row in rows]
     of_y = [sum(column) for column in zip(*rows, strict=True)]
     cells = product(range(len(of_x)), range(len(of_y)))
