@@ -11,12 +11,14 @@ import torch
 from torch import Tensor
 
 from ibtrace.estimators._inputs import check_pair, each_problem, is_ids
-from ibtrace.numerics.distances import Norm, Space, is_constant, row_ids
+from ibtrace.numerics.bins import dense_ids
+from ibtrace.numerics.distances import Norm, Space, is_constant
 from ibtrace.numerics.knn import class_neighbours, looks_tied
 from ibtrace.types import (
     ConfigError,
     Estimate,
     InvalidInput,
+    ProbeLike,
     Tags,
     TooFewSamples,
     Unsupported,
@@ -119,9 +121,30 @@ class Ross:
             diagnostics={"ceiling": entropy, "dropped": dropped},
         )
 
+    def plane(self, t: Tensor, probe: ProbeLike, *, seed: int = 0) -> tuple[Estimate, Estimate]:
+        """I(X;T) and I(T;Y) in bits for ``t (..., n, d)``.
+
+        The inputs are the ids in I(X;T). Where none repeats, as is usual, this method cannot
+        tell it: NaN, flagged ``undefined``. So is I(T;Y) of continuous targets. Use `KSG`.
+
+        Raises:
+            InvalidInput: If ``t`` is malformed or does not pair with the probe, or there are
+                ties and ``jitter`` is 0.
+            TooFewSamples: If there are not more than k samples.
+        """
+        pair = []
+        for ids in (probe.x_ids.to(t.device), probe.labels.to(t.device)):
+            n = check_pair(label(self), ids, t, minimum=self.k + 1)
+            if is_ids(ids) and int(ids.unique().numel()) < n:
+                pair.append(self(ids, t, seed=seed))
+            else:
+                nan = torch.full(t.shape[:-2], torch.nan, device=t.device)
+                pair.append(Estimate(nan, flags={"undefined": torch.tensor(True)}))
+        return pair[0], pair[1]
+
     def _solve(self, labels: Tensor, t: Tensor, seed: int) -> Tensor:
         """Bits, standard error, jittered, constant, small, dropped, entropy: ``(7,)``."""
-        ids = row_ids(labels)
+        ids = dense_ids(labels)
         sizes = torch.bincount(ids)[ids]
         paired = sizes > 1
         found = dict.fromkeys(("bits", "stderr", "tied", "constant", "small"), 0.0)

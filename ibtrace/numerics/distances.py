@@ -156,7 +156,8 @@ def row_ids(x: Tensor) -> Tensor:
 def jittered(x: Tensor, amplitude: float, seed: int) -> Tensor:
     """``x (n, d)`` about its mean, in float64, with uniform noise that breaks ties.
 
-    The noise is ``amplitude`` times the variable's standard deviation wide. It comes from a CPU generator, so that it is the same on every device.
+    The noise is ``amplitude`` times the variable's standard deviation wide. It comes from a CPU
+    generator, so that it is the same on every device.
     """
     generator = torch.Generator().manual_seed(seed)
     noise = torch.rand(x.shape, generator=generator, dtype=torch.float64).to(x.device)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ibtrace.numerics.distances import centred, direct, row_ids
+from ibtrace.numerics.distances import centred, direct
 
 _ONE_HOT_CLASSES = 64
 _LOWEST_EXPONENT = -700.0  # exp(-700) is still a normal float64; below, arithmetic slows down
@@ -24,7 +24,7 @@ def gaussian_sums(points: Tensor, variance: Tensor, groups: Sequence[Tensor]) ->
     Args:
         points: ``(n, d)`` floats.
         variance: The variance v, positive, a scalar tensor.
-        groups: Ways to put the points in classes, ids ``(n,)`` each.
+        groups: Ways to put the points in classes, ids ``0..k-1`` ``(n,)`` each.
 
     Returns:
         ``(1 + groups, 2, n)`` float64: for all points and for those in i's class under each of
@@ -80,8 +80,7 @@ class _Membership:
         self.masked: list[tuple[int, Tensor]] = []
         self.place: list[Tensor | None] = []
         self.width = 1
-        for group in groups:
-            ids = row_ids(group)
+        for ids in groups:
             classes = int(ids.max()) + 1
             if classes == n:
                 self.place.append(None)

@@ -1,0 +1,240 @@
+"""KSG: naive twins, NPEET's values, truths, invariances and ties."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Literal
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import digamma
+from torch import Tensor
+
+from ibtrace.datasets.tishby import tishby
+from ibtrace.estimators.ksg import KSG
+from ibtrace.estimators.npeet import NPEET
+from ibtrace.estimators.ross import Ross
+from ibtrace.numerics.distances import Distances, Norm
+from ibtrace.numerics.knn import joint_neighbours, k_smallest, tree_neighbours
+from ibtrace.probe import Probe
+from ibtrace.types import (
+    ConfigError,
+    Estimate,
+    Estimator,
+    InvalidInput,
+)
+
+Variant = Literal[1, 2]
+NORMS: list[Norm] = ["euclidean", "max"]
+
+
+def dependent(n: int, dx: int = 1, dy: int = 1, seed: int = 0) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(n, dx, generator=generator, dtype=torch.float64)
+    y = torch.randn(n, dy, generator=generator, dtype=torch.float64)
+    return x, y + x[:, :1]
+
+
+def distances(points: Tensor, norm: Norm) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    gaps = (points[:, None] - points[None]).double()
+    found = gaps.square().sum(-1).sqrt() if norm == "euclidean" else gaps.abs().amax(-1)
+    return found.fill_diagonal_(torch.inf).numpy()
+
+
+def naive_ksg(x: Tensor, y: Tensor, k: int, variant: Variant, norm: Norm) -> float:
+    """Kraskov et al.'s equations 8 and 9, one sample at a time, in bits."""
+    dx, dy = distances(x, norm), distances(y, norm)
+    total = 0.0
+    for row_x, row_y in zip(dx, dy, strict=True):
+        joint = np.maximum(row_x, row_y)
+        nearest = np.argsort(joint)[:k]
+        if variant == 1:
+            radius = joint[nearest[-1]]
+            counts = (row_x < radius).sum() + 1, (row_y < radius).sum() + 1
+        else:
+            counts = (row_x <= row_x[nearest].max()).sum(), (row_y <= row_y[nearest].max()).sum()
+        total += digamma(counts[0]) + digamma(counts[1])
+    constant = digamma(k) + digamma(len(x)) - (0 if variant == 1 else 1 / k)
+    return float(constant - total / len(x)) / math.log(2)
+
+
+def same(a: Estimate, b: Estimate, tolerance: float = 1e-10) -> None:
+    for name in ("bits", "stderr"):
+        torch.testing.assert_close(getattr(a, name), getattr(b, name), rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("variant", [1, 2])
+@pytest.mark.parametrize(("n", "dx", "dy"), [(6, 1, 1), (150, 1, 2), (150, 6, 5), (9, 12, 1)])
+@pytest.mark.parametrize("k", [1, 4])
+def test_ksg_equals_its_naive_twin(
+    norm: Norm, variant: Variant, n: int, dx: int, dy: int, k: int
+) -> None:
+    x, y = dependent(n, dx, dy)
+    estimate = KSG(k, variant, norm)(x, y)
+    assert float(estimate.bits) == pytest.approx(naive_ksg(x, y, k, variant, norm), abs=1e-10)
+    assert not bool(estimate.flags["ties_jittered"])
+
+
+@pytest.mark.parametrize(("dx", "dy"), [(1, 1), (2, 2), (10, 3), (12, 12)])
+def test_ksg_in_the_max_norm_is_npeets(dx: int, dy: int) -> None:
+    x, y = dependent(600, dx, dy)
+    ours, theirs = KSG(norm="max")(x, y), NPEET()(x, y, seed=3)
+    assert float(ours.bits) == pytest.approx(float(theirs.bits), abs=1e-8)
+
+
+@pytest.mark.parametrize("closed", [False, True])
+@pytest.mark.parametrize("k", [1, 3])
+def test_trees_count_as_blocks_do(closed: bool, k: int) -> None:
+    x, y = dependent(400, 2, 3)
+    blocks = joint_neighbours(
+        Distances(x, "max"), Distances(y, "max"), k, closed=closed, stop_at_tie=True
+    )
+    trees = tree_neighbours(x, y, k, closed=closed, stop_at_tie=True)
+    assert blocks is not None
+    assert trees is not None
+    for a, b in zip(blocks, trees, strict=True):
+        assert torch.equal(a, b.to(a.dtype))
+
+
+@given(st.integers(1, 5), st.integers(5, 700), st.integers(0, 99))
+@settings(max_examples=40, deadline=None)
+def test_k_smallest_is_topk(k: int, n: int, seed: int) -> None:
+    values = torch.rand(3, n, generator=torch.Generator().manual_seed(seed))
+    found, columns = k_smallest(values, k)
+    torch.testing.assert_close(found, values.topk(k, largest=False).values, rtol=0, atol=0)
+    torch.testing.assert_close(values.gather(1, columns), found, rtol=0, atol=0)
+
+
+@given(
+    st.integers(0, 999),
+    st.sampled_from(NORMS),
+    st.sampled_from([1, 2]),
+    st.sampled_from([(1, 1), (2, 7)]),
+    st.floats(-100, 100),
+    st.floats(0.01, 100),
+)
+@settings(max_examples=30, deadline=None)
+def test_ksg_is_invariant_to_order_swap_shift_and_common_scale(
+    seed: int, norm: Norm, variant: Variant, widths: tuple[int, int], shift: float, scale: float
+) -> None:
+    x, y = dependent(60, *widths, seed=seed)
+    estimator = KSG(3, variant, norm)
+    expected = estimator(x, y)
+    order = torch.randperm(60, generator=torch.Generator().manual_seed(seed))
+    same(estimator(x[order], y[order]), expected)
+    same(estimator(y, x), expected)
+    same(estimator(scale * (x + shift), scale * (y - shift)), expected)
+
+
+@pytest.mark.parametrize("variant", [1, 2])
+@pytest.mark.parametrize("norm", NORMS)
+def test_ksg_finds_the_information_of_correlated_normals(variant: Variant, norm: Norm) -> None:
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(3, 2000, 2, generator=generator, dtype=torch.float64)
+    rho = torch.tensor([0.0, 0.6, 0.95], dtype=torch.float64)
+    x = noise[..., :1]
+    y = rho[:, None, None] * x + (1 - rho**2).sqrt()[:, None, None] * noise[..., 1:]
+    estimate = KSG(3, variant, norm)(x, y)
+    truth = -0.5 * torch.log2(1 - rho**2)
+    assert float((estimate.bits - truth).abs().max()) < 0.08
+    assert float(((estimate.bits - truth) / estimate.stderr).abs().max()) < 4
+    same(estimate[1], KSG(3, variant, norm)(x[1], y[1]))
+
+
+def test_a_copy_meets_the_ceiling_and_is_no_tie() -> None:
+    x, _ = dependent(200, 5)
+    for norm in NORMS:
+        estimate = KSG(norm=norm)(x, x.clone())
+        expected = (digamma(200) - digamma(3)) / math.log(2)
+        assert float(estimate.bits) == pytest.approx(expected, abs=1e-12)
+        assert bool(estimate.flags["near_ceiling"])
+        assert not bool(estimate.flags["ties_jittered"])
+        assert float(estimate.diagnostics["ceiling"]) == pytest.approx(
+            expected - 1 / 3 / math.log(2)
+        )
+
+
+def lattice(n: int) -> Tensor:
+    return torch.randint(2, (n, 6), generator=torch.Generator().manual_seed(1)).double() / 10
+
+
+def repeated(n: int) -> Tensor:
+    x = dependent(n, 2)[0]
+    x[n - 1] = x[n // 2]
+    return x
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("tied", [lattice, repeated, lambda n: torch.arange(float(n))[:, None]])
+def test_ties_are_jittered_with_the_seed_and_flagged_or_refused(norm: Norm, tied: object) -> None:
+    x, y = tied(300), dependent(300, 1, 4)[1]  # type: ignore[operator]
+    before, state = x.clone(), torch.get_rng_state()
+    for pair in ((x, y), (y, x)):
+        estimate = KSG(norm=norm)(*pair, seed=1)
+        assert bool(estimate.flags["ties_jittered"])
+        same(estimate, KSG(norm=norm)(*pair, seed=1), 0.0)
+        assert float(estimate.bits) == pytest.approx(
+            float(KSG(norm=norm)(*pair, seed=2).bits), abs=0.2
+        )
+        with pytest.raises(InvalidInput, match="set jitter > 0"):
+            KSG(norm=norm, jitter=0)(*pair)
+    assert torch.equal(x, before)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_plane_is_two_calls_and_keeps_what_depends_on_x(norm: Norm) -> None:
+    data, chosen = tishby(), torch.randperm(4096, generator=torch.Generator().manual_seed(0))[:400]
+    x, labels = data.x[chosen], data.y[chosen]
+    hidden = x @ torch.sin(1.0 + torch.arange(48)).reshape(12, 4)
+    t = torch.stack([hidden.tanh(), hidden.relu()])
+    probe, estimator = Probe(x, labels), KSG(norm=norm)
+    for _ in range(2):
+        about_x, about_y = estimator.plane(t, probe, seed=5)
+        same(about_x, estimator(x, t, seed=5), 0.0)
+        same(about_y, estimator(t, labels, seed=5), 0.0)
+    assert about_x.bits.shape == (2,)
+    continuous = Probe(x, hidden[:, 0])
+    same(estimator.plane(t, continuous)[1], estimator(t, hidden[:, :1]), 0.0)
+
+
+def test_ksg_computes_what_depends_on_x_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, t = dependent(300, 8, 3)
+    probe, computed = Probe(x, torch.arange(300) % 2), []
+    compute = Distances._compute
+
+    def counted(self: Distances, rows: slice) -> Tensor:
+        computed.append(self.points.shape[1])
+        return compute(self, rows)
+
+    monkeypatch.setattr(Distances, "_compute", counted)
+    KSG().plane(t, probe)
+    first = computed.count(8)
+    KSG().plane(t + 1, probe)
+    assert computed.count(8) == first + 1  # only the rows that are looked at for ties
+
+
+@pytest.mark.parametrize("estimator", [KSG(), KSG(norm="max"), Ross()])
+def test_single_and_double_precision_agree(estimator: Estimator) -> None:
+    x, y = (v.float() for v in dependent(300, 3, 6))
+    ids = torch.arange(300) % 3
+    other = ids if isinstance(estimator, Ross) else x
+    same(estimator(other, y), estimator(other.double() if other is x else ids, y.double()), 0.0)
+    same(estimator(other, y.requires_grad_()), estimator(other, y), 0.0)
+
+
+def test_impossible_configurations_are_refused() -> None:
+    for make, k in itertools.product((KSG, Ross, NPEET), (0, 1.5, True)):
+        with pytest.raises(ConfigError, match="k must be a whole number"):
+            make(k=k)
+    with pytest.raises(ConfigError, match="variant must be 1 or 2"):
+        KSG(variant=3)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="norm must be 'euclidean' or 'max'"):
+        Ross(norm="l1")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="jitter must lie in"):
+        KSG(jitter=-1.0)
