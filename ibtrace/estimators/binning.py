@@ -1,0 +1,231 @@
+"""Binning: plug-in mutual information after cutting every unit's range into bins."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from ibtrace.estimators.exact import PlugIn, Symbols, check_correction, largest
+from ibtrace.numerics.bins import digitise_linspace, floor_bins, row_ids, uniform_bins
+from ibtrace.numerics.entropy import Correction, distinct
+from ibtrace.types import ConfigError, InvalidInput, LayerContext, Tags
+
+Range = Literal["activation", "snapshot", "trace"] | tuple[float, float]
+
+_DEFAULT_BINS = 30
+_IDNNS = "idnns"
+_OUT = "out_of_range"
+
+
+@dataclass(frozen=True)
+class Binning(PlugIn):
+    """Plug-in mutual information of binned activations, the estimator of the first papers.
+
+    Estimand: I(X; B(T)) and I(B(T); Y), where B puts each unit's value into a bin and a sample's
+    symbol is the row of its bin numbers; each entropy is ``-Σ p log₂ p``. For a deterministic
+    network I(X; B(T)) is the entropy of B(T): it depends on the bins as much as on the network
+    (Saxe et al. 2018, Goldfeld et al. 2019), which is why `estimand` travels with every number.
+
+    ``bins`` cuts a range into equal bins (closed on the left, the last on both sides); ``width``
+    is ``floor(T / width)`` without a range. The range is
+
+    - ``"activation"``: that of the layer's nonlinearity, told by `bind` (tanh: [-1, 1]); where
+      none is known (ReLU, linear, no `bind`), as ``"snapshot"``;
+    - ``"snapshot"``: the minimum and maximum of the values at hand, one pair per problem;
+    - ``"trace"``: the minimum and maximum over all snapshots, told by `bind`;
+    - ``(low, high)``: given. Values beyond it go to two open end bins.
+
+    Diagnostics: ``out_of_range``, the share of values beyond a given range (the flag of that name
+    is raised above 0), and ``occupied_bins``, the number of distinct rows seen. Flags:
+    ``constant`` (all samples in one bin: exactly 0 bits) and ``near_log2n`` (within 5 % of
+    ``log₂ n``, where the plug-in saturates; Nothnagel & Geiger 2026).
+
+    Two presets reproduce published code: `Binning.idnns` and `Binning.ibsgd`.
+
+    Cost: O(N d + N log N) time, O(N d) memory. Units: bits.
+
+    Reference: Shwartz-Ziv & Tishby (2017), Opening the Black Box of Deep Neural Networks via
+    Information, arXiv:1703.00810.
+
+    Args:
+        bins: Number of bins per unit; 30 if neither it nor ``width`` is given.
+        width: Width of a bin, instead of ``bins``. Floats given as continuous labels of a probe
+            are in other units: they are cut into 30 bins over their own range.
+        range: See above.
+        correction: ``none``, ``miller_madow``, ``grassberger`` or ``chao_shen``, applied to each
+            entropy; see `ibtrace.numerics.entropy.entropy`.
+        preset: Set by the presets: their name in tables.
+
+    Raises:
+        ConfigError: If both ``bins`` and ``width`` are given, or a value is impossible.
+
+    Example:
+        >>> t = torch.tensor([[-0.9], [-0.8], [0.3], [0.9]])
+        >>> Binning(bins=2, range=(-1, 1))(t, torch.tensor([0, 0, 1, 1])).bits.item()
+        1.0
+    """
+
+    bins: int | None = None
+    width: float | None = None
+    range: Range = "activation"
+    correction: Correction = "none"
+    preset: str = ""
+
+    tags: ClassVar[Tags] = Tags(
+        estimand="I(X;B(Y)) with B the bins",
+        reference="Shwartz-Ziv & Tishby 2017, arXiv:1703.00810",
+        cost="N d + N log N",
+        bias="down by the width of the bins, up by (K_xy - K_x - K_y + 1)/(2 N ln 2)",
+    )
+
+    def __post_init__(self) -> None:
+        if self.bins is None and self.width is None:
+            object.__setattr__(self, "bins", _DEFAULT_BINS)
+        names = ("activation", "snapshot", "trace")
+        object.__setattr__(self, "range", check_range("Binning", self.range, names))
+        check_correction("Binning", self.correction)
+        if self.bins is not None and self.width is not None:
+            raise ConfigError(f"Binning got bins={self.bins} and width={self.width}; give one")
+        if self.bins is not None and not (isinstance(self.bins, int) and self.bins >= 1):
+            raise ConfigError(f"Binning: bins must be a whole number above 0, got {self.bins!r}")
+        if self.width is not None and not (math.isfinite(self.width) and self.width > 0):
+            raise ConfigError(f"Binning: width must be above 0, got {self.width!r}")
+        if self.width is not None and self.range != "activation":
+            raise ConfigError(f"Binning: width needs no range, got {self.range!r}; leave it out")
+        if self.preset == _IDNNS and (self.bins, self.range) != (_DEFAULT_BINS, (-1.0, 1.0)):
+            raise ConfigError("Binning: the preset 'idnns' has its own bins; use Binning.idnns()")
+
+    @classmethod
+    def idnns(cls) -> Binning:
+        """Tishby's published code: 30 edges ``linspace(-1, 1, 30)``, rounded to float32.
+
+        It has 29 bins on [-1, 1) and one more that pools all values of at least 1 with all values
+        below -1 (whose index -1 wraps around). Raises ``out_of_range`` where that matters.
+
+        Reference: github.com/ravidziv/IDNNs, ``calc_information_sampling``.
+        """
+        return cls(bins=30, range=(-1.0, 1.0), preset=_IDNNS)
+
+    @classmethod
+    def ibsgd(cls, width: float = 0.07) -> Binning:
+        """Saxe et al.'s code: ``floor(T / width)``, 0.07 on the 12-bit task, 0.5 on MNIST.
+
+        Reference: github.com/artemyk/ibsgd, ``bin_calc_information2``.
+        """
+        return cls(width=width, preset=f"ibsgd({width:g})")
+
+    @property
+    def needs_trace(self) -> bool:
+        """Whether the bins depend on the whole trace."""
+        return self.range == "trace"
+
+    @property
+    def estimand(self) -> str:
+        """Axis text of T: its bins."""
+        if self.width is not None:
+            return f"floor(T / {self.width:g})"
+        if self.preset == _IDNNS:
+            return "T in IDNNs' bins, linspace(-1, 1, 30)"
+        if isinstance(self.range, tuple):
+            low, high = self.range
+            return f"T in {self.bins} bins on [{low:g}, {high:g}]"
+        over = " over the trace" if self.needs_trace else ""
+        return f"T in {self.bins} bins on its own [min, max]{over}"
+
+    def bind(self, context: LayerContext) -> Binning:
+        """This binning with the range settled that the layer or the trace decides.
+
+        Raises:
+            InvalidInput: If ``range="trace"`` and the context has no values of the trace.
+        """
+        if self.width is not None:
+            return self
+        if self.range == "activation":
+            return dataclasses.replace(self, range=context.activation_range or "snapshot")
+        if self.range == "trace":
+            values = trace_values("Binning", context)
+            return dataclasses.replace(self, range=(float(values.min()), float(values.max())))
+        return self
+
+    def _discretise(self, value: Tensor, *, labels: bool) -> tuple[Tensor, Mapping[str, Tensor]]:
+        inside = torch.zeros(value.shape[:-2], dtype=torch.float64, device=value.device)
+        if labels:
+            return row_ids(own_range_bins(value, self.bins or _DEFAULT_BINS)), {_OUT: inside}
+        if self.width is not None:
+            return row_ids(floor_bins(value, self.width)), {_OUT: inside}
+        bins = self.bins or _DEFAULT_BINS
+        if isinstance(self.range, tuple):
+            low, high = (value.new_tensor(end) for end in self.range)
+            legacy = self.preset == _IDNNS
+            numbers = _idnns_bins(value) if legacy else uniform_bins(value, low, high, bins)
+            return row_ids(numbers), {_OUT: _share_outside(value, low, high)}
+        if self.range == "trace":
+            raise InvalidInput(
+                "Binning(range='trace') has no trace yet; bind() it to a layer first"
+            )
+        return row_ids(own_range_bins(value, bins)), {_OUT: inside}
+
+    def _report(
+        self, measured: Sequence[Symbols]
+    ) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
+        none = torch.zeros((), dtype=torch.float64, device=measured[0].ids.device)
+        share = largest([symbol.figures.get(_OUT, none) for symbol in measured])
+        occupied = largest([distinct(symbol.counts) for symbol in measured])
+        return {_OUT: share > 0}, {_OUT: share, "occupied_bins": occupied}
+
+
+def own_range_bins(values: Tensor, bins: int) -> Tensor:
+    """Equal bins on each problem's own minimum and maximum, for floats ``(..., n, d)``."""
+    low, high = values.amin((-2, -1), keepdim=True), values.amax((-2, -1), keepdim=True)
+    return uniform_bins(values, low, high, bins)
+
+
+def check_range(name: str, given: object, names: Sequence[str]) -> Any:
+    """A range as it was given, or a pair of numbers as a tuple of two floats.
+
+    Raises:
+        ConfigError: If it is neither one of the names nor a pair in order.
+    """
+    if isinstance(given, str) and given in names:
+        return given
+    if isinstance(given, tuple | list) and len(given) == 2:
+        low, high = (float(end) for end in given)
+        if math.isfinite(low) and math.isfinite(high) and low <= high:
+            return low, high
+    known = ", ".join(repr(known) for known in names)
+    raise ConfigError(f"{name}: range must be {known} or (low, high), got {given!r}")
+
+
+def trace_values(name: str, context: LayerContext) -> Tensor:
+    """The layer's values over the trace, as floats.
+
+    Raises:
+        InvalidInput: If the context has none.
+    """
+    if context.trace_values is None or context.trace_values.numel() == 0:
+        raise InvalidInput(
+            f"{name}(range='trace') got no trace_values for layer {context.name!r}; "
+            "run it when the trace is complete"
+        )
+    values = context.trace_values.detach()
+    return values.float() if values.element_size() < 4 else values
+
+
+def _idnns_bins(values: Tensor) -> Tensor:
+    edges = torch.linspace(-1, 1, _DEFAULT_BINS, dtype=torch.float64, device=values.device)
+    numbers = digitise_linspace(values, edges.float().to(values.dtype))
+    return numbers.masked_fill_(numbers == 0, _DEFAULT_BINS)
+
+
+def _share_outside(values: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """The share of values beyond a range in each problem, float64, ``(...)``."""
+    beyond = (values.amin((-2, -1)) < low) | (values.amax((-2, -1)) > high)
+    if not bool(beyond.any()):  # counting is many times slower than the extremes
+        return torch.zeros(values.shape[:-2], dtype=torch.float64, device=values.device)
+    return ((values < low) | (values > high)).double().mean((-2, -1))

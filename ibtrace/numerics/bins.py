@@ -1,0 +1,192 @@
+"""Real values to bin numbers, and rows to ids: which rows of a matrix are equal.
+
+Everything takes leading batch dimensions as independent problems and works on them together.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+_HASH_SEED = 0x1B
+
+
+def floor_bins(values: Tensor, width: float) -> Tensor:
+    """Bin numbers ``floor(values / width)``, as integers (whole floats beyond int32's range).
+
+    Args:
+        values: Floats of any shape.
+        width: The width of a bin, above 0.
+    """
+    # A division by a Python number is compiled on CUDA to a product with its reciprocal, which
+    # lands some values in the next bin; a division by a tensor is not.
+    quotient = (values / values.new_tensor(width)).floor_()
+    if quotient.numel() == 0:
+        return quotient.to(torch.int8)
+    lowest, highest = (float(end) for end in quotient.aminmax())
+    if max(-lowest, highest) >= 2**31:
+        return quotient
+    return quotient.to(_smallest_int(int(max(-lowest, highest))))
+
+
+def uniform_bins(values: Tensor, low: Tensor, high: Tensor, bins: int) -> Tensor:
+    """Numbers ``0..bins-1`` of equal bins on ``[low, high]``; ``-1`` below and ``bins`` above it.
+
+    Bins are closed on the left, the last one on both sides. Where ``low`` equals ``high`` there
+    is one bin, number 0.
+
+    Args:
+        values: Floats ``(..., n, d)``.
+        low: Lower end, same dtype, broadcastable to ``values``.
+        high: Upper end, same dtype, broadcastable to ``values``.
+        bins: The number of bins.
+    """
+    width = (high - low) / torch.full_like(high, bins)
+    width = torch.where(width > 0, width, torch.ones_like(width))
+    quotient = (values - low).div_(width).floor_()
+    numbers = quotient.clamp_(-1, bins - 1).to(_smallest_int(bins))
+    # Rounding may put the quotient of `high` itself, or of its neighbours, on either side.
+    return numbers.add_(values > high)
+
+
+def digitise(values: Tensor, edges: Tensor) -> Tensor:
+    """How many edges are at or below each value: bin numbers ``0..e``, closed on the left.
+
+    Args:
+        values: Floats ``(..., n, d)``.
+        edges: Ascending, same dtype, ``(e,)`` or one row per problem ``(..., e)``.
+    """
+    flat = values.flatten(-2).contiguous()
+    rows = edges.expand(*flat.shape[:-1], edges.shape[-1]).contiguous()
+    numbers = torch.searchsorted(rows, flat, right=True, out_int32=True)
+    return numbers.to(_smallest_int(edges.shape[-1])).reshape(values.shape)
+
+
+def digitise_linspace(values: Tensor, edges: Tensor) -> Tensor:
+    """`digitise` for edges that are equally spaced up to rounding, several times faster.
+
+    A division finds the bin, but for values within a thousandth of a bin of an edge, where
+    rounding could decide; those are searched.
+
+    Args:
+        values: Floats ``(..., n, d)``.
+        edges: Ascending, same dtype, at least two, ``(e,)``.
+    """
+    count = edges.shape[0]
+    width = (edges[-1] - edges[0]) / edges.new_tensor(count - 1)
+    quotient = (values - edges[0]).div_(width)
+    near_edge = (quotient - quotient.round()).abs_() < 1e-3
+    numbers = quotient.floor_().add_(1).clamp_(0, count).to(_smallest_int(count))
+    searched = torch.searchsorted(edges, values[near_edge], right=True)
+    numbers[near_edge] = searched.to(numbers.dtype)
+    return numbers
+
+
+def quantile_edges(values: Tensor, bins: int) -> Tensor:
+    """The ``bins - 1`` inner edges that cut pooled values into bins of equal mass.
+
+    Edge k is the value of rank ``ceil(k m / bins)`` (from 0), itself a value of the sample: a
+    strictly increasing map of the values maps the edges along. Tied values repeat an edge, and
+    `digitise` then leaves the bins between equal edges empty.
+
+    Args:
+        values: Floats ``(..., m)``.
+        bins: The number of bins.
+
+    Returns:
+        Edges in ascending order, ``(..., bins - 1)``.
+    """
+    m = values.shape[-1]
+    ranks = [min(-(-k * m // bins), m - 1) for k in range(1, bins)]
+    if values.device.type == "cpu":
+        # torch sorts indices along; numpy sorts the values alone, some twenty times faster.
+        ordered = values.detach().numpy().copy()
+        ordered.sort(axis=-1)
+        return torch.from_numpy(ordered[..., ranks])
+    return values.sort(-1).values[..., ranks]
+
+
+def dense_ids(values: Tensor) -> Tensor:
+    """Ids ``0..k-1`` of integers of shape ``(..., n)``: equal integers of a problem, equal ids."""
+    ordered, order = values.to(torch.int64).sort(-1)
+    return _number(ordered[..., 1:] != ordered[..., :-1], order)
+
+
+def joint_ids(a: Tensor, b: Tensor) -> Tensor:
+    """Ids of the pairs of two variables given as ids below n, ``(..., n)``; batches broadcast."""
+    return dense_ids(a * a.shape[-1] + b)
+
+
+def row_ids(rows: Tensor, *, raw: bool = False) -> Tensor:
+    """Ids ``0..k-1`` of the distinct rows of each problem; equal rows have equal ids.
+
+    Rows are packed into 64-bit words, hashed to one int64 by a random linear form (its
+    coefficients always the same), and sorted by hash. Rows that share a hash are then compared
+    word by word, and hashed anew should they differ: the answer is exact.
+
+    Args:
+        rows: Integers or finite floats, ``(..., n, d)``. Narrow integers are fastest.
+        raw: Compare floats by their bits, so that -0.0 differs from 0.0.
+
+    Returns:
+        Ids in the order of the hash, int64, ``(..., n)``.
+    """
+    words = _words(rows, raw=raw)
+    attempt = 0
+    while True:
+        hashes, order = _hash(words, attempt).sort(-1)
+        differs = hashes[..., 1:] != hashes[..., :-1]
+        if _equal_where_not(differs, words, order):
+            return _number(differs, order)
+        attempt += 1
+
+
+def _words(rows: Tensor, *, raw: bool) -> Tensor:
+    """The bytes of each row as int64 words, padded with zeros: ``(..., n, w)``."""
+    if rows.dtype == torch.bool:
+        rows = rows.to(torch.int8)
+    *lead, d = rows.shape
+    per_word = 8 // rows.element_size()
+    packed = rows.new_zeros(*lead, -(-d // per_word) * per_word)
+    packed[..., :d] = rows.detach()
+    if rows.is_floating_point() and not raw:
+        packed += 0.0  # turns -0.0 into 0.0
+    return packed.view(torch.int64)
+
+
+def _hash(words: Tensor, attempt: int) -> Tensor:
+    """A random linear form of the halves of the words modulo 2⁶⁴, ``(..., n)``.
+
+    Two rows collide with probability 2⁻³³ at most: halves differ by less than 2³², so that at
+    least 33 bits of a coefficient reach the difference. Whole words would not do: their signs
+    reach one bit only, and rows that differ in the signs of two numbers would often cancel.
+    """
+    generator = torch.Generator().manual_seed(_HASH_SEED + attempt)
+    info, size = torch.iinfo(torch.int64), (2, words.shape[-1])
+    coefficients = torch.randint(info.min, info.max, size, generator=generator)
+    low, high = coefficients.to(words.device)
+    return (words & 0xFFFFFFFF).mul_(low).addcmul_(words >> 32, high).sum(-1)
+
+
+def _equal_where_not(differs: Tensor, words: Tensor, order: Tensor) -> bool:
+    """Whether neighbours in the order, where not marked as different, are equal rows."""
+    n, w = words.shape[-2:]
+    same = (~differs).reshape(words.shape[:-2].numel(), n - 1).nonzero()
+    first = same[:, 0] * n
+    flat, ranks = words.reshape(-1, w), order.reshape(-1)
+    left = flat[first + ranks[first + same[:, 1]]]
+    right = flat[first + ranks[first + same[:, 1] + 1]]
+    return torch.equal(left, right)
+
+
+def _number(differs: Tensor, order: Tensor) -> Tensor:
+    """Number the runs of a sorted sequence from 0 and put the numbers back in sample order."""
+    steps = torch.nn.functional.pad(differs.to(torch.int64), (1, 0))
+    return torch.empty_like(order).scatter_(-1, order, steps.cumsum(-1))
+
+
+def _smallest_int(largest: int) -> torch.dtype:
+    for dtype in (torch.int8, torch.int16):
+        if largest <= torch.iinfo(dtype).max:
+            return dtype
+    return torch.int32

@@ -1,0 +1,153 @@
+"""Entropy and mutual information of discrete samples, in bits, from how often each value occurs.
+
+A sample is described by `sample_counts`: for each of its n points, how many points share its
+value. A sum over values of ``f(count)`` is then the mean over points of ``n f(count) / count``,
+which batches without a loop however many values each problem has.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Correction = Literal["none", "miller_madow", "grassberger", "chao_shen"]
+
+
+def sample_counts(ids: Tensor) -> Tensor:
+    """How many points share each point's id.
+
+    Args:
+        ids: Ids below n, int64, ``(..., n)``.
+
+    Returns:
+        Counts of at least 1, int64, ``(..., n)``.
+    """
+    counts = torch.zeros_like(ids).scatter_add_(-1, ids, torch.ones_like(ids))
+    return counts.gather(-1, ids)
+
+
+def sample_masses(ids: Tensor, weights: Tensor) -> Tensor:
+    """The total weight of the points that share each point's id, float64, ``(..., n)``.
+
+    Args:
+        ids: Ids below n, int64, ``(..., n)``.
+        weights: The weight of each point, ``(n,)``.
+    """
+    each = weights.to(torch.float64).expand(ids.shape)
+    return torch.zeros_like(each).scatter_add_(-1, ids, each).gather(-1, ids)
+
+
+def distinct(counts: Tensor) -> Tensor:
+    """The number of distinct values behind per-point counts ``(..., n)``, int64 ``(...)``."""
+    return (1.0 / counts.to(torch.float64)).sum(-1).round().to(torch.int64)
+
+
+def entropy(counts: Tensor, correction: Correction = "none") -> Tensor:
+    """Shannon entropy in bits of a sample of n points.
+
+    - ``none``: the plug-in (maximum likelihood) estimate ``-Σ p log₂ p`` with ``p = count / n``;
+      biased down by about ``(K - 1) / (2 n ln 2)`` for K values.
+    - ``miller_madow``: plus ``(K - 1) / (2 n ln 2)``, K the number of values seen (Miller 1955).
+    - ``grassberger``: ``log₂ n - (1 / n) Σ count G(count) / ln 2`` with ``G(c) = ψ(c) +
+      ½ (-1)^c (ψ((c + 1) / 2) - ψ(c / 2))`` (Grassberger 2003, arXiv:physics/0307138).
+    - ``chao_shen``: ``-Σ q log₂ q / (1 - (1 - q)^n)`` with ``q = C count / n`` and Good's coverage
+      ``C = 1 - f₁ / n``, f₁ the number of values seen once; ``f₁ = n`` counts as ``n - 1``, which
+      keeps C above 0 (Chao & Shen 2003).
+
+    Args:
+        counts: `sample_counts` of the sample, ``(..., n)``.
+        correction: The bias correction.
+
+    Returns:
+        Bits, float64, ``(...)``.
+
+    Example:
+        >>> ids = torch.tensor([0, 0, 1, 1])
+        >>> entropy(sample_counts(ids)).item()
+        1.0
+    """
+    n = counts.shape[-1]
+    c = counts.to(torch.float64)
+    plug_in = (n / c).log2().mean(-1)
+    return plug_in if correction == "none" else plug_in + bias_correction(counts, correction)
+
+
+def bias_correction(counts: Tensor, correction: Correction) -> Tensor:
+    """What a correction adds to the plug-in `entropy`, in bits, ``(...)``.
+
+    Args:
+        counts: `sample_counts` of the sample, ``(..., n)``.
+        correction: The bias correction.
+    """
+    n = counts.shape[-1]
+    c = counts.to(torch.float64)
+    if correction == "miller_madow":
+        return (distinct(counts) - 1).to(torch.float64) / (2 * n * math.log(2))
+    if correction == "grassberger":
+        return (c.log2() - _grassberger(c) / math.log(2)).mean(-1)
+    if correction == "chao_shen":
+        singletons = (counts == 1).sum(-1, keepdim=True).clamp(max=n - 1).to(c.dtype)
+        q = (1 - singletons / n) * c / n
+        # log1p and expm1 keep the inclusion probability of rare values from cancelling.
+        seen = -torch.expm1(n * torch.log1p(-q))
+        return (n / c * q * -q.log2() / seen - (n / c).log2()).mean(-1)
+    return torch.zeros(c.shape[:-1], dtype=torch.float64, device=c.device)
+
+
+def _grassberger(c: Tensor) -> Tensor:
+    """G(c) of `entropy`, in nats."""
+    sign = 1 - 2 * (c % 2)
+    return c.digamma() + sign / 2 * (((c + 1) / 2).digamma() - (c / 2).digamma())
+
+
+def local_information(x: Tensor, y: Tensor, xy: Tensor, total: float | None = None) -> Tensor:
+    """Each point's share ``log₂ p(x, y) / (p(x) p(y))`` of the plug-in mutual information, in bits.
+
+    Its mean is ``H(x) + H(y) - H(xy)``; it is also the influence function of that estimate, so
+    that its standard deviation over √n is the standard error (the delta method). The ratio is
+    formed before the logarithm: independent and constant samples give exactly 0.
+
+    Args:
+        x: `sample_counts` (or `sample_masses`) of x, ``(..., n)``; leading dimensions broadcast.
+        y: The same of y.
+        xy: The same of the pairs.
+        total: The sum of all counts (masses); n if not given.
+
+    Returns:
+        Bits, float64, ``(..., n)``.
+    """
+    n = float(x.shape[-1]) if total is None else total
+    x, y, xy = x.to(torch.float64), y.to(torch.float64), xy.to(torch.float64)
+    return (n * xy / (x * y)).log2()
+
+
+def information(x: Tensor, y: Tensor, xy: Tensor, correction: Correction = "none") -> Tensor:
+    """Mutual information ``H(x) + H(y) - H(xy)`` in bits, each entropy corrected alike, ``(...)``.
+
+    A variable with one value shares no information with any other: exactly 0 bits, whatever the
+    correction makes of its entropy.
+
+    Args:
+        x: `sample_counts` of x, ``(..., n)``; leading dimensions broadcast.
+        y: `sample_counts` of y.
+        xy: `sample_counts` of the pairs.
+        correction: The bias correction.
+
+    Example:
+        >>> x = sample_counts(torch.tensor([0, 0, 1, 1]))
+        >>> information(x, x, x).item()
+        1.0
+    """
+    bits = local_information(x, y, xy).mean(-1)
+    if correction == "none":
+        return bits
+    added = [bias_correction(counts, correction) for counts in (x, y, xy)]
+    return (bits + added[0] + added[1] - added[2]).masked_fill(constant(x) | constant(y), 0.0)
+
+
+def constant(counts: Tensor) -> Tensor:
+    """Whether all points of a sample have one value, ``(...)``."""
+    return counts[..., 0] == counts.shape[-1]
