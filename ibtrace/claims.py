@@ -1,0 +1,96 @@
+"""A paper's statement that a trace can bear out or not, and the table of what came of it."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import pandas as pd
+
+from ibtrace.trace import Trace
+
+Status = Literal["held", "failed", "inconclusive"]
+
+_WIDTH = 110
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a claim.
+
+    Args:
+        status: Whether it held.
+        number: What was measured, in words with units: ``"4.4 bits [3.9, 4.9]"``.
+    """
+
+    status: Status
+    number: str
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement of a paper, with the test that decides on it.
+
+    Args:
+        name: A word or two, as in ``"compression-tanh"``.
+        source: Author, year and where in the paper.
+        statement: The statement, as the paper makes it.
+        test: Decides on the traces of the experiment, by their names.
+        needs: Names of the traces it cannot do without; where one is missing the claim is
+            inconclusive.
+
+    >>> claim = Claim("ceiling", "a textbook", "I(X;T) is at most log2 N.",
+    ...               lambda traces: Outcome("held", f"{len(traces)} traces"))
+    >>> claim({})
+    Outcome(status='held', number='0 traces')
+    """
+
+    name: str
+    source: str
+    statement: str
+    test: Callable[[Mapping[str, Trace]], Outcome]
+    needs: tuple[str, ...] = ()
+
+    def __call__(self, traces: Mapping[str, Trace]) -> Outcome:
+        """Test the claim on the traces of an experiment."""
+        if missing := [name for name in self.needs if name not in traces]:
+            return Outcome("inconclusive", f"not run: {', '.join(missing)}")
+        return self.test(traces)
+
+
+def claims_table(claims: Iterable[Claim], traces: Mapping[str, Trace]) -> pd.DataFrame:
+    """Test all claims: ``name, status, number, statement, source``, one row for each.
+
+    Args:
+        claims: The claims.
+        traces: The traces of the experiment, by name.
+    """
+    rows = []
+    for claim in claims:
+        outcome = claim(traces)
+        rows.append((claim.name, outcome.status, outcome.number, claim.statement, claim.source))
+    return pd.DataFrame(rows, columns=["name", "status", "number", "statement", "source"])
+
+
+def claims_text(table: pd.DataFrame) -> str:
+    """The table of `claims_table` for a terminal, at most 110 columns wide.
+
+    Args:
+        table: What `claims_table` returned.
+    """
+    lines = []
+    for row in table.itertuples(index=False):
+        lines.append(_wrapped(f"{row.status:12}  {row.statement} ({row.source})"))
+        lines.append(_wrapped(f"{'':12}  measured: {row.number}"))
+    counts = table["status"].value_counts()
+    summary = ", ".join(f"{counts.get(status, 0)} {status}" for status in _STATUSES)
+    return "\n".join((*lines, f"{len(table)} claims: {summary}"))
+
+
+_STATUSES: tuple[Status, ...] = ("held", "failed", "inconclusive")
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(text, _WIDTH, subsequent_indent=" " * 14, break_on_hyphens=False)

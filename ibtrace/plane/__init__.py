@@ -1,0 +1,17 @@
+"""From a trace to coordinates, phases and a verdict. Pure: tables in, frozen objects out."""
+
+from ibtrace.plane.coordinates import coordinates as coordinates
+from ibtrace.plane.coordinates import mean_coordinates as mean_coordinates
+from ibtrace.plane.coordinates import phases as phases
+from ibtrace.plane.drops import Interval as Interval
+from ibtrace.plane.drops import bootstrap as bootstrap
+from ibtrace.plane.drops import held_out_drops as held_out_drops
+from ibtrace.plane.drops import own_falls as own_falls
+from ibtrace.plane.drops import peak_to_final_drops as peak_to_final_drops
+from ibtrace.plane.judge import judge as judge
+from ibtrace.plane.judge import verdict as verdict
+from ibtrace.plane.result import Call as Call
+from ibtrace.plane.result import Consensus as Consensus
+from ibtrace.plane.result import LayerVerdict as LayerVerdict
+from ibtrace.plane.result import Rule as Rule
+from ibtrace.plane.result import Verdict as Verdict

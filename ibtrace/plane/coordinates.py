@@ -1,0 +1,120 @@
+"""The points of the information plane and the phases of a curve, from a trace's table."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from ibtrace.plane.drops import Array
+from ibtrace.types import I_TY, I_XT, InvalidInput
+
+_KEY = ["seed", "epoch", "layer", "estimator"]
+
+
+def coordinates(frame: pd.DataFrame) -> pd.DataFrame:
+    """The points of the information plane: ``seed, epoch, layer, estimator, I(X;T), I(T;Y)``.
+
+    Args:
+        frame: `Trace.frame`. A quantity that was not measured is NaN.
+
+    Raises:
+        InvalidInput: If columns are missing or a number occurs twice.
+    """
+    check_frame(frame)
+    wide = frame.pivot(index=_KEY, columns="quantity", values="bits")
+    wide = wide.reindex(columns=[I_XT, I_TY]).rename_axis(columns=None).reset_index()
+    return in_order(wide, frame, ["seed", "epoch", "layer", "estimator"])
+
+
+def mean_coordinates(frame: pd.DataFrame) -> pd.DataFrame:
+    """Means over seeds: ``epoch, layer, estimator, I(X;T), I(T;Y), seeds``.
+
+    Only epochs that as many seeds reached as any epoch are kept: a mean over other seeds is
+    another quantity, and the curve would jump.
+    """
+    points = coordinates(frame)
+    groups = points.groupby(["epoch", "layer", "estimator"])
+    means = groups[[I_XT, I_TY]].mean()
+    means["seeds"] = groups["seed"].nunique()
+    means = means.reset_index()
+    most = means.groupby(["layer", "estimator"])["seeds"].transform("max")
+    return in_order(means[means["seeds"] == most], frame, ["epoch", "layer", "estimator"])
+
+
+def phases(frame: pd.DataFrame, share: float = 0.1) -> pd.DataFrame:
+    """Fitting (rise of I(T;Y)) and compression (fall of I(X;T) after its peak) of each seed.
+
+    Columns: ``seed, layer, estimator``; ``fitting_bits``, the rise of I(T;Y) from the first
+    snapshot to its highest; ``fitting_onset`` and ``fitting_end``, the first epochs at which
+    a ``share`` of that rise, and all but a ``share``, is done; ``peak_epoch`` and ``peak_bits``
+    of I(X;T); ``compression_bits``, its fall from there to the last snapshot;
+    ``compression_onset``, the first epoch after which it never again comes within a ``share`` of
+    that fall to the peak. An epoch is NaN where there is no rise or fall.
+
+    Args:
+        frame: `Trace.frame`.
+        share: Of the rise or fall, that counts as its begin.
+    """
+    points = coordinates(frame)
+    records = []
+    for (seed, layer, estimator), curve in points.groupby(["seed", "layer", "estimator"]):
+        record = {"seed": seed, "layer": layer, "estimator": estimator}
+        record |= _fitting(curve["epoch"].to_numpy(), curve[I_TY].to_numpy(), share)
+        record |= _compression(curve["epoch"].to_numpy(), curve[I_XT].to_numpy(), share)
+        records.append(record)
+    return in_order(pd.DataFrame(records), frame, ["seed", "layer", "estimator"])
+
+
+def _fitting(epochs: Array, bits: Array, share: float) -> dict[str, float]:
+    nothing = {"fitting_bits": np.nan, "fitting_onset": np.nan, "fitting_end": np.nan}
+    measured = np.isfinite(bits)
+    epochs, bits = epochs[measured], bits[measured]
+    if not len(bits):
+        return nothing
+    rise = float(bits.max() - bits[0])
+    if rise <= 0:
+        return {**nothing, "fitting_bits": rise}
+    first = [int(np.argmax(bits - bits[0] >= part * rise)) for part in (share, 1 - share)]
+    onset, end = (float(epochs[at]) for at in first)
+    return {"fitting_bits": rise, "fitting_onset": onset, "fitting_end": end}
+
+
+def _compression(epochs: Array, bits: Array, share: float) -> dict[str, float]:
+    measured = np.isfinite(bits)
+    epochs, bits = epochs[measured], bits[measured]
+    names = ("peak_epoch", "peak_bits", "compression_bits", "compression_onset")
+    if not len(bits):
+        return dict.fromkeys(names, np.nan)
+    peak = int(bits.argmax())
+    drop = float(bits[peak] - bits[-1])
+    onset = np.nan
+    if drop > 0:
+        last_near = int(np.flatnonzero(bits > bits[peak] - share * drop)[-1])
+        onset = float(epochs[last_near + 1])
+    values = (float(epochs[peak]), float(bits[peak]), drop, onset)
+    return dict(zip(names, values, strict=True))
+
+
+def check_frame(frame: pd.DataFrame) -> None:
+    """Raise unless the table has a trace's columns and no number twice.
+
+    Raises:
+        InvalidInput: If it lacks one or has one.
+    """
+    needed = [*_KEY, "quantity", "bits"]
+    if missing := [name for name in needed if name not in frame]:
+        raise InvalidInput(f"the table lacks the columns {missing}; pass trace.frame()")
+    if frame.duplicated([*_KEY, "quantity"]).any():
+        raise InvalidInput("the table has a number twice; judge one run at a time")
+
+
+def in_order(table: pd.DataFrame, frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """Sort with layers and estimators in the order in which the frame shows them."""
+
+    def place(column: pd.Series) -> pd.Series:
+        if column.name in ("layer", "estimator"):
+            names = frame[str(column.name)].unique()
+            return column.map({name: index for index, name in enumerate(names)})
+        return column
+
+    return table.sort_values(by, key=place, ignore_index=True)

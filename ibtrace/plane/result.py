@@ -1,0 +1,245 @@
+"""What a verdict is: the rule it was made by, a finding for each layer and estimator, the text."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from ibtrace.plane.drops import Interval
+from ibtrace.types import UnknownName
+
+Call = Literal["compresses", "does not compress", "inconclusive"]
+
+_WIDTH = 110
+_LAYER_WIDTH = 16
+
+
+@dataclass(frozen=True)
+class Rule:
+    """When a layer is said to compress.
+
+    Args:
+        least_drop: A fall of I(X;T) of fewer bits is not called compression.
+        least_seeds: With fewer seeds there is no call.
+        confidence: Of the intervals over seeds.
+        near_ceiling: An estimate within this share of its ceiling is saturated.
+        late_share: Training had not converged if more than this share of the fall of the
+            training loss came in the last half of the epochs.
+        resamples: Bootstrap resamples.
+        seed: Seeds the bootstrap.
+    """
+
+    least_drop: float = 0.1
+    least_seeds: int = 3
+    confidence: float = 0.95
+    near_ceiling: float = 0.05
+    late_share: float = 0.1
+    resamples: int = 9999
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class LayerVerdict:
+    """Whether one layer compresses by one estimator.
+
+    Args:
+        layer: The layer.
+        estimator: The estimator's label.
+        estimand: What stands for T in I(X;T).
+        call: The verdict.
+        cause: What decided it, in a few words.
+        remarks: What else one must know to read the number.
+        drop: Peak-to-final drop of I(X;T) in bits: mean over the seeds kept, and interval.
+        held_out: Drop from the peak epoch of the other seeds: the number that decides.
+        peak_epoch: Epoch at which the mean curve peaks.
+        peak_bits: The mean curve there.
+        final_epoch: The last epoch.
+        final_bits: The mean curve there.
+        drops: Peak-to-final drop of each seed kept, ``{seed: bits}``.
+        seeds_that_fall: Those whose own held-out drop exceeds the rule's least drop.
+        seeds_run: All seeds of the run.
+        seeds_kept: Those with a finite number at the last epoch: none is dropped for its fit.
+    """
+
+    layer: str
+    estimator: str
+    estimand: str
+    call: Call
+    cause: str
+    remarks: tuple[str, ...]
+    drop: Interval
+    held_out: Interval
+    peak_epoch: int
+    peak_bits: float
+    final_epoch: int
+    final_bits: float
+    drops: Mapping[int, float]
+    seeds_that_fall: tuple[int, ...]
+    seeds_run: tuple[int, ...]
+    seeds_kept: tuple[int, ...]
+
+    @property
+    def reason(self) -> str:
+        """Cause, with the interval that decided, and remarks as one sentence."""
+        if np.isnan(self.held_out.lower):
+            return "; ".join((self.cause, *self.remarks))
+        fall = f"{_bits(self.held_out.mean)} {_ends(self.held_out)}"
+        return "; ".join((f"{self.cause} (held-out fall {fall})", *self.remarks))
+
+    @property
+    def share(self) -> float:
+        """The share of the seeds kept that fall; NaN with fewer than two, which have no peers."""
+        kept = len(self.seeds_kept)
+        return len(self.seeds_that_fall) / kept if kept > 1 else np.nan
+
+
+@dataclass(frozen=True)
+class Consensus:
+    """What the estimators say together about a layer."""
+
+    layer: str
+    call: Call | Literal["estimator-dependent"]
+    reason: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Does each layer compress, by which estimators, with what interval; ``print`` it.
+
+    Args:
+        layers: One finding for each layer and estimator, in the network's order.
+        consensus: One for each layer.
+        notes: What holds for the whole run.
+        rule: What it was judged by.
+    """
+
+    layers: tuple[LayerVerdict, ...]
+    consensus: tuple[Consensus, ...]
+    notes: tuple[str, ...]
+    rule: Rule
+
+    def __iter__(self) -> Iterator[LayerVerdict]:
+        return iter(self.layers)
+
+    def of(self, layer: str, estimator: str | None = None) -> LayerVerdict:
+        """The finding for a layer by an estimator (by default the first of the trace).
+
+        Raises:
+            UnknownName: If there is none; lists those that there are.
+        """
+        for one in self.layers:
+            if one.layer == layer and estimator in (None, one.estimator):
+                return one
+        known = ", ".join(f"{one.layer} by {one.estimator}" for one in self.layers)
+        raise UnknownName(f"no verdict on {layer!r} by {estimator or 'any estimator'}; on {known}")
+
+    def table(self) -> pd.DataFrame:
+        """One row for each layer and estimator, all in bits."""
+        together = {one.layer: one.call for one in self.consensus}
+        return pd.DataFrame([{**_record(v), "consensus": together[v.layer]} for v in self.layers])
+
+    def __str__(self) -> str:
+        estimators = dict.fromkeys(one.estimator for one in self.layers)
+        parts = [self._heading(), *(self._block(name) for name in estimators)]
+        if len(estimators) > 1:
+            parts.append(self._together())
+        if self.notes:
+            parts.append("\n".join(_wrap(note, "") for note in self.notes))
+        return "\n\n".join(parts)
+
+    def _heading(self) -> str:
+        percent = f"{self.rule.confidence:.0%}".replace("%", " %")
+        lines = (
+            f"Fall of I(X;T) from its peak to the last epoch: bits, mean over seeds,"
+            f" {percent} bootstrap interval.",
+            "drop: each seed from its own peak, which noise makes look high.",
+            "held out: from the peak epoch of the other seeds; its interval decides at"
+            f" {self.rule.least_drop:g} bit.",
+            "seeds: that fall so / kept / run.",
+        )
+        return "\n".join(lines)
+
+    def _block(self, estimator: str) -> str:
+        found = [one for one in self.layers if one.estimator == estimator]
+        width = min(_LAYER_WIDTH, max(5, *(len(one.layer) for one in found)))
+        estimands = ", or ".join(dict.fromkeys(one.estimand for one in found))
+        head = (
+            f"{'layer':{width}}   peak  epoch  final   {'drop':19}   {'held out':19}"
+            f"  {'seeds':>8}  call"
+        )
+        lines = [_wrap(f"{estimator}: {estimands}", ""), head, *(_line(v, width) for v in found)]
+        reasons: dict[str, list[str]] = {}
+        for one in found:
+            for text in (one.cause, *one.remarks):
+                reasons.setdefault(text, []).append(one.layer)
+        for text, names in reasons.items():
+            who = "all layers" if len(names) == len(found) > 1 else ", ".join(names)
+            lines.append(_wrap(f"{who}: {text}", "  "))
+        return "\n".join(lines)
+
+    def _together(self) -> str:
+        width = max(len(one.layer) for one in self.consensus)
+        lines = (_wrap(f"{c.layer:{width}}  {c.call}: {c.reason}", "  ") for c in self.consensus)
+        return "\n".join(("All estimators together", *lines))
+
+
+def _record(found: LayerVerdict) -> dict[str, object]:
+    return {
+        "layer": found.layer,
+        "estimator": found.estimator,
+        "estimand": found.estimand,
+        "call": found.call,
+        "reason": found.reason,
+        "drop": found.drop.mean,
+        "lower": found.drop.lower,
+        "upper": found.drop.upper,
+        "held_out": found.held_out.mean,
+        "held_out_lower": found.held_out.lower,
+        "held_out_upper": found.held_out.upper,
+        "peak_epoch": found.peak_epoch,
+        "peak_bits": found.peak_bits,
+        "final_epoch": found.final_epoch,
+        "final_bits": found.final_bits,
+        "share": found.share,
+        "seeds_kept": len(found.seeds_kept),
+        "seeds_run": len(found.seeds_run),
+    }
+
+
+def _line(found: LayerVerdict, width: int) -> str:
+    falling = "–" if np.isnan(found.share) else len(found.seeds_that_fall)
+    seeds = f"{falling}/{len(found.seeds_kept)}/{len(found.seeds_run)}"
+    return (
+        f"{_clipped(found.layer, width):{width}}  {_bits(found.peak_bits):>5}"
+        f" {found.peak_epoch:6d}  {_bits(found.final_bits):>5}"
+        f"  {_bits(found.drop.mean):>5} {_ends(found.drop):14}"
+        f"  {_bits(found.held_out.mean):>5} {_ends(found.held_out):14}  {seeds:>8}  {found.call}"
+    )
+
+
+def _bits(value: float) -> str:
+    # Adding zero after rounding keeps "-0.00" out of the table.
+    return "–" if np.isnan(value) else f"{round(value, 2) + 0.0:.2f}"
+
+
+def _ends(interval: Interval) -> str:
+    if np.isnan(interval.lower):
+        return ""
+    return f"[{_bits(interval.lower)}, {_bits(interval.upper)}]"
+
+
+def _clipped(name: str, width: int) -> str:
+    """The name, its middle left out if too long: the ends tell layers apart."""
+    half = (width - 1) // 2
+    return name if len(name) <= width else f"{name[: width - 1 - half]}…{name[-half:]}"
+
+
+def _wrap(text: str, indent: str) -> str:
+    return textwrap.fill(
+        text, _WIDTH, initial_indent=indent, subsequent_indent=indent + "  ", break_on_hyphens=False
+    )

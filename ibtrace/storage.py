@@ -1,0 +1,309 @@
+"""The files of a run folder: one SQLite database, and activations as safetensors on request.
+
+SQLite's rollback journal is used, not its write-ahead log: a snapshot every second or so needs no
+more, it works on network file systems, and a run stays one file that can be copied, also after
+``kill -9`` (the next reader rolls a half-written snapshot back).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import uuid
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ibtrace.types import InvalidInput, RunError
+
+FILE_NAME = "trace.sqlite"
+ACTIVATIONS = "activations"
+SCHEMA_VERSION = 1
+_APPLICATION_ID = 0x49425452  # "IBTR", in the file's header: tells our files from foreign ones
+_LOCK_TIMEOUT = 60.0  # seconds to wait while another process appends
+_SCHEMA = (
+    """CREATE TABLE "rows" (
+        seed INTEGER NOT NULL, epoch INTEGER NOT NULL, step INTEGER, layer TEXT NOT NULL,
+        quantity TEXT NOT NULL, estimator TEXT NOT NULL, estimand TEXT NOT NULL,
+        bits REAL, stderr REAL, lower REAL, upper REAL, flags TEXT NOT NULL, seconds REAL,
+        diagnostics TEXT NOT NULL,
+        PRIMARY KEY (seed, epoch, layer, quantity, estimator)
+    ) WITHOUT ROWID""",
+    """CREATE TABLE scalars (
+        seed INTEGER NOT NULL, epoch INTEGER NOT NULL, layer TEXT NOT NULL DEFAULT '',
+        name TEXT NOT NULL, value REAL,
+        PRIMARY KEY (seed, epoch, layer, name)
+    ) WITHOUT ROWID""",
+    "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+    f"PRAGMA application_id = {_APPLICATION_ID}",
+)
+
+
+class Database:
+    """The SQLite database of a trace, in a file or (``path`` None) in memory.
+
+    A file is opened anew for each operation, so the object may be pickled, forked and shared
+    between processes that write, and there is nothing to close.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self._memory: sqlite3.Connection | None = None
+        if path is None:
+            self._memory = sqlite3.connect(
+                ":memory:", isolation_level=None, check_same_thread=False
+            )
+            weakref.finalize(self, self._memory.close)
+
+    @contextmanager
+    def connection(self, mode: str = "rw") -> Iterator[sqlite3.Connection]:
+        """A connection; whatever SQLite raises inside becomes a `RunError` of one line.
+
+        Args:
+            mode: ``"rw"`` opens an existing file (to read, where it is write-protected);
+                ``"rwc"`` makes it.
+
+        Raises:
+            RunError: If the file cannot be opened, read or written.
+        """
+        try:
+            if self._memory is not None:
+                yield self._memory
+                return
+            assert self.path is not None
+            uri = f"{self.path.resolve().as_uri()}?mode={mode}"
+            connection = sqlite3.connect(
+                uri, uri=True, timeout=_LOCK_TIMEOUT, isolation_level=None, check_same_thread=False
+            )
+            try:
+                yield connection
+            finally:
+                connection.close()
+        except sqlite3.Error as error:
+            raise RunError(self._explain(str(error))) from error
+
+    @contextmanager
+    def transaction(self, mode: str = "rw") -> Iterator[sqlite3.Connection]:
+        """A connection whose writes all happen, or, if interrupted, none of them."""
+        with self.connection(mode) as connection:
+            # IMMEDIATE: two processes queue at the start, instead of a deadlock at the end.
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            finally:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+
+    def create(self, meta: Mapping[str, Any]) -> None:
+        """Write the empty tables and the meta entries.
+
+        A file gets its name when it is complete: whoever is killed here leaves no half-made trace,
+        and of two processes that make one trace the second gets an error.
+
+        Raises:
+            InvalidInput: If a meta value cannot be written as JSON.
+            RunError: If the folder holds a trace already, or cannot be written.
+        """
+        entries = [(key, to_json(key, value)) for key, value in meta.items()]
+        if self.path is None:
+            return self._write_schema(entries)
+        part = claim(self.path)
+        Database(part)._write_schema(entries)
+        publish(part, self.path)
+        return None
+
+    def _write_schema(self, entries: Sequence[tuple[str, str]]) -> None:
+        with self.transaction("rwc") as connection:
+            for statement in _SCHEMA:
+                connection.execute(statement)
+            connection.executemany("INSERT INTO meta VALUES (?, ?)", entries)
+
+    def copy(self, path: Path) -> None:
+        """Copy the tables to a new file.
+
+        Raises:
+            RunError: If the folder holds a trace already, or cannot be written.
+        """
+        part = claim(path)
+        with self.connection() as source, Database(part).connection("rwc") as target:
+            source.backup(target)
+        publish(part, path)
+
+    def check(self) -> None:
+        """Raise unless the file is a whole trace that this version can read.
+
+        Raises:
+            RunError: If the file is foreign, truncated, corrupted or of a newer version.
+        """
+        with self.connection() as connection:
+            (mark,) = connection.execute("PRAGMA application_id").fetchone()
+            if mark != _APPLICATION_ID:
+                raise RunError(self._explain("not a database"))
+            (state,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+            if state != "ok":
+                raise RunError(self._explain("malformed"))
+            version = int(read_meta(connection)["schema_version"])
+        if version > SCHEMA_VERSION:
+            raise RunError(
+                f"{self.path}: written by a newer ibtrace (schema {version}, this one reads up to"
+                f" {SCHEMA_VERSION}); upgrade ibtrace"
+            )
+
+    def _explain(self, said: str) -> str:
+        if "not a database" in said:
+            return f"{self.path}: not a trace that ibtrace wrote, or its beginning is damaged"
+        if "malformed" in said:
+            return f"{self.path}: truncated or corrupted; restore it from a copy, or run again"
+        if "locked" in said:
+            wait = f"{_LOCK_TIMEOUT:.0f} s"
+            return f"{self.path}: another process has held it for {wait}; try again later"
+        return f"{self.path}: {said}"
+
+
+def claim(path: Path) -> Path:
+    """Make the run folder of a new trace; returns the name under which to write it.
+
+    Raises:
+        RunError: If there is a trace, or activations of one, or the folder cannot be made.
+    """
+    folder = path.parent
+    if path.exists() or (folder / ACTIVATIONS).exists():
+        raise RunError(f"{folder}: holds a run already; choose another folder, or resume that run")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{folder}: cannot be made a run folder ({error.strerror})") from error
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+
+
+def publish(part: Path, path: Path) -> None:
+    """Give a complete file its name, unless another process has taken the name meanwhile.
+
+    Raises:
+        RunError: If it has, or the folder cannot be written.
+    """
+    try:
+        # Unlike a rename, a hard link never replaces a file.
+        path.hardlink_to(part)
+    except FileExistsError as error:
+        raise RunError(f"{path}: another process has just made it; load it instead") from error
+    except OSError:  # a file system without hard links
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def read_meta(connection: sqlite3.Connection) -> dict[str, Any]:
+    """The meta entries."""
+    return {key: json.loads(value) for key, value in connection.execute("SELECT * FROM meta")}
+
+
+def write_meta(connection: sqlite3.Connection, meta: Mapping[str, Any]) -> None:
+    """Set some of the meta entries."""
+    entries = [(key, to_json(key, value)) for key, value in meta.items()]
+    connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", entries)
+
+
+def to_json(key: str, value: object) -> str:
+    """A meta value as JSON; paths become text, NumPy and torch numbers plain ones.
+
+    Raises:
+        InvalidInput: If it cannot be written as JSON.
+    """
+
+    def plain(item: Any) -> Any:
+        if isinstance(item, os.PathLike):
+            return os.fspath(item)
+        if hasattr(item, "item"):
+            return item.item()
+        raise TypeError(f"{type(item).__name__} is no JSON value")
+
+    try:
+        return json.dumps(value, default=plain)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InvalidInput(f"meta {key!r} cannot be stored: {error}") from error
+
+
+class ActivationFiles:
+    """Activations kept beside a trace, one safetensors file for each snapshot and seed.
+
+    Args:
+        folder: The folder they are in; need not exist.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def files(self) -> dict[tuple[int, int], Path]:
+        """The files, ``{(seed, epoch): path}``."""
+        found = {}
+        for file in sorted(self.folder.glob("seed*-epoch*.safetensors")):
+            seed, _, epoch = file.stem.removeprefix("seed").partition("-epoch")
+            found[int(seed), int(epoch)] = file
+        return found
+
+    def save(self, epoch: int, activations: Mapping[str, Tensor], seed: int) -> Path:
+        """Write a snapshot so that the file is either whole or absent.
+
+        Raises:
+            RunError: If it cannot be written.
+        """
+        file = self.folder / f"seed{seed}-epoch{epoch:06d}.safetensors"
+        part = file.with_suffix(f".{os.getpid()}.part")
+        # safetensors refuses views and tensors that share memory (in-place layers do).
+        tensors = {layer: t.detach().cpu().clone().contiguous() for layer, t in activations.items()}
+        try:
+            self.folder.mkdir(exist_ok=True)
+            # The file sorts its tensors by size and name; the layers' order goes beside them.
+            save_file(tensors, part, metadata={"layers": json.dumps(list(tensors))})
+            with part.open("rb+") as written:
+                os.fsync(written.fileno())
+            part.replace(file)
+        except (OSError, SafetensorError) as error:
+            part.unlink(missing_ok=True)
+            raise RunError(f"{file}: cannot be written ({error})") from error
+        return file
+
+    def load(self, epoch: int, seed: int | None) -> dict[str, Tensor]:
+        """Read a snapshot, ``{layer: (n, …)}`` in the layers' order.
+
+        Raises:
+            RunError: If there is none, several seeds have one and none is named, or it is damaged.
+        """
+        files = {s: file for (s, e), file in self.files().items() if e == epoch}
+        if not files:
+            kept = ", ".join(map(str, self.epochs())) or "none"
+            raise RunError(f"no activations were kept at epoch {epoch}; epochs kept: {kept}")
+        if seed is None and len(files) == 1:
+            (seed,) = files
+        if seed is None or seed not in files:
+            kept = ", ".join(map(str, files))
+            raise RunError(f"activations at epoch {epoch}: no seed {seed}; name one of {kept}")
+        return _read_tensors(files[seed])
+
+    def epochs(self, seed: int | None = None) -> list[int]:
+        """The epochs with a file (of a seed, or of any)."""
+        return sorted({e for s, e in self.files() if seed is None or s == seed})
+
+    def truncate(self, after_epoch: int, seeds: Sequence[int] | None) -> None:
+        """Delete the files after an epoch."""
+        for (seed, epoch), file in self.files().items():
+            if epoch > after_epoch and (seeds is None or seed in seeds):
+                file.unlink()
+
+
+def _read_tensors(file: Path) -> dict[str, Tensor]:
+    try:
+        with safe_open(file, framework="pt") as stored:
+            names = json.loads(stored.metadata()["layers"])
+            return {layer: stored.get_tensor(layer) for layer in names}
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise RunError(f"{file}: unreadable activations ({error}); delete the file") from error

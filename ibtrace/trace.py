@@ -1,0 +1,362 @@
+"""Trace: the append-only table of rows, with everything needed to say where they came from."""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from torch import Tensor
+
+from ibtrace.storage import (
+    ACTIVATIONS,
+    FILE_NAME,
+    SCHEMA_VERSION,
+    ActivationFiles,
+    Database,
+    read_meta,
+    write_meta,
+)
+from ibtrace.types import InvalidInput, Row, RunError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from ibtrace.plane import Rule, Verdict
+
+_WHOLE = ("seed", "epoch")
+_TEXT = ("layer", "quantity", "estimator", "estimand", "flags")
+_REAL = ("bits", "stderr", "lower", "upper", "seconds")
+COLUMNS = (
+    *("seed", "epoch", "step", "layer", "quantity", "estimator", "estimand"),
+    *("bits", "stderr", "lower", "upper", "flags", "seconds"),
+)
+_STORED = (*COLUMNS, "diagnostics")
+_PACKAGES = ("ibtrace", "torch", "numpy", "scipy", "scikit-learn", "npeet-plus", "pandas")
+
+
+class Scalar(NamedTuple):
+    """A number of a snapshot that is not information: a loss, an accuracy, a lens value.
+
+    Args:
+        seed: The seed of the network.
+        epoch: Epochs of training done.
+        layer: The layer it belongs to; empty for the network as a whole.
+        name: What it is, ``"train_loss"``.
+        value: The number; NaN is kept.
+    """
+
+    seed: int
+    epoch: int
+    layer: str
+    name: str
+    value: float
+
+
+class Trace:
+    """The rows of one run, in the SQLite file of a run folder or in memory.
+
+    Make one with `Trace.create`, read one with `Trace.load`. There is nothing to close, and
+    several processes may append different seeds to one run.
+
+    >>> from ibtrace.types import I_XT
+    >>> nan = float("nan")
+    >>> row = Row(0, 5, None, "tanh1", I_XT, "Exact", "float32 T", 3.0, nan, nan, nan, "", {}, 0.1)
+    >>> trace = Trace.create(meta={"n": 8})
+    >>> trace.append([row], scalars=[Scalar(0, 5, "", "train_loss", 0.7)])
+    >>> trace.frame()[["seed", "epoch", "layer", "quantity", "bits"]]
+       seed  epoch  layer quantity  bits
+    0     0      5  tanh1   I(X;T)   3.0
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self._database = Database(path)
+
+    @classmethod
+    def create(
+        cls, run_dir: str | os.PathLike[str] | None = None, meta: Mapping[str, Any] | None = None
+    ) -> Trace:
+        """A new, empty trace.
+
+        Args:
+            run_dir: The run folder, which must not hold a trace yet; None keeps it in memory.
+            meta: What to record of the run, as JSON values: ``config``, ``probe_digest``, ``n``,
+                ``label_entropy`` and ``input_entropy`` in bits, ``layers`` in order, ``seeds``.
+                Package versions, git revision and date are added.
+
+        Raises:
+            InvalidInput: If a meta value cannot be written as JSON.
+            RunError: If the folder holds a trace already, or cannot be written.
+        """
+        trace = cls(None if run_dir is None else Path(run_dir) / FILE_NAME)
+        empty = {"schema_version": SCHEMA_VERSION, "layers": [], "estimators": []}
+        trace._database.create({**_provenance(), **empty, **(meta or {})})
+        return trace
+
+    @classmethod
+    def load(cls, run: str | os.PathLike[str]) -> Trace:
+        """The trace of a run folder (or of its ``trace.sqlite``), to read or to append to.
+
+        Raises:
+            RunError: If there is none, or the file is foreign, truncated, corrupted or newer.
+        """
+        path = Path(run)
+        if path.is_dir():
+            path = path / FILE_NAME
+        if not path.is_file():
+            inside = sorted(p.parent.name for p in path.parent.glob(f"*/{FILE_NAME}"))
+            hint = f"; the runs in it are {', '.join(inside)}" if inside else ""
+            raise RunError(f"{run}: no {FILE_NAME} there{hint}")
+        trace = cls(path)
+        trace._database.check()
+        return trace
+
+    def save(self, run_dir: str | os.PathLike[str]) -> Trace:
+        """A copy of the tables in a new run folder (activations are not copied).
+
+        Raises:
+            RunError: If the folder holds a trace already, or cannot be written.
+        """
+        path = Path(run_dir) / FILE_NAME
+        self._database.copy(path)
+        return Trace(path)
+
+    # --- writing ----------------------------------------------------------------------------
+
+    def append(self, rows: Iterable[Row], scalars: Iterable[Scalar] = ()) -> None:
+        """Write a snapshot: all of it or, if interrupted, none of it.
+
+        A row or scalar with the key of a stored one replaces it, so a resumed run that repeats a
+        snapshot leaves no duplicate.
+
+        Args:
+            rows: The estimates.
+            scalars: The other numbers.
+
+        Raises:
+            InvalidInput: If two rows of the snapshot have one key.
+            RunError: If the file cannot be written.
+        """
+        rows = list(rows)
+        _check_rows(rows)
+        records = [_record(row) for row in rows]
+        values = [(int(s), int(e), layer, name, float(v)) for s, e, layer, name, v in scalars]
+        columns, marks = ", ".join(_STORED), ", ".join("?" * len(_STORED))
+        insert = f'INSERT OR REPLACE INTO "rows" ({columns}) VALUES ({marks})'
+        with self._database.transaction() as connection:
+            connection.executemany(insert, records)
+            connection.executemany("INSERT OR REPLACE INTO scalars VALUES (?, ?, ?, ?, ?)", values)
+            # The key sorts by name; the network's order and the user's are kept beside it.
+            known = read_meta(connection)
+            layers = _joined(known["layers"], (row.layer for row in rows))
+            estimators = _joined(known["estimators"], (row.estimator for row in rows))
+            if (layers, estimators) != (known["layers"], known["estimators"]):
+                write_meta(connection, {"layers": layers, "estimators": estimators})
+
+    def update_meta(self, meta: Mapping[str, Any]) -> None:
+        """Set some of the meta entries; the others stay.
+
+        Raises:
+            InvalidInput: If a value cannot be written as JSON.
+            RunError: If the file cannot be written.
+        """
+        with self._database.transaction() as connection:
+            write_meta(connection, meta)
+
+    def truncate(self, after_epoch: int, seeds: Sequence[int] | None = None) -> None:
+        """Forget what lies after an epoch, so that a run can be resumed from there.
+
+        Args:
+            after_epoch: The last epoch to keep.
+            seeds: The seeds to cut; None cuts all.
+        """
+        where, values = "epoch > ?", [int(after_epoch)]
+        if seeds is not None:
+            where += f" AND seed IN ({', '.join('?' * len(seeds))})"
+            values += [int(seed) for seed in seeds]
+        with self._database.transaction() as connection:
+            for table in ("rows", "scalars"):
+                connection.execute(f'DELETE FROM "{table}" WHERE {where}', values)
+        if self.path is not None:
+            self._files.truncate(after_epoch, seeds)
+
+    # --- reading ----------------------------------------------------------------------------
+
+    def frame(self) -> pd.DataFrame:
+        """All rows as a tidy table, one number per row, sorted by seed, epoch and layer.
+
+        Columns: ``seed, epoch, step, layer, quantity, estimator, estimand, bits, stderr, lower,
+        upper, flags, seconds``, then one for each diagnostic, by name.
+        """
+        select = f'SELECT {", ".join(_STORED)} FROM "rows" ORDER BY quantity, estimator'
+        with self._database.connection() as connection:
+            frame = pd.DataFrame(connection.execute(select).fetchall(), columns=[*_STORED])
+            places = {layer: i for i, layer in enumerate(read_meta(connection)["layers"])}
+        figures = pd.DataFrame(json.loads(f"[{','.join(frame.pop('diagnostics'))}]"))
+        figures = figures.reindex(columns=sorted(figures.columns)).astype("float64")
+        types = {**dict.fromkeys(_TEXT, "str"), **dict.fromkeys(_REAL, "float64")}
+        frame = frame.astype({**types, **dict.fromkeys(_WHOLE, "int64"), "step": "Int64"})
+        place = frame["layer"].map(places).to_numpy(dtype="int64")
+        # Stable, so that quantities and estimators stay in the order of the query.
+        order = np.lexsort((place, frame["epoch"].to_numpy(), frame["seed"].to_numpy()))
+        return pd.concat([frame, figures], axis=1).iloc[order].reset_index(drop=True)
+
+    def scalars(self) -> pd.DataFrame:
+        """Losses, accuracies and lens values: ``seed, epoch, layer, name, value``, sorted."""
+        columns = ", ".join(Scalar._fields)
+        select = f"SELECT {columns} FROM scalars ORDER BY seed, epoch, layer, name"
+        with self._database.connection() as connection:
+            records = connection.execute(select).fetchall()
+        types = {**dict.fromkeys(_WHOLE, "int64"), "layer": "str", "name": "str"}
+        return pd.DataFrame(records, columns=[*Scalar._fields]).astype(
+            {**types, "value": "float64"}
+        )
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """What is recorded of the run: schema, packages, git revision, config, n and more."""
+        with self._database.connection() as connection:
+            return read_meta(connection)
+
+    @property
+    def layers(self) -> list[str]:
+        """The layers in the network's order."""
+        return list(self.meta["layers"])
+
+    @property
+    def estimators(self) -> list[str]:
+        """The estimators' labels in the order in which they were first used."""
+        return list(self.meta["estimators"])
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds that have rows."""
+        select = 'SELECT DISTINCT seed FROM "rows" ORDER BY seed'
+        with self._database.connection() as connection:
+            return [seed for (seed,) in connection.execute(select)]
+
+    def __len__(self) -> int:
+        with self._database.connection() as connection:
+            return int(connection.execute('SELECT COUNT(*) FROM "rows"').fetchone()[0])
+
+    def __repr__(self) -> str:
+        return f"Trace({'in memory' if self.path is None else str(self.path)}, {len(self)} rows)"
+
+    def to_parquet(self, path: str | os.PathLike[str]) -> int:
+        """Write `frame` as Parquet; returns the number of rows written."""
+        frame = self.frame()
+        frame.to_parquet(Path(path), index=False)
+        return len(frame)
+
+    def to_csv(self, path: str | os.PathLike[str]) -> int:
+        """Write `frame` as CSV; returns the number of rows written."""
+        frame = self.frame()
+        frame.to_csv(Path(path), index=False)
+        return len(frame)
+
+    # These two reach up to levels 4 and 5, which import this module: at the top of the file that
+    # would be a cycle, and reading a trace would load matplotlib.
+
+    def verdict(self, rule: Rule | None = None) -> Verdict:
+        """Which layers compress, by which estimators, with what interval (`ibtrace.plane`)."""
+        from ibtrace import plane
+
+        return plane.verdict(self, rule)
+
+    def plot(self, estimator: str | None = None) -> Figure:
+        """The information plane (`ibtrace.plots.information_plane`)."""
+        from ibtrace import plots
+
+        return plots.information_plane(self, estimator)
+
+    # --- activations ------------------------------------------------------------------------
+
+    def save_activations(
+        self, epoch: int, activations: Mapping[str, Tensor], seed: int = 0
+    ) -> Path:
+        """Keep a snapshot's activations, in their own precision, as one safetensors file.
+
+        Raises:
+            RunError: If the trace is in memory, or the file cannot be written.
+        """
+        return self._files.save(epoch, activations, seed)
+
+    def activations(self, epoch: int, seed: int | None = None) -> dict[str, Tensor]:
+        """The activations kept at an epoch, ``{layer: (n, …)}`` in the layers' order.
+
+        Args:
+            epoch: The epoch.
+            seed: The seed; may be left out where one seed only was kept.
+
+        Raises:
+            RunError: If none were kept, several seeds were and none is named, or the file is bad.
+        """
+        return self._files.load(epoch, seed)
+
+    def activation_epochs(self, seed: int | None = None) -> list[int]:
+        """The epochs at which activations were kept (for a seed, or for any)."""
+        return [] if self.path is None else self._files.epochs(seed)
+
+    @property
+    def _files(self) -> ActivationFiles:
+        if self.path is None:
+            raise RunError("a trace in memory keeps no activations; give Trace.create a run folder")
+        return ActivationFiles(self.path.parent / ACTIVATIONS)
+
+
+def _check_rows(rows: Sequence[Row]) -> None:
+    seen: set[tuple[object, ...]] = set()
+    for row in rows:
+        key = (row.seed, row.epoch, row.layer, row.quantity, row.estimator)
+        if key in seen:
+            raise InvalidInput(f"two rows of a snapshot have one key {key}; label them apart")
+        seen.add(key)
+        if taken := set(_STORED) & set(row.diagnostics):
+            raise InvalidInput(f"{row.estimator}: diagnostics {sorted(taken)} have a column's name")
+
+
+def _record(row: Row) -> tuple[object, ...]:
+    """A row as SQLite's own types: it would store a NumPy or torch number as raw bytes."""
+    return (
+        *(int(row.seed), int(row.epoch), None if row.step is None else int(row.step)),
+        *(row.layer, row.quantity, row.estimator, row.estimand),
+        *(float(row.bits), float(row.stderr), float(row.lower), float(row.upper)),
+        *(row.flags, float(row.seconds)),
+        json.dumps({name: float(value) for name, value in row.diagnostics.items()}),
+    )
+
+
+def _joined(known: Sequence[str], names: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys((*known, *names)))
+
+
+def _provenance() -> dict[str, Any]:
+    versions = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:  # run from a source tree
+            continue
+    created = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return {"created": created, "packages": versions, "git_revision": _git_revision()}
+
+
+@functools.cache
+def _git_revision() -> str | None:
+    """The commit of the folder the process runs in, ``-dirty`` if changed; None outside git."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

@@ -1,0 +1,405 @@
+"""A verdict calls compression what falls, not what noise, a ceiling or two seeds make up."""
+
+from __future__ import annotations
+
+import dataclasses
+import pickle
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from ibtrace.claims import Claim, Outcome, claims_table, claims_text
+from ibtrace.plane import (
+    Rule,
+    Verdict,
+    bootstrap,
+    coordinates,
+    held_out_drops,
+    judge,
+    mean_coordinates,
+    own_falls,
+    peak_to_final_drops,
+    phases,
+    verdict,
+)
+from ibtrace.plane.drops import Array
+from ibtrace.trace import Scalar, Trace
+from ibtrace.types import I_TY, I_XT, InvalidInput, Row, UnknownName
+
+NAN = float("nan")
+RULE = Rule(resamples=999)
+CURVES = arrays(
+    np.float64,
+    st.tuples(st.integers(2, 6), st.integers(2, 12)),
+    elements=st.floats(-50, 50, width=32),
+)
+
+
+def make_row(
+    seed: int,
+    epoch: int,
+    bits: float,
+    *,
+    layer: str = "hidden",
+    quantity: str = I_XT,
+    estimator: str = "Binning",
+    flags: str = "",
+) -> Row:
+    origin = (seed, epoch, None, layer, quantity, estimator, "T in 30 bins")
+    return Row(*origin, bits, NAN, NAN, NAN, flags, {}, 0.0)
+
+
+def rows_of(
+    curves: Array | Sequence[Sequence[float]],
+    *,
+    layer: str = "hidden",
+    quantity: str = I_XT,
+    estimator: str = "Binning",
+    flags: str = "",
+) -> list[Row]:
+    return [
+        make_row(
+            seed, epoch, float(b), layer=layer, quantity=quantity, estimator=estimator, flags=flags
+        )
+        for seed, curve in enumerate(curves)
+        for epoch, b in enumerate(curve)
+    ]
+
+
+def trace_of(*parts: list[Row], n: int = 4096, losses: Mapping[int, float] | None = None) -> Trace:
+    trace = Trace.create(meta={"n": n})
+    scalars = [Scalar(0, epoch, "", "train_loss", loss) for epoch, loss in (losses or {}).items()]
+    trace.append([row for part in parts for row in part], scalars)
+    return trace
+
+
+def judged(*parts: list[Row], losses: Mapping[int, float] | None = None) -> Verdict:
+    return verdict(trace_of(*parts, losses=losses), RULE)
+
+
+def falling(seeds: int, bits: float = 4.0, noise: float = 0.1, epochs: int = 60) -> Array:
+    """Curves that rise by 2 bits and fall again, each seed with noise and an offset."""
+    rng = np.random.default_rng(1)
+    u = np.linspace(0, 1, epochs)
+    trend = 4 + 2 * np.minimum(1, u / 0.3) - bits * np.clip((u - 0.5) / 0.4, 0, 1)
+    curves: Array = trend + rng.normal(0, 0.5, (seeds, 1)) + rng.normal(0, noise, (seeds, epochs))
+    return curves
+
+
+CONVERGED = {0: 1.0, 29: 0.1, 59: 0.09}
+STILL_FALLING = {0: 1.0, 29: 0.6, 59: 0.2}
+
+
+# --- drops and intervals --------------------------------------------------------------------
+
+
+@given(CURVES)
+def test_no_held_out_drop_exceeds_the_peak_to_final_drop(curves: Array) -> None:
+    drops = peak_to_final_drops(curves)
+    assert (drops >= 0).all()
+    assert (held_out_drops(curves) <= drops).all()
+
+
+@given(CURVES)
+def test_held_out_drops_equal_a_plain_loop(curves: Array) -> None:
+    for seed, drop in enumerate(held_out_drops(curves)):
+        others = np.delete(curves, seed, axis=0).mean(axis=0)
+        # Rounding may choose between epochs at which the others tie.
+        peaks = np.flatnonzero(others >= others.max() - 1e-9)
+        assert any(np.isclose(drop, curves[seed, peaks] - curves[seed, -1], atol=1e-9))
+
+
+@given(CURVES, st.floats(-10, 10), st.permutations(range(6)))
+def test_drops_do_not_depend_on_level_or_order_of_seeds(
+    curves: Array, shift: float, order: list[int]
+) -> None:
+    drops = peak_to_final_drops(curves)
+    assert np.allclose(peak_to_final_drops(curves + shift), drops, atol=1e-9)
+    order = [seed for seed in order if seed < len(curves)]
+    assert np.array_equal(peak_to_final_drops(curves[order]), drops[order])
+
+
+def test_drops_of_one_seed_have_no_peers() -> None:
+    assert np.isnan(held_out_drops(np.ones((1, 4)))).all()
+    assert np.isnan(own_falls(np.ones((1, 4)))).all()
+    assert len(held_out_drops(np.ones((0, 4)))) == 0
+
+
+@given(arrays(np.float64, st.integers(2, 12), elements=st.floats(-100, 100)))
+@settings(max_examples=30, deadline=None)
+def test_an_interval_lies_within_the_data_and_around_the_mean(values: Array) -> None:
+    mean, lower, upper = bootstrap(values, resamples=500)
+    slack = 1e-9
+    assert values.min() - slack <= lower <= mean + slack <= upper + 2 * slack
+    assert upper <= values.max() + slack
+    assert bootstrap(values, resamples=500) == (mean, lower, upper)
+
+
+def test_an_interval_is_a_point_where_all_seeds_agree_and_unknown_for_one() -> None:
+    assert bootstrap(np.full(5, 2.0)) == (2.0, 2.0, 2.0)
+    assert np.isnan(bootstrap(np.array([2.0]))[1:]).all()
+    assert np.isnan(bootstrap(np.array([]))).all()
+
+
+@pytest.mark.slow
+def test_an_interval_covers_the_mean_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(0)
+    intervals = [bootstrap(rng.normal(size=10), resamples=999) for _ in range(1000)]
+    covered = np.mean([lower <= 0 <= upper for _, lower, upper in intervals])
+    assert 0.91 < covered < 0.97
+
+
+def test_intervals_leave_the_global_generator_alone() -> None:
+    before = pickle.dumps(np.random.get_state())
+    bootstrap(np.arange(5.0))
+    assert pickle.dumps(np.random.get_state()) == before
+
+
+# --- coordinates and phases -----------------------------------------------------------------
+
+
+def test_coordinates_pair_both_informations_in_the_networks_order() -> None:
+    parts = []
+    for layer in ("tanh2", "tanh10", "output"):
+        parts += rows_of([[3.0, 4.0], [5.0, 6.0]], layer=layer)
+        parts += rows_of([[0.1, 0.2], [0.3, 0.4]], layer=layer, quantity=I_TY)
+    points = coordinates(trace_of(parts).frame())
+    assert points.columns.tolist() == ["seed", "epoch", "layer", "estimator", I_XT, I_TY]
+    assert points["layer"].tolist() == ["tanh2", "tanh10", "output"] * 4
+    assert points.query("seed == 1 and epoch == 0")[I_TY].tolist() == [0.3] * 3
+    means = mean_coordinates(trace_of(parts).frame())
+    assert means[means.layer == "output"][[I_XT, I_TY]].to_numpy() == pytest.approx(
+        np.array([[4.0, 0.2], [5.0, 0.3]])
+    )
+
+
+def test_means_leave_out_epochs_that_some_seeds_did_not_reach() -> None:
+    rows = rows_of([[1.0, 2.0, 3.0], [1.0, 2.0]])
+    means = mean_coordinates(trace_of(rows).frame())
+    assert means["epoch"].tolist() == [0, 1]
+    assert means["seeds"].tolist() == [2, 2]
+    assert means[I_TY].isna().all()
+
+
+def test_phases_find_the_onsets() -> None:
+    fitting = [0.0, 0.05, 0.5, 0.95, 1.0, 1.0]
+    compressing = [3.0, 5.0, 4.95, 4.7, 2.0, 1.0]
+    frame = trace_of(rows_of([compressing]), rows_of([fitting], quantity=I_TY)).frame()
+    (found,) = phases(frame).to_dict("records")
+    assert found == {
+        **{"seed": 0, "layer": "hidden", "estimator": "Binning"},
+        **{"fitting_bits": 1.0, "fitting_onset": 2.0, "fitting_end": 3.0},
+        **{"peak_epoch": 1.0, "peak_bits": 5.0},
+        **{"compression_bits": 4.0, "compression_onset": 4.0},
+    }
+
+
+def test_phases_of_a_flat_or_missing_curve_have_no_onset() -> None:
+    (found,) = phases(trace_of(rows_of([[2.0, 2.0, 3.0]])).frame()).to_dict("records")
+    assert found["compression_bits"] == 0.0
+    assert np.isnan([found["compression_onset"], found["fitting_bits"]]).all()
+
+
+def test_a_table_that_is_no_trace_is_refused() -> None:
+    frame = trace_of(rows_of([[1.0, 2.0]])).frame()
+    with pytest.raises(InvalidInput, match=r"lacks the columns \['epoch'\]; pass trace.frame"):
+        coordinates(frame.drop(columns="epoch"))
+    with pytest.raises(InvalidInput, match="a number twice; judge one run at a time"):
+        judge(pd.concat([frame, frame]))
+    with pytest.raises(InvalidInput, match=r"there is no I\(X;T\) to judge"):
+        judge(frame.assign(quantity=I_TY))
+
+
+# --- the verdict ----------------------------------------------------------------------------
+
+
+def test_a_fall_in_all_seeds_compresses() -> None:
+    found = judged(rows_of(falling(5)), losses=CONVERGED).of("hidden")
+    assert (found.call, found.seeds_that_fall) == ("compresses", (0, 1, 2, 3, 4))
+    assert found.drop.lower <= 4.2 <= found.drop.mean + 0.3
+    assert (found.drop.lower, found.share) > (3.5, 0.9)
+    assert "held-out fall above 0.1 bit" in found.reason
+
+
+def test_a_rise_does_not_compress() -> None:
+    found = judged(rows_of(np.linspace(1, 5, 60) + falling(5, 0, 0.01)), losses=CONVERGED)
+    assert found.of("hidden").call == "does not compress"
+    assert found.of("hidden").peak_epoch == 59
+
+
+@pytest.mark.parametrize("kind", ["white", "wandering"])
+def test_noise_alone_is_not_called_compression(kind: str) -> None:
+    rng = np.random.default_rng(0)
+    calls, drops = [], []
+    for _ in range(30):
+        noise = rng.normal(size=(8, 100))
+        curves = 5 + (0.1 * noise if kind == "white" else 0.05 * noise.cumsum(axis=1))
+        found = judge(trace_of(rows_of(curves)).frame(), rule=RULE).of("hidden")
+        calls.append(found.call)
+        drops.append(found.drop.mean)
+    assert np.mean(drops) > 0.2  # what the largest of noisy values feigns
+    assert calls.count("compresses") <= 1
+    assert calls.count("does not compress") >= 10
+
+
+def test_seeds_that_fall_after_peaks_of_their_own_are_not_called_flat() -> None:
+    epochs = np.arange(100)
+    centres = np.array([25, 35, 45, 55, 65, 75])[:, None]
+    curves = 5 + np.exp(-(((epochs - centres) / 4) ** 2))
+    found = judged(rows_of(curves)).of("hidden")
+    assert (found.call, found.cause) == (
+        "inconclusive",
+        "seeds fall after peaks of their own, at different epochs",
+    )
+
+
+@pytest.mark.parametrize(
+    ("seeds", "cause"), [(1, "one seed"), (2, "2 seeds, at least 3 are needed")]
+)
+def test_too_few_seeds_are_inconclusive(seeds: int, cause: str) -> None:
+    found = judged(rows_of(falling(seeds))).of("hidden")
+    assert (found.call, found.cause) == ("inconclusive", cause)
+    assert found.drop.mean > 3
+
+
+def test_few_seeds_are_said_to_be_few() -> None:
+    assert "3 seeds are few" in str(judged(rows_of(falling(3))))
+    assert "are few" not in str(judged(rows_of(falling(5))))
+
+
+def test_near_the_ceiling_nothing_can_be_seen() -> None:
+    curves = np.full((5, 60), 11.9) + 0.01 * falling(5, 0)
+    assert judged(rows_of(curves)).of("hidden").cause == "saturated at log2 N"
+    fallen = curves - np.linspace(0, 0.4, 60)
+    assert judged(rows_of(fallen)).of("hidden").call == "compresses"
+
+
+def test_an_estimators_own_ceiling_counts() -> None:
+    trace = trace_of(
+        [
+            dataclasses.replace(row, diagnostics={"ceiling": 6.0})
+            for row in rows_of(np.full((3, 5), 5.9))
+        ]
+    )
+    found = verdict(trace, RULE).of("hidden")
+    assert found.cause == "saturated at the estimator's ceiling, 6.00 bits"
+
+
+def test_training_that_had_not_converged_is_said_and_forbids_a_negative_call() -> None:
+    flat, fallen = rows_of(falling(5, 0, 0.01)), rows_of(falling(5), layer="last")
+    before = judged(flat, fallen, losses=CONVERGED)
+    after = judged(flat, fallen, losses=STILL_FALLING)
+    assert (before.of("hidden").call, before.of("last").call) == ("does not compress", "compresses")
+    assert (after.of("hidden").call, after.of("last").call) == ("inconclusive", "compresses")
+    assert after.of("hidden").cause == "training had not converged"
+    assert "training had not converged" in after.of("last").reason
+    assert "Training had not converged: 50 % of the fall" in str(after)
+    assert "Training had converged: 1 % of the fall" in str(before)
+    assert "No train_loss was recorded" in str(judged(flat))
+    assert "Training loss did not fall" in str(judged(flat, losses={0: 1.0, 1: 0.5, 2: 1.0}))
+
+
+def test_seeds_run_and_kept_are_shown() -> None:
+    curves = falling(6)
+    curves[4, -1] = NAN
+    rows = [row for row in rows_of(curves) if not (row.seed == 5 and row.epoch > 30)]
+    trace = trace_of(rows)
+    trace.update_meta({"seeds": list(range(7))})
+    found = verdict(trace, RULE).of("hidden")
+    assert (found.seeds_run, found.seeds_kept) == (tuple(range(7)), (0, 1, 2, 3))
+    assert "3 of 7 seeds lack the last epoch (4, 5, 6)" in found.reason
+    assert "4/4/7" in str(verdict(trace, RULE))
+
+
+def test_a_number_missing_midway_costs_its_epoch_only() -> None:
+    curves = falling(5)
+    curves[2, 30] = np.inf
+    found = judged(rows_of(curves)).of("hidden")
+    assert (len(found.seeds_kept), found.call) == (5, "compresses")
+
+
+def test_without_any_last_number_there_is_no_call() -> None:
+    found = judged(rows_of(np.full((4, 6), NAN))).of("hidden")
+    assert (found.call, found.cause) == ("inconclusive", "no seed has a number at the last epoch")
+
+
+def test_flags_that_matter_are_named() -> None:
+    out = rows_of(falling(5), flags="out_of_range,all_distinct")
+    assert "flagged out_of_range in all numbers" in judged(out).of("hidden").reason
+    some = [dataclasses.replace(r, flags="" if r.seed else "dead") for r in rows_of(falling(5))]
+    assert "flagged dead in some numbers" in judged(some).of("hidden").reason
+    constant = judged(rows_of(np.zeros((5, 9)), flags="constant")).of("hidden")
+    assert (constant.call, constant.cause) == ("inconclusive", "the layer is constant")
+
+
+def test_binned_entropy_is_told_from_information() -> None:
+    exact = rows_of(np.full((5, 60), 12.0), estimator="Exact", flags="all_distinct,near_ceiling")
+    found = judged(rows_of(falling(5)), exact)
+    said = "true I(X;T) is log2 N throughout: what moves is the binned entropy"
+    assert said in found.of("hidden", "Binning").reason
+    assert said not in found.of("hidden", "Exact").reason
+    partly = [dataclasses.replace(r, flags="") if r.epoch == 3 else r for r in exact]
+    assert said not in judged(rows_of(falling(5)), partly).of("hidden", "Binning").reason
+
+
+@pytest.mark.parametrize(
+    ("second", "call"),
+    [
+        (falling(5), "compresses"),
+        (falling(5, 0, 0.01), "estimator-dependent"),
+        (np.full((5, 60), 12.0), "compresses"),
+    ],
+)
+def test_estimators_agree_or_the_call_depends_on_them(second: Array, call: str) -> None:
+    found = judged(rows_of(falling(5)), rows_of(second, estimator="KDE"))
+    assert [(one.layer, one.call) for one in found.consensus] == [("hidden", call)]
+    assert found.table()["consensus"].tolist() == [call, call]
+
+
+def test_the_text_fits_a_terminal_and_names_everything() -> None:
+    long = "encoder.blocks.10.attention.output.dense"
+    parts = [
+        rows_of(falling(5), layer=layer, estimator=estimator, flags="out_of_range")
+        for layer in ("hidden1", "hidden2", long)
+        for estimator in ("Binning", "KDE(noise_variance=0.001, bound='upper')")
+    ]
+    found = judged(*parts, losses=STILL_FALLING)
+    text = str(found)
+    assert max(map(len, text.splitlines())) <= 110
+    for word in ("hidden2", "Binning: T in 30 bins", "KDE(noise", "compresses", "5/5/5", "out_of"):
+        assert word in text
+    assert found.table().shape[0] == len(list(found)) == 6
+    with pytest.raises(UnknownName, match=r"no verdict on 'hidden9' by any estimator; on hidden1"):
+        found.of("hidden9")
+
+
+def test_the_same_trace_gives_the_same_verdict() -> None:
+    trace = trace_of(rows_of(falling(5)))
+    assert str(trace.verdict()) == str(trace.verdict())
+    assert trace.verdict(RULE).table().equals(verdict(trace, RULE).table())
+
+
+# --- claims ---------------------------------------------------------------------------------
+
+
+def test_claims_are_tested_and_tabled() -> None:
+    def compresses(traces: Mapping[str, Trace]) -> Outcome:
+        found = verdict(traces["tanh"], RULE).of("hidden")
+        held = found.call == "compresses"
+        return Outcome("held" if held else "failed", f"{found.drop.mean:.1f} bits")
+
+    claims = [
+        Claim("fall", "Author 2017", "The layer compresses.", compresses, needs=("tanh",)),
+        Claim("other", "Author 2018", "A long statement " * 10, compresses, needs=("relu",)),
+    ]
+    table = claims_table(claims, {"tanh": trace_of(rows_of(falling(5)))})
+    assert table["status"].tolist() == ["held", "inconclusive"]
+    assert table["number"].tolist() == ["4.1 bits", "not run: relu"]
+    text = claims_text(table)
+    assert "2 claims: 1 held, 0 failed, 1 inconclusive" in text
+    assert max(map(len, text.splitlines())) <= 110
