@@ -1,0 +1,15 @@
+"""Data sets of the experiments, how they are split, and how many seeds draw batches from them."""
+
+from __future__ import annotations
+
+from ibtrace.datasets.batches import Batches as Batches
+from ibtrace.datasets.digits import digits as digits
+from ibtrace.datasets.idx import read_idx as read_idx
+from ibtrace.datasets.mnist import DownloadError as DownloadError
+from ibtrace.datasets.mnist import mnist as mnist
+from ibtrace.datasets.splits import Order as Order
+from ibtrace.datasets.splits import split as split
+from ibtrace.datasets.tishby import LabelNoise as LabelNoise
+from ibtrace.datasets.tishby import label_information as label_information
+from ibtrace.datasets.tishby import tishby as tishby
+from ibtrace.datasets.types import Dataset as Dataset

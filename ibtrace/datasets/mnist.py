@@ -1,0 +1,138 @@
+"""MNIST: from a folder that has it, else downloaded once and checked."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from ibtrace.datasets.idx import read_idx
+from ibtrace.datasets.types import Dataset
+from ibtrace.types import IbtraceError, InvalidInput
+
+Part = Literal["train", "test"]
+
+MIRRORS = (
+    "https://ossci-datasets.s3.amazonaws.com/mnist/",
+    "https://storage.googleapis.com/cvdf-datasets/mnist/",
+)
+
+SHA256 = {
+    "train-images-idx3-ubyte": "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+    "train-labels-idx1-ubyte": "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+    "t10k-images-idx3-ubyte": "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+    "t10k-labels-idx1-ubyte": "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+}
+"""Checksums of the gzipped files."""
+
+_FILES: dict[Part, tuple[str, str]] = {
+    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+}
+
+
+class DownloadError(IbtraceError):
+    """A file that could not be fetched, or that arrived damaged."""
+
+
+def mnist(
+    part: Part | None = None, *, flatten: bool = True, mirrors: Sequence[str] = MIRRORS
+) -> Dataset:
+    """Handwritten digits of 28×28 pixels (LeCun, Cortes & Burges).
+
+    The IDX files, gzipped or not, are looked for in ``$IBTRACE_DATA`` and in its ``mnist`` folder,
+    then in the user's cache folder (``$XDG_CACHE_HOME/ibtrace/mnist``); what is found nowhere is
+    downloaded there and kept if its checksum is right.
+
+    Args:
+        part: ``train`` (60,000 samples) or ``test`` (10,000). None takes the training files if a
+            folder holds them, else the test files if a folder holds those, else it downloads the
+            training files; the name of the data set says which it is.
+        flatten: x as ``(n, 784)``; else as images ``(n, 1, 28, 28)``.
+        mirrors: Where to download from, the first that answers.
+
+    Returns:
+        x float32 in [0, 1]; 10 classes; named ``mnist-train`` or ``mnist-t10k``.
+
+    Raises:
+        InvalidInput: If ``$IBTRACE_DATA`` is no folder, or a file there is damaged.
+        DownloadError: If a file can be downloaded from no mirror, or its checksum is wrong.
+    """
+    folders = _folders()
+    held: list[Part] = [p for p in _FILES if _find(p, folders)]
+    chosen = part or (held[0] if held else "train")
+    found = _find(chosen, folders)
+    if not found:
+        found = [download(name, _cache(), mirrors) for name in _FILES[chosen]]
+    images, labels = (read_idx(path) for path in found)
+    x = images.float() / 255
+    x = x.flatten(1) if flatten else x[:, None]
+    name = "mnist-train" if chosen == "train" else "mnist-t10k"
+    return Dataset(name, x, labels.long(), classes=10)
+
+
+def download(name: str, folder: Path, mirrors: Sequence[str] = MIRRORS) -> Path:
+    """Fetch one gzipped file into a folder; it appears there whole and checked, or not at all.
+
+    Args:
+        name: The file's name without ``.gz``, a key of `SHA256`.
+        folder: Where it goes; made if need be.
+        mirrors: Addresses to put before the name, tried in turn.
+
+    Raises:
+        DownloadError: If no mirror gives the file with the right checksum; says what each gave.
+    """
+    failures = []
+    for mirror in mirrors:
+        url = f"{mirror}{name}.gz"
+        try:
+            with urllib.request.urlopen(url, timeout=30) as response:
+                content = response.read()
+        except OSError as error:
+            failures.append(f"{url}: {error}")
+            continue
+        if hashlib.sha256(content).hexdigest() == SHA256[name]:
+            return _write(folder / f"{name}.gz", content)
+        failures.append(f"{url}: damaged (wrong sha256)")
+    raise DownloadError(
+        f"mnist: {name}.gz could not be downloaded ({'; '.join(failures)}); "
+        "try again, or put the file into a folder and set IBTRACE_DATA to it"
+    )
+
+
+def _write(path: Path, content: bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as part:
+        part.write(content)
+    Path(part.name).replace(path)
+    return path
+
+
+def _folders() -> list[Path]:
+    """Where to look, in order."""
+    given = os.environ.get("IBTRACE_DATA")
+    if not given:
+        return [_cache()]
+    if not Path(given).is_dir():
+        raise InvalidInput(f"IBTRACE_DATA={given} is not a folder; set it to one, or unset it")
+    return [Path(given), Path(given) / "mnist", _cache()]
+
+
+def _cache() -> Path:
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "ibtrace" / "mnist"
+
+
+def _find(part: Part, folders: Sequence[Path]) -> list[Path]:
+    """The images and labels of a part, if both are in one folder."""
+    for folder in folders:
+        candidates = [[folder / name, folder / f"{name}.gz"] for name in _FILES[part]]
+        found = [next((p for p in pair if p.is_file()), None) for pair in candidates]
+        present = [path for path in found if path]
+        if len(present) == len(found):
+            return present
+    return []
