@@ -1,0 +1,75 @@
+"""The contract of an estimator, as checks that anybody can run on their own.
+
+`check_estimator` runs them all; `checks` lists them by name, so that pytest can parametrize::
+
+    @pytest.mark.parametrize(("name", "check"), ibtrace.testing.checks)
+    def test_my_estimator(name, check):
+        check(MyEstimator())
+
+A check raises ``AssertionError`` with one clear line, or ``unittest.SkipTest`` (which pytest
+reports as a skip) where it does not apply. What applies follows from the tags:
+
+- **Kinds.** The kinds of variable in ``tags.x`` and ``tags.y``, less the combinations that the
+  estimator declines with `Unsupported`.
+- **Truth.** An estimator whose ``tags.estimand`` is ``"I(X;Y)"`` is held to I(X;Y) on every law
+  it takes. Any other estimand (a binned or noisy variable) has another value on continuous
+  laws, so it is held where both variables are discrete. A class attribute ``held_to``, names of
+  problems as `ibtrace.problems.make` takes them, replaces the laws this rule picks; it may be
+  empty.
+- **Bound.** An estimator whose ``tags.bound`` is "lower" or "upper" is held to its side of the
+  truth only.
+"""
+
+from __future__ import annotations
+
+import unittest
+
+from ibtrace.testing import _form, _invariance, _values
+from ibtrace.testing._applies import Check as Check
+from ibtrace.testing._applies import accepted_kinds as accepted_kinds
+from ibtrace.testing._applies import truths as truths
+from ibtrace.types import Estimator
+
+checks: list[tuple[str, Check]] = [
+    ("truth", _values.check_truth),
+    ("bound", _values.check_bound),
+    ("units", _values.check_units),
+    ("independence", _values.check_independence),
+    ("data_processing", _values.check_data_processing),
+    ("stderr", _values.check_stderr),
+    ("symmetry", _invariance.check_symmetry),
+    ("row_order", _invariance.check_row_order),
+    ("seed", _invariance.check_seed),
+    ("global_state", _invariance.check_global_state),
+    ("inputs", _invariance.check_inputs),
+    ("batch", _invariance.check_batch),
+    ("plane", _invariance.check_plane),
+    ("precision", _invariance.check_precision),
+    ("device", _invariance.check_device),
+    ("estimate", _form.check_estimate),
+    ("kinds", _form.check_kinds),
+    ("errors", _form.check_errors),
+    ("value", _form.check_value),
+    ("documentation", _form.check_documentation),
+]
+
+
+def check_estimator(estimator: Estimator) -> None:
+    """Run every check on an estimator.
+
+    Args:
+        estimator: Any object of the `ibtrace.types.Estimator` protocol.
+
+    Raises:
+        AssertionError: If any check fails; one line for each that does.
+    """
+    failures = []
+    for name, check in checks:
+        try:
+            check(estimator)
+        except unittest.SkipTest:
+            continue
+        except Exception as error:
+            failures.append(f"{name}: {type(error).__name__}: {error}")
+    if failures:
+        raise AssertionError(f"{estimator!r} fails\n" + "\n".join(failures))

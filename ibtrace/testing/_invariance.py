@@ -1,0 +1,181 @@
+"""What must not matter, and what must stay as it was."""
+
+from __future__ import annotations
+
+import itertools
+import pickle
+import random
+import unittest
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ibtrace.probe import Probe
+from ibtrace.problems import GaussianChannel
+from ibtrace.testing._applies import EXAMPLES, accepted_kinds, examples, tied_examples
+from ibtrace.types import Estimate, Estimator, InvalidInput, Kind
+
+
+def check_symmetry(estimator: Estimator) -> None:
+    """Where the tags say so, swapping x and y changes nothing."""
+    if not estimator.tags.symmetric:
+        raise unittest.SkipTest(f"{estimator!r} is not symmetric by its tags")
+    accepted = accepted_kinds(estimator)
+    for x, y in examples(estimator):
+        if (_kind(y), _kind(x)) in accepted:
+            found, wanted = estimator(y, x).bits, estimator(x, y).bits
+            _same(estimator, found, wanted, "swapping x and y changes it", 1e-6)
+
+
+def check_row_order(estimator: Estimator) -> None:
+    """The order of the samples does not matter."""
+    for x, y in examples(estimator):
+        order = torch.from_numpy(np.random.default_rng(4).permutation(len(x)))
+        found, wanted = estimator(x[order], y[order]).bits, estimator(x, y).bits
+        _same(estimator, found, wanted, "permuting the rows changes it", 1e-7)
+
+
+def check_seed(estimator: Estimator) -> None:
+    """The same seed gives the same result, whatever the global generators hold."""
+    for x, y in examples(estimator):
+        first = estimator(x, y, seed=5)
+        with _generators_restored():
+            torch.manual_seed(123)
+            np.random.seed(123)
+            random.seed(123)
+            again = estimator(x, y, seed=5)
+        _same(estimator, again.bits, first.bits, "the same seed gives two results", 0.0)
+
+
+def check_global_state(estimator: Estimator) -> None:
+    """Global generators and torch's settings are as they were."""
+    for x, y in examples(estimator) + tied_examples(estimator):
+        before = _global_state()
+        estimator(x, y, seed=6)
+        changed = [name for name, value in _global_state().items() if value != before[name]]
+        assert not changed, f"{estimator!r} changes global state: {', '.join(changed)}"
+
+
+def check_inputs(estimator: Estimator) -> None:
+    """The tensors passed in are not written to, with and without ties."""
+    for pair in examples(estimator) + tied_examples(estimator):
+        kept = [(value.clone(), value._version) for value in pair]
+        estimator(*pair, seed=7)
+        for name, value, (copied, version) in zip("xy", pair, kept, strict=True):
+            unchanged = torch.equal(value, copied) and value._version == version
+            assert unchanged, f"{estimator!r} modifies {name}"
+
+
+def check_batch(estimator: Estimator) -> None:
+    """Leading dimensions are independent problems, and those of x and y broadcast."""
+    for kinds in accepted_kinds(estimator):
+        pairs = [EXAMPLES[kinds].sample(n=60, seed=s) for s in range(6)]
+        x, y = (torch.stack(values).unflatten(0, (2, 3)) for values in zip(*pairs, strict=True))
+        shared = x[0, 0].expand_as(x)
+        for given, each, what in ((x, x, "a batch"), (x[0, 0], shared, "an x shared by a batch")):
+            together = estimator(given, y, seed=8)
+            for name, value in _parts(together):
+                shape = tuple(value.shape)
+                said = f"{what} of shape (2, 3) gives {name} of shape {shape}"
+                assert shape == (2, 3), f"{estimator!r}: {said}"
+            cells = itertools.product(range(2), range(3))
+            looped = torch.stack([estimator(each[c], y[c], seed=8).bits for c in cells])
+            said = f"{what} is not a loop"
+            _same(estimator, together.bits, looped.unflatten(0, (2, 3)), said, 1e-6)
+
+
+def check_plane(estimator: Estimator) -> None:
+    """``plane(t, probe)``, where there is one, gives what two calls give."""
+    plane = getattr(estimator, "plane", None)
+    if plane is None:
+        raise unittest.SkipTest(f"{estimator!r} has no plane: it is called twice")
+    channel = GaussianChannel(tuple((float(i), float(i % 3)) for i in range(8)), 0.7)
+    ids, noisy = channel.sample(80, seed=10)
+    labels = ids // 2
+    # Inputs repeat, so that an estimator that needs classes finds them in X too.
+    probe = Probe(torch.tensor(channel.points, dtype=noisy.dtype)[ids], labels)
+    t = torch.stack([(noisy / 8).tanh(), noisy.flip(1)])
+    first, second = plane(t, probe, seed=11)
+    wanted = estimator(t, labels, seed=11).bits
+    _same(estimator, second.bits, wanted, "I(T;Y) of plane is not that of a call", 1e-6)
+    said = f"{estimator!r}: I(X;T) of plane, {first.bits.tolist()} bits, is not that of a call"
+    assert any(_close(first, other) for other in _calls(estimator, probe, t)), said
+
+
+def check_precision(estimator: Estimator) -> None:
+    """The same numbers held as float32 and as float64 give the same result, to 1e-3 bit."""
+    for pair in examples(estimator):
+        single = [value.float() if value.is_floating_point() else value for value in pair]
+        double = [value.double() if value.is_floating_point() else value for value in single]
+        found = estimator(single[0], single[1]).bits
+        wanted = estimator(double[0], double[1]).bits
+        _same(estimator, found, wanted, "float32 and float64 differ", 1e-3)
+
+
+def check_device(estimator: Estimator) -> None:
+    """On a CUDA device the result is there, and the same to 1e-3 bit."""
+    if not torch.cuda.is_available():
+        raise unittest.SkipTest("no CUDA device here")
+    for x, y in examples(estimator):
+        found = estimator(x.cuda(), y.cuda(), seed=9).bits
+        assert found.is_cuda, f"{estimator!r} moves the result from CUDA to {found.device}"
+        _same(estimator, found, estimator(x, y, seed=9).bits, "CUDA and CPU differ", 1e-3)
+
+
+def _calls(estimator: Estimator, probe: Probe, t: Tensor) -> Iterator[Estimate]:
+    """I(X;T) by a call with X as features and, if they are taken, as ids."""
+    for x in (probe.features, probe.x_ids):
+        try:
+            yield estimator(x, t, seed=11)
+        except InvalidInput:
+            continue
+
+
+def _close(found: Estimate, wanted: Estimate) -> bool:
+    return found.bits.shape == wanted.bits.shape and bool(
+        torch.allclose(found.bits, wanted.bits, rtol=0, atol=1e-6)
+    )
+
+
+def _same(estimator: Estimator, found: Tensor, wanted: Tensor, what: str, atol: float) -> None:
+    found, wanted = found.cpu(), wanted.cpu()
+    same = found.shape == wanted.shape and bool(((found - wanted).abs() <= atol).all())
+    assert same, f"{estimator!r}: {what}: {found.tolist()} and {wanted.tolist()} bits"
+
+
+def _parts(estimate: Estimate) -> Iterator[tuple[str, Tensor]]:
+    """Every tensor of an estimate, with its name."""
+    yield from (("bits", estimate.bits), ("stderr", estimate.stderr))
+    yield from estimate.flags.items()
+    yield from estimate.diagnostics.items()
+
+
+def _kind(value: Tensor) -> Kind:
+    return "continuous" if value.is_floating_point() else "discrete"
+
+
+def _global_state() -> dict[str, object]:
+    return {
+        "torch's generator": tuple(torch.get_rng_state().tolist()),
+        "numpy's generator": pickle.dumps(np.random.get_state()),
+        "python's generator": random.getstate(),
+        "default dtype": torch.get_default_dtype(),
+        "threads": torch.get_num_threads(),
+        "gradient mode": torch.is_grad_enabled(),
+        "deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
+    }
+
+
+@contextmanager
+def _generators_restored() -> Iterator[None]:
+    """A block after which the global generators are as they were before it."""
+    kept = torch.get_rng_state(), np.random.get_state(), random.getstate()
+    try:
+        yield
+    finally:
+        torch.set_rng_state(kept[0])
+        np.random.set_state(kept[1])
+        random.setstate(kept[2])
