@@ -33,12 +33,12 @@ from ibtrace.problems.normal import LinearGaussian as LinearGaussian
 from ibtrace.problems.normal import SparseNormal as SparseNormal
 from ibtrace.problems.quantized import QuantizedNetwork as QuantizedNetwork
 from ibtrace.problems.student import StudentT as StudentT
+from ibtrace.problems.swapped import Swapped as Swapped
 from ibtrace.problems.transforms import Asinh as Asinh
 from ibtrace.problems.transforms import Bimodal as Bimodal
 from ibtrace.problems.transforms import HalfCube as HalfCube
 from ibtrace.problems.transforms import NormalCDF as NormalCDF
 from ibtrace.problems.transforms import Spiral as Spiral
-from ibtrace.problems.transforms import Swapped as Swapped
 from ibtrace.problems.transforms import SwissRoll as SwissRoll
 from ibtrace.problems.transforms import Wiggly as Wiggly
 from ibtrace.problems.uniform import AdditiveUniform as AdditiveUniform

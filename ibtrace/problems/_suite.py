@@ -17,13 +17,13 @@ from ibtrace.problems.mixture import NormalMixture
 from ibtrace.problems.normal import BivariateNormal, DenseNormal, LinearGaussian, SparseNormal
 from ibtrace.problems.quantized import QuantizedNetwork
 from ibtrace.problems.student import StudentT
+from ibtrace.problems.swapped import Swapped
 from ibtrace.problems.transforms import (
     Asinh,
     Bimodal,
     HalfCube,
     NormalCDF,
     Spiral,
-    Swapped,
     SwissRoll,
     Wiggly,
 )

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from ibtrace.problems._problem import Problem, require
 from ibtrace.problems.normal import BivariateNormal, SparseNormal
-from ibtrace.types import Kind
 
 _SOURCE = "Czyż et al. 2023, Beyond Normal, NeurIPS; invariance: Kraskov et al. 2004"
 
@@ -245,43 +244,6 @@ class SwissRoll(Transformed):
 
     def g_inverse(self, y: Tensor) -> Tensor:
         return y
-
-
-@dataclass(frozen=True)
-class Swapped(Problem):
-    """X and Y exchanged: I(Y; X) = I(X; Y)."""
-
-    base: Problem
-
-    formula: ClassVar[str] = "I(Y; X) = I(X; Y)"
-    source: ClassVar[str] = "Shannon 1948, A Mathematical Theory of Communication"
-
-    @property
-    def name(self) -> str:
-        return f"swapped-{self.base.name}"
-
-    @property
-    def kinds(self) -> tuple[Kind, Kind]:
-        return self.base.y_kind, self.base.x_kind
-
-    @property
-    def mixed(self) -> bool:
-        return self.base.mixed
-
-    @property
-    def dims(self) -> tuple[int, int]:
-        return self.base.dims[1], self.base.dims[0]
-
-    @property
-    def bits(self) -> float:
-        return self.base.bits
-
-    def draw(self, n: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        x, y = self.base.draw(n, rng)
-        return y, x
-
-    def log_ratio(self, x: Tensor, y: Tensor) -> Tensor:
-        return self.base.log_ratio(y, x)
 
 
 def turn(values: Tensor, axis: int, speed: float) -> Tensor:
