@@ -1,0 +1,97 @@
+"""The experiments' networks have readable layers and the initial laws of the recipes."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from scipy.stats import kstest, truncnorm, uniform
+from torch import nn
+
+from ibtrace.models import MLP, Init
+from ibtrace.types import ConfigError, UnknownName
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def linear(net: nn.Module) -> list[nn.Linear]:
+    return [m for m in net.modules() if isinstance(m, nn.Linear)]
+
+
+def test_layers_read_well() -> None:
+    names = [name for name, _ in MLP((12, 10, 7, 2)).named_children()]
+    assert names == ["fc1", "tanh1", "fc2", "tanh2", "fc3", "softmax"]
+    names = [name for name, _ in MLP((4, 3, 2), "relu", "logits").named_children()]
+    assert names == ["fc1", "relu1", "fc2"]
+
+
+@pytest.mark.parametrize("init", ["idnns", "ibsgd"])
+def test_weights_follow_a_normal_law_cut_at_two_sigma(init: Init) -> None:
+    layer = linear(MLP((300, 200), init=init, generator=seeded()))[0].requires_grad_(False)
+    sigma = (300 if init == "idnns" else 200) ** -0.5
+    assert float(layer.weight.abs().max()) <= 2 * sigma
+    assert not layer.bias.any()
+    law = truncnorm(-2, 2, scale=sigma)
+    assert kstest(layer.weight.flatten().numpy()[::7], law.cdf).pvalue > 0.01
+
+
+def test_default_is_torchs_own() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        theirs = [nn.Linear(6, 4), nn.Linear(4, 3)]
+    for mine, other in zip(linear(MLP((6, 4, 3), generator=seeded(5))), theirs, strict=True):
+        torch.testing.assert_close(mine.weight, other.weight)
+        torch.testing.assert_close(mine.bias, other.bias)
+    bound = 1 / math.sqrt(200)
+    wide = linear(MLP((200, 300), generator=seeded()))[0].weight.detach().flatten().numpy()[::7]
+    assert kstest(wide, uniform(-bound, 2 * bound).cdf).pvalue > 0.01
+
+
+@pytest.mark.parametrize("init", ["idnns", "ibsgd", "default"])
+def test_a_generator_is_all_the_randomness(init: Init) -> None:
+    state = torch.get_rng_state()
+    first, again, other = (MLP(init=init, generator=seeded(s)) for s in (1, 1, 2))
+    assert torch.equal(torch.get_rng_state(), state)
+    weights = [linear(net)[0].weight for net in (first, again, other)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_without_a_generator_torchs_global_one_is_used() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        mine = MLP(init="idnns")
+    other = MLP(init="idnns", generator=seeded(3))
+    assert torch.equal(linear(mine)[2].weight, linear(other)[2].weight)
+
+
+@pytest.mark.parametrize(
+    ("output", "expected"),
+    [
+        ("softmax", lambda z: z.softmax(-1)),
+        ("log_softmax", lambda z: z.log_softmax(-1)),
+        ("sigmoid", torch.sigmoid),
+        ("logits", lambda z: z),
+    ],
+)
+def test_outputs(output: str, expected: nn.Module) -> None:
+    net = MLP((3, 4, 2), "relu", output, generator=seeded())
+    x = torch.randn(5, 3, generator=seeded())
+    first, second = linear(net)
+    torch.testing.assert_close(net(x), expected(second(first(x).relu())))
+
+
+def test_errors_list_what_there_is() -> None:
+    with pytest.raises(UnknownName, match="no activation 'swish'; choose one of: tanh, relu"):
+        MLP(activation="swish")
+    with pytest.raises(UnknownName, match="no output 'argmax'; choose one of: logits, softmax"):
+        MLP(output="argmax")
+    with pytest.raises(UnknownName, match="no init 'xavier'; choose one of: idnns, ibsgd, default"):
+        MLP(init="xavier")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"two or more of at least 1, got \[12\]"):
+        MLP([12])
+    with pytest.raises(ConfigError, match="two or more of at least 1"):
+        MLP([12, 0, 2])
