@@ -17,6 +17,7 @@ from ibtrace.estimators.binning import Binning as Binning
 from ibtrace.estimators.exact import Exact as Exact
 from ibtrace.estimators.kde import KDE as KDE
 from ibtrace.estimators.ksg import KSG as KSG
+from ibtrace.estimators.noisy_channel import NoisyChannel as NoisyChannel
 from ibtrace.estimators.npeet import NPEET as NPEET
 from ibtrace.estimators.ross import Ross as Ross
 from ibtrace.types import ConfigError, Estimate, Estimator, InvalidInput, ProbeLike, UnknownName
@@ -29,6 +30,7 @@ registry: dict[str, type[Any]] = {
     "ksg": KSG,
     "ross": Ross,
     "npeet": NPEET,
+    "noisy_channel": NoisyChannel,
 }
 
 
@@ -91,5 +93,3 @@ def information(
         pair: tuple[Estimate, Estimate] = plane(t, probe, seed=seed)
         return pair
     return estimator(probe.features, t, seed=seed), estimator(t, probe.labels, seed=seed)
-
-
