@@ -188,6 +188,15 @@ def test_ties_are_jittered_with_the_seed_and_flagged_or_refused(norm: Norm, tied
 
 
 @pytest.mark.parametrize("norm", NORMS)
+def test_jitter_is_independent_in_x_and_y_and_survives_an_offset(norm: Norm) -> None:
+    bits = torch.randint(2, (2, 400, 6), generator=torch.Generator().manual_seed(0)).double()
+    for x, y in (bits[..., :1], bits):
+        estimate = KSG(norm=norm)(x, y)
+        assert abs(float(estimate.bits)) < 0.5
+        same(KSG(norm=norm)(x + 2.0**30, y), estimate, 1e-6)
+
+
+@pytest.mark.parametrize("norm", NORMS)
 def test_plane_is_two_calls_and_keeps_what_depends_on_x(norm: Norm) -> None:
     data, chosen = tishby(), torch.randperm(4096, generator=torch.Generator().manual_seed(0))[:400]
     x, labels = data.x[chosen], data.y[chosen]

@@ -161,20 +161,22 @@ class Ross:
             found["constant"] = 1.0
         else:
             found["small"] = float((sizes[paired] <= self.k).any())
-            space = Space(t[paired], self.norm, self.jitter, 2 * seed + 1)
-            local, tied = self._local(space, ids[paired], sizes[paired])
+            by_class = ids[paired].argsort(stable=True)
+            space = Space(t[paired][by_class], self.norm, self.jitter, 2 * seed + 1)
+            local, tied = self._local(space, sizes[paired][by_class], ids[paired][by_class])
             estimate = Estimate.from_local(local / math.log(2))
             found["bits"], found["stderr"] = float(estimate.bits), float(estimate.stderr)
             found["tied"] = float(tied)
         return torch.tensor(list(found.values()), dtype=torch.float64, device=t.device)
 
-    def _local(self, space: Space, ids: Tensor, sizes: Tensor) -> tuple[Tensor, bool]:
-        """Per-sample information in nats, and whether ties had to be broken."""
+    def _local(self, space: Space, sizes: Tensor, ids: Tensor) -> tuple[Tensor, bool]:
+        """Per-sample information in nats, and whether ties had to be broken; class by class."""
+        classes = ids.unique_consecutive(return_counts=True)[1]
         k = (sizes - 1).clamp(max=self.k)
 
         def count(jittered: bool) -> Tensor | None:
             distances = space.jittered if jittered else space.exact
-            return class_neighbours(distances, ids, k, stop_at_tie=not jittered)
+            return class_neighbours(distances, classes, self.k, stop_at_tie=not jittered)
 
         counts, tied = break_ties(label(self), self.jitter, [space], self.k, count)
         n, psi = torch.tensor(len(ids), dtype=torch.float64), torch.special.digamma
@@ -201,7 +203,7 @@ def break_ties(
     Raises:
         InvalidInput: If there are ties and ``jitter`` is 0.
     """
-    counts = None if any(looks_tied(space.exact, k) for space in spaces) else count(False)
+    counts = None if any(looks_tied(space, k) for space in spaces) else count(False)
     if counts is not None:
         return counts, False
     counts = count(True) if jitter else None

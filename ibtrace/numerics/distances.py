@@ -11,6 +11,8 @@ import torch
 from scipy.spatial.distance import cdist
 from torch import Tensor
 
+from ibtrace.numerics.bins import row_ids
+
 Norm = Literal["euclidean", "max"]
 
 KEEP_BYTES = 2**30
@@ -43,11 +45,12 @@ def direct(a: Tensor, b: Tensor, norm: Norm) -> Tensor:
     return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist").square()
 
 
-def row_blocks(n: int, device: torch.device) -> Iterator[slice]:
+def row_blocks(n: int, device: torch.device, within: slice | None = None) -> Iterator[slice]:
     """Slices of rows for which an ``(rows, n)`` float64 block stays in the cache of the device."""
-    step = max(1, (2**19 if device.type == "cpu" else 2**25) // n)
-    for start in range(0, n, step):
-        yield slice(start, min(start + step, n))
+    first, last = (0, n) if within is None else (within.start, within.stop)
+    step = max(1, (2**18 if device.type == "cpu" else 2**25) // n)
+    for start in range(first, last, step):
+        yield slice(start, min(start + step, last))
 
 
 @dataclass(frozen=True)
@@ -130,6 +133,11 @@ class Space:
     amplitude: float
     seed: int
     keep: bool = False
+
+    @cached_property
+    def repeats(self) -> bool:
+        """Whether a point occurs twice."""
+        return int(row_ids(self.points.detach()).max()) + 1 < len(self.points)
 
     @cached_property
     def exact(self) -> Distances:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn.neighbors import KDTree
 from torch import Tensor
 
-from ibtrace.numerics.distances import Distances, row_blocks
+from ibtrace.numerics.distances import Distances, Space, row_blocks
 
 TIE = 1e-11
 """Two distances are tied if they differ by less than this part: rounding stays below it."""
@@ -47,9 +47,14 @@ def k_smallest(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return smallest.values, columns.gather(1, smallest.indices)
 
 
-def count(mask: Tensor) -> Tensor:
-    """How many are true in each row of ``mask (m, n)``."""
-    return mask.view(torch.uint8).sum(1, dtype=torch.int32)  # half the time of summing booleans
+def count_within(distances: Tensor, radius: Tensor, *, closed: bool) -> Tensor:
+    """How many of each row of ``distances (m, n)`` lie within its ``radius (m, 1)``, ``(m,)``."""
+    if distances.device.type == "cpu":  # NumPy compares, and bytes add up, twice as fast
+        compare = np.less_equal if closed else np.less
+        inside = torch.from_numpy(compare(distances.numpy(), radius.numpy()))
+    else:
+        inside = distances <= radius if closed else distances < radius
+    return inside.view(torch.uint8).sum(1, dtype=torch.int32)
 
 
 def has_tie(nearest: Tensor) -> bool:
@@ -62,10 +67,12 @@ def has_tie(nearest: Tensor) -> bool:
     return bool((nearest == 0).any()) or bool(tied.any())
 
 
-def looks_tied(space: Distances, k: int) -> bool:
-    """Whether some of the first points have tied nearest neighbours: a lattice, repeated rows."""
+def looks_tied(space: Space, k: int) -> bool:
+    """Whether points repeat, or the neighbours of some of the first points tie (a lattice)."""
     n = len(space.points)
-    sample = Distances(space.points, space.norm).rows(slice(0, min(_SAMPLED_ROWS, n)))
+    if space.repeats:
+        return True
+    sample = Distances(space.exact.points, space.norm).rows(slice(0, min(_SAMPLED_ROWS, n)))
     return has_tie(k_smallest(sample, min(k + 1, n - 1))[0])
 
 
@@ -82,22 +89,20 @@ def joint_neighbours(
         k: Which neighbour in the joint space sets the radius.
         closed: False (variant 1): one radius for both spaces, points strictly inside. True
             (variant 2): in each space its own largest distance to the k neighbours, inclusive.
-        stop_at_tie: Return None at the first repeated point or tied neighbours.
+        stop_at_tie: Return None at the first tied neighbours.
     """
     n, device = len(x.points), x.points.device
     counts = torch.empty(2, n, dtype=torch.int64, device=device)
     for rows in row_blocks(n, device):
         dx, dy = x.rows(rows), y.rows(rows)
         nearest, columns = k_smallest(torch.maximum(dx, dy), min(k + 1, n - 1))
-        if stop_at_tie and (has_tie(nearest) or min(float(dx.amin()), float(dy.amin())) == 0):
+        if stop_at_tie and has_tie(nearest):
             return None
-        if closed:
-            for marginal, distances in zip(counts, (dx, dy), strict=True):
+        radius = nearest[:, k - 1 : k]
+        for marginal, distances in zip(counts, (dx, dy), strict=True):
+            if closed:
                 radius = distances.gather(1, columns[:, :k]).amax(1, keepdim=True)
-                marginal[rows] = count(distances <= radius)
-        else:
-            radius = nearest[:, k - 1 : k]
-            counts[0, rows], counts[1, rows] = count(dx < radius), count(dy < radius)
+            marginal[rows] = count_within(distances, radius, closed=closed)
     return Neighbours(counts[0], counts[1])
 
 
@@ -109,9 +114,7 @@ def tree_neighbours(
     joint = np.hstack([a, b])
     distances, columns = KDTree(joint, metric="chebyshev").query(joint, min(k + 2, len(joint)))
     tree_x, tree_y = KDTree(a, metric="chebyshev"), KDTree(b, metric="chebyshev")
-    if stop_at_tie and (
-        has_tie(torch.from_numpy(distances[:, 1:])) or _repeats(tree_x) or _repeats(tree_y)
-    ):
+    if stop_at_tie and has_tie(torch.from_numpy(distances[:, 1:])):
         return None
     if closed:
         inside = columns[:, : k + 1]
@@ -122,35 +125,34 @@ def tree_neighbours(
     return Neighbours(_tree_count(tree_x, radius_x), _tree_count(tree_y, radius_y))
 
 
-def _repeats(tree: KDTree) -> bool:
-    points = np.asarray(tree.data)
-    return bool((tree.query(points, 2)[0][:, 1] == 0).any())
-
-
 def _tree_count(tree: KDTree, radius: NDArray[np.float64]) -> Tensor:
     points = np.asarray(tree.data)
     return torch.from_numpy(tree.query_radius(points, radius, count_only=True)) - 1
 
 
 def class_neighbours(
-    space: Distances, ids: Tensor, k: Tensor, *, stop_at_tie: bool
+    space: Distances, sizes: Tensor, k: int, *, stop_at_tie: bool
 ) -> Tensor | None:
     """Ross's counts: points of any class strictly nearer than the k-th of the sample's own.
 
     Args:
-        space: The continuous variable, n points.
-        ids: Class of each point, ``(n,)``; every class has at least two points.
-        k: Which neighbour of its own class sets each sample's radius, ``(n,)``.
-        stop_at_tie: Return None at the first repeated point or tied neighbours.
+        space: The continuous variable, n points, class after class.
+        sizes: How many points each class has, at least two, ``(classes,)``.
+        k: Which neighbour of its own class sets a sample's radius; the last one in a class of
+            no more than k points.
+        stop_at_tie: Return None at the first tied neighbours.
     """
-    n, device = len(ids), ids.device
+    n, device = len(space.points), space.points.device
     counts = torch.empty(n, dtype=torch.int64, device=device)
-    reach = min(int(k.max()) + 1, n - 1)
-    for rows in row_blocks(n, device):
-        distances = space.rows(rows)
-        other = ids[rows].unsqueeze(1) != ids
-        nearest = k_smallest(distances.masked_fill(other, torch.inf), reach)[0]
-        if stop_at_tie and (has_tie(nearest) or float(distances.amin()) == 0):
-            return None
-        counts[rows] = count(distances < nearest.gather(1, k[rows].unsqueeze(1) - 1)).long()
+    start = 0
+    for size in sizes.tolist():
+        own = slice(start, start + size)
+        for rows in row_blocks(n, device, own):
+            distances = space.rows(rows)
+            nearest = k_smallest(distances[:, own], min(k + 1, size - 1))[0]
+            if stop_at_tie and has_tie(nearest):
+                return None
+            radius = nearest[:, min(k, size - 1) - 1].unsqueeze(1)
+            counts[rows] = count_within(distances, radius, closed=False).long()
+        start += size
     return counts
