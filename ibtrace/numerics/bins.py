@@ -108,7 +108,7 @@ def quantile_edges(values: Tensor, bins: int) -> Tensor:
 
 def dense_ids(values: Tensor) -> Tensor:
     """Ids ``0..k-1`` of integers of shape ``(..., n)``: equal integers of a problem, equal ids."""
-    ordered, order = values.to(torch.int64).sort(-1)
+    ordered, order = _sorted(values.to(torch.int64))
     return _number(ordered[..., 1:] != ordered[..., :-1], order)
 
 
@@ -134,11 +134,21 @@ def row_ids(rows: Tensor, *, raw: bool = False) -> Tensor:
     words = _words(rows, raw=raw)
     attempt = 0
     while True:
-        hashes, order = _hash(words, attempt).sort(-1)
+        hashes, order = _sorted(_hash(words, attempt))
         differs = hashes[..., 1:] != hashes[..., :-1]
         if _equal_where_not(differs, words, order):
             return _number(differs, order)
         attempt += 1
+
+
+def _sorted(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Values in ascending order along the last dimension, and the order; ties in any order."""
+    if values.device.type != "cpu":
+        ordered, order = values.sort(-1)
+        return ordered, order
+    # numpy's vectorised sort of 64-bit integers is four times faster than torch's
+    order = torch.from_numpy(values.numpy().argsort(-1))
+    return values.gather(-1, order), order
 
 
 def _words(rows: Tensor, *, raw: bool) -> Tensor:
