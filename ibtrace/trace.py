@@ -193,22 +193,26 @@ class Trace:
     # --- reading ----------------------------------------------------------------------------
 
     def frame(self) -> pd.DataFrame:
-        """All rows as a tidy table, one number per row, sorted by seed, epoch and layer.
+        """All rows as a tidy table, one number per row: by seed, epoch, layer and estimator.
+
+        Layers are in the network's order, estimators in that of their first use.
 
         Columns: ``seed, epoch, step, layer, quantity, estimator, estimand, bits, stderr, lower,
         upper, flags, seconds``, then one for each diagnostic, by name.
         """
-        select = f'SELECT {", ".join(_STORED)} FROM "rows" ORDER BY quantity, estimator'
+        select = f'SELECT {", ".join(_STORED)} FROM "rows" ORDER BY quantity'
         with self._database.connection() as connection:
             frame = pd.DataFrame(connection.execute(select).fetchall(), columns=[*_STORED])
-            places = {layer: i for i, layer in enumerate(read_meta(connection)["layers"])}
+            meta = read_meta(connection)
         figures = pd.DataFrame(json.loads(f"[{','.join(frame.pop('diagnostics'))}]"))
         figures = figures.reindex(columns=sorted(figures.columns)).astype("float64")
         types = {**dict.fromkeys(_TEXT, "str"), **dict.fromkeys(_REAL, "float64")}
         frame = frame.astype({**types, **dict.fromkeys(_WHOLE, "int64"), "step": "Int64"})
-        place = frame["layer"].map(places).to_numpy(dtype="int64")
-        # Stable, so that quantities and estimators stay in the order of the query.
-        order = np.lexsort((place, frame["epoch"].to_numpy(), frame["seed"].to_numpy()))
+        keys = [frame[name].to_numpy() for name in ("epoch", "seed")]
+        for name in ("layer", "estimator"):
+            places = {known: i for i, known in enumerate(meta[f"{name}s"])}
+            keys.insert(0, frame[name].map(places).to_numpy(dtype="int64"))
+        order = np.lexsort(keys)  # stable: quantities stay in the order of the query
         return pd.concat([frame, figures], axis=1).iloc[order].reset_index(drop=True)
 
     def scalars(self) -> pd.DataFrame:

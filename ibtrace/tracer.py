@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from ibtrace import capture, estimators
+from ibtrace import estimators
+from ibtrace.capture import Layers, require_finite, resolve
+from ibtrace.capture import snapshot as look_at
 from ibtrace.measure import flatten, measure
 from ibtrace.probe import Probe
 from ibtrace.schedule import Schedule, log_spaced, schedule
@@ -44,7 +46,7 @@ class Networks(Protocol):
         """A module of the networks' structure, by which layers are chosen."""
         ...
 
-    def activations(self, x: Tensor, layers: capture.Layers = None) -> dict[str, Tensor]:
+    def activations(self, x: Tensor, layers: Layers = None) -> dict[str, Tensor]:
         """``{layer: (seeds, n, ...)}`` of all networks on the inputs x."""
         ...
 
@@ -105,7 +107,7 @@ class Tracer:
         model: nn.Module | Networks,
         data: Probe | tuple[Any, Any],
         *,
-        layers: capture.Layers = None,
+        layers: Layers = None,
         estimators: Sequence[str | Estimator | At] = ("binning", "ksg"),
         every: int | Iterable[int] | Schedule | None = None,
         run: str | Path | None = None,
@@ -130,7 +132,7 @@ class Tracer:
             asks = label(self._deferred[0]) if self._deferred else "store_activations=True"
             raise ConfigError(f"{asks} keeps activations on disk: give the tracer run=FOLDER")
         template = model if isinstance(model, nn.Module) else model.template
-        self._ranges = {t.name: t.activation_range for t in capture.resolve(template, layers)}
+        self._ranges = {t.name: t.activation_range for t in resolve(template, layers)}
         self._last: tuple[int, bool] | None = None
         self._closed = False
         self.trace = _open(run, self.seeds, resume, self._provenance(meta or {}))
@@ -157,21 +159,30 @@ class Tracer:
                 before is kept.
             ConfigError: If the tracer is closed, or the epoch is negative.
         """
-        if self._closed:
-            raise ConfigError("this tracer is closed; make another with resume=True to go on")
-        if epoch < 0:
-            raise ConfigError(f"epoch must be 0 or more, got {epoch}")
-        everything = force or epoch == 0
-        due = [e for e, every in self._estimators if everything or every(epoch)]
-        look = everything or bool(due) or self.every(epoch)
+        self._require_open(epoch)
+        look = force or self.due(epoch)
+        due = [e for e, every in self._estimators if force or epoch == 0 or every(epoch)]
         rows = self._look(due, epoch, step) if look else []
-        numbers = self._scalars(epoch, scalars)
-        self.trace.append(rows, scalars=numbers)
+        self.trace.append(rows, scalars=self._scalars(epoch, scalars))
         self._last = (epoch, len(due) == len(self._estimators))
         if rows:
             for sink in self.sinks:
                 sink(rows, scalars)
         return rows
+
+    def due(self, epoch: int) -> bool:
+        """Whether `snapshot` would look at the network at this epoch."""
+        everies = [self.every, *(every for _, every in self._estimators)]
+        return epoch == 0 or any(every(epoch) for every in everies)
+
+    def log(self, epoch: int, **scalars: Any) -> None:
+        """Store numbers with an epoch without looking at the network; see `snapshot`.
+
+        Raises:
+            ConfigError: If the tracer is closed, or the epoch is negative.
+        """
+        self._require_open(epoch)
+        self.trace.append([], scalars=self._scalars(epoch, scalars))
 
     def close(self) -> None:
         """Measure the last epoch seen if it was not due, then what needs the whole trace."""
@@ -204,6 +215,12 @@ class Tracer:
             self.close()
         self._closed = True
 
+    def _require_open(self, epoch: int) -> None:
+        if self._closed:
+            raise ConfigError("this tracer is closed; make another with resume=True to go on")
+        if epoch < 0:
+            raise ConfigError(f"epoch must be 0 or more, got {epoch}")
+
     def _look(self, due: Sequence[Estimator], epoch: int, step: int | None) -> list[Row]:
         try:
             activations = self._activations()
@@ -218,14 +235,12 @@ class Tracer:
 
     def _activations(self) -> dict[str, Tensor]:
         if isinstance(self.model, nn.Module):
-            found = capture.snapshot(
-                self.model, self.probe, self.layers, batch_size=self.batch_size
-            )
+            found = look_at(self.model, self.probe, self.layers, batch_size=self.batch_size)
             return {name: value[None] for name, value in found.items()}
         found = self.model.activations(self.probe.x, self.layers)
         for name, value in found.items():
             for seed, one in zip(self.seeds, value, strict=True):
-                capture.require_finite(f"{name} (seed {seed})", one)
+                require_finite(f"{name} (seed {seed})", one)
         return found
 
     def _measure(

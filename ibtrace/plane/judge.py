@@ -44,20 +44,25 @@ class _Training(NamedTuple):
     note: str
 
 
-def verdict(trace: Trace, rule: Rule | None = None) -> Verdict:
+def verdict(
+    trace: Trace, rule: Rule | None = None, *, estimators: Sequence[str] | None = None
+) -> Verdict:
     """Judge every layer of a trace by every estimator.
 
     Args:
         trace: The trace; its meta entries ``n``, ``input_entropy`` and ``seeds`` and its scalar
             ``train_loss`` are used where they exist.
         rule: What counts as compression (default: ``Rule()``).
+        estimators: Only by the estimators of these labels; None for all of the trace.
 
     Raises:
-        InvalidInput: If the trace has no I(X;T).
+        InvalidInput: If the trace has no I(X;T), by these estimators.
     """
-    meta = trace.meta
+    meta, frame = trace.meta, trace.frame()
+    if estimators is not None:
+        frame = frame[frame["estimator"].isin(list(estimators))]
     return judge(
-        trace.frame(),
+        frame,
         n=meta.get("n"),
         input_entropy=meta.get("input_entropy"),
         scalars=trace.scalars(),

@@ -1,0 +1,213 @@
+"""The command line: parse, call, print. A mistake is one clear line and exit status 2."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from ibtrace import __version__
+from ibtrace.types import ConfigError, IbtraceError
+
+_PROG = "ibtrace"
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line and exit status 2, without the usage."""
+        self.exit(2, f"{self.prog}: {message} (see '{self.prog} --help')\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status.
+
+    Args:
+        arguments: As on the command line; None takes them from there.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        status: int = options.call(options)
+    except IbtraceError as error:
+        print(f"{_PROG}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"\n{_PROG}: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader (head, less) has seen enough
+        sys.stderr.close()
+        return 0
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog=_PROG,
+        description="Does my network compress, and should I believe it? "
+        "An Information Bottleneck tracer for PyTorch.",
+    )
+    parser.add_argument("--version", action="version", version=f"{_PROG} {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    replicate = commands.add_parser(
+        "replicate",
+        help="replicate a paper: train, trace, draw, and test its claims",
+        description="Train and trace a paper's networks, draw the information plane, and say of "
+        "each claim whether it held. The default takes a few minutes on 2 cores.",
+    )
+    replicate.add_argument("name", metavar="NAME", help="which paper (see 'ibtrace list')")
+    replicate.add_argument(
+        "--activation",
+        action="append",
+        metavar="A",
+        help="only this nonlinearity; may be repeated (default: tanh and relu)",
+    )
+    replicate.add_argument("--full", action="store_true", help="the paper's size: 50 seeds")
+    _run_options(replicate, "runs/NAME")
+    replicate.set_defaults(call=_replicate)
+
+    run = commands.add_parser(
+        "run",
+        help="run a configuration: a shipped one, or your own model by class_path",
+        description="Train and trace what a YAML file describes. 'class_path' runs the code it "
+        "names: run only configurations that you trust.",
+    )
+    run.add_argument(
+        "config", metavar="CONFIG", help="a YAML file or shipped name; with --resume, a run folder"
+    )
+    _run_options(run, "runs/CONFIG")
+    run.set_defaults(call=_run)
+
+    for name, call, text in (
+        ("plot", _plot, "draw the figures of a run"),
+        ("verdict", _verdict, "which layers compress, by which estimators"),
+    ):
+        command = commands.add_parser(name, help=text, description=text.capitalize() + ".")
+        command.add_argument("run", metavar="RUN", help="a run folder")
+        command.add_argument("--estimator", metavar="E", help="only this estimator's label")
+        if name == "plot":
+            command.add_argument("--out", metavar="DIR", help="where to (default: the run folder)")
+        command.set_defaults(call=call)
+
+    listing = commands.add_parser(
+        "list",
+        help="what there is: configurations, papers, estimators, problems",
+        description="List what there is.",
+    )
+    listing.add_argument(
+        "what",
+        nargs="?",
+        choices=("configs", "papers", "estimators", "problems"),
+        help="one kind only",
+    )
+    listing.set_defaults(call=_list)
+    return parser
+
+
+def _run_options(parser: argparse.ArgumentParser, out: str) -> None:
+    parser.add_argument("--seeds", type=int, metavar="N", help="networks, each its own seed")
+    parser.add_argument("--epochs", type=int, metavar="N", help="epochs of training")
+    parser.add_argument("--out", metavar="DIR", help=f"the run folder (default: {out})")
+    parser.add_argument("--resume", action="store_true", help="go on with an interrupted run")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="A.B=C",
+        help="set any key of the configuration; may be repeated",
+    )
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+
+
+def _changes(options: argparse.Namespace) -> dict[str, Any]:
+    """The configuration keys that the options set."""
+    from ibtrace.experiments import config
+
+    changes = config.assignments(options.set)
+    for name in ("seeds", "epochs"):
+        if getattr(options, name) is not None:
+            changes[name] = getattr(options, name)
+    return changes
+
+
+def _replicate(options: argparse.Namespace) -> int:
+    from ibtrace.experiments import papers, runner
+
+    paper = papers.find(options.name)
+    folder = Path(options.out or f"runs/{options.name}")
+    raw = paper.config(_changes(options), activations=options.activation, full=options.full)
+    if options.resume:
+        _refuse_changes(options, "--activation", "--full")
+        raw = runner.stored_config(folder)
+    try:
+        traces = runner.run(raw, folder, resume=options.resume, progress=not options.quiet)
+    except KeyboardInterrupt:
+        return _interrupted(f"replicate {options.name} --out {folder}")
+    print(paper.report(traces, folder))
+    if not options.full and not options.resume:
+        print(f"\nThe paper's size: ibtrace replicate {options.name} --full")
+    return 0
+
+
+def _run(options: argparse.Namespace) -> int:
+    from ibtrace.experiments import config, reporting, runner
+
+    if options.resume:
+        _refuse_changes(options)
+        folder = Path(options.out or options.config)
+        raw = runner.stored_config(folder)
+    else:
+        folder = Path(options.out or f"runs/{Path(options.config).stem}")
+        raw = config.read(options.config)
+        for key, value in _changes(options).items():
+            raw = config.override(raw, key, value)
+    try:
+        traces = runner.run(raw, folder, resume=options.resume, progress=not options.quiet)
+    except KeyboardInterrupt:
+        return _interrupted(f"run {folder}")
+    print(reporting.report(traces, folder))
+    return 0
+
+
+def _refuse_changes(options: argparse.Namespace, *others: str) -> None:
+    given = [
+        name
+        for name in ("--seeds", "--epochs", "--set", *others)
+        if getattr(options, name.removeprefix("--"), None)
+    ]
+    if given:
+        raise ConfigError(f"--resume goes on with the run as it was started; drop {given[0]}")
+
+
+def _interrupted(command: str) -> int:
+    print(f"\n{_PROG}: interrupted; go on with: ibtrace {command} --resume", file=sys.stderr)
+    return 130
+
+
+def _plot(options: argparse.Namespace) -> int:
+    from ibtrace.experiments import reporting, runner
+
+    traces = runner.load(options.run)
+    out = Path(options.out or options.run)
+    for path in reporting.figures(traces, out, options.estimator):
+        print(path)
+    return 0
+
+
+def _verdict(options: argparse.Namespace) -> int:
+    from ibtrace.experiments import reporting, runner
+
+    print(reporting.verdicts(runner.load(options.run), options.estimator))
+    return 0
+
+
+def _list(options: argparse.Namespace) -> int:
+    from ibtrace.experiments import listing
+
+    print(listing.listing(options.what))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,294 @@
+"""An experiment as data: read from YAML, overridden from the command line, checked before work.
+
+``class_path`` runs the code it names: load only configurations that you trust.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import re
+from argparse import ArgumentError
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from jsonargparse import ArgumentParser, set_parsing_settings
+from torch import nn
+from torch.optim import Optimizer
+
+import ibtrace
+from ibtrace import estimators
+from ibtrace.datasets import Dataset
+from ibtrace.schedule import Schedule, log_spaced, schedule
+from ibtrace.tracer import At
+from ibtrace.types import ConfigError, Estimator, IbtraceError, UnknownName
+
+# a Dataset is a dataclass, and may also come from a function such as ibtrace.datasets.tishby
+set_parsing_settings(subclasses_enabled=[Dataset])
+
+Raw = dict[str, Any]
+"""A configuration as YAML gives it."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """How the data are divided.
+
+    Args:
+        fraction: Share of the samples to train on.
+        how: ``shuffled``, ``stratified``, or IDNNs' ``contiguous`` (legacy: the first rows).
+    """
+
+    fraction: float = 0.8
+    how: Literal["shuffled", "stratified", "contiguous"] = "shuffled"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """On which samples information is measured.
+
+    Args:
+        part: All samples, or those of the training or test part (of the first seed's split).
+        samples: How many of them, drawn once; None for all.
+    """
+
+    part: Literal["all", "train", "test"] = "all"
+    samples: int | None = None
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything that one run needs.
+
+    Args:
+        model: Makes a network; called once for each seed with torch seeded.
+        data: The data set.
+        optimizer: Makes an optimiser from parameters.
+        epochs: Epochs of training.
+        seeds: How many (0, 1, …), or which.
+        loss: ``cross_entropy`` (of logits), ``nll`` (of probabilities) or ``mse``.
+        batch_size: Samples per step.
+        shuffle: Draw the batches anew each epoch; else always in the order of the data.
+        split: Training and test part.
+        probe: On which samples information is measured.
+        layers: Which layers (see `ibtrace.capture.resolve`); None for the activations and output.
+        estimators: Registry names, or ``{name: …, field: …}``; ``snapshots`` in such an entry
+            gives the estimator a schedule of its own.
+        snapshots: How many points, evenly on a log axis, or the epochs themselves.
+        store_activations: Keep the activations of each snapshot.
+        device: Where to train and measure.
+    """
+
+    model: Callable[[], nn.Module]
+    data: Dataset
+    optimizer: Callable[[Iterable[Any]], Optimizer]
+    epochs: int
+    seeds: int | list[int] = 10
+    loss: Literal["cross_entropy", "nll", "mse"] = "cross_entropy"
+    batch_size: int = 256
+    shuffle: bool = True
+    split: Split = field(default_factory=Split)
+    probe: Measured = field(default_factory=Measured)
+    layers: list[str] | None = None
+    estimators: list[str | Raw] = field(default_factory=lambda: ["binning", "ksg"])
+    snapshots: int | list[int] = 100
+    store_activations: bool = False
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not self.seed_list:
+            raise ConfigError(f"seeds: at least one seed is needed, got {self.seeds}")
+        if len(set(self.seed_list)) != len(self.seed_list):
+            raise ConfigError(f"seeds must differ from one another, got {self.seeds}")
+        if not self.estimators:
+            raise ConfigError("estimators: at least one is needed")
+        self.build_estimators()
+        self.every()
+
+    @property
+    def seed_list(self) -> list[int]:
+        """The seeds, spelt out."""
+        return list(range(self.seeds)) if isinstance(self.seeds, int) else list(self.seeds)
+
+    def every(self) -> Schedule:
+        """When to look at the networks."""
+        return _schedule(self.snapshots, self.epochs)
+
+    def build_estimators(self) -> list[Estimator | At]:
+        """The estimators, with a schedule of their own where the configuration gives one.
+
+        Raises:
+            ConfigError: If an entry has no name, or a field that its estimator does not have.
+            UnknownName: If no estimator has that name.
+        """
+        built: list[Estimator | At] = []
+        for entry in self.estimators:
+            if isinstance(entry, str):
+                built.append(estimators.make(entry))
+                continue
+            fields = dict(entry)
+            name = fields.pop("name", None)
+            snapshots = fields.pop("snapshots", None)
+            if not isinstance(name, str):
+                raise ConfigError(f"estimators: an entry needs a 'name', got {entry!r}")
+            made = estimators.make(name, **{key: _tuples(value) for key, value in fields.items()})
+            built.append(made if snapshots is None else At(made, _schedule(snapshots, self.epochs)))
+        return built
+
+
+def _schedule(snapshots: int | list[int], epochs: int) -> Schedule:
+    if isinstance(snapshots, int):
+        return log_spaced(epochs, snapshots)
+    return schedule([*snapshots, epochs])
+
+
+def _tuples(value: Any) -> Any:
+    """YAML's lists as tuples, so that estimators stay hashable."""
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+# --- reading --------------------------------------------------------------------------------
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which 1e-3 is a number: PyYAML follows YAML 1.1, which wants 1.0e-3."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
+    list("-+.0123456789"),
+)
+
+
+def shipped() -> dict[str, Path]:
+    """The configurations that come with ibtrace, by name."""
+    package = Path(ibtrace.__file__).parent
+    folder = package / "configs"
+    if not folder.is_dir():  # a checkout, or an editable install of one
+        folder = package.parent / "configs"
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def read(source: str | Path) -> Raw:
+    """A configuration from a YAML file, or a shipped one by its name.
+
+    Args:
+        source: A path, or a name such as ``tishby``.
+
+    Raises:
+        UnknownName: If there is no such file and no such shipped configuration.
+        ConfigError: If the file is not a YAML mapping.
+    """
+    path = shipped().get(str(source), Path(source))
+    if not path.is_file():
+        known = ", ".join(shipped())
+        raise UnknownName(f"no configuration {source}; give a YAML file, or one of: {known}")
+    try:
+        raw = yaml.load(path.read_text(), _Loader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        said = " ".join(str(error).split())
+        raise ConfigError(f"{path} is not readable YAML: {said}") from error
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path} must be a YAML mapping, got {type(raw).__name__}")
+    return raw
+
+
+def override(raw: Raw, key: str, value: Any) -> Raw:
+    """A copy of a configuration with one (dotted) key set.
+
+    Args:
+        raw: The configuration.
+        key: ``a.b.c``.
+        value: The new value.
+
+    Raises:
+        ConfigError: If the key passes through something that is no mapping.
+
+    Example:
+        >>> override({"split": {"fraction": 0.8}}, "split.how", "stratified")
+        {'split': {'fraction': 0.8, 'how': 'stratified'}}
+    """
+    changed = copy.deepcopy(raw)
+    place: Any = changed
+    *path, last = key.split(".")
+    for step in path:
+        place = place.setdefault(step, {})
+        if not isinstance(place, dict):
+            raise ConfigError(f"--set {key}: {step} is {place!r}, not a mapping")
+    place[last] = value
+    return changed
+
+
+def assignments(texts: Iterable[str]) -> dict[str, Any]:
+    """``["a.b=1", …]`` as ``{"a.b": 1}``; values are YAML.
+
+    Raises:
+        ConfigError: If a text has no ``=`` or its value is not YAML.
+    """
+    found = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"--set takes key=value, got {text!r}")
+        try:
+            found[key] = yaml.load(value, _Loader)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {key}: {value!r} is not YAML") from error
+    return found
+
+
+def variants(raw: Raw) -> dict[str, Raw]:
+    """The runs a configuration asks for: one for each entry of its ``variants``, or one, ``""``.
+
+    A variant is a mapping of dotted keys to values that replace the configuration's.
+
+    Raises:
+        ConfigError: If ``variants`` is not a mapping of mappings.
+    """
+    base = {key: value for key, value in raw.items() if key != "variants"}
+    chosen = raw.get("variants")
+    if chosen is None:
+        return {"": base}
+    if not isinstance(chosen, Mapping) or not chosen:
+        raise ConfigError(f"variants must be a mapping of names, got {chosen!r}")
+    runs = {}
+    for name, changes in chosen.items():
+        if not isinstance(changes, Mapping):
+            raise ConfigError(f"variants.{name} must be a mapping of keys to values")
+        runs[str(name)] = base
+        for key, value in changes.items():
+            runs[str(name)] = override(runs[str(name)], key, value)
+    return runs
+
+
+def build(raw: Raw) -> Experiment:
+    """The experiment that a configuration (without variants) describes.
+
+    Args:
+        raw: As YAML gives it; unknown keys and wrong types are errors.
+
+    Raises:
+        ConfigError: If a key is unknown, or a value has the wrong type or cannot be used.
+        IbtraceError: Whatever the data set or an estimator objects to.
+    """
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(Experiment)
+    try:
+        experiment = Experiment(**vars(parser.instantiate(parser.parse_object(raw))))
+    except IbtraceError:
+        raise
+    except (ArgumentError, TypeError, ValueError, ImportError, OSError) as error:
+        raise ConfigError(f"configuration: {_one_line(error)}") from error
+    return experiment
+
+
+def _one_line(error: Exception) -> str:
+    text = getattr(error, "message", None) or str(error)
+    return " ".join(text.replace(os.linesep, " ").split())

@@ -1,0 +1,83 @@
+"""What there is, as text: configurations, papers, estimators, problems."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable
+
+from ibtrace import estimators, problems
+from ibtrace.experiments import config, papers
+
+_WIDTH = 110
+
+
+def listing(what: str | None = None) -> str:
+    """One section, or all of them.
+
+    Args:
+        what: ``configs``, ``papers``, ``estimators`` or ``problems``; None for all.
+    """
+    chosen = _SECTIONS if what is None else {what: _SECTIONS[what]}
+    return "\n\n".join(f"{name}\n{section()}" for name, section in chosen.items())
+
+
+def _configs() -> str:
+    entries = []
+    for name, path in config.shipped().items():
+        comments = [line.lstrip("# ") for line in path.read_text().splitlines()]
+        entries.append((name, comments[0]))
+    return _columns(entries)
+
+
+def _papers() -> str:
+    return _columns([(paper.name, paper.title) for paper in papers.PAPERS.values()])
+
+
+def _estimators() -> str:
+    """One paragraph for each estimator: what its tags say."""
+    parts = []
+    for name, kind in estimators.registry.items():
+        tags = kind.tags
+        facts = {
+            "estimand": tags.estimand,
+            "takes": f"x {_kinds(tags.x)}; y {_kinds(tags.y)}",
+            "bound": tags.bound,
+            "bias": tags.bias,
+            "cost": tags.cost,
+            "source": tags.reference,
+        }
+        lines = [f"  {name}"]
+        lines += [_entry(fact, text, "    ", 10) for fact, text in facts.items() if text]
+        parts.append("\n".join(lines))
+    return "\n".join(parts)
+
+
+def _problems() -> str:
+    return _columns([(p.name, f"{p.bits:.4g} bits; {p.source}") for p in problems.suite()])
+
+
+def _kinds(kinds: frozenset[str]) -> str:
+    return " or ".join(sorted(kinds))
+
+
+def _columns(entries: list[tuple[str, str]]) -> str:
+    width = max(len(name) for name, _ in entries)
+    return "\n".join(_entry(name, text, "  ", width) for name, text in entries)
+
+
+def _entry(name: str, text: str, indent: str, width: int) -> str:
+    return textwrap.fill(
+        text,
+        _WIDTH,
+        initial_indent=f"{indent}{name:{width}}  ",
+        subsequent_indent=" " * (len(indent) + width + 2),
+        break_on_hyphens=False,
+    )
+
+
+_SECTIONS: dict[str, Callable[[], str]] = {
+    "configs": _configs,
+    "papers": _papers,
+    "estimators": _estimators,
+    "problems": _problems,
+}

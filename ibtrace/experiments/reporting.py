@@ -1,0 +1,109 @@
+"""What a finished run leaves for a person: figures, the verdict, and the claims of its paper."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from ibtrace import plots
+from ibtrace.claims import Claim, claims_table, claims_text
+from ibtrace.plane import verdict
+from ibtrace.trace import Trace
+from ibtrace.types import UnknownName
+
+Traces = Mapping[str, Trace]
+"""The traces of a run by variant; one without variants has the name ``""``."""
+
+
+def figures(traces: Traces, folder: Path, estimator: str | None = None) -> list[Path]:
+    """Draw the figures of a run as PNG and PDF.
+
+    Args:
+        traces: The run.
+        folder: Where the files go.
+        estimator: Which estimator's plane; None draws one for each that all variants share.
+
+    Returns:
+        The PNG files.
+
+    Raises:
+        UnknownName: If the run has no such estimator; lists those it has.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    titled = {name or folder.name: trace for name, trace in traces.items()}
+    for chosen in _estimators(traces, estimator):
+        stem = f"{_slug(chosen)}"
+        plane = plots.information_planes(titled, chosen)
+        written.append(_save(plane, folder / f"information_plane-{stem}"))
+        for name, trace in titled.items():
+            curves = plots.curves(trace, chosen)
+            prefix = f"{name}-" if len(titled) > 1 else ""
+            written.append(_save(curves, folder / f"curves-{prefix}{stem}"))
+    written.append(_save(plots.drops(titled, estimator), folder / "drops"))
+    return written
+
+
+def verdicts(traces: Traces, estimator: str | None = None) -> str:
+    """The verdict of every variant as text.
+
+    Args:
+        traces: The run.
+        estimator: Only this one's; None for all.
+
+    Raises:
+        UnknownName: If the run has no such estimator; lists those it has.
+    """
+    if estimator is not None:
+        _estimators(traces, estimator)
+    parts = []
+    for name, trace in traces.items():
+        chosen = None if estimator is None else [estimator]
+        title = [name, "=" * len(name)] if name else []
+        parts.append("\n".join([*title, str(verdict(trace, estimators=chosen))]))
+    return "\n\n".join(parts)
+
+
+def report(traces: Traces, folder: Path, claims: Sequence[Claim] = ()) -> str:
+    """Write figures, tables and texts of a finished run; return what to print.
+
+    Args:
+        traces: The run.
+        folder: Where the files go.
+        claims: The statements of the run's paper, if it has one.
+    """
+    text = [verdicts(traces)]
+    if claims:
+        table = claims_table(claims, traces)
+        table.to_csv(folder / "claims.csv", index=False)
+        text.append("Claims\n======\n" + claims_text(table))
+    (folder / "report.txt").write_text("\n\n".join(text) + "\n")
+    drawn = figures(traces, folder)
+    listed = "\n".join(f"  {path}" for path in [*drawn, folder / "report.txt"])
+    text.append(f"Figures (each also as PDF) and this text:\n{listed}")
+    return "\n\n".join(text)
+
+
+def _save(figure: Figure, stem: Path) -> Path:
+    """Write a figure as PNG and PDF; the PNG's path."""
+    png, _ = plots.save(figure, stem)
+    return png
+
+
+def _estimators(traces: Traces, estimator: str | None) -> list[str]:
+    """The estimators to draw: the one asked for, or all that every variant has."""
+    first, *others = (trace.estimators for trace in traces.values())
+    shared = [name for name in first if all(name in known for known in others)]
+    if estimator is None:
+        return shared
+    if estimator not in shared:
+        raise UnknownName(f"the run has no estimator {estimator!r}; it has: {', '.join(shared)}")
+    return [estimator]
+
+
+def _slug(name: str) -> str:
+    """A file name's part from an estimator's label."""
+    kept = [c if c.isalnum() or c in ".-" else "_" for c in name]
+    return "".join(kept).strip("_").lower()

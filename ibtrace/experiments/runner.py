@@ -1,0 +1,172 @@
+"""Runs on disk: the variants of a configuration, side by side, each in a folder of its own."""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.connection
+import os
+import sys
+from collections.abc import Mapping
+from multiprocessing.queues import SimpleQueue
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from ibtrace.experiments import config
+from ibtrace.experiments.train import train
+from ibtrace.trace import Trace
+from ibtrace.types import IbtraceError, RunError
+
+CONFIG = "config.yaml"
+
+
+def run(
+    raw: config.Raw, folder: str | Path, *, resume: bool = False, progress: bool = True
+) -> dict[str, Trace]:
+    """Train and trace every variant of a configuration.
+
+    Several variants run in parallel processes, one thread each, as far as there are cores.
+
+    Args:
+        raw: The configuration.
+        folder: Where the run goes; one folder inside for each variant, if there are variants.
+        resume: Go on with the run in the folder; its own configuration is used.
+        progress: Draw a progress bar for each variant.
+
+    Returns:
+        ``{variant: trace}``; the key is ``""`` for a configuration without variants.
+
+    Raises:
+        ConfigError: If the configuration is wrong; nothing has been written then.
+        RunError: If the folder holds something and ``resume`` is not set, or is no run to resume.
+        KeyboardInterrupt: If interrupted; what was traced is on disk.
+    """
+    folder = Path(folder)
+    runs = config.variants(raw)
+    for variant in runs.values():
+        config.build(variant)  # every mistake is found before any work
+    _prepare(folder, raw, resume)
+    jobs = {name: folder / name for name in runs}
+    if len(jobs) == 1:
+        ((name, path),) = jobs.items()
+        torch.set_num_threads(1)  # small tensors: two threads are many times slower than one
+        train(config.build(runs[name]), path, resume=resume, label=name if progress else None)
+    else:
+        _side_by_side(runs, jobs, resume, progress)
+    return {name: Trace.load(path) for name, path in jobs.items()}
+
+
+def stored_config(folder: str | Path) -> config.Raw:
+    """The configuration that a run was started with.
+
+    Raises:
+        RunError: If the folder is not a run that a configuration started.
+    """
+    path = Path(folder) / CONFIG
+    if not path.is_file():
+        raise RunError(f"{folder}: no {CONFIG} there; it is not a run that can be resumed")
+    return config.read(path)
+
+
+def load(folder: str | Path) -> dict[str, Trace]:
+    """The traces of a run folder, by variant (``""`` if it has none).
+
+    Raises:
+        RunError: If there is no trace in the folder or one level below, or one is unreadable.
+    """
+    folder = Path(folder)
+    if not (folder / "trace.sqlite").exists() and folder.is_dir():
+        inside = {
+            path.parent.name: Trace.load(path.parent)
+            for path in sorted(folder.glob("*/trace.sqlite"))
+        }
+        if inside:
+            order = _variant_order(folder)
+            return {name: inside[name] for name in sorted(inside, key=order)}
+    return {"": Trace.load(folder)}
+
+
+def _variant_order(folder: Path) -> Any:
+    """Variants in the order of the configuration, others after them by name."""
+    known = list(config.variants(stored_config(folder))) if (folder / CONFIG).is_file() else []
+    return lambda name: (known.index(name) if name in known else len(known), name)
+
+
+def _prepare(folder: Path, raw: config.Raw, resume: bool) -> None:
+    """Claim the folder for this configuration, or check that it is the one to resume."""
+    if resume:
+        if stored_config(folder) != raw:
+            raise RunError(f"{folder}: its configuration differs; resume without other options")
+        return
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise RunError(f"{folder}: exists already; choose another with --out, or add --resume")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{folder}: cannot be made ({error.strerror})") from error
+    part = folder / f".{CONFIG}.part"
+    part.write_text(yaml.safe_dump(raw, sort_keys=False))
+    part.replace(folder / CONFIG)
+
+
+def _side_by_side(
+    runs: Mapping[str, config.Raw], jobs: Mapping[str, Path], resume: bool, progress: bool
+) -> None:
+    """One process for each variant, as many at a time as there are cores."""
+    # spawn: a forked child inherits torch's thread pool in a state that can hang
+    context = multiprocessing.get_context("spawn")
+    errors: SimpleQueue[str] = context.SimpleQueue()
+    waiting = list(jobs)
+    running: dict[str, Any] = {}
+    failed = interrupted = False
+    cores = os.cpu_count() or 1
+    try:
+        while (waiting and not failed) or running:
+            while waiting and not failed and len(running) < cores:
+                name = waiting.pop(0)
+                place = list(jobs).index(name)
+                arguments = (runs[name], jobs[name], resume, name if progress else None, place)
+                running[name] = context.Process(target=_work, args=(*arguments, errors))
+                running[name].start()
+            multiprocessing.connection.wait([process.sentinel for process in running.values()])
+            for name in [name for name, process in running.items() if not process.is_alive()]:
+                code = running.pop(name).exitcode
+                failed = failed or code != 0
+                interrupted = interrupted or code == _INTERRUPTED
+    except KeyboardInterrupt:
+        interrupted = True
+    finally:
+        for process in running.values():
+            process.join(_GRACE) if interrupted else process.terminate()
+            process.terminate()
+            process.join()
+    if interrupted:
+        raise KeyboardInterrupt
+    if failed:
+        said = [] if errors.empty() else [errors.get()]
+        raise RunError(said[0] if said else "a worker process died; see above")
+
+
+_INTERRUPTED = 130
+_GRACE = 10.0
+
+
+def _work(
+    raw: config.Raw,
+    folder: Path,
+    resume: bool,
+    label: str | None,
+    place: int,
+    errors: SimpleQueue[str],
+) -> None:
+    """One variant in a process of its own."""
+    torch.set_num_threads(1)
+    try:
+        train(config.build(raw), folder, resume=resume, label=label, place=place)
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
+    except IbtraceError as error:
+        errors.put(f"{label or folder.name}: {error}")
+        sys.exit(2)

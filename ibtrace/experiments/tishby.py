@@ -1,0 +1,187 @@
+"""Claims of Shwartz-Ziv & Tishby (2017) and their critics, tested on the 12-bit task.
+
+``python -m ibtrace.experiments.tishby`` is ``ibtrace replicate tishby``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from ibtrace.claims import Claim, Outcome, Status
+from ibtrace.plane import LayerVerdict, bootstrap, phases, verdict
+from ibtrace.trace import Trace
+from ibtrace.types import I_TY, I_XT
+
+PAPERS_BINS = "Binning.idnns"
+EXACT = "Exact"
+SZT = "Shwartz-Ziv & Tishby 2017"
+
+
+def _hidden(trace: Trace) -> list[str]:
+    """The hidden layers: all but the network's output."""
+    return trace.layers[:-1]
+
+
+def _numbers(trace: Trace, quantity: str, estimator: str) -> pd.DataFrame:
+    frame = trace.frame()
+    return frame[(frame["quantity"] == quantity) & (frame["estimator"] == estimator)]
+
+
+def _from_call(found: LayerVerdict, wanted: str) -> Outcome:
+    """A claim about one layer, by the call of the verdict on it."""
+    drop, held_out = found.drop, found.held_out
+    number = (
+        f"{found.layer} {found.call}: peak-to-final drop {drop.mean:.2f} bits "
+        f"[{drop.lower:.2f}, {drop.upper:.2f}], held out {held_out.mean:.2f} "
+        f"[{held_out.lower:.2f}, {held_out.upper:.2f}], {len(found.seeds_kept)} seeds"
+    )
+    if found.call == "inconclusive":
+        return Outcome("inconclusive", f"{number}; {found.cause}")
+    return Outcome("held" if found.call == wanted else "failed", number)
+
+
+def _decide(values: np.ndarray, unit: str, *, above: float) -> Outcome:
+    """Held if the interval of the mean over seeds lies above a bound, failed if below."""
+    mean, lower, upper = bootstrap(values.astype(float))
+    number = f"{mean:.2f} {unit} [{lower:.2f}, {upper:.2f}], {len(values)} seeds"
+    status: Status = "inconclusive"
+    if lower > above:
+        status = "held"
+    elif upper < above:
+        status = "failed"
+    return Outcome(status, number)
+
+
+def _fitting(traces: Mapping[str, Trace]) -> Outcome:
+    numbers = _numbers(traces["tanh"], I_TY, PAPERS_BINS)
+    last = numbers[numbers["layer"] == _hidden(traces["tanh"])[-1]]
+    curves = last.pivot(index="seed", columns="epoch", values="bits").to_numpy()
+    return _decide(curves[:, -1] - curves[:, 0], "bits more than at the start", above=0.0)
+
+
+def _last_tanh_compresses(traces: Mapping[str, Trace]) -> Outcome:
+    layer = _hidden(traces["tanh"])[-1]
+    return _from_call(verdict(traces["tanh"]).of(layer, PAPERS_BINS), "compresses")
+
+
+def _every_tanh_layer_compresses(traces: Mapping[str, Trace]) -> Outcome:
+    said = verdict(traces["tanh"])
+    found = [said.of(layer, PAPERS_BINS) for layer in _hidden(traces["tanh"])]
+    compress = [one.layer for one in found if one.call == "compresses"]
+    others = [f"{one.layer} {one.drop.mean:.2f}" for one in found if one.layer not in compress]
+    number = f"{len(compress)} of {len(found)} compress ({', '.join(compress) or 'none'})"
+    if not others:
+        return Outcome("held", number)
+    number = f"{number}; drops of the others in bits: {', '.join(others)}"
+    # a layer that stays at the ceiling does not compress, whatever else is unknown of it
+    open_ = [v for v in found if v.call == "inconclusive" and not v.cause.startswith("saturated")]
+    return Outcome("inconclusive" if open_ else "failed", number)
+
+
+def _most_epochs_compress(traces: Mapping[str, Trace]) -> Outcome:
+    trace = traces["tanh"]
+    layer = _hidden(trace)[-1]
+    judged = verdict(trace).of(layer, PAPERS_BINS)
+    if judged.call != "compresses":
+        return Outcome("inconclusive", f"{layer} {judged.call}: {judged.cause}")
+    found = phases(_numbers_all(trace))
+    mine = found[found["layer"] == layer]
+    total = int(trace.frame()["epoch"].max())
+    share = 1 - mine["peak_epoch"].to_numpy() / total
+    return _decide(share, "of the epochs lie after the peak", above=0.5)
+
+
+def _numbers_all(trace: Trace) -> pd.DataFrame:
+    frame = trace.frame()
+    return frame[frame["estimator"] == PAPERS_BINS]
+
+
+def _order_of_layers(traces: Mapping[str, Trace]) -> Outcome:
+    numbers = _numbers(traces["tanh"], I_XT, PAPERS_BINS)
+    table = numbers.pivot_table(index=["seed", "epoch"], columns="layer", values="bits")
+    steps = np.diff(table[traces["tanh"].layers].to_numpy(), axis=1)
+    share = float((steps <= 0).mean())
+    number = f"{100 * share:.1f} % of {steps.size} neighbouring pairs do not increase"
+    return Outcome("held" if share == 1 else "failed", number)
+
+
+def _relu_does_not(traces: Mapping[str, Trace]) -> Outcome:
+    trace = traces["relu"]
+    ranged = next(name for name in trace.estimators if "snapshot" in name)
+    layer = _hidden(trace)[-1]
+    return _from_call(verdict(trace).of(layer, ranged), "does not compress")
+
+
+def _true_entropy_constant(traces: Mapping[str, Trace]) -> Outcome:
+    trace = traces["tanh"]
+    numbers = _numbers(trace, I_XT, EXACT)
+    first = numbers[numbers["layer"].isin(_hidden(trace)[:4])]
+    ceiling = float(trace.meta["input_entropy"])
+    lowest = first.groupby("layer")["bits"].min()
+    said = ", ".join(f"{layer} {bits:.3f}" for layer, bits in lowest.items())
+    number = f"lowest exact entropy over epochs and seeds, of {ceiling:.0f} bits: {said}"
+    return Outcome("held" if bool((lowest > ceiling - 0.01).all()) else "failed", number)
+
+
+CLAIMS = (
+    Claim(
+        "fitting",
+        SZT,
+        "Training first raises I(T;Y): the last hidden tanh layer ends with more than it began.",
+        _fitting,
+        needs=("tanh",),
+    ),
+    Claim(
+        "compression-last",
+        SZT,
+        "I(X;T) of the last hidden tanh layer falls after a peak (30 bins on [-1, 1]).",
+        _last_tanh_compresses,
+        needs=("tanh",),
+    ),
+    Claim(
+        "compression-all",
+        SZT,
+        "Every hidden tanh layer compresses (30 bins on [-1, 1]).",
+        _every_tanh_layer_compresses,
+        needs=("tanh",),
+    ),
+    Claim(
+        "most-epochs",
+        SZT,
+        "Most epochs are spent on compression: the last hidden tanh layer peaks in the first half.",
+        _most_epochs_compress,
+        needs=("tanh",),
+    ),
+    Claim(
+        "order-of-layers",
+        SZT,
+        "The data-processing inequality orders the layers' binned I(X;T) at every epoch (tanh).",
+        _order_of_layers,
+        needs=("tanh",),
+    ),
+    Claim(
+        "no-relu-compression",
+        "Saxe et al. 2018",
+        "With ReLU the last hidden layer does not compress (bins over the range of the data).",
+        _relu_does_not,
+        needs=("relu",),
+    ),
+    Claim(
+        "constant-information",
+        "Saxe et al. 2018; Goldfeld et al. 2019",
+        "The true I(X;T) of a deterministic network does not change: in tanh layers 1 to 4 all "
+        "input patterns stay distinct, and what falls is the binned entropy.",
+        _true_entropy_constant,
+        needs=("tanh",),
+    ),
+)
+
+if __name__ == "__main__":
+    import sys
+
+    from ibtrace.cli import main
+
+    sys.exit(main(["replicate", "tishby", *sys.argv[1:]]))

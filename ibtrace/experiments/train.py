@@ -1,0 +1,276 @@
+"""The training loop of a configured experiment: traced, checkpointed, resumable to the bit."""
+
+from __future__ import annotations
+
+import os
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from ibtrace.capture import undisturbed
+from ibtrace.datasets import Batches, split
+from ibtrace.ensemble import (
+    LOSSES,
+    Ensemble,
+    fuse,
+    require_elementwise,
+    restore_training,
+    training_state,
+)
+from ibtrace.experiments.config import Experiment
+from ibtrace.probe import Probe
+from ibtrace.trace import Trace
+from ibtrace.tracer import Networks, Tracer
+from ibtrace.types import RunError
+
+CHECKPOINT = "checkpoint.pt"
+_CHECKPOINT_SECONDS = 5.0
+_EVALUATION_BATCH = 4096
+
+
+def train(
+    experiment: Experiment,
+    folder: str | Path,
+    *,
+    resume: bool = False,
+    label: str | None = None,
+    place: int = 0,
+) -> Trace:
+    """Train the networks of an experiment and trace them into a folder.
+
+    Chains of linear layers train together (see `ibtrace.ensemble`), other networks one after the
+    other. A checkpoint goes beside the trace every few seconds, so that a killed run can be
+    resumed and ends with the same trace, value for value.
+
+    Args:
+        experiment: What to do.
+        folder: Where the trace goes.
+        resume: Go on from the checkpoint in the folder, if there is one.
+        label: Draw a progress bar with this name; None draws none.
+        place: The bar's line, for several side by side.
+
+    Returns:
+        The finished trace.
+
+    Raises:
+        RunError: If the folder holds a trace already and ``resume`` is not set.
+        NonFinite: If a network diverges; names layer and epoch, and what was traced is kept.
+    """
+    folder = Path(folder)
+    seeds = experiment.seed_list
+    together = Ensemble(lambda seed: experiment.model(), seeds[:1]).fast
+    groups = [seeds] if together else [[seed] for seed in seeds]
+    total = experiment.epochs * len(groups)
+    bar = tqdm(total=total, desc=label, position=place, disable=label is None, unit=" epochs")
+    with bar, torch.random.fork_rng():
+        for group in groups:
+            kind = _Together if together else _Alone
+            _train_group(kind(experiment, group), experiment, folder, resume, bar)
+            resume = True  # the next group goes into the same trace
+    return Trace.load(folder)
+
+
+def _train_group(
+    training: _Training, experiment: Experiment, folder: Path, resume: bool, bar: tqdm[Any]
+) -> None:
+    seeds = training.seeds
+    checkpoint = _load(folder / CHECKPOINT) if resume else None
+    if checkpoint is not None and set(seeds) <= set(checkpoint["finished"]):
+        bar.update(experiment.epochs)
+        return
+    start = 0
+    if checkpoint is not None and checkpoint["seeds"] == seeds:
+        training.load_state_dict(checkpoint["training"])
+        start = checkpoint["epoch"]
+        bar.update(start)
+    finished = checkpoint["finished"] if checkpoint is not None else []
+    with Tracer(
+        training.networks,
+        training.probe,
+        layers=experiment.layers,
+        estimators=experiment.build_estimators(),
+        every=experiment.every(),
+        run=folder,
+        seed=seeds[0],
+        resume=resume,
+        store_activations=experiment.store_activations,
+        meta={"seeds": experiment.seed_list, "epochs": experiment.epochs},
+    ) as tracer:
+        if start == 0:
+            tracer.log(0, **training.metrics())
+        saved = time.monotonic()
+        for epoch in range(start + 1, experiment.epochs + 1):
+            steps = training.epoch()
+            if tracer.due(epoch):
+                tracer.snapshot(epoch, step=epoch * steps, **training.metrics())
+                if time.monotonic() - saved > _CHECKPOINT_SECONDS:
+                    _save(folder, training, epoch, finished)
+                    saved = time.monotonic()
+            bar.update()
+    _save(folder, training, experiment.epochs, [*finished, *seeds])
+
+
+def _save(folder: Path, training: _Training, epoch: int, finished: Sequence[int]) -> None:
+    """Write the checkpoint so that a kill leaves either the old one or the new one."""
+    content = {
+        "seeds": training.seeds,
+        "epoch": epoch,
+        "finished": list(finished),
+        "training": training.state_dict(),
+    }
+    part = folder / f".{CHECKPOINT}.part"
+    with part.open("wb") as file:
+        torch.save(content, file)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(folder / CHECKPOINT)
+
+
+def _load(path: Path) -> dict[str, Any] | None:
+    if not path.exists():
+        return None
+    try:
+        content: dict[str, Any] = torch.load(path, weights_only=True)
+    except Exception as error:  # a torn pickle can raise anything
+        raise RunError(f"{path}: unreadable checkpoint; delete it to restart the run") from error
+    return content
+
+
+class _Training(ABC):
+    """Some networks of an experiment in training: many at once, or one alone."""
+
+    networks: nn.Module | Networks
+
+    def __init__(self, experiment: Experiment, seeds: list[int]) -> None:
+        data = experiment.data
+        self.seeds = seeds
+        self.x, self.y = data.x.to(experiment.device), data.y.to(experiment.device)
+        how, fraction = experiment.split.how, experiment.split.fraction
+        parts = [split(data.y, fraction, how, seed=seed) for seed in seeds]
+        self.batches = Batches(
+            self.x,
+            self.y,
+            [train for train, _ in parts],
+            seeds,
+            experiment.batch_size,
+            experiment.shuffle,
+        )
+        self.parts = {
+            name: torch.stack([part[at] for part in parts]).to(self.x.device)
+            for at, name in enumerate(("train", "test"))
+        }
+        self.loss = LOSSES[experiment.loss]
+        self.probe = _probe(experiment)
+
+    @abstractmethod
+    def epoch(self) -> int:
+        """Train one epoch; returns its number of steps."""
+
+    @abstractmethod
+    def outputs(self, x: Tensor) -> Tensor:
+        """The networks' outputs in eval mode, ``(seeds, n, classes)`` for ``(seeds, n, ...)``."""
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """All that the rest of the training depends on."""
+
+    @abstractmethod
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state that `state_dict` gave."""
+
+    def metrics(self) -> dict[str, Any]:
+        """Loss (nats) and accuracy of each seed on its training and test part."""
+        found = {}
+        for name, chosen in self.parts.items():
+            pieces = chosen.split(_EVALUATION_BATCH, dim=1)
+            outputs = torch.cat([self.outputs(self.x[piece]) for piece in pieces], dim=1)
+            y = self.y[chosen]
+            found[f"{name}_loss"] = self.loss(outputs, y)
+            if outputs.shape[-1] > 1:
+                found[f"{name}_accuracy"] = (outputs.argmax(-1) == y).double().mean(-1)
+        return found
+
+
+class _Together(_Training):
+    """All seeds in one pass."""
+
+    def __init__(self, experiment: Experiment, seeds: list[int]) -> None:
+        super().__init__(experiment, seeds)
+        self.networks: Ensemble = Ensemble(
+            lambda seed: experiment.model().to(experiment.device), seeds
+        )
+        self.optimizer = fuse(experiment.optimizer(self.networks.parameters()))
+        require_elementwise(self.optimizer)
+
+    def epoch(self) -> int:
+        for x, y in self.batches:
+            self.networks.backward(x, y, self.loss)
+            self.optimizer.step()
+        return len(self.batches)
+
+    def outputs(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            return self.networks(x)
+
+    def state_dict(self) -> dict[str, Any]:
+        return training_state(self.networks, self.optimizer, self.batches)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        restore_training(state, self.networks, self.optimizer, self.batches)
+
+
+class _Alone(_Training):
+    """One seed: any module, with torch's global generator seeded by it."""
+
+    def __init__(self, experiment: Experiment, seeds: list[int]) -> None:
+        super().__init__(experiment, seeds)
+        torch.manual_seed(seeds[0])
+        self.networks: nn.Module = experiment.model().to(experiment.device)
+        self.optimizer = experiment.optimizer(self.networks.parameters())
+
+    def epoch(self) -> int:
+        self.networks.train()
+        for x, y in self.batches:
+            self.optimizer.zero_grad()
+            self.loss(self.networks(x[0]), y[0]).backward()
+            self.optimizer.step()
+        return len(self.batches)
+
+    def outputs(self, x: Tensor) -> Tensor:
+        with undisturbed(self.networks):
+            found: Tensor = self.networks(x[0])
+        return found[None]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "model": self.networks.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "batches": self.batches.state_dict(),
+            "generator": torch.get_rng_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.networks.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.batches.load_state_dict(state["batches"])
+        torch.set_rng_state(state["generator"])
+
+
+def _probe(experiment: Experiment) -> Probe:
+    """The samples on which information is measured."""
+    data, measured = experiment.data, experiment.probe
+    x, y = data.x, data.y
+    if measured.part != "all":
+        how, fraction = experiment.split.how, experiment.split.fraction
+        train, test = split(y, fraction, how, seed=experiment.seed_list[0])
+        chosen = (train if measured.part == "train" else test).sort().values
+        x, y = x[chosen], y[chosen]
+    if measured.samples is not None:
+        return Probe.draw(x, y, measured.samples).to(experiment.device)
+    return Probe(x, y, data.classes).to(experiment.device)

@@ -1,0 +1,174 @@
+"""A killed run, resumed, ends with the same trace, value for value, as an uninterrupted one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ibtrace.experiments import config, runner, train
+from ibtrace.trace import Trace
+from ibtrace.types import NonFinite, RunError
+
+KEY = ["seed", "epoch", "layer", "quantity", "estimator"]
+
+
+class Dropping(nn.Module):
+    """A network that cannot train with others: batch statistics and dropout."""
+
+    def __init__(self, width: int = 6) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(12, width), nn.BatchNorm1d(width), nn.Tanh())
+        self.drop = nn.Dropout(0.2)
+        self.head = nn.Linear(width, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(self.drop(self.body(x)))
+        return out
+
+
+def raw(**changes: Any) -> config.Raw:
+    """The 12-bit task, small; ``model="alone"`` trains one seed after the other."""
+    (base,) = list(config.variants(config.read("tishby")).values())[:1]
+    small = {
+        **base,
+        "epochs": 8,
+        "seeds": 2,
+        "snapshots": 6,
+        "probe": {"samples": 256},
+        "estimators": ["binning.idnns", "exact"],
+    }
+    if changes.pop("model", "together") == "alone":
+        small |= {"model": {"class_path": "tests.test_train.Dropping"}, "loss": "cross_entropy"}
+    return {**small, **changes}
+
+
+def values(trace: Trace) -> pd.DataFrame:
+    """Everything in a trace but the time that it took."""
+    return trace.frame().drop(columns="seconds").sort_values(KEY, ignore_index=True)
+
+
+def same(one: Trace, other: Trace) -> None:
+    pd.testing.assert_frame_equal(values(one), values(other), check_exact=True)
+    pd.testing.assert_frame_equal(one.scalars(), other.scalars(), check_exact=True)
+
+
+@pytest.mark.parametrize("model", ["together", "alone"])
+@pytest.mark.parametrize("stop_at", [1, 3, 7])
+def test_an_interrupted_run_ends_like_an_uninterrupted_one(
+    model: str, stop_at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment = config.build(raw(model=model, shuffle=True))
+    whole = train.train(experiment, tmp_path / "whole")
+    monkeypatch.setattr(train, "_CHECKPOINT_SECONDS", 0.0)
+    kind = train._Together if model == "together" else train._Alone
+    steps = 0
+    epoch = kind.epoch
+
+    def stopping(self: Any) -> int:
+        nonlocal steps
+        steps += 1
+        if steps == stop_at + 1:
+            raise KeyboardInterrupt
+        return epoch(self)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(kind, "epoch", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            train.train(experiment, tmp_path / "part")
+    assert len(Trace.load(tmp_path / "part").frame()) < len(whole.frame())
+    same(train.train(experiment, tmp_path / "part", resume=True), whole)
+
+
+def test_a_killed_process_leaves_a_run_that_can_be_resumed(tmp_path: Path) -> None:
+    small = raw(epochs=60, snapshots=list(range(61)))
+    whole = runner.run(small, tmp_path / "whole", progress=False)[""]
+    code = (
+        "import sys, yaml; from ibtrace.experiments import runner, train;"
+        "train._CHECKPOINT_SECONDS = 0.0;"
+        "runner.run(yaml.safe_load(sys.argv[1]), sys.argv[2], progress=False)"
+    )
+    part = tmp_path / "part"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(small), str(part)], cwd=Path(__file__).parent.parent
+    )
+    deadline = time.monotonic() + 60
+    while not (part / train.CHECKPOINT).exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert len(Trace.load(part).frame()) < len(whole.frame())
+    resumed = runner.run(small, part, resume=True, progress=False)[""]
+    same(resumed, whole)
+
+
+def test_a_run_is_the_same_whoever_else_trains_beside_it(tmp_path: Path) -> None:
+    both = train.train(config.build(raw(seeds=[3, 5])), tmp_path / "both")
+    alone = train.train(config.build(raw(seeds=[5])), tmp_path / "alone")
+    frame = values(both)
+    frame = frame[frame["seed"] == 5].reset_index(drop=True)
+    assert (frame["bits"] - values(alone)["bits"]).abs().max() < 0.05
+
+
+def test_variants_run_side_by_side_in_processes(tmp_path: Path) -> None:
+    small = raw(variants={"a": {}, "b": {"model.init_args.activation": "relu"}})
+    traces = runner.run(small, tmp_path / "run", progress=False)
+    assert list(traces) == ["a", "b"]
+    assert traces["a"].layers[0] == "tanh1"
+    assert traces["b"].layers[0] == "relu1"
+    same(traces["a"], runner.run(raw(), tmp_path / "one", progress=False)[""])
+    assert list(runner.load(tmp_path / "run")) == ["a", "b"]
+
+
+def test_losses_and_accuracies_are_kept_with_each_snapshot(tmp_path: Path) -> None:
+    trace = train.train(config.build(raw(epochs=40)), tmp_path / "run")
+    scalars = trace.scalars()
+    assert set(scalars["name"]) == {"train_loss", "test_loss", "train_accuracy", "test_accuracy"}
+    assert sorted(scalars["epoch"].unique()) == sorted(trace.frame()["epoch"].unique())
+    losses = scalars[scalars["name"] == "train_loss"].groupby("epoch")["value"].mean()
+    assert losses.iloc[-1] < losses.iloc[0]
+
+
+def test_a_diverging_network_is_named_and_its_trace_kept(tmp_path: Path) -> None:
+    wild = {"class_path": "torch.optim.SGD", "init_args": {"lr": 1e38}}
+    experiment = config.build(raw(model="alone", optimizer=wild, seeds=1))
+    with pytest.raises(NonFinite, match=r"epoch \d+: layer '.*'"):
+        train.train(experiment, tmp_path / "run")
+    assert 0 in Trace.load(tmp_path / "run").frame()["epoch"].tolist()
+
+
+def test_a_folder_in_use_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(RunError, match="exists already"):
+        runner.run(raw(), tmp_path, progress=False)
+    with pytest.raises(RunError, match=r"no config\.yaml"):
+        runner.run(raw(), tmp_path, resume=True, progress=False)
+
+
+def test_another_configuration_does_not_resume_a_run(tmp_path: Path) -> None:
+    runner.run(raw(), tmp_path / "run", progress=False)
+    with pytest.raises(RunError, match="its configuration differs"):
+        runner.run(raw(epochs=9), tmp_path / "run", resume=True, progress=False)
+
+
+def test_an_unreadable_checkpoint_is_one_clear_error(tmp_path: Path) -> None:
+    runner.run(raw(), tmp_path / "run", progress=False)
+    (tmp_path / "run" / train.CHECKPOINT).write_bytes(b"torn")
+    with pytest.raises(RunError, match="unreadable checkpoint; delete it"):
+        runner.run(raw(), tmp_path / "run", resume=True, progress=False)
+
+
+def test_information_may_be_measured_on_a_part_of_the_data(tmp_path: Path) -> None:
+    chosen = {"part": "test", "samples": None}
+    trace = train.train(config.build(raw(probe=chosen, seeds=1)), tmp_path / "run")
+    assert trace.meta["n"] == 819
+    torch.testing.assert_close(trace.meta["input_entropy"], torch.log2(torch.tensor(819.0)).item())
