@@ -14,12 +14,18 @@ from torch import Tensor
 from ibtrace.estimators._inputs import is_ids
 from ibtrace.estimators.adaptive_binning import AdaptiveBinning as AdaptiveBinning
 from ibtrace.estimators.binning import Binning as Binning
+from ibtrace.estimators.edge import EDGE as EDGE
 from ibtrace.estimators.exact import Exact as Exact
+from ibtrace.estimators.gaussian_copula import GaussianCopula as GaussianCopula
 from ibtrace.estimators.kde import KDE as KDE
+from ibtrace.estimators.kozachenko_leonenko import KozachenkoLeonenko as KozachenkoLeonenko
 from ibtrace.estimators.ksg import KSG as KSG
+from ibtrace.estimators.matrix_renyi import MatrixRenyi as MatrixRenyi
+from ibtrace.estimators.mixed_ksg import MixedKSG as MixedKSG
 from ibtrace.estimators.noisy_channel import NoisyChannel as NoisyChannel
 from ibtrace.estimators.npeet import NPEET as NPEET
 from ibtrace.estimators.ross import Ross as Ross
+from ibtrace.estimators.sklearn_peer import SklearnMI as SklearnMI
 from ibtrace.types import ConfigError, Estimate, Estimator, InvalidInput, ProbeLike, UnknownName
 
 registry: dict[str, type[Any]] = {
@@ -31,6 +37,12 @@ registry: dict[str, type[Any]] = {
     "ross": Ross,
     "npeet": NPEET,
     "noisy_channel": NoisyChannel,
+    "mixed_ksg": MixedKSG,
+    "kozachenko_leonenko": KozachenkoLeonenko,
+    "matrix_renyi": MatrixRenyi,
+    "gaussian_copula": GaussianCopula,
+    "edge": EDGE,
+    "sklearn": SklearnMI,
 }
 
 

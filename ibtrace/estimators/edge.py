@@ -1,0 +1,187 @@
+"""Mutual information of a randomly hashed graph, over an ensemble of bandwidths (EDGE)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ibtrace.estimators._inputs import check_pair, is_ids
+from ibtrace.numerics.bins import dense_ids, joint_ids, row_ids
+from ibtrace.numerics.entropy import constant, local_information, sample_counts
+from ibtrace.types import ConfigError, Estimate, Tags, label
+
+_NARROWEST, _WIDEST = 0.7, 2.8
+_FLOOR_DIMENSIONS = 6
+_SAMPLES_PER_BIT = 10
+
+
+@dataclass(frozen=True)
+class EDGE:
+    """I(X;Y) of a dependency graph: the ensemble estimator of Noshad, Zeng & Hero (2019).
+
+    Both variables are hashed to cells ⌊x / ε + b⌋ with a random offset b. The cells are the
+    nodes of a bipartite graph whose edge (i, j) weighs how often they meet; in bits
+
+        I_ε = Σ_ij N_ij/N log₂ (N_ij N / (N_i N_j)),        I = Σ_t w_t I_ε(t).
+
+    The bandwidths are ε(t) = t s N^(-1/(2d)), with s each column's standard deviation, d the
+    dimensions of X and Y together (ids count 0), and t spaced geometrically from 0.7 √d to 2.8 √d.
+    The weights are the ones of least norm with Σ w_t = 1 that cancel the two leading biases:
+    Σ w_t t² = 0 (the loss to cells of finite width) and Σ w_t t^(-d) = 0 (few samples in
+    many cells). The paper cancels t, …, t^d and leaves the latter, which at N = 5000 is still
+    0.3 bit in two dimensions.
+
+    The paper bounds the likelihood ratio in the logarithm by U, and its code clips every term
+    to [0.001, U], U = 10 bits, without a word. Here nothing is bounded unless ``cap`` is given,
+    and then the flag ``capped`` says where it was reached. Cells are compared exactly, not by a
+    hash of finite size. A column of offsets is the same for x and y, so that the two may be
+    swapped. A variable with more than 6 columns is first projected to ⌊log₂(N / 10)⌋ of them
+    or fewer by random normal directions (flag ``projected``), as in the authors' code: its
+    information can only become less.
+
+    Args:
+        members: Number of bandwidths, at least 4.
+        cap: The most that the log-likelihood ratio log₂ (N_ij N / N_i N_j) may be, in bits.
+
+    Flags: those above; ``near_log2n`` (within 5 % of log₂ N: nearly every sample has a cell
+    for itself); ``constant`` (a variable that never varies: 0 bits). The standard error is that
+    of the weighted log-ratio's mean, the offsets held fixed.
+
+    References:
+        Noshad, Zeng & Hero 2019, Scalable mutual information estimation using dependence graphs,
+        ICASSP, arXiv:1801.09125.
+
+    Example:
+        Two normals with correlation 0.9: 1.198 bits.
+
+        >>> import torch
+        >>> noise = torch.randn(5000, 2, generator=torch.Generator().manual_seed(0)).double()
+        >>> x, y = noise[:, :1], 0.9 * noise[:, :1] + 0.19 ** 0.5 * noise[:, 1:]
+        >>> abs(float(EDGE()(x, y).bits) - 1.198) < 0.1
+        True
+    """
+
+    members: int = 16
+    cap: float | None = None
+
+    tags: ClassVar[Tags] = Tags(
+        estimand="I(X; Y)",
+        reference="Noshad, Zeng & Hero 2019, ICASSP, arXiv:1801.09125",
+        cost="members (N d + N log N) time, N d memory",
+        bias="up by 0.1 bit at N = 400 in two dimensions; far off in many, saturating at log2 N",
+    )
+
+    def __post_init__(self) -> None:
+        whole = isinstance(self.members, int) and not isinstance(self.members, bool)
+        if not (whole and self.members >= 4):
+            raise ConfigError(f"EDGE: members must be a whole number >= 4, got {self.members!r}")
+        if self.cap is not None and not (math.isfinite(self.cap) and self.cap > 0):
+            raise ConfigError(f"EDGE: cap must be above 0 bits or None, got {self.cap!r}")
+
+    @property
+    def estimand(self) -> str:
+        """The layer itself; the cells are a means."""
+        capped = "" if self.cap is None else f", log-ratios capped at {self.cap:g} bits"
+        return f"T as a continuous variable{capped}"
+
+    def __call__(self, x: Tensor, y: Tensor, *, seed: int = 0) -> Estimate:
+        """I(x; y) in bits; see the class.
+
+        Args:
+            x: ``(..., n, dx)`` floats or ``(..., n)`` ids; leading dimensions broadcast.
+            y: ``(..., n, dy)`` floats or ``(..., n)`` ids.
+            seed: Seeds the offsets and the projections; all problems of a batch share them.
+
+        Raises:
+            InvalidInput: If x or y is malformed.
+            TooFewSamples: If there are fewer than 2 samples.
+        """
+        n = check_pair(label(self), x, y)
+        hashed = [_Hashed(value, n, seed, self.members) for value in (x, y)]
+        d = sum(one.width for one in hashed)
+        ts, weights = ensemble(self.members, d)
+        local, capped = torch.zeros((), dtype=torch.float64, device=x.device), None
+        for member, (t, weight) in enumerate(zip(ts, weights, strict=True)):
+            width = t * n ** (-1 / (2 * max(d, 1)))
+            cells = [one.cells(width, member) for one in hashed]
+            first, second, both = (
+                sample_counts(ids) for ids in (cells[0], cells[1], joint_ids(cells[0], cells[1]))
+            )
+            ratio = local_information(first, second, both)
+            if self.cap is not None:
+                over = (ratio > self.cap).any(-1)
+                capped = over if capped is None else capped | over
+                ratio = ratio.clamp(max=self.cap)
+            local = local + weight * ratio
+        estimate = Estimate.from_local(local)
+        return estimate.flagged(
+            constant=hashed[0].constant | hashed[1].constant,
+            near_log2n=estimate.bits >= 0.95 * math.log2(n),
+            capped=torch.zeros_like(estimate.bits) if capped is None else capped,
+            projected=torch.full_like(estimate.bits, any(one.projected for one in hashed)),
+        )
+
+
+class _Hashed:
+    """A variable ready to be hashed at any bandwidth."""
+
+    def __init__(self, value: Tensor, n: int, seed: int, members: int) -> None:
+        self.ids = dense_ids(value) if is_ids(value) else None
+        self.projected, self.width = False, 0
+        if self.ids is not None:
+            self.constant = constant(sample_counts(self.ids))
+            return
+        columns = _standardised(value)
+        self.constant = (columns == 0).all(-1).all(-1)
+        self.width = columns.shape[-1]
+        if self.width > _FLOOR_DIMENSIONS:
+            self.projected = True
+            self.width = min(self.width, max(1, int(math.log2(max(n / _SAMPLES_PER_BIT, 2)))))
+            shape = columns.shape[-1], self.width
+            generator = torch.Generator().manual_seed(seed)
+            directions = torch.randn(shape, generator=generator, dtype=torch.float64)
+            columns = _standardised(columns @ directions.to(value.device))
+        self.columns = columns
+        # Drawn from the seed and the width alone: x and y may be swapped.
+        generator = torch.Generator().manual_seed(seed)
+        offsets = torch.rand(members, self.width, generator=generator, dtype=torch.float64)
+        self.offsets = offsets.to(value.device)
+
+    def cells(self, width: float, member: int) -> Tensor:
+        """Ids of the cells of a given width, offset as the member's are, ``(..., n)``."""
+        if self.ids is not None:
+            return self.ids
+        return row_ids((self.columns / width + self.offsets[member]).floor_())
+
+
+def _standardised(value: Tensor) -> Tensor:
+    """Columns ``(..., n, d)`` of mean 0 and variance 1 in float64; constant ones are exactly 0."""
+    columns = value.detach().to(torch.float64)
+    still = (columns == columns[..., :1, :]).all(-2, keepdim=True)
+    columns = columns - columns.mean(-2, keepdim=True)
+    deviation = columns.square().mean(-2, keepdim=True).sqrt()
+    return (columns / torch.where(deviation > 0, deviation, 1)).masked_fill(still, 0)
+
+
+@lru_cache(maxsize=256)
+def ensemble(members: int, d: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The t and the weights of `EDGE` in d dimensions; one member of weight 1 if d is 0.
+
+    Example:
+        >>> ts, weights = ensemble(16, 2)
+        >>> round(sum(weights), 9), abs(sum(w * t * t for t, w in zip(ts, weights))) < 1e-9
+        (1.0, True)
+    """
+    if d == 0:
+        return (1.0,), (1.0,)
+    ts = np.geomspace(_NARROWEST, _WIDEST, members) * math.sqrt(d)
+    # Scaled so that rows of very unequal size are solved alike.
+    rows = np.stack([np.ones(members), (ts / ts[-1]) ** 2, (ts / ts[0]) ** -float(d)])
+    weights = np.linalg.lstsq(rows, np.array([1.0, 0.0, 0.0]), rcond=None)[0]
+    return tuple(float(t) for t in ts), tuple(float(weight) for weight in weights)

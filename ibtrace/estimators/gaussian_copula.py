@@ -1,0 +1,242 @@
+"""Mutual information of variables with a Gaussian copula (Ince et al. 2017)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ibtrace.estimators._inputs import check_pair, each_problem, is_ids
+from ibtrace.numerics.bins import dense_ids
+from ibtrace.numerics.distances import is_constant
+from ibtrace.numerics.gaussian import (
+    copula_normal,
+    entropy_bias,
+    information_of_whitened,
+    normal_class,
+    shrunk_information,
+    whiten,
+)
+from ibtrace.types import ConfigError, Estimate, ProbeLike, Tags, Unsupported, label
+
+
+class _Scores(NamedTuple):
+    """A variable's normal scores: those that vary, whitened, and what was found on the way."""
+
+    columns: Tensor
+    white: Tensor
+    constant: bool
+    tied: bool
+    degenerate: bool
+
+
+@dataclass(frozen=True)
+class GaussianCopula:
+    """I(X;Y) of the normal law that has the data's ranks: cheap, parametric, one number per pair.
+
+    Each column is replaced by its normal scores Φ⁻¹(rank / (N + 1)), which leaves the copula, and
+    so the information, as it was. For two continuous variables the scores are then taken as
+    jointly normal; with ρ_i their canonical correlations, in nats
+
+        I = ½ log |C_x| |C_y| / |C_xy| = -½ Σ log(1 - ρ_i²).
+
+    The number depends only on the ranks within each column. If the copula is not Gaussian (a
+    circle, a swiss roll, y = x²) it misses what no monotone map makes linear; it is a lower bound
+    on I(X;Y) as N grows.
+
+    If one variable is ids, each class has a normal law of its own and all together another,
+    I = H(T) - Σ_c N_c/N H(T | c) (Ince et al.'s ``gcmi_model_cd``). The mixture is not normal, so
+    that H(T) is too high, and the estimate may pass the entropy of the ids (flag
+    ``above_ceiling``): four well-separated classes give more than two bits.
+
+    ``bias_correction`` takes off the known bias of each entropy of a fitted normal law,
+    ½ Σ_i ψ((N - i) / 2) + d/2 (log 2 - log(N - 1)) nats, i = 1, …, d. The result is never clipped.
+
+    Layers of deterministic networks have columns that are constant or determined by others.
+    Directions without variance hold no information and are left out (``degenerate``). Where
+    the joint law is singular all the same (T a monotone map of X, N ≤ dimensions), I would be
+    infinite; correlations are then shrunk towards 0 by Schäfer & Strimmer's (2005) rule, and by
+    1/N at least (``shrunk``), which gives a finite number that grows like log N; no bias is taken
+    off it. So are singular covariances of classes, towards that of all samples.
+
+    Args:
+        bias_correction: Whether to take off the bias.
+
+    Flags: those above; ``ties`` (equal values in a column, which share their mean rank; the
+    scores are then not normal); ``constant`` (a variable that never varies: 0 bits).
+    Diagnostics: ``shrinkage``, between 0 and 1.
+
+    References:
+        Ince, Giordano, Kayser, Rousselet, Gross & Schyns 2017, A statistical framework for
+        neuroimaging data analysis based on mutual information estimated via a Gaussian copula,
+        Human Brain Mapping 38.
+        Schäfer & Strimmer 2005, A shrinkage approach to large-scale covariance matrix estimation,
+        Stat. Appl. Genet. Mol. Biol. 4.
+
+    Example:
+        Two normals with correlation 0.9, one of them cubed: 1.198 bits.
+
+        >>> import torch
+        >>> noise = torch.randn(2000, 2, generator=torch.Generator().manual_seed(0)).double()
+        >>> x, y = noise[:, :1], 0.9 * noise[:, :1] + 0.19 ** 0.5 * noise[:, 1:]
+        >>> abs(float(GaussianCopula()(x, y ** 3).bits) - 1.198) < 0.1
+        True
+    """
+
+    bias_correction: bool = True
+
+    tags: ClassVar[Tags] = Tags(
+        estimand="I(X;Y) if the copula is Gaussian",
+        reference="Ince et al. 2017, Human Brain Mapping 38",
+        cost="N d log N + N d² + d³ time, N d memory",
+        bias="too low where the copula is not Gaussian; with ids it may pass their entropy",
+    )
+    held_to: ClassVar[tuple[str, ...]] = (
+        "1v1-normal-0.75",
+        "linear_gaussian",
+        "multinormal-sparse-5-5-2-2.0",
+    )
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.bias_correction, bool):
+            got = repr(self.bias_correction)
+            raise ConfigError(f"GaussianCopula: bias_correction must be true or false, got {got}")
+
+    @property
+    def estimand(self) -> str:
+        """The layer, its copula taken as Gaussian."""
+        return "T with a Gaussian copula"
+
+    def __call__(self, x: Tensor, y: Tensor, *, seed: int = 0) -> Estimate:
+        """I(x; y) in bits; see the class. Nothing is random: ``seed`` is not used.
+
+        Args:
+            x: ``(..., n, dx)`` floats, or ``(..., n)`` ids if y is floats.
+            y: ``(..., n, dy)`` floats, or ``(..., n)`` ids if x is floats.
+            seed: Not used.
+
+        Raises:
+            InvalidInput: If x or y is malformed.
+            TooFewSamples: If there are fewer than 4.
+            Unsupported: If both are ids.
+        """
+        check_pair(label(self), x, y, minimum=4)
+        if is_ids(x) and is_ids(y):
+            raise Unsupported(f"{label(self)}: x and y are both ids; use binning or exact")
+        if is_ids(x) or is_ids(y):
+            ids, t = (x, y) if is_ids(x) else (y, x)
+            return _estimate(each_problem(self._classes, ids, t))
+        return _estimate(each_problem(lambda a, b: self._pair(_scores(a), b), x, y))
+
+    def plane(self, t: Tensor, probe: ProbeLike, *, seed: int = 0) -> tuple[Estimate, Estimate]:
+        """I(X;T) and I(T;Y) in bits for ``t (..., n, d)``; X's scores are kept with the probe.
+
+        Raises:
+            InvalidInput: If ``t`` is malformed or does not pair with the probe.
+            TooFewSamples: If there are fewer than 4 samples.
+        """
+        x = probe.features.to(t.device)
+        if is_ids(t):
+            return self(x, t), self(t, probe.labels.to(t.device))
+        check_pair(label(self), x, t, minimum=4)
+        first = probe.cached(f"gaussian copula:{t.device}", lambda: _scores(x))
+        about_x = each_problem(lambda _, one: self._pair(first, one), x, t)
+        return _estimate(about_x), self(t, probe.labels.to(t.device))
+
+    def _pair(self, first: _Scores, y: Tensor) -> Tensor:
+        """Bits, standard error and what `_estimate` reads, ``(8,)``."""
+        second = _scores(y)
+        tied, degenerate = first.tied or second.tied, first.degenerate or second.degenerate
+        if first.constant or second.constant:
+            return _result(y.device, constant=True, tied=tied)
+        found, shrinkage = information_of_whitened(first.white, second.white), 0.0
+        if found is None:
+            found, shrinkage = shrunk_information(first.columns, second.columns)
+        bias = 0.0
+        if self.bias_correction and shrinkage == 0:
+            n, dx, dy = len(y), first.white.shape[1], second.white.shape[1]
+            bias = entropy_bias(n, dx) + entropy_bias(n, dy) - entropy_bias(n, dx + dy)
+        return _result(
+            y.device,
+            float(found.nats) - bias,
+            found.local,
+            tied=tied,
+            degenerate=degenerate,
+            shrinkage=shrinkage,
+        )
+
+    def _classes(self, labels: Tensor, t: Tensor) -> Tensor:
+        scores = _scores(t)
+        if scores.constant or is_constant(labels):
+            return _result(t.device, constant=True, tied=scores.tied)
+        ids, points = dense_ids(labels), scores.white
+        n, d = points.shape
+        local = torch.empty(n, dtype=torch.float64, device=t.device)
+        nats, shrunk = -entropy_bias(n, d) if self.bias_correction and n > d else 0.0, 0.0
+        for one in range(int(ids.max()) + 1):
+            own = ids == one
+            law = normal_class(points[own])
+            size = len(law.local)
+            corrected = self.bias_correction and not law.shrunk
+            bias = entropy_bias(size, d) if corrected else 0.0
+            nats -= size / n * (0.5 * float(law.log_determinant) - bias)
+            shrunk += law.shrunk * size / n
+            local[own] = law.local
+        entropy = float((n / torch.bincount(ids)[ids]).log().mean())
+        return _result(
+            t.device,
+            nats,
+            local,
+            tied=scores.tied,
+            degenerate=scores.degenerate,
+            shrinkage=shrunk,
+            above=nats > entropy,
+        )
+
+
+def _scores(x: Tensor) -> _Scores:
+    scores, shared = copula_normal(x)
+    varies = (shared < len(x)).all(0)
+    columns = scores[:, varies]
+    tied = bool((shared[:, varies] > 1).any())
+    if columns.shape[1] == 0:
+        return _Scores(columns, columns, constant=True, tied=False, degenerate=False)
+    white = whiten(columns)
+    degenerate = white.reduced or not bool(varies.all())
+    return _Scores(columns, white.points, constant=False, tied=tied, degenerate=degenerate)
+
+
+def _result(
+    device: torch.device,
+    nats: float = 0.0,
+    local: Tensor | None = None,
+    *,
+    constant: bool = False,
+    tied: bool = False,
+    degenerate: bool = False,
+    above: bool = False,
+    shrinkage: float = 0.0,
+) -> Tensor:
+    stderr = 0.0 if local is None else float(local.std()) / math.sqrt(len(local))
+    bits = [nats / math.log(2), stderr / math.log(2)]
+    flags = [float(flag) for flag in (constant, tied, degenerate, above)]
+    return torch.tensor([*bits, *flags, shrinkage], dtype=torch.float64, device=device)
+
+
+def _estimate(solved: Tensor) -> Estimate:
+    bits, stderr, constant, tied, degenerate, above, shrinkage = solved.unbind(-1)
+    return Estimate(
+        bits=bits,
+        stderr=stderr,
+        flags={
+            "constant": constant > 0,
+            "ties": tied > 0,
+            "degenerate": degenerate > 0,
+            "above_ceiling": above > 0,
+            "shrunk": shrinkage > 0,
+        },
+        diagnostics={"shrinkage": shrinkage},
+    )
