@@ -298,7 +298,7 @@ def test_a_process_killed_while_appending_leaves_whole_snapshots(run: Path) -> N
     command = [sys.executable, "-c", _APPENDER, str(run), "7", str(Path(__file__).parent)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        written = [int(process.stdout.readline()) for _ in range(20)]
+        written = [int(process.stdout.readline()) for _ in range(8)]
         process.send_signal(signal.SIGKILL)
     trace = Trace.load(run)
     sizes = trace.frame().query("seed == 7").groupby("epoch").size()
@@ -325,6 +325,16 @@ def test_processes_append_different_seeds_to_one_run(tmp_path: Path) -> None:
     assert [job.exitcode for job in jobs] == [0, 0, 0]
     counts = Trace.load(tmp_path / "run").frame().groupby("seed").size()
     assert counts.to_dict() == {0: 90, 1: 90, 2: 90}
+
+
+def test_a_run_that_stays_locked_is_one_error(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage, "_LOCK_TIMEOUT", 0.05)
+    trace = Trace.load(run)
+    with storage.Database(trace.path).transaction():
+        assert len(trace) == 36
+        with pytest.raises(RunError, match="another process has held it for 0 s; try again later"):
+            trace.append(snapshot(0, 20))
+    trace.append(snapshot(0, 20))
 
 
 def test_of_two_that_make_one_run_the_second_fails(tmp_path: Path) -> None:

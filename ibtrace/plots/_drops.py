@@ -1,0 +1,101 @@
+"""The peak-to-final drop of each layer with its interval and the verdict."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from ibtrace.plane import Call, LayerVerdict, Rule, verdict
+from ibtrace.plots._style import EPOCHS, GREY, MARKERS, as_mapping, choose, legend_below, styled
+from ibtrace.trace import Trace
+
+_MARK: Any = {"linestyle": "", "markersize": 5.5, "markeredgewidth": 1.0}
+_FILLS: dict[Call, Any] = {
+    "compresses": {"fillstyle": "full"},
+    "inconclusive": {"fillstyle": "bottom", "markerfacecoloralt": "white"},
+    "does not compress": {"markerfacecolor": "white"},
+}
+
+
+@styled
+def drops(
+    traces: Trace | Mapping[str, Trace], estimator: str | None = None, rule: Rule | None = None
+) -> Figure:
+    """The peak-to-final drop of I(X;T) in each layer, for one run or several.
+
+    Points are means over seeds with their interval, dots the seeds; a filled point compresses,
+    an open one does not, a half-filled one is inconclusive.
+
+    Args:
+        traces: The run, or the runs by name.
+        estimator: The estimator's label; the first of each trace by default.
+        rule: What counts as compression.
+
+    Returns:
+        The figure.
+
+    Raises:
+        InvalidInput: If there is no trace, or one is empty.
+        UnknownName: If a trace lacks the estimator.
+    """
+    rule = rule or Rule()
+    named = as_mapping(traces)
+    chosen = {name: choose(trace, estimator) for name, trace in named.items()}
+    found = {
+        name: [one for one in verdict(trace, rule) if one.estimator == chosen[name]]
+        for name, trace in named.items()
+    }
+    layers = list(dict.fromkeys(one.layer for some in found.values() for one in some))
+    figure = Figure(figsize=(min(12, 2 + 0.65 * len(layers)), 3.2), layout="constrained")
+    axes = figure.subplots()
+    colours = EPOCHS(np.linspace(0.1, 0.75, max(2, len(found))))
+    width = 0.6 / len(found)
+    for index, (name, some) in enumerate(found.items()):
+        look: Any = {"color": colours[index], "marker": MARKERS[index % len(MARKERS)]}
+        for one in some:
+            place = layers.index(one.layer) + (index - (len(found) - 1) / 2) * width
+            _draw(axes, place, one, width, look)
+        axes.plot([], [], label=name or chosen[name], **_MARK, **look)
+    axes.axhline(0, color="0.1", linewidth=0.6, zorder=0)
+    axes.axhline(rule.least_drop, color=GREY, linewidth=0.7, linestyle=(0, (1, 2)), zorder=0)
+    axes.set_xticks(range(len(layers)), layers)
+    if max(map(len, layers)) > 9:
+        axes.tick_params(axis="x", labelrotation=30)
+        for label in axes.get_xticklabels():
+            label.set(horizontalalignment="right", rotation_mode="anchor")
+    axes.set_xlim(-0.6, len(layers) - 0.4)
+    estimand = ", or ".join(dict.fromkeys(one.estimand for some in found.values() for one in some))
+    wrapped = textwrap.fill(estimand, 45)
+    axes.set_ylabel(f"Peak-to-final drop of I(X;T) (bits)\n{wrapped}")
+    _legend(figure, axes, rule)
+    return figure
+
+
+def _draw(axes: Axes, place: float, one: LayerVerdict, width: float, look: dict[str, Any]) -> None:
+    each = np.fromiter(one.drops.values(), dtype=float)
+    if len(each) > 1:
+        spread = np.linspace(-0.3, 0.3, len(each)) * width
+        colour = look["color"]
+        axes.scatter(place + spread, each, s=5, color=colour, alpha=0.4, linewidths=0, zorder=1)
+    if np.isfinite(one.drop.lower):
+        ends = (one.drop.lower, one.drop.upper)
+        axes.vlines(place, *ends, color=look["color"], linewidth=1.3, zorder=2)
+    axes.plot(place, one.drop.mean, zorder=3, **_MARK, **_FILLS[one.call], **look)
+
+
+def _legend(figure: Figure, axes: Axes, rule: Rule) -> None:
+    runs, names = axes.get_legend_handles_labels()
+    calls = [
+        Line2D([], [], marker="o", color=GREY, label=call.capitalize(), **_MARK, **fill)
+        for call, fill in _FILLS.items()
+    ]
+    limit = Line2D([], [], color=GREY, linewidth=0.7, linestyle=(0, (1, 2)))
+    handles = [*runs, *calls, limit]
+    labels = [*names, *(str(c.get_label()) for c in calls), f"Least drop, {rule.least_drop:g} bit"]
+    legend_below(figure, handles, labels)

@@ -1,0 +1,181 @@
+"""The information plane: I(T;Y) against I(X;T), one line through the layers for each snapshot."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.collections import LineCollection
+from matplotlib.colors import FuncNorm
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import NullLocator
+
+from ibtrace.plane import coordinates, mean_coordinates
+from ibtrace.plots._style import (
+    EPOCHS,
+    GREY,
+    MARKERS,
+    as_mapping,
+    ceilings,
+    choose,
+    epoch_norm,
+    epoch_ticks,
+    estimands,
+    legend_below,
+    styled,
+)
+from ibtrace.trace import Trace
+from ibtrace.types import I_TY, I_XT, InvalidInput
+
+
+@styled
+def information_plane(trace: Trace, estimator: str | None = None, ax: Axes | None = None) -> Figure:
+    """The information plane of one run.
+
+    Faint points are the seeds, bold ones their mean; thin lines join the layers of a snapshot of
+    the mean; colour is the epoch. Dashed lines are the ceilings log2 N and H(Y).
+
+    Args:
+        trace: The run.
+        estimator: The estimator's label; the first of the trace by default.
+        ax: Axes to draw on, which then get no colour bar; a new figure by default.
+
+    Returns:
+        The figure.
+
+    Raises:
+        InvalidInput: If the trace has no pair of I(X;T) and I(T;Y) by this estimator.
+        UnknownName: If the trace lacks the estimator.
+    """
+    if ax is None:
+        return information_planes({"": trace}, estimator)
+    plane = _Plane(trace, estimator)
+    plane.draw(ax, epoch_norm(plane.last_epoch))
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    return figure
+
+
+@styled
+def information_planes(traces: Mapping[str, Trace], estimator: str | None = None) -> Figure:
+    """The information planes of several runs side by side, axes and colours shared.
+
+    Args:
+        traces: The runs by name.
+        estimator: The estimator's label; the first of each trace by default.
+
+    Returns:
+        The figure.
+
+    Raises:
+        InvalidInput: If there is no trace, or one has no pair of I(X;T) and I(T;Y).
+        UnknownName: If a trace lacks the estimator.
+    """
+    planes = {name: _Plane(one, estimator) for name, one in as_mapping(traces).items()}
+    figure = Figure(figsize=(1.3 + 3.1 * len(planes), 3.3), layout="constrained")
+    row = figure.subplots(1, len(planes), sharex=True, sharey=True, squeeze=False)[0]
+    last = max(plane.last_epoch for plane in planes.values())
+    norm = epoch_norm(last)
+    for axes, (name, plane) in zip(row, planes.items(), strict=True):
+        plane.draw(axes, norm)
+        axes.set_title(name, loc="left")
+        axes.label_outer(remove_inner_ticks=False)
+    layers = max((plane.layers for plane in planes.values()), key=len)
+    handles = [
+        Line2D([], [], linestyle="", marker=marker, color=GREY, markersize=4)
+        for marker in markers(layers)
+    ]
+    legend_below(figure, handles, layers)
+    bar = figure.colorbar(ScalarMappable(norm, EPOCHS), ax=row, pad=0.02, aspect=30)
+    bar.set_ticks(epoch_ticks(last), labels=[f"{tick:,}" for tick in epoch_ticks(last)])
+    bar.ax.yaxis.set_minor_locator(NullLocator())
+    bar.outline.set_visible(False)
+    bar.set_label("Epoch")
+    return figure
+
+
+class _Plane:
+    """What is drawn of one run: points, means, ceilings and the estimand."""
+
+    def __init__(self, trace: Trace, estimator: str | None) -> None:
+        self.estimator = choose(trace, estimator)
+        frame = trace.frame()
+        frame = frame[frame["estimator"] == self.estimator]
+        self.points = coordinates(frame).dropna(subset=[I_XT, I_TY])
+        self.means = mean_coordinates(frame).dropna(subset=[I_XT, I_TY])
+        if self.means.empty:
+            raise InvalidInput(f"{self.estimator} gave no pair of I(X;T) and I(T;Y) to draw")
+        self.layers = [layer for layer in trace.layers if layer in set(self.means["layer"])]
+        self.last_epoch = int(self.points["epoch"].max())
+        self.estimands = estimands(frame)
+        self.ceilings = ceilings(trace)
+
+    def draw(self, axes: Axes, norm: FuncNorm) -> None:
+        """Everything but title, legend and colour bar."""
+        if self.points["seed"].nunique() > 1:
+            self._draw_seeds(axes, norm)
+        self._draw_snapshots(axes, norm)
+        for marker, layer in zip(markers(self.layers), self.layers, strict=True):
+            mine = self.means[self.means["layer"] == layer]
+            last = mine.iloc[-1]
+            look: Any = {"cmap": EPOCHS, "norm": norm, "marker": marker, "zorder": 3}
+            axes.scatter(mine[I_XT], mine[I_TY], c=mine["epoch"], s=9, linewidths=0, **look)
+            # The end of training is where a reader looks first.
+            look |= {"edgecolors": "0.1", "linewidths": 0.6, "zorder": 4}
+            axes.scatter(last[I_XT], last[I_TY], c=[last["epoch"]], s=22, **look)
+        self._draw_ceilings(axes)
+        axes.set_xlabel(f"I(X;T) (bits)\n{textwrap.fill(self.estimands, 52)}")
+        axes.set_ylabel("I(T;Y) (bits)")
+
+    def _draw_seeds(self, axes: Axes, norm: FuncNorm) -> None:
+        axes.scatter(
+            self.points[I_XT],
+            self.points[I_TY],
+            c=self.points["epoch"],
+            cmap=EPOCHS,
+            norm=norm,
+            s=2.5,
+            alpha=0.18,
+            linewidths=0,
+            rasterized=True,  # tens of thousands of points would make a PDF crawl
+            zorder=1,
+        )
+
+    def _draw_snapshots(self, axes: Axes, norm: FuncNorm) -> None:
+        wide = self.means.pivot(index="epoch", columns="layer", values=[I_XT, I_TY])
+        x, y = (wide[quantity][self.layers].to_numpy() for quantity in (I_XT, I_TY))
+        lines = LineCollection(
+            list(np.stack([x, y], axis=-1)),
+            cmap=EPOCHS,
+            norm=norm,
+            # Hundreds of snapshots would hide the points they join.
+            linewidths=0.8 if len(x) < 50 else 0.4,
+            alpha=0.8 if len(x) < 50 else 0.3,
+            zorder=2,
+        )
+        lines.set_array(wide.index.to_numpy(dtype=float))
+        axes.add_collection(lines)
+
+    def _draw_ceilings(self, axes: Axes) -> None:
+        line: Any = {"color": GREY, "linewidth": 0.7, "linestyle": (0, (4, 3)), "zorder": 0}
+        text: Any = {"textcoords": "offset points", "color": GREY, "fontsize": 7}
+        if I_XT in self.ceilings:
+            bits, label = self.ceilings[I_XT]
+            axes.axvline(bits, **line)
+            text |= {"xycoords": ("data", "axes fraction"), "xytext": (-2, 0)}
+            axes.annotate(label, (bits, 0.02), rotation=90, ha="right", va="bottom", **text)
+        if I_TY in self.ceilings:
+            bits, label = self.ceilings[I_TY]
+            axes.axhline(bits, **line)
+            text |= {"xycoords": ("axes fraction", "data"), "xytext": (0, 2)}
+            axes.annotate(label, (0.01, bits), **text)
+
+
+def markers(layers: list[str]) -> list[str]:
+    """A marker for each layer, in order; more layers than markers share some."""
+    return [MARKERS[index % len(MARKERS)] for index in range(len(layers))]

@@ -1,0 +1,171 @@
+"""The look that all figures share; nothing here touches pyplot or the global settings for good."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.colors import FuncNorm, ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from ibtrace.trace import Trace
+from ibtrace.types import I_TY, I_XT, InvalidInput, RunError, UnknownName
+
+GREY = "0.45"
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "h", "p")
+# The top of viridis is too pale to be seen on paper.
+EPOCHS = ListedColormap(mpl.colormaps["viridis"](np.linspace(0.0, 0.9, 256)), name="epochs")
+
+_SETTINGS: Any = {
+    "font.family": "DejaVu Sans",
+    "font.size": 8,
+    "axes.labelsize": 8,
+    "axes.titlesize": 9,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.labelcolor": "0.1",
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "legend.handletextpad": 0.5,
+    "legend.columnspacing": 1.5,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "pdf.fonttype": 42,
+    "svg.fonttype": "none",
+}
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+def styled(draw: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Run a drawing function under the shared settings, and restore the user's."""
+
+    @wraps(draw)
+    def wrapper(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        with mpl.rc_context(_SETTINGS):
+            return draw(*args, **kwargs)
+
+    return wrapper
+
+
+@styled
+def save(figure: Figure, path: str | os.PathLike[str]) -> tuple[Path, Path]:
+    """Write a figure as PNG (200 dpi) and PDF; returns both paths.
+
+    Args:
+        figure: The figure.
+        path: Where, without suffix; its folder is made if need be.
+
+    Raises:
+        RunError: If it cannot be written there.
+    """
+    stem = Path(path)
+    # Not with_suffix: "tanh-0.07" has no suffix to replace.
+    files = stem.with_name(f"{stem.name}.png"), stem.with_name(f"{stem.name}.pdf")
+    try:
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        for file in files:
+            # No date: the same figure gives the same file.
+            metadata = {"CreationDate": None} if file.suffix == ".pdf" else {}
+            figure.savefig(file, dpi=200, metadata=metadata)
+    except OSError as error:
+        raise RunError(f"{stem}: the figure cannot be written ({error.strerror})") from error
+    return files
+
+
+def as_mapping(traces: Trace | Mapping[str, Trace]) -> dict[str, Trace]:
+    """One trace or several by name as several by name.
+
+    Raises:
+        InvalidInput: If there is none.
+    """
+    named = {"": traces} if isinstance(traces, Trace) else dict(traces)
+    if not named:
+        raise InvalidInput("there is no trace to draw; pass one, or {name: trace}")
+    return named
+
+
+def choose(trace: Trace, estimator: str | None) -> str:
+    """The estimator to draw: the one asked for, or the first of the trace.
+
+    Raises:
+        InvalidInput: If the trace is empty.
+        UnknownName: If the trace has not got it; lists those that it has.
+    """
+    known = trace.estimators
+    if not known:
+        raise InvalidInput("the trace has no rows to draw; take a snapshot first")
+    if estimator is None:
+        return known[0]
+    if estimator not in known:
+        raise UnknownName(f"no estimator {estimator!r} in the trace; it has {', '.join(known)}")
+    return estimator
+
+
+def estimands(frame: pd.DataFrame) -> str:
+    """What stands for T in I(X;T), all variants of it."""
+    return ", or ".join(frame.loc[frame["quantity"] == I_XT, "estimand"].unique())
+
+
+def ceilings(trace: Trace) -> dict[str, tuple[float, str]]:
+    """The most that a plug-in estimate can reach, ``{quantity: (bits, label)}``, where known."""
+    meta = trace.meta
+    found = {}
+    if meta.get("n"):
+        bits = float(np.log2(meta["n"]))
+        found[I_XT] = bits, f"log₂ N = {bits:.4g}"
+    if meta.get("label_entropy") is not None:
+        bits = float(meta["label_entropy"])
+        found[I_TY] = bits, f"H(Y) = {bits:.3g}"
+    return found
+
+
+def legend_below(figure: Figure, handles: Sequence[Artist], labels: Sequence[str]) -> None:
+    """A legend under the axes, in as many columns as the figure is wide."""
+    inches = 0.5 + 0.06 * max(map(len, labels))
+    columns = min(len(labels), max(1, int(figure.get_figwidth() / inches)))
+    rows = -(-len(labels) // columns)
+    figure.set_figheight(figure.get_figheight() + 0.14 * (rows - 1))
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns)
+
+
+def epoch_norm(last: int) -> FuncNorm:
+    """Colours by log(1 + epoch): logarithmic, and epoch 0 has its place."""
+    return FuncNorm((np.log1p, np.expm1), vmin=0, vmax=max(1, last))
+
+
+def epoch_ticks(last: int) -> list[int]:
+    """0, the powers of ten, and the last epoch where there is room for it."""
+    powers = [10**power for power in range(len(str(max(1, last))))]
+    return [0, *powers, *([last] if last >= 3 * powers[-1] else [])]
+
+
+def epoch_axis(axes: Axes, last: int) -> None:
+    """An x axis of epochs, logarithmic from 1 on, with room for epoch 0."""
+    axes.set_xscale("symlog", linthresh=1, linscale=0.3)
+    axes.set_xlim(-0.15, max(1, last) * 1.12)
+    axes.xaxis.set_major_locator(FixedLocator(epoch_ticks(last)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.set_xlabel("Epoch")
+
+
+def layer_styles(layers: Sequence[str]) -> dict[str, tuple[str, tuple[float, ...]]]:
+    """A marker and a colour for each layer, from dark (first) to light (last)."""
+    shades = EPOCHS(np.linspace(0, 1, max(2, len(layers))))
+    return {layer: (MARKERS[i % len(MARKERS)], tuple(shades[i])) for i, layer in enumerate(layers)}

@@ -1,0 +1,181 @@
+"""A figure shows what the trace holds, labelled, and leaves matplotlib as it found it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+
+from ibtrace import plots
+from ibtrace.plane import verdict
+from ibtrace.trace import Trace
+from ibtrace.types import I_TY, I_XT, InvalidInput, Row, RunError, UnknownName
+
+NAN = float("nan")
+EPOCHS = (0, 1, 2, 5, 10, 30, 100, 300)
+
+
+def make_trace(
+    seeds: int = 3,
+    layers: tuple[str, ...] = ("hidden1", "hidden2", "output"),
+    *,
+    quantities: tuple[str, ...] = (I_XT, I_TY),
+    epochs: tuple[int, ...] = EPOCHS,
+    fall: float = 2.0,
+    ceilings: bool = True,
+) -> Trace:
+    meta = {"n": 4096, "label_entropy": 0.999, "layers": list(layers)} if ceilings else {}
+    trace = Trace.create(meta=meta)
+    rng = np.random.default_rng(0)
+    for epoch in epochs:
+        done = np.log1p(epoch) / np.log1p(300)
+        trace.append(
+            Row(
+                *(seed, epoch, None, layer, quantity, estimator, "T in 30 bins on [-1, 1]"),
+                *(bits + rng.normal(0, 0.02), NAN, NAN, NAN, "", {}, 0.0),
+            )
+            for seed in range(seeds)
+            for depth, layer in enumerate(layers)
+            for estimator in ("Binning", "KDE")
+            for quantity, bits in ((I_XT, 10 - depth - fall * done), (I_TY, 0.9 * done))
+            if quantity in quantities
+        )
+    return trace
+
+
+def texts(figure: Figure) -> str:
+    found = figure.findobj(mpl.text.Text)
+    return "\n".join(item.get_text() for item in found if isinstance(item, mpl.text.Text))
+
+
+def test_the_plane_says_what_it_shows() -> None:
+    figure = plots.information_plane(make_trace())
+    figure.draw_without_rendering()
+    said = texts(figure)
+    for word in ("I(X;T) (bits)", "I(T;Y) (bits)", "T in 30 bins on [-1, 1]", "Epoch"):
+        assert word in said
+    for word in ("log₂ N = 12", "H(Y) = 0.999", "hidden1", "hidden2", "output", "300"):
+        assert word in said
+
+
+def test_every_snapshot_is_one_line_through_all_layers() -> None:
+    trace = make_trace()
+    figure = plots.information_plane(trace)
+    (lines,) = (item for item in figure.axes[0].collections if isinstance(item, LineCollection))
+    segments = np.array(lines.get_segments())
+    assert segments.shape == (len(EPOCHS), 3, 2)
+    frame = trace.frame().query("estimator == 'Binning' and epoch == 5")
+    means = frame.groupby(["layer", "quantity"])["bits"].mean().unstack()
+    assert segments[3] == pytest.approx(means[[I_XT, I_TY]].to_numpy())
+
+
+def test_colour_is_logarithmic_and_has_a_place_for_epoch_0() -> None:
+    figure = plots.information_plane(make_trace())
+    (lines,) = (item for item in figure.axes[0].collections if isinstance(item, LineCollection))
+    places = np.asarray(lines.norm(np.array([0.0, 1.0, 10.0, 100.0, 300.0])))
+    assert places[0] == 0
+    assert places[-1] == pytest.approx(1)
+    assert np.diff(places).min() > 0.1
+
+
+def test_planes_side_by_side_share_axes_and_colours() -> None:
+    traces = {"tanh": make_trace(), "ReLU": make_trace(fall=0.0)}
+    figure = plots.information_planes(traces)
+    left, right, bar = figure.axes
+    assert left.get_xlim() == right.get_xlim()
+    assert left.get_ylim() == right.get_ylim()
+    assert [axes.get_title(loc="left") for axes in (left, right)] == ["tanh", "ReLU"]
+    assert bar.get_ylabel() == "Epoch"
+
+
+def test_the_plane_can_be_drawn_on_given_axes() -> None:
+    figure = Figure()
+    axes = figure.subplots(1, 2)
+    assert plots.information_plane(make_trace(), "KDE", ax=axes[1]) is figure
+    assert len(figure.axes) == 2
+    assert not axes[0].collections
+
+
+def test_curves_have_a_panel_for_each_quantity_and_a_line_for_each_layer() -> None:
+    figure = plots.curves(make_trace(), "KDE")
+    figure.draw_without_rendering()
+    for axes, name in zip(figure.axes, (I_XT, I_TY), strict=True):
+        assert axes.get_ylabel() == f"{name} (bits)"
+        assert [line.get_label() for line in axes.lines][:3] == ["hidden1", "hidden2", "output"]
+        assert axes.lines[0].get_xdata() == pytest.approx(EPOCHS)
+    assert "KDE: T in 30 bins on [-1, 1]" in texts(figure)
+    assert "80 % of seeds" in texts(figure)
+    only = plots.curves(make_trace(quantities=(I_XT,)))
+    assert len(only.axes) == 1
+
+
+def test_drops_are_those_of_the_verdict() -> None:
+    traces = {"tanh": make_trace(5), "ReLU": make_trace(5, fall=0.0)}
+    (axes,) = plots.drops(traces).axes
+    marks = [line for line in axes.lines if len(np.atleast_1d(line.get_xdata())) == 1]
+    shown = [float(np.atleast_1d(mark.get_ydata())[0]) for mark in marks]
+    found = [v for t in traces.values() for v in verdict(t) if v.estimator == "Binning"]
+    assert shown == pytest.approx([v.drop.mean for v in found])
+    assert {v.call for v in found} == {"compresses", "does not compress"}
+    faces = [mark.get_markerfacecolor() for mark in marks]
+    assert [str(face) == "white" for face in faces] == [v.call != "compresses" for v in found]
+    assert [label.get_text() for label in axes.get_xticklabels()] == traces["tanh"].layers
+
+
+@pytest.mark.parametrize(
+    "trace",
+    [
+        make_trace(seeds=1),
+        make_trace(layers=("only",)),
+        make_trace(epochs=(0,)),
+        make_trace(ceilings=False),
+        make_trace(layers=tuple(f"encoder.block.{i}.dense" for i in range(14))),
+    ],
+    ids=["one seed", "one layer", "one snapshot", "no ceilings", "many layers"],
+)
+def test_small_and_large_traces_can_be_drawn(trace: Trace) -> None:
+    for figure in (trace.plot(), plots.curves(trace), plots.drops(trace)):
+        assert isinstance(figure, Figure)
+        figure.draw_without_rendering()
+
+
+def test_save_writes_png_and_pdf_the_same_each_time(tmp_path: Path) -> None:
+    figure = plots.drops(make_trace())
+    png, pdf = plots.save(figure, tmp_path / "new" / "binning-0.07")
+    assert (png.name, pdf.name) == ("binning-0.07.png", "binning-0.07.pdf")
+    assert png.read_bytes()[:4] == b"\x89PNG"
+    assert pdf.read_bytes()[:4] == b"%PDF"
+    height, width = plt.imread(png).shape[:2]
+    assert (width, height) == pytest.approx(figure.get_size_inches() * 200, abs=1)
+    again = plots.save(plots.drops(make_trace()), tmp_path / "again")
+    assert again[1].read_bytes() == pdf.read_bytes()
+    with pytest.raises(RunError, match=r"x: the figure cannot be written \("):
+        plots.save(figure, png / "x")
+
+
+def test_pyplot_settings_and_backend_are_left_alone(tmp_path: Path) -> None:
+    trace = make_trace()
+    with mpl.rc_context({"font.size": 13.0, "axes.spines.top": True, "pdf.fonttype": 3}):
+        before = dict(mpl.rcParams)
+        for figure in (trace.plot(), plots.curves(trace), plots.drops(trace)):
+            figure.draw_without_rendering()
+        plots.save(figure, tmp_path / "figure")
+        assert dict(mpl.rcParams) == before
+    assert plt.get_fignums() == []
+
+
+def test_what_cannot_be_drawn_is_one_error() -> None:
+    trace = make_trace()
+    with pytest.raises(UnknownName, match=r"no estimator 'KSG' in the trace; it has Binning, KDE"):
+        plots.information_plane(trace, "KSG")
+    with pytest.raises(InvalidInput, match="the trace has no rows to draw; take a snapshot"):
+        plots.curves(Trace.create())
+    with pytest.raises(InvalidInput, match="there is no trace to draw"):
+        plots.drops({})
+    with pytest.raises(InvalidInput, match=r"Binning gave no pair of I\(X;T\) and I\(T;Y\)"):
+        plots.information_plane(make_trace(quantities=(I_XT,)))
