@@ -1,0 +1,166 @@
+"""Sliced mutual information: the average over random low-dimensional projections."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ibtrace.estimators._inputs import batch_shape, check_pair, is_ids
+from ibtrace.estimators.ksg import KSG
+from ibtrace.numerics.projections import first_equal, orthonormal, tied_alike
+from ibtrace.types import ConfigError, Estimate, Estimator, Tags, label
+
+
+@dataclass(frozen=True)
+class Sliced:
+    """k-sliced mutual information, by any base estimator (Goldfeld & Greenewald 2021).
+
+    With Θ and Φ independent and uniform on the orthonormal frames of k vectors in the spaces of X
+    and Y, the estimand is
+
+        SI_k(X; Y) = E[ I(Θᵀ X; Φᵀ Y) ]  in bits,
+
+    estimated by the mean of the base over ``directions`` pairs of frames. It is no estimate
+    of I(X;Y) but a quantity of its own: at most I(X;Y), 0 exactly when X and Y are independent,
+    and, unlike I(X;Y), estimated at a rate that does not depend on the dimensions. Processing
+    can increase it (a layer may turn towards what matters), so that no data-processing
+    inequality holds from layer to layer.
+
+    Ids are not projected, nor is a variable of at most k dimensions. If neither variable is
+    projected, this is the base.
+
+    ``stderr`` combines the Monte Carlo error of the directions, their standard deviation s over
+    √directions, with the mean standard error e of the base, which the directions share as they
+    share the samples: √(s² / directions + e²). It is NaN where one of the two is unknown.
+
+    Args:
+        base: The estimator applied to the projections.
+        directions: How many pairs of frames.
+        k: Dimensions of each projection.
+
+    Flags: those of the base, raised if any direction raised them. Diagnostics: the base's,
+    averaged; ``directions_std``, the standard deviation s over directions (NaN for one).
+
+    References:
+        Goldfeld & Greenewald 2021, Sliced mutual information, NeurIPS.
+        Goldfeld, Greenewald, Nuradha & Reeves 2022, k-sliced mutual information, NeurIPS.
+
+    Example:
+        Ten dimensions, of which one is shared: little of it is seen from a random direction.
+
+        >>> import torch
+        >>> x = torch.randn(500, 10, generator=torch.Generator().manual_seed(0))
+        >>> y = torch.cat([x[:, :1], x[:, 1:].roll(1, 0)], 1)
+        >>> estimate = Sliced(directions=16)(x, y)
+        >>> bool(estimate.bits.abs() < 0.1), bool(estimate.stderr > 0)
+        (True, True)
+    """
+
+    base: Estimator = field(default_factory=KSG)
+    directions: int = 16
+    k: int = 1
+
+    tags: ClassVar[Tags] = Tags(
+        estimand="E[I(Θᵀ X; Φᵀ Y)] over random k-dimensional projections",
+        reference="Goldfeld & Greenewald 2021, NeurIPS; Goldfeld et al. 2022, NeurIPS",
+        symmetric=False,
+        cost="directions times the base's in k dimensions",
+        bias="the base's in k dimensions; at most I(X; Y), and far below it in many dimensions",
+    )
+    held_to: ClassVar[tuple[str, ...]] = (
+        "1v1-normal-0.75",
+        "1v1-additive-0.75",
+        "uniform-label-5-1",
+    )
+
+    def __post_init__(self) -> None:
+        require_base("Sliced", self.base)
+        for name in ("directions", "k"):
+            require_count("Sliced", name, getattr(self, name))
+
+    @property
+    def estimand(self) -> str:
+        """What the base estimates, said to be sliced."""
+        return f"{self.base.estimand}, sliced to {self.k}-d projections"
+
+    def __call__(self, x: Tensor, y: Tensor, *, seed: int = 0) -> Estimate:
+        """SI_k(x; y) in bits; see the class.
+
+        Args:
+            x: ``(..., n, dx)`` floats, or ``(..., n)`` ids if the base takes them.
+            y: ``(..., n, dy)`` floats, or ``(..., n)`` ids if the base takes them.
+            seed: Seeds the directions, which are the same for every problem of a batch.
+
+        Raises:
+            InvalidInput: If x or y is malformed, or unfit for the base.
+            TooFewSamples: If there are fewer than 2, or than the base needs.
+        """
+        check_pair(label(self), x, y)
+        if not (self._projects(x) or self._projects(y)):
+            return self.base(x, y, seed=seed)
+        generator = torch.Generator().manual_seed(seed)
+        rank = max(len(batch_shape(x)), len(batch_shape(y)))
+        slices = [self._project(value, rank, generator) for value in (x, y)]
+        return self._average(self.base(slices[0], slices[1], seed=seed))
+
+    def _projects(self, value: Tensor) -> bool:
+        return not is_ids(value) and value.shape[-1] > self.k
+
+    def _project(self, value: Tensor, rank: int, generator: torch.Generator) -> Tensor:
+        """A variable with the directions before its batch dimensions, or as it is."""
+        if not self._projects(value):
+            return value
+        frames = orthonormal(self.directions, value.shape[-1], self.k, generator)
+        frames = frames.to(value.device).unflatten(0, (self.directions, *[1] * rank))
+        points = value.detach().to(torch.float64)
+        points = points.reshape(*[1] * (rank - len(batch_shape(value))), *points.shape)
+        return tied_alike(points @ frames, first_equal(points))
+
+    def _average(self, found: Estimate) -> Estimate:
+        unknown = torch.full_like(found.bits[0], torch.nan)
+        spread = found.bits.std(0) if self.directions > 1 else unknown
+        shared = found.stderr.mean(0)
+        return Estimate(
+            bits=found.bits.mean(0),
+            stderr=(spread.square() / self.directions + shared.square()).sqrt(),
+            flags={name: raised.any(0) for name, raised in found.flags.items()},
+            diagnostics={
+                **{name: value.mean(0) for name, value in found.diagnostics.items()},
+                "directions_std": spread,
+            },
+        )
+
+
+def require_base(name: str, base: object) -> None:
+    """Raise unless ``base`` is an estimator.
+
+    Args:
+        name: Who asks, for the message.
+        base: What was given.
+
+    Raises:
+        ConfigError: If it is not.
+    """
+    if isinstance(base, type) or not isinstance(base, Estimator):
+        raise ConfigError(f"{name}: base must be an estimator such as KSG(k=3), got {base!r}")
+
+
+def require_count(name: str, field: str, value: object, *, least: int = 1) -> None:
+    """Raise unless a field is a whole number.
+
+    Args:
+        name: Whose field, for the message.
+        field: Its name.
+        value: What was given.
+        least: The smallest it may be.
+
+    Raises:
+        ConfigError: If it is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ConfigError(
+            f"{name}: {field} must be a whole number of at least {least}, got {value!r}"
+        )
