@@ -37,7 +37,7 @@ _OUTPUTS: dict[str, Callable[[], nn.Module] | None] = {
 
 
 class MLP(nn.Sequential):
-    """A fully connected network whose layers are named fc1, tanh1, fc2, tanh2, …, softmax.
+    """A fully connected network whose layers are named fc1, hidden1, fc2, hidden2, …, softmax.
 
     Initialisations: ``idnns`` (Shwartz-Ziv & Tishby's code) draws weights from a normal law of
     σ = 1/√fan_in cut at 2σ; ``ibsgd`` (Saxe et al. 2018) the same with σ = 1/√fan_out; biases are
@@ -59,7 +59,7 @@ class MLP(nn.Sequential):
     Example:
         >>> net = MLP((12, 10, 2), init="idnns", generator=torch.Generator().manual_seed(0))
         >>> [name for name, _ in net.named_children()]
-        ['fc1', 'tanh1', 'fc2', 'softmax']
+        ['fc1', 'hidden1', 'fc2', 'softmax']
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class MLP(nn.Sequential):
             initialise(layer, init, generator)
             self.add_module(f"fc{k}", layer)
             if k < last:
-                self.add_module(f"{activation}{k}", _ACTIVATIONS[activation]())
+                self.add_module(f"hidden{k}", _ACTIVATIONS[activation]())
         final = _OUTPUTS[output]
         if final is not None:
             self.add_module(output, final())

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
+from torch import nn
 
 from ibtrace.estimators import KDE, Binning
 from ibtrace.experiments import config
@@ -37,7 +38,8 @@ def test_the_replication_is_the_recipe_of_the_papers_code() -> None:
         assert experiment.split == config.Split(0.8, "contiguous")
         assert len(experiment.data) == 4096
         model = experiment.model()
-        assert f"{name}5" in dict(model.named_children())
+        kinds = {"tanh": nn.Tanh, "relu": nn.ReLU}
+        assert isinstance(model.get_submodule("hidden5"), kinds[name])
         optimizer = experiment.optimizer(model.parameters())
         assert optimizer.defaults["lr"] == 4e-4
         assert sum(map(experiment.every(), range(8001))) == 275

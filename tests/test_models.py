@@ -23,9 +23,9 @@ def linear(net: nn.Module) -> list[nn.Linear]:
 
 def test_layers_read_well() -> None:
     names = [name for name, _ in MLP((12, 10, 7, 2)).named_children()]
-    assert names == ["fc1", "tanh1", "fc2", "tanh2", "fc3", "softmax"]
+    assert names == ["fc1", "hidden1", "fc2", "hidden2", "fc3", "softmax"]
     names = [name for name, _ in MLP((4, 3, 2), "relu", "logits").named_children()]
-    assert names == ["fc1", "relu1", "fc2"]
+    assert names == ["fc1", "hidden1", "fc2"]
 
 
 @pytest.mark.parametrize("init", ["idnns", "ibsgd"])

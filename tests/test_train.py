@@ -123,8 +123,7 @@ def test_variants_run_side_by_side_in_processes(tmp_path: Path) -> None:
     small = raw(variants={"a": {}, "b": {"model.init_args.activation": "relu"}})
     traces = runner.run(small, tmp_path / "run", progress=False)
     assert list(traces) == ["a", "b"]
-    assert traces["a"].layers[0] == "tanh1"
-    assert traces["b"].layers[0] == "relu1"
+    assert traces["a"].frame()["bits"].tolist() != traces["b"].frame()["bits"].tolist()
     same(traces["a"], runner.run(raw(), tmp_path / "one", progress=False)[""])
     assert list(runner.load(tmp_path / "run")) == ["a", "b"]
 
