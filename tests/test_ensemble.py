@@ -252,6 +252,23 @@ def test_looking_changes_nothing() -> None:
     assert not first["3"].requires_grad
 
 
+def test_looking_leaves_buffers_that_a_module_writes_even_in_eval_mode() -> None:
+    class Counts(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("calls", torch.zeros(()))
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.get_buffer("calls").add_(1)
+            return x
+
+    nets = Ensemble(lambda seed: Counts(), SEEDS)
+    nets.activations(data()[0], "output")
+    assert nets.state_dict()["buffers"]["calls"].tolist() == [0, 0, 0]
+    nets(data()[0], shared=True)
+    assert nets.state_dict()["buffers"]["calls"].tolist() == [1, 1, 1]
+
+
 def test_unknown_and_unreached_layers_are_named() -> None:
     class Half(nn.Module):
         def __init__(self) -> None:
@@ -422,6 +439,20 @@ def test_others_are_refused(name: str) -> None:
     for lr in (1e-3, 0.0):
         with pytest.raises(Unsupported, match=rf"{name} .*train each seed alone"):
             require_elementwise(kind([nn.Parameter(torch.zeros(4, 3))], lr=lr))
+
+
+class Normalised(torch.optim.SGD):
+    """Steps of a fixed length: what a user may bring along."""
+
+    def step(self, closure: Any = None) -> Any:
+        for p in self.param_groups[0]["params"]:
+            p.grad /= p.grad.norm()
+        return super().step(closure)
+
+
+def test_an_optimiser_that_uses_a_norm_is_refused() -> None:
+    with pytest.raises(Unsupported, match="Normalised is not elementwise, one seed would steer"):
+        require_elementwise(Normalised([nn.Parameter(torch.zeros(4, 3))], lr=0.1))
 
 
 def test_fuse_respects_a_choice() -> None:

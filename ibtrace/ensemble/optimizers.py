@@ -60,7 +60,7 @@ def fuse(optimizer: _Optimizer) -> _Optimizer:
 
 
 def _tried(optimizer: Optimizer, seeds: slice) -> Tensor:
-    """Where three steps lead from a fixed start, for some of two seeds of unlike size."""
+    """Where three steps lead from a fixed start, for some of two seeds."""
     kind, group = type(optimizer), optimizer.param_groups[0]
     accepted = inspect.signature(kind).parameters
     options = {name: value for name, value in group.items() if name in accepted}
@@ -68,8 +68,7 @@ def _tried(optimizer: Optimizer, seeds: slice) -> Tensor:
     if not isinstance(options.get("lr"), Tensor) and options.get("lr") == 0:
         options["lr"] = 1e-2  # a warm-up starts at 0, where every optimiser looks elementwise
     generator = torch.Generator().manual_seed(0)
-    size = torch.tensor([1.0, 100.0]).view(2, 1, 1)
-    start, *gradients = (torch.randn(2, 3, 4, generator=generator) * size for _ in range(4))
+    start, *gradients = (torch.randn(2, 3, 4, generator=generator) for _ in range(4))
     device = group["params"][0].device
     parameter = torch.nn.Parameter(start[seeds].to(device))
     trial = kind([parameter], **options)
