@@ -240,7 +240,7 @@ def test_an_autoencoder_follows_a_curve_where_pca_cannot() -> None:
 
 
 def test_an_autoencoder_is_seeded_and_leaves_everything_alone() -> None:
-    circle, angle = curve(100)
+    circle, angle = curve(300)  # more than a batch
     estimator = Compressed(dimensions=1, method="autoencoder", hidden=8, steps=30)
     before, state = circle.clone(), torch.get_rng_state()
     found = estimator(circle, angle, seed=1)
@@ -250,7 +250,7 @@ def test_an_autoencoder_is_seeded_and_leaves_everything_alone() -> None:
         again = estimator(circle.clone(), angle.clone(), seed=1)
     assert torch.equal(found.bits, again.bits)
     assert not torch.equal(found.bits, estimator(circle, angle, seed=2).bits)
-    order = torch.randperm(100, generator=torch.Generator().manual_seed(0))
+    order = torch.randperm(300, generator=torch.Generator().manual_seed(0))
     shuffled = estimator(circle[order], angle[order], seed=1)
     torch.testing.assert_close(shuffled.bits, found.bits)
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from ibtrace.estimators._inputs import is_ids
 from ibtrace.estimators.adaptive_binning import AdaptiveBinning as AdaptiveBinning
 from ibtrace.estimators.binning import Binning as Binning
+from ibtrace.estimators.compressed import Compressed as Compressed
 from ibtrace.estimators.edge import EDGE as EDGE
 from ibtrace.estimators.exact import Exact as Exact
 from ibtrace.estimators.gaussian_copula import GaussianCopula as GaussianCopula
@@ -26,6 +27,7 @@ from ibtrace.estimators.noisy_channel import NoisyChannel as NoisyChannel
 from ibtrace.estimators.npeet import NPEET as NPEET
 from ibtrace.estimators.ross import Ross as Ross
 from ibtrace.estimators.sklearn_peer import SklearnMI as SklearnMI
+from ibtrace.estimators.sliced import Sliced as Sliced
 from ibtrace.types import ConfigError, Estimate, Estimator, InvalidInput, ProbeLike, UnknownName
 
 registry: dict[str, type[Any]] = {
@@ -43,6 +45,8 @@ registry: dict[str, type[Any]] = {
     "gaussian_copula": GaussianCopula,
     "edge": EDGE,
     "sklearn": SklearnMI,
+    "sliced": Sliced,
+    "compressed": Compressed,
 }
 
 
