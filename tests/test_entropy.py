@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -130,6 +130,7 @@ def test_floor_bins_beyond_int32_stay_apart() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@example(low=0, extent=14, count=1, seed=0)  # a denormal below 0 has the quotient -0.0
 @given(
     low=st.integers(-128, 128),
     extent=st.integers(1, 128),

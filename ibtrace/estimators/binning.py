@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ibtrace.estimators.exact import PlugIn, Symbols, check_correction, largest
-from ibtrace.numerics.bins import digitise_linspace, floor_bins, row_ids, uniform_bins
+from ibtrace.numerics.bins import bins_within, digitise_linspace, floor_bins, row_ids, uniform_bins
 from ibtrace.numerics.entropy import Correction, distinct
 from ibtrace.types import ConfigError, InvalidInput, LayerContext, Tags
 
@@ -183,7 +183,7 @@ class Binning(PlugIn):
 def own_range_bins(values: Tensor, bins: int) -> Tensor:
     """Equal bins on each problem's own minimum and maximum, for floats ``(..., n, d)``."""
     low, high = values.amin((-2, -1), keepdim=True), values.amax((-2, -1), keepdim=True)
-    return uniform_bins(values, low, high, bins)
+    return bins_within(values, low, high, bins)
 
 
 def check_range(name: str, given: object, names: Sequence[str]) -> Any:

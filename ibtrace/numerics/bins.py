@@ -29,8 +29,8 @@ def floor_bins(values: Tensor, width: float) -> Tensor:
     return quotient.to(_smallest_int(int(max(-lowest, highest))))
 
 
-def uniform_bins(values: Tensor, low: Tensor, high: Tensor, bins: int) -> Tensor:
-    """Numbers ``0..bins-1`` of equal bins on ``[low, high]``; ``-1`` below and ``bins`` above it.
+def bins_within(values: Tensor, low: Tensor, high: Tensor, bins: int) -> Tensor:
+    """Numbers ``0..bins-1`` of equal bins on ``[low, high]``, for values known to lie within.
 
     Bins are closed on the left, the last one on both sides. Where ``low`` equals ``high`` there
     is one bin, number 0.
@@ -44,9 +44,21 @@ def uniform_bins(values: Tensor, low: Tensor, high: Tensor, bins: int) -> Tensor
     width = (high - low) / torch.full_like(high, bins)
     width = torch.where(width > 0, width, torch.ones_like(width))
     quotient = (values - low).div_(width).floor_()
-    numbers = quotient.clamp_(-1, bins - 1).to(_smallest_int(bins))
-    # Rounding may put the quotient of `high` itself, or of its neighbours, on either side.
-    return numbers.add_(values > high)
+    return quotient.clamp_(0, bins - 1).to(_smallest_int(bins))
+
+
+def uniform_bins(values: Tensor, low: Tensor, high: Tensor, bins: int) -> Tensor:
+    """`bins_within` for any values: ``-1`` below ``low`` and ``bins`` above ``high``.
+
+    Args:
+        values: Floats ``(..., n, d)``.
+        low: Lower end, same dtype, broadcastable to ``values``.
+        high: Upper end, same dtype, broadcastable to ``values``.
+        bins: The number of bins.
+    """
+    # Compared, not computed: rounding can put the quotient of an end on either side of it.
+    numbers = bins_within(values, low, high, bins)
+    return numbers.add_(values > high).sub_((values < low).to(numbers.dtype))
 
 
 def digitise(values: Tensor, edges: Tensor) -> Tensor:
