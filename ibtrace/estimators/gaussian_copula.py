@@ -49,8 +49,8 @@ class GaussianCopula:
 
     If one variable is ids, each class has a normal law of its own and all together another,
     I = H(T) - Σ_c N_c/N H(T | c) (Ince et al.'s ``gcmi_model_cd``). The mixture is not normal, so
-    that H(T) is too high, and the estimate may pass the entropy of the ids (flag
-    ``above_ceiling``): four well-separated classes give more than two bits.
+    that with several columns H(T) is too high, and the estimate may pass the entropy of the ids
+    (flag ``above_ceiling``).
 
     ``bias_correction`` takes off the known bias of each entropy of a fitted normal law,
     ½ Σ_i ψ((N - i) / 2) + d/2 (log 2 - log(N - 1)) nats, i = 1, …, d. The result is never clipped.

@@ -67,14 +67,15 @@ def matrix_entropy(spectrum: Tensor, alpha: float) -> Tensor:
     Its limit -Σ λ log₂ λ at α = 1 (Sánchez Giraldo, Rao & Principe 2015).
 
     Args:
-        spectrum: Eigenvalues ``(..., n)``; those below 0 by rounding count as 0.
+        spectrum: Eigenvalues ``(..., n)``; those that rounding cannot tell from 0 count as 0.
         alpha: α, above 0.
 
     Example:
         >>> matrix_entropy(torch.full((8,), 1 / 8), 3.0).item()
         3.0
     """
-    values = spectrum.clamp(min=0)
+    rounding = spectrum.shape[-1] * torch.finfo(torch.float64).eps
+    values = torch.where(spectrum > rounding, spectrum, 0)
     if alpha == 1:
         return -torch.xlogy(values, values).sum(-1) / math.log(2)
     return values.pow(alpha).sum(-1).log2() / (1 - alpha)

@@ -1,0 +1,156 @@
+"""EDGE: naive twin, weights of the ensemble, truths, the cap, projections."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from ibtrace import problems
+from ibtrace.estimators import EDGE, Exact
+from ibtrace.estimators.edge import ensemble
+from ibtrace.problems import Problem
+from ibtrace.types import ConfigError, Estimate
+
+
+def noise(n: int, d: int = 1, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(n, d, generator=generator, dtype=torch.float64)
+
+
+def nodes(value: Tensor, width: float, member: int, members: int, seed: int) -> list[object]:
+    if not value.is_floating_point():
+        return list(value.tolist())
+    columns = (value - value.mean(0)) / value.std(0, correction=0)
+    generator = torch.Generator().manual_seed(seed)
+    offsets = torch.rand(members, value.shape[1], generator=generator, dtype=torch.float64)
+    return [tuple(row) for row in (columns / width + offsets[member]).floor().tolist()]
+
+
+def naive(x: Tensor, y: Tensor, members: int, seed: int, cap: float = math.inf) -> float:
+    """The weighted sum over the edges of each member's graph, counted in dictionaries."""
+    n = len(x)
+    d = sum(v.shape[1] for v in (x, y) if v.is_floating_point())
+    total = 0.0
+    for member, (t, weight) in enumerate(zip(*ensemble(members, d), strict=True)):
+        width = t * n ** (-1 / (2 * d)) if d else 0.0
+        left, right = (nodes(v, width, member, members, seed) for v in (x, y))
+        of_x, of_y, edges = Counter(left), Counter(right), Counter(zip(left, right, strict=True))
+        for (i, j), count in edges.items():
+            total += weight * count / n * min(math.log2(count * n / (of_x[i] * of_y[j])), cap)
+    return total
+
+
+def same(a: Estimate, b: Estimate, tolerance: float = 1e-10) -> None:
+    for name in ("bits", "stderr"):
+        torch.testing.assert_close(getattr(a, name), getattr(b, name), rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("kinds", ["ff", "fi", "if", "ii"])
+@pytest.mark.parametrize("cap", [None, 1.5])
+def test_equals_its_naive_twin(kinds: str, cap: float | None) -> None:
+    first, second = noise(70, 2), noise(70, 3, seed=1)
+    second = second + first[:, :1]
+    x, y = (
+        v if kind == "f" else v[:, 0].round().long()
+        for v, kind in zip((first, second), kinds, strict=True)
+    )
+    estimate = EDGE(members=6, cap=cap)(x, y, seed=3)
+    expected = naive(x, y, 6, 3, cap or math.inf)
+    assert float(estimate.bits) == pytest.approx(expected, abs=1e-9)
+    assert not bool(estimate.flags["projected"])
+
+
+def test_of_ids_it_is_the_plug_in() -> None:
+    x = noise(200)[:, 0].round().long()
+    y = x + (noise(200, seed=1)[:, 0] > 0)
+    same(EDGE()(x, y), Exact()(x, y))
+
+
+@given(st.integers(4, 40), st.integers(1, 30))
+@settings(max_examples=40, deadline=None)
+def test_weights_cancel_the_two_biases(members: int, d: int) -> None:
+    ts, weights = ensemble(members, d)
+    assert len(ts) == members
+    assert sum(weights) == pytest.approx(1, abs=1e-9)
+    squares = sum(w * (t / ts[-1]) ** 2 for t, w in zip(ts, weights, strict=True))
+    empties = sum(w * (t / ts[0]) ** -d for t, w in zip(ts, weights, strict=True))
+    assert squares == pytest.approx(0, abs=1e-9)
+    assert empties == pytest.approx(0, abs=1e-9)
+
+
+LAWS: list[Problem] = [
+    *(problems.BivariateNormal(r) for r in (0.3, 0.75, 0.968)),
+    problems.AdditiveUniform(0.75),
+    problems.UniformLabel(5),
+    problems.make("gaussian-channel-4-points-0.7"),
+    problems.LinearGaussian(),
+]
+
+
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.name)
+def test_is_within_a_tenth_of_a_bit_in_few_dimensions(law: Problem) -> None:
+    found = float(EDGE()(*law.sample(5000, seed=0)).bits)
+    assert found == pytest.approx(law.bits, abs=0.1)
+
+
+def test_swap_order_shift_and_scale_do_not_matter() -> None:
+    x, y = noise(80, 2), noise(80, 2, seed=1)
+    expected = EDGE()(x, y, seed=2)
+    order = torch.randperm(80, generator=torch.Generator().manual_seed(0))
+    same(EDGE()(x[order], y[order], seed=2), expected)
+    same(EDGE()(y, x, seed=2), expected)
+    same(EDGE()(2 * x, 4 * y, seed=2), expected)
+    assert not torch.equal(EDGE()(x, y, seed=5).bits, expected.bits)
+    wide = noise(80, 9)
+    same(EDGE()(wide, x, seed=1), EDGE()(x, wide, seed=1))
+
+
+def test_a_cap_is_off_by_default_and_flagged_where_it_is_reached() -> None:
+    ids = torch.arange(4096)
+    assert float(EDGE()(ids, ids).bits) == 12
+    assert bool(EDGE()(ids, ids).flags["near_log2n"])
+    capped = EDGE(cap=10)(ids, ids)
+    assert float(capped.bits) == 10
+    assert bool(capped.flags["capped"])
+    assert not bool(EDGE(cap=13)(ids, ids).flags["capped"])
+    x, y = noise(60), torch.stack([noise(60, seed=1), noise(60)])
+    each = EDGE(cap=4.0)(x, y)
+    assert each.flags["capped"].tolist() == [bool(EDGE(cap=4.0)(x, v).flags["capped"]) for v in y]
+
+
+def test_wide_variables_are_projected_and_constants_are_flagged() -> None:
+    x, y = noise(300, 40), noise(300, seed=1)
+    estimate = EDGE()(x, x[:, :1] + y, seed=0)
+    assert bool(estimate.flags["projected"])
+    dead = torch.cat([x[:, :3], torch.full((300, 1), 0.1, dtype=torch.float64)], 1)
+    assert bool(torch.isfinite(EDGE()(dead, y).bits))
+    assert not bool(EDGE()(dead, y).flags["constant"])
+    for still in (dead[:, 3:], torch.zeros(300, dtype=torch.int64), torch.full((300, 9), 0.1)):
+        constant = EDGE()(still, y)
+        assert float(constant.bits) == 0
+        assert bool(constant.flags["constant"])
+
+
+def test_batches_are_loops_and_the_estimate_may_be_negative() -> None:
+    x, y = noise(2 * 60 * 3).reshape(2, 60, 3), noise(60)
+    together = EDGE()(x, y, seed=4)
+    for i in range(2):
+        same(together[i], EDGE()(x[i], y, seed=4))
+    coins = (noise(40 * 50).reshape(40, 50) > 0).long()
+    found = EDGE()(coins, noise(40 * 50, seed=1).reshape(40, 50, 1))
+    assert bool((found.bits < 0).any())
+
+
+def test_impossible_configurations_are_refused() -> None:
+    for members in (3, 8.0, True):
+        with pytest.raises(ConfigError, match="members must be a whole number"):
+            EDGE(members=members)  # type: ignore[arg-type]
+    for cap in (0.0, -1.0, math.inf):
+        with pytest.raises(ConfigError, match="cap must be above 0 bits or None"):
+            EDGE(cap=cap)
