@@ -6,7 +6,7 @@ from ibtrace.plane.coordinates import phases as phases
 from ibtrace.plane.drops import Interval as Interval
 from ibtrace.plane.drops import bootstrap as bootstrap
 from ibtrace.plane.drops import held_out_drops as held_out_drops
-from ibtrace.plane.drops import own_falls as own_falls
+from ibtrace.plane.drops import lasting_drops as lasting_drops
 from ibtrace.plane.drops import peak_to_final_drops as peak_to_final_drops
 from ibtrace.plane.judge import judge as judge
 from ibtrace.plane.judge import verdict as verdict

@@ -9,8 +9,9 @@
    drops are 0.2 to 0.4 bits: 4 to 7 % with 3 seeds, 2 % or less from 5 on.) Where seeds peak at
    different epochs it understates the fall.
 3. "compresses" if its whole interval lies above `Rule.least_drop`. "does not compress" if the
-   whole interval lies below, and the estimate is not saturated, seeds do not fall after peaks
-   of their own by more than they wander, and training had converged. Else "inconclusive".
+   whole interval lies below, and so does that of the *lasting drop*, from a seed's own peak to the
+   highest of its last snapshots (else a few seeds that fall would hide among others that rise), the
+   estimate is not saturated and training had converged. Else "inconclusive".
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from ibtrace.plane.drops import (
     Interval,
     bootstrap,
     held_out_drops,
-    own_falls,
+    lasting_drops,
     peak_to_final_drops,
 )
 from ibtrace.plane.result import Call, Consensus, LayerVerdict, Rule, Verdict
@@ -122,7 +123,9 @@ def _judge_layer(
 ) -> LayerVerdict:
     kept, epochs, curves = _curves(rows)
     drops, held_out_each = peak_to_final_drops(curves), held_out_drops(curves)
+    lasting = lasting_drops(curves, rule.final_share)
     held_out = _interval(held_out_each, rule)
+    falling = np.fmax(held_out_each, lasting) > rule.least_drop
     mean = curves.mean(axis=0) if kept else np.full(len(epochs), np.nan)
     peak = int(mean.argmax())
     ends = rows[rows["epoch"].isin([epochs[peak], epochs[-1]])]
@@ -131,7 +134,7 @@ def _judge_layer(
         _no_call(len(kept), len(epochs), flags, rule)
         or _fall(held_out, rule)
         or _saturation(min(mean[peak], mean[-1]), _ceiling(rows, ceiling), ceiling, rule)
-        or _no_fall(held_out, _interval(own_falls(curves), rule), training, rule)
+        or _no_fall(held_out, lasting, training, rule)
     )
     remarks = (
         *_seed_remarks(run, kept),
@@ -140,7 +143,7 @@ def _judge_layer(
         *(
             f"flagged {name} in {share} numbers at peak and end"
             for name, share in flags.items()
-            if not (name == "near_ceiling" and cause.startswith("saturated"))
+            if not (name.startswith("near_") and cause.startswith("saturated"))
         ),
         *(_constant_remarks(rows["estimator"].iloc[0]) if truly_constant else ()),
     )
@@ -158,7 +161,7 @@ def _judge_layer(
         final_epoch=epochs[-1],
         final_bits=float(mean[-1]),
         drops=dict(zip(kept, drops.tolist(), strict=True)),
-        seeds_that_fall=tuple(np.array(kept)[held_out_each > rule.least_drop].tolist()),
+        seeds_that_fall=tuple(np.array(kept, dtype=int)[falling].tolist()),
         seeds_run=tuple(run),
         seeds_kept=tuple(kept),
     )
@@ -198,11 +201,14 @@ def _ceiling(rows: pd.DataFrame, entropy: float) -> float:
     return entropy if np.isnan(own) else min(float(own), entropy)
 
 
-def _no_fall(held_out: Interval, own: Interval, training: _Training, rule: Rule) -> _Finding:
+def _no_fall(held_out: Interval, lasting: Array, training: _Training, rule: Rule) -> _Finding:
     if held_out.upper >= rule.least_drop:
         return "inconclusive", f"the interval of the held-out fall spans {rule.least_drop:g} bit"
-    if own.lower > rule.least_drop:
-        return "inconclusive", "seeds fall after peaks of their own, at different epochs"
+    if _interval(lasting, rule).upper >= rule.least_drop:
+        number = int((lasting > rule.least_drop).sum())
+        falling = f"{number} of {len(lasting)} seeds {'falls' if number == 1 else 'fall'} for good"
+        most = f"by up to {lasting.max():.2f} bits"
+        return "inconclusive", f"{falling}, {most}, but not together"
     if training.converged is False:
         return "inconclusive", "training had not converged"
     return "does not compress", f"held-out fall below {rule.least_drop:g} bit"

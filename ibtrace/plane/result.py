@@ -28,6 +28,8 @@ class Rule:
         least_seeds: With fewer seeds there is no call.
         confidence: Of the intervals over seeds.
         near_ceiling: An estimate within this share of its ceiling is saturated.
+        final_share: The last snapshots, as a share of all: a seed that comes near its peak in
+            them has not fallen for good.
         late_share: Training had not converged if more than this share of the fall of the
             training loss came in the last half of the epochs.
         resamples: Bootstrap resamples.
@@ -38,6 +40,7 @@ class Rule:
     least_seeds: int = 3
     confidence: float = 0.95
     near_ceiling: float = 0.05
+    final_share: float = 0.2
     late_share: float = 0.1
     resamples: int = 9999
     seed: int = 0
@@ -61,7 +64,7 @@ class LayerVerdict:
         final_epoch: The last epoch.
         final_bits: The mean curve there.
         drops: Peak-to-final drop of each seed kept, ``{seed: bits}``.
-        seeds_that_fall: Those whose own held-out drop exceeds the rule's least drop.
+        seeds_that_fall: Those whose own held-out or lasting drop exceeds the least drop.
         seeds_run: All seeds of the run.
         seeds_kept: Those with a finite number at the last epoch: none is dropped for its fit.
     """
@@ -93,9 +96,9 @@ class LayerVerdict:
 
     @property
     def share(self) -> float:
-        """The share of the seeds kept that fall; NaN with fewer than two, which have no peers."""
+        """The share of the seeds kept that fall; NaN if none was kept."""
         kept = len(self.seeds_kept)
-        return len(self.seeds_that_fall) / kept if kept > 1 else np.nan
+        return len(self.seeds_that_fall) / kept if kept else np.nan
 
 
 @dataclass(frozen=True)
@@ -160,7 +163,7 @@ class Verdict:
             "drop: each seed from its own peak, which noise makes look high.",
             "held out: from the peak epoch of the other seeds; its interval decides at"
             f" {self.rule.least_drop:g} bit.",
-            "seeds: that fall so / kept / run.",
+            "seeds: that fall, together or for good / kept / run.",
         )
         return "\n".join(lines)
 
@@ -212,8 +215,8 @@ def _record(found: LayerVerdict) -> dict[str, object]:
 
 
 def _line(found: LayerVerdict, width: int) -> str:
-    falling = "–" if np.isnan(found.share) else len(found.seeds_that_fall)
-    seeds = f"{falling}/{len(found.seeds_kept)}/{len(found.seeds_run)}"
+    numbers = (found.seeds_that_fall, found.seeds_kept, found.seeds_run)
+    seeds = "/".join(str(len(some)) for some in numbers)
     return (
         f"{_clipped(found.layer, width):{width}}  {_bits(found.peak_bits):>5}"
         f" {found.peak_epoch:6d}  {_bits(found.final_bits):>5}"
