@@ -93,6 +93,9 @@ def test_ross_batches_breaks_ties_and_refuses_what_it_cannot_do() -> None:
     same(batched[1], Ross()(ids, t[1]))
     t[0, :20] = 1.0
     assert Ross()(t, ids).flags["ties_jittered"].tolist() == [True, False]
+    late = dependent(150, 1)[0]
+    late[-5:, 0] = 1000 + 10 * torch.arange(5)
+    assert bool(Ross()(late, torch.arange(150) // 75).flags["ties_jittered"])
     with pytest.raises(InvalidInput, match=r"Ross\(jitter=0\): samples repeat"):
         Ross(jitter=0)(t, ids)
     with pytest.raises(TooFewSamples, match="each of the 40 classes has one sample"):

@@ -165,12 +165,18 @@ def lattice(n: int) -> Tensor:
 
 def repeated(n: int) -> Tensor:
     x = dependent(n, 2)[0]
-    x[n - 1] = x[n // 2]
+    x[n - 1] = x[n // 2] = 100.0
+    return x
+
+
+def far_lattice(n: int) -> Tensor:
+    x = dependent(n, 1)[0]
+    x[-5:, 0] = 1000 + 10 * torch.arange(5)
     return x
 
 
 @pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize("tied", [lattice, repeated, lambda n: torch.arange(float(n))[:, None]])
+@pytest.mark.parametrize("tied", [lattice, repeated, far_lattice])
 def test_ties_are_jittered_with_the_seed_and_flagged_or_refused(norm: Norm, tied: object) -> None:
     x, y = tied(300), dependent(300, 1, 4)[1]  # type: ignore[operator]
     before, state = x.clone(), torch.get_rng_state()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ibtrace.estimators._inputs import check_pair, each_problem, is_ids
-from ibtrace.numerics.bins import dense_ids, row_ids
+from ibtrace.numerics.distances import row_ids
 from ibtrace.numerics.kernels import gaussian_sums
 from ibtrace.types import (
     ConfigError,
@@ -144,7 +144,7 @@ class KDE:
     def _terms(self, t: Tensor, groups: list[Tensor]) -> Tensor:
         """Per sample, ``(groups, 5, n)``: upper kind, lower kind, crossed both ways, ceiling."""
         n = len(t)
-        ids = [dense_ids(group) if is_ids(group) else row_ids(group) for group in groups]
+        ids = [row_ids(group) for group in groups]
         sums = gaussian_sums(t, self._variance(t), ids).log2()
         whole = sums[0] - torch.tensor(n, dtype=torch.float64).log2()
         terms = []

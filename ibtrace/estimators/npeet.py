@@ -16,8 +16,7 @@ from torch import Tensor
 
 from ibtrace.estimators._inputs import check_pair, each_problem, is_ids
 from ibtrace.estimators.ross import check_fields
-from ibtrace.numerics.bins import dense_ids
-from ibtrace.numerics.distances import is_constant
+from ibtrace.numerics.distances import is_constant, row_ids
 from ibtrace.types import Estimate, MissingDependency, Tags, Unsupported, label
 
 
@@ -111,12 +110,12 @@ class NPEET:
         """Bits, whether constant, whether a class has too few samples: ``(3,)``."""
         if is_constant(x) or is_constant(y):
             return torch.tensor([0.0, 1.0, 0.0], dtype=torch.float64, device=x.device)
-        small = any(is_ids(v) and int(torch.bincount(dense_ids(v)).min()) <= self.k for v in (x, y))
+        small = any(is_ids(v) and int(torch.bincount(row_ids(v)).min()) <= self.k for v in (x, y))
         columns = [v.detach().to("cpu", torch.float64) for v in (x, y) if not is_ids(v)]
         scale = max(float(v.std(0, correction=0).square().mean().sqrt()) for v in columns)
         reach = max(float((v.amax(0) - v.amin(0)).max()) for v in columns) / scale
         a, b = (
-            (reach + 1) * dense_ids(v).to("cpu", torch.float64).unsqueeze(1)
+            (reach + 1) * row_ids(v).to("cpu", torch.float64).unsqueeze(1)
             if is_ids(v)
             else v.detach().to("cpu", torch.float64) / scale
             for v in (x, y)

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from ibtrace.estimators._inputs import check_pair, each_problem, is_ids
-from ibtrace.numerics.bins import dense_ids
-from ibtrace.numerics.distances import Norm, Space, is_constant
+from ibtrace.numerics.distances import Norm, Space, is_constant, row_ids
 from ibtrace.numerics.knn import class_neighbours, looks_tied
 from ibtrace.types import (
     ConfigError,
@@ -144,7 +143,7 @@ class Ross:
 
     def _solve(self, labels: Tensor, t: Tensor, seed: int) -> Tensor:
         """Bits, standard error, jittered, constant, small, dropped, entropy: ``(7,)``."""
-        ids = dense_ids(labels)
+        ids = row_ids(labels)
         sizes = torch.bincount(ids)[ids]
         paired = sizes > 1
         found = dict.fromkeys(("bits", "stderr", "tied", "constant", "small"), 0.0)

@@ -11,7 +11,7 @@ import torch
 from scipy.spatial.distance import cdist
 from torch import Tensor
 
-from ibtrace.numerics.bins import row_ids
+from ibtrace.numerics import bins
 
 Norm = Literal["euclidean", "max"]
 
@@ -137,7 +137,7 @@ class Space:
     @cached_property
     def repeats(self) -> bool:
         """Whether a point occurs twice."""
-        return int(row_ids(self.points.detach()).max()) + 1 < len(self.points)
+        return int(row_ids(self.points).max()) + 1 < len(self.points)
 
     @cached_property
     def exact(self) -> Distances:
@@ -157,8 +157,8 @@ def is_constant(x: Tensor) -> bool:
 
 def row_ids(x: Tensor) -> Tensor:
     """Ids ``0..k-1`` of the distinct rows of ``x (n, d)`` or values of ``x (n,)``, ``(n,)``."""
-    ids: Tensor = torch.unique(x.detach(), dim=0, return_inverse=True)[1]
-    return ids
+    rows = x.detach()
+    return bins.row_ids(rows) if rows.dim() > 1 else bins.dense_ids(rows)
 
 
 def jittered(x: Tensor, amplitude: float, seed: int) -> Tensor:
