@@ -207,14 +207,12 @@ def test_continuous_labels_are_binned_over_their_own_range(estimator: Binning) -
     same(with_labels, estimator(t, ids))
 
 
-def test_adaptive_bins_of_continuous_labels() -> None:
-    labels, t = normal(3, 200, 1), normal(4, 200, 2)
-    estimator = AdaptiveBinning(bins=4, range="trace", edges=(50.0, 60.0, 70.0))
-    _, own = AdaptiveBinning(bins=4).plane(t, Probe(t, labels))
-    _, bound = estimator.plane(t, Probe(t, labels))
-    assert bound.bits.item() == 0
-    assert bound.flags["constant"]
-    assert own.bits.item() > 0
+def test_adaptive_bins_of_continuous_labels_are_their_own() -> None:
+    labels, t = normal(3, 200, 1), normal(4, 200, 2) + 60
+    bound = AdaptiveBinning(bins=4, range="trace", edges=(59.0, 60.0, 61.0))
+    _, estimate = bound.plane(t, Probe(t, labels))
+    ids = torch.from_numpy(naive_symbols(AdaptiveBinning(bins=4), labels.numpy())[:, 0])
+    same(estimate, bound(t, ids))
 
 
 @pytest.mark.parametrize("estimator", EVERY, ids=label)
@@ -322,6 +320,8 @@ def test_tied_values_share_one_bin_and_are_reported() -> None:
     assert estimate.diagnostics["occupied_bins"].item() == 5
     expected = 0.6 * math.log2(1 / 0.6) + 4 * 0.1 * math.log2(10)
     assert estimate.bits.item() == pytest.approx(expected)
+    above = AdaptiveBinning(bins=10)(torch.arange(100), -t)
+    assert above.diagnostics["value_bins"].item() == 5
 
 
 def test_adaptive_edges_of_the_trace_stay_put() -> None:

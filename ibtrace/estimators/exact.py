@@ -22,7 +22,7 @@ from ibtrace.numerics.entropy import (
     Correction,
     constant,
     distinct,
-    information,
+    information_correction,
     local_information,
     sample_counts,
     sample_masses,
@@ -177,7 +177,8 @@ class PlugIn:
     ) -> Estimate:
         n = joint.shape[-1]
         local = local_information(x.counts, y.counts, joint)
-        bits = information(x.counts, y.counts, joint, self.correction)
+        added = information_correction(x.counts, y.counts, joint, self.correction)
+        bits = local.mean(-1) + added
         flags, diagnostics = self._report(measured)
         return Estimate(
             bits=bits,

@@ -127,9 +127,6 @@ def local_information(x: Tensor, y: Tensor, xy: Tensor, total: float | None = No
 def information(x: Tensor, y: Tensor, xy: Tensor, correction: Correction = "none") -> Tensor:
     """Mutual information ``H(x) + H(y) - H(xy)`` in bits, each entropy corrected alike, ``(...)``.
 
-    A variable with one value shares no information with any other: exactly 0 bits, whatever the
-    correction makes of its entropy.
-
     Args:
         x: `sample_counts` of x, ``(..., n)``; leading dimensions broadcast.
         y: `sample_counts` of y.
@@ -141,11 +138,25 @@ def information(x: Tensor, y: Tensor, xy: Tensor, correction: Correction = "none
         >>> information(x, x, x).item()
         1.0
     """
-    bits = local_information(x, y, xy).mean(-1)
+    return local_information(x, y, xy).mean(-1) + information_correction(x, y, xy, correction)
+
+
+def information_correction(x: Tensor, y: Tensor, xy: Tensor, correction: Correction) -> Tensor:
+    """What a correction adds to the plug-in `information`, in bits, ``(...)``.
+
+    A variable with one value shares no information with any other: the correction adds exactly
+    nothing, whatever it makes of each entropy.
+
+    Args:
+        x: `sample_counts` of x, ``(..., n)``; leading dimensions broadcast.
+        y: `sample_counts` of y.
+        xy: `sample_counts` of the pairs.
+        correction: The bias correction.
+    """
     if correction == "none":
-        return bits
-    added = [bias_correction(counts, correction) for counts in (x, y, xy)]
-    return (bits + added[0] + added[1] - added[2]).masked_fill(constant(x) | constant(y), 0.0)
+        return torch.zeros((), dtype=torch.float64, device=xy.device)
+    of_x, of_y, of_xy = (bias_correction(counts, correction) for counts in (x, y, xy))
+    return (of_x + of_y - of_xy).masked_fill(constant(x) | constant(y), 0.0)
 
 
 def constant(counts: Tensor) -> Tensor:
