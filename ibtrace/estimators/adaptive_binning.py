@@ -29,7 +29,7 @@ class AdaptiveBinning(PlugIn):
     Edges are values of the layer (rank ``ceil(k m / bins)`` of m). Tied values (the zeros of a
     ReLU) fall into one bin, which then holds more than its share; the diagnostic ``value_bins``
     says how many of the ``bins`` the ties leave, and ``occupied_bins`` counts the distinct rows.
-    Flags: ``constant`` (0 bits) and ``near_log2n`` (within 5 % of ``log₂ n``, where the plug-in
+    Flags: ``constant`` (0 bits) and ``near_ceiling`` (within 5 % of ``log₂ n``, where the plug-in
     saturates; Nothnagel & Geiger 2026).
 
     Cost: O(N d log(N d)) time, O(N d) memory. Units: bits.

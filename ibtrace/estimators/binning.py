@@ -43,7 +43,7 @@ class Binning(PlugIn):
 
     Diagnostics: ``out_of_range``, the share of values beyond a given range (the flag of that name
     is raised above 0), and ``occupied_bins``, the number of distinct rows seen. Flags:
-    ``constant`` (all samples in one bin: exactly 0 bits) and ``near_log2n`` (within 5 % of
+    ``constant`` (all samples in one bin: exactly 0 bits) and ``near_ceiling`` (within 5 % of
     ``log₂ n``, where the plug-in saturates; Nothnagel & Geiger 2026).
 
     Two presets reproduce published code: `Binning.idnns` and `Binning.ibsgd`.

@@ -49,7 +49,7 @@ class EDGE:
         members: Number of bandwidths, at least 4.
         cap: The most that the log-likelihood ratio log₂ (N_ij N / N_i N_j) may be, in bits.
 
-    Flags: those above; ``near_log2n`` (within 5 % of log₂ N: nearly every sample has a cell
+    Flags: those above; ``near_ceiling`` (within 5 % of log₂ N: nearly every sample has a cell
     for itself); ``constant`` (a variable that never varies: 0 bits). The standard error is that
     of the weighted log-ratio's mean, the offsets held fixed.
 
@@ -122,7 +122,7 @@ class EDGE:
         estimate = Estimate.from_local(local)
         return estimate.flagged(
             constant=hashed[0].constant | hashed[1].constant,
-            near_log2n=estimate.bits >= 0.95 * math.log2(n),
+            near_ceiling=estimate.bits >= 0.95 * math.log2(n),
             capped=torch.zeros_like(estimate.bits) if capped is None else capped,
             projected=torch.full_like(estimate.bits, any(one.projected for one in hashed)),
         )

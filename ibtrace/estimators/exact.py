@@ -28,7 +28,6 @@ from ibtrace.numerics.entropy import (
     sample_masses,
 )
 from ibtrace.types import (
-    DISCRETE,
     ConfigError,
     Estimate,
     InvalidInput,
@@ -73,7 +72,7 @@ def check_correction(name: str, correction: str) -> None:
         raise ConfigError(f"{name}: correction={correction!r} is unknown; choose from {known}")
 
 
-def near_log2n(bits: Tensor, n: int) -> Tensor:
+def near_ceiling(bits: Tensor, n: int) -> Tensor:
     """Whether an estimate is within 5 % of ``log₂ n``, the ceiling of every plug-in."""
     return bits >= 0.95 * math.log2(n)
 
@@ -185,7 +184,7 @@ class PlugIn:
             stderr=local.std(-1) / math.sqrt(n),
             flags={
                 "constant": constant(x.counts) | constant(y.counts),
-                "near_log2n": near_log2n(bits, n),
+                "near_ceiling": near_ceiling(bits, n),
                 **flags,
             },
             diagnostics=diagnostics,
@@ -215,7 +214,7 @@ class Exact(PlugIn):
 
     The flag ``all_distinct`` says that no two samples share a representation: I(X;T) is then the
     entropy of the sample, ``log₂ n`` however the network was trained, and I(T;Y) is H(Y)
-    ("constant or infinite", Goldfeld et al. 2019). The flag ``near_log2n`` marks estimates within
+    ("constant or infinite", Goldfeld et al. 2019). The flag ``near_ceiling`` marks estimates within
     5 % of ``log₂ n``, where the plug-in saturates (Nothnagel & Geiger 2026), and ``constant`` a
     variable with one value: 0 bits. The diagnostic ``distinct`` counts the distinct
     representations.
@@ -247,8 +246,6 @@ class Exact(PlugIn):
     tags: ClassVar[Tags] = Tags(
         estimand="I(X;Y) of the discrete law on the samples",
         reference="Lorenzen et al. 2022, ICLR",
-        x=DISCRETE,
-        y=DISCRETE,
         cost="N d + N log N",
         bias="none on an enumerated space; up by (K_xy - K_x - K_y + 1)/(2 N ln 2) on a draw",
     )
@@ -310,7 +307,7 @@ class Exact(PlugIn):
         bits = torch.where(weights > 0, weights * local, 0.0).sum(-1)
         bits = bits.masked_fill(estimate.flags["constant"], 0.0)
         return dataclasses.replace(
-            estimate.flagged(near_log2n=near_log2n(bits, n)),
+            estimate.flagged(near_ceiling=near_ceiling(bits, n)),
             bits=bits,
             stderr=torch.zeros_like(bits),
         )

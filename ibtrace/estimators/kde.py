@@ -79,7 +79,7 @@ class KDE:
     tags: ClassVar[Tags] = Tags(
         estimand="I(X; T + ε), ε ~ N(0, s²I), for X uniform on the samples",
         reference="Kolchinsky & Tracey 2017, Entropy 19",
-        symmetric=True,
+        symmetric=False,
         cost="N² d time, N d memory",
         bias="between the bounds for the samples' own law; at most log2 N; set by the noise",
     )

@@ -12,7 +12,10 @@ from torch import Tensor
 
 from ibtrace.numerics.bins import dense_ids, row_ids
 from ibtrace.numerics.distances import Distances, Norm, row_blocks
-from ibtrace.numerics.knn import TIE, count_within, k_smallest
+from ibtrace.numerics.knn import TIE, count_within, k_smallest, tree_neighbours
+
+
+_TREE_DIMENSIONS = 6
 
 
 class Rows(Protocol):
@@ -86,6 +89,21 @@ class MixedCounts(NamedTuple):
     tied: Tensor
 
 
+def _tree_counts(x: Rows, y: Rows, k: int) -> MixedCounts | None:
+    """The counts by trees, where these are faster and nothing is tied."""
+    if not (isinstance(x, Distances) and isinstance(y, Distances)):
+        return None
+    (n, dx), dy = x.points.shape, y.points.shape[1]
+    applies = x.points.device.type == "cpu" and (x.norm == "max" or dx == dy == 1)
+    if not applies or dx + dy > _TREE_DIMENSIONS:
+        return None
+    found = tree_neighbours(x.points, y.points, k, closed=False, stop_at_tie=True)
+    if found is None:
+        return None
+    no = torch.zeros(n, dtype=torch.bool)
+    return MixedCounts(torch.full((n,), k), found.x + 1, found.y + 1, no, no)
+
+
 def mixed_counts(x: Rows, y: Rows, n: int, k: int, device: torch.device) -> MixedCounts:
     """Counts of neighbours within the distance of the k-th one in the joint space.
 
@@ -99,6 +117,9 @@ def mixed_counts(x: Rows, y: Rows, n: int, k: int, device: torch.device) -> Mixe
         k: Which neighbour in the joint space sets the radius.
         device: Where the distances are.
     """
+    trees = _tree_counts(x, y, k)
+    if trees is not None:
+        return trees
     within = partial(count_within, closed=False)
     parts: list[Sequence[Tensor]] = []
     for rows in row_blocks(n, device):

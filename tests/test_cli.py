@@ -1,0 +1,146 @@
+"""The command line: the work it does, and one clear line for every mistake."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ibtrace.cli import main
+from ibtrace.experiments import config
+from ibtrace.trace import Trace
+from tests.test_train import raw
+
+SMALL = [
+    "--seeds=2",
+    "--epochs=6",
+    "--quiet",
+    "--set=snapshots=4",
+    "--set=probe={samples: 200}",
+    "--set=estimators=[binning.idnns, {name: binning, range: snapshot}, exact]",
+]
+
+
+@pytest.fixture(scope="module")
+def replicated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small replication with tanh only: one variant, in this process."""
+    out = tmp_path_factory.mktemp("runs") / "small"
+    assert main(["replicate", "tishby", "--activation", "tanh", "--out", str(out), *SMALL]) == 0
+    return out
+
+
+def test_a_replication_leaves_trace_verdict_claims_and_figures(replicated: Path) -> None:
+    frame = Trace.load(replicated / "tanh").frame()
+    assert sorted(frame["seed"].unique()) == [0, 1]
+    assert frame["epoch"].max() == 6
+    report = (replicated / "report.txt").read_text()
+    assert "hidden5" in report
+    assert "7 claims" in report
+    names = {path.name for path in replicated.iterdir()}
+    assert {"config.yaml", "claims.csv", "drops.png", "drops.pdf"} <= names
+    assert "information_plane-binning.idnns.pdf" in names
+    stored = yaml.safe_load((replicated / "config.yaml").read_text())
+    assert stored["epochs"] == 6
+
+
+def test_a_finished_run_can_be_drawn_judged_and_resumed(
+    replicated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plot", str(replicated), "--out", str(tmp_path / "figures")]) == 0
+    drawn = capsys.readouterr().out.splitlines()
+    assert all(Path(line).stat().st_size > 10_000 for line in drawn)
+    assert main(["verdict", str(replicated), "--estimator", "Exact"]) == 0
+    said = capsys.readouterr().out
+    assert "Exact" in said
+    assert "Binning" not in said
+    before = (replicated / "tanh" / "trace.sqlite").read_bytes()
+    assert main(["replicate", "tishby", "--resume", "--out", str(replicated), "--quiet"]) == 0
+    assert Trace.load(replicated / "tanh").frame().equals(Trace.load(replicated / "tanh").frame())
+    assert (replicated / "tanh" / "trace.sqlite").read_bytes() == before
+
+
+def test_a_users_own_model_runs_by_class_path(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(raw(model="alone", epochs=2)))
+    assert main(["run", str(path), "--out", str(tmp_path / "run"), "--quiet"]) == 0
+    assert "body.2" in capsys.readouterr().out
+
+
+def test_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list"]) == 0
+    said = capsys.readouterr().out
+    for name in ("tishby", "binning", "ksg", "estimators", "problems", "Kraskov"):
+        assert name in said
+    assert all(len(line) <= 110 for line in said.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["replicate", "tishbi"], "no replication is called 'tishbi'; there are: tishby"),
+        (["run", "nothing.yaml"], "no configuration nothing.yaml"),
+        (["replicate", "tishby", "--set", "epoch=3"], "epoch"),
+        (["replicate", "tishby", "--set", "layers=[fc9]", *SMALL], "'fc9'; the layers are: fc1"),
+        (["replicate", "tishby", "--epochs", "0"], "epochs must be at least 1, got 0"),
+        (["replicate", "tishby", "--activation", "tahn"], "no activation 'tahn'"),
+        (
+            ["replicate", "tishby", "--set", "estimators=[bining]"],
+            "no estimator is called 'bining'",
+        ),
+        (["replicate", "tishby", "--resume", "--seeds", "3"], "drop --seeds"),
+        (["replicate", "tishby", "--resume", "--out", "nowhere"], "nowhere: no config.yaml"),
+        (["verdict", "nowhere"], "nowhere"),
+        (["plot", "nowhere"], "nowhere"),
+    ],
+)
+def test_a_mistake_is_one_line_and_status_2(
+    arguments: list[str],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "runs").exists() or "fc9" in said
+
+
+@pytest.mark.parametrize("arguments", [[], ["replicat"], ["run"], ["plot", "a", "--wrong"]])
+def test_bad_usage_is_one_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "--help" in error
+
+
+def test_a_folder_that_exists_and_an_unreadable_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "trace.sqlite").write_text("no database")
+    assert main(["replicate", "tishby", "--out", str(tmp_path)]) == 2
+    assert "exists already" in capsys.readouterr().err
+    assert main(["verdict", str(tmp_path)]) == 2
+    assert "not a trace" in capsys.readouterr().err
+    assert main(["verdict", str(tmp_path), "--estimator", "x"]) == 2
+
+
+def test_an_interrupted_run_says_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ibtrace.experiments.runner.train", interrupted)
+    out = str(tmp_path / "run")
+    path = tmp_path / "small.yaml"
+    path.write_text(yaml.safe_dump(raw()))
+    assert main(["run", str(path), "--out", out, "--quiet"]) == 130
+    assert f"ibtrace run {out} --resume" in capsys.readouterr().err
+    assert config.read(Path(out) / "config.yaml") == raw()
