@@ -14,7 +14,6 @@ from ibtrace.numerics.bins import dense_ids, row_ids
 from ibtrace.numerics.distances import Distances, Norm, row_blocks
 from ibtrace.numerics.knn import TIE, count_within, k_smallest, tree_neighbours
 
-
 _TREE_DIMENSIONS = 6
 
 
