@@ -160,6 +160,9 @@ def test_flags_say_what_was_done() -> None:
     assert not torch.equal(tied.bits, estimator(repeated, y, seed=2).bits)
     with pytest.raises(InvalidInput, match="samples repeat, where there is no density"):
         KozachenkoLeonenko(jitter=0)(repeated, y)
+    bits = (torch.arange(60)[:, None] >> torch.arange(6) & 1).double()
+    for other in (y, torch.arange(60) % 3):
+        assert bool(estimator(bits, other).flags["tied_radii"])
     ids = torch.arange(60) % 20
     ids[:2] = torch.tensor([77, 78])
     small = estimator(x, ids)

@@ -178,6 +178,7 @@ def test_classes_too_small_or_collapsed_are_shrunk_and_flagged() -> None:
     estimate = GaussianCopula()(t, ids)
     assert bool(estimate.flags["shrunk"])
     assert float(estimate.diagnostics["shrinkage"]) == pytest.approx(3 / 40)
+    same(estimate, GaussianCopula(bias_correction=False)(t, ids), 0.0)
     collapsed = torch.where(ids[:, None] == 1, 0.3, t)
     estimate = GaussianCopula()(collapsed, ids)
     assert bool(torch.isfinite(estimate.bits))

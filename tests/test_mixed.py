@@ -173,6 +173,10 @@ def test_flags_say_what_was_done() -> None:
     lattice = torch.arange(40.0)[:, None]
     assert bool(MixedKSG()(lattice, lattice).flags["tied_radii"])
     assert not bool(MixedKSG()(t, t).flags["tied_radii"])
+    apart = MixedKSG()(t, 1e6 * t + noise(40, seed=1))
+    assert abs(float(apart.bits)) < 0.1
+    assert bool(apart.flags["scales_apart"])
+    assert not bool(MixedKSG()(t, t + noise(40, seed=1)).flags["scales_apart"])
     for constant in (torch.zeros(40, 2), torch.zeros(40, dtype=torch.int64)):
         still = MixedKSG()(constant, t)
         assert float(still.bits) == 0

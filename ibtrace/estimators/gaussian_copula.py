@@ -175,16 +175,16 @@ class GaussianCopula:
         ids, points = dense_ids(labels), scores.white
         n, d = points.shape
         local = torch.empty(n, dtype=torch.float64, device=t.device)
-        nats, shrunk = -entropy_bias(n, d) if self.bias_correction and n > d else 0.0, 0.0
-        for one in range(int(ids.max()) + 1):
+        nats, shrunk, sizes = 0.0, 0.0, torch.bincount(ids).tolist()
+        for one, size in enumerate(sizes):
             own = ids == one
             law = normal_class(points[own])
-            size = len(law.local)
-            corrected = self.bias_correction and not law.shrunk
-            bias = entropy_bias(size, d) if corrected else 0.0
-            nats -= size / n * (0.5 * float(law.log_determinant) - bias)
+            nats -= size / n * 0.5 * float(law.log_determinant)
             shrunk += law.shrunk * size / n
             local[own] = law.local
+        if self.bias_correction and shrunk == 0:
+            nats -= entropy_bias(n, d)
+            nats += sum(size / n * entropy_bias(size, d) for size in sizes)
         entropy = float((n / torch.bincount(ids)[ids]).log().mean())
         return _result(
             t.device,

@@ -15,6 +15,7 @@ from ibtrace.numerics.bins import dense_ids
 from ibtrace.numerics.distances import centred, is_constant, jittered
 from ibtrace.numerics.entropy_knn import local_entropy, nearest_distances, neighbour_weights
 from ibtrace.numerics.gaussian import is_degenerate
+from ibtrace.numerics.knn import has_tie
 from ibtrace.types import (
     ConfigError,
     Estimate,
@@ -50,6 +51,7 @@ class KozachenkoLeonenko:
 
     Densities are assumed. Where samples of a variable repeat, both get a seeded uniform jitter
     of ``jitter`` standard deviations (flag ``ties_jittered``), with ``jitter=0`` an error. Where
+    neighbours are equally far there is a lattice and no density (flag ``tied_radii``). Where
     the samples lie in a subspace (fewer samples than dimensions, collinear or constant units, T a
     linear map of X), H is -∞ and the number says little: flag ``degenerate``. The same holds
     unflagged for any T = f(X) without noise, where I(X;T) is infinite. Atoms (many repeats) are
@@ -132,7 +134,7 @@ class KozachenkoLeonenko:
             solved = each_problem(lambda c, one: self._classes(c, one, seed), ids, t)
         else:
             solved = each_problem(lambda a, b: self._pair(a, b, seed), x, y)
-        bits, stderr, constant, tied, degenerate, small, dropped = solved.unbind(-1)
+        bits, stderr, constant, tied, lattice, degenerate, small, dropped = solved.unbind(-1)
         widths = [v.shape[-1] for v in (x, y) if not is_ids(v)]
         return Estimate(
             bits=bits,
@@ -140,6 +142,7 @@ class KozachenkoLeonenko:
             flags={
                 "constant": constant > 0,
                 "ties_jittered": tied > 0,
+                "tied_radii": lattice > 0,
                 "degenerate": degenerate > 0,
                 "small_classes": small > 0,
                 "singletons_dropped": dropped > 0,
@@ -152,7 +155,7 @@ class KozachenkoLeonenko:
         return math.hypot(*neighbour_weights(self.k, d)) if self.weighted else 1.0
 
     def _pair(self, x: Tensor, y: Tensor, seed: int) -> Tensor:
-        """Bits, standard error and five flags or figures (see `_result`), ``(7,)``."""
+        """Bits, standard error and the flags of `_result`, ``(8,)``."""
         if is_constant(x) or is_constant(y):
             return _result(x.device, constant=True)
         spaces = [scaled(x), scaled(y)]
@@ -162,12 +165,14 @@ class KozachenkoLeonenko:
             seeds = (2 * seed, 2 * seed + 1)
             spaces = [jittered(v, self.jitter, s) for v, s in zip(spaces, seeds, strict=True)]
             found = [self._positive(nearest_distances(points, self.k)) for points in spaces]
+        lattice = any(has_tie(distances) for distances in found)
         joint = torch.cat(spaces, 1)
         found.append(nearest_distances(joint, self.k))
         widths = [spaces[0].shape[1], spaces[1].shape[1], joint.shape[1]]
         parts = [self._local(each, len(x), d) for each, d in zip(found, widths, strict=True)]
         local = parts[0] + parts[1] - parts[2]
-        return _result(x.device, local, tied=tied, degenerate=is_degenerate(joint))
+        flags = {"tied": tied, "lattice": lattice, "degenerate": is_degenerate(joint)}
+        return _result(x.device, local, **flags)
 
     def _classes(self, labels: Tensor, t: Tensor, seed: int) -> Tensor:
         ids = dense_ids(labels)
@@ -191,13 +196,14 @@ class KozachenkoLeonenko:
         if tied:
             points = jittered(points, self.jitter, 2 * seed + 1)
             whole = self._positive(nearest_distances(points, whole.shape[1]))
+        lattice = has_tie(whole)
         local = self._local(whole, *points.shape)
         for one in torch.unique(ids):
             own = points[ids == one]
             within = nearest_distances(own, min(self.k, len(own) - 1))
             local[ids == one] -= self._local(within, *own.shape)
         small = bool((sizes <= self.k).any())
-        flags = {"tied": tied, "degenerate": degenerate, "small": small}
+        flags = {"tied": tied, "lattice": lattice, "degenerate": degenerate, "small": small}
         return _result(t.device, local, dropped=dropped, **flags)
 
     def _local(self, distances: Tensor, n: int, d: int) -> Tensor:
@@ -232,14 +238,15 @@ def _result(
     *,
     constant: bool = False,
     tied: bool = False,
+    lattice: bool = False,
     degenerate: bool = False,
     small: bool = False,
     dropped: float = 0.0,
 ) -> Tensor:
-    """Bits, standard error, and the flags in the order of the arguments, ``(7,)``."""
+    """Bits, standard error, and the flags in the order of the arguments, ``(8,)``."""
     bits, stderr = 0.0, 0.0
     if local is not None:
         estimate = Estimate.from_local(local)
         bits, stderr = float(estimate.bits), float(estimate.stderr)
-    figures = [bits, stderr, constant, tied, degenerate, small, dropped]
+    figures = [bits, stderr, constant, tied, lattice, degenerate, small, dropped]
     return torch.tensor([float(value) for value in figures], dtype=torch.float64, device=device)

@@ -16,6 +16,8 @@ from ibtrace.numerics.distances import Norm, is_constant
 from ibtrace.numerics.mixed import Rows, mixed_counts, space
 from ibtrace.types import ConfigError, Estimate, ProbeLike, Tags, TooFewSamples, label
 
+_FIGURES = ("bits", "stderr", "constant", "small", "dropped", "tied", "atoms", "apart")
+
 
 class _First(NamedTuple):
     points: Tensor
@@ -54,9 +56,10 @@ class MixedKSG:
         atoms: ``"apart"`` or ``"near"``.
 
     Flags: those above; ``tied_radii`` (somewhere the k-th and the next neighbour are equally
-    far, ρ > 0: a lattice, where k̃_i is too small and the estimate too low); ``constant`` (a
-    variable that never varies: 0 bits). Diagnostics: ``atoms``, the share of samples with
-    ρ_i = 0; ``dropped``, the share left out.
+    far, ρ > 0: a lattice, where k̃_i is too small and the estimate too low); ``scales_apart``
+    (around half of the samples or more, ρ_i spans all of x or all of y, which then says nothing:
+    bring the two to one scale); ``constant`` (a variable that never varies: 0 bits).
+    Diagnostics: ``atoms``, the share of samples with ρ_i = 0; ``dropped``, the share left out.
 
     References:
         Gao, Kannan, Oh & Viswanath 2017, Estimating mutual information for discrete-continuous
@@ -127,9 +130,8 @@ class MixedKSG:
         return space(x, self.norm, apart_above=self.k if self.atoms == "apart" else None, keep=keep)
 
     def _solve(self, x: Tensor, y: Tensor, kept: Rows | None) -> Tensor:
-        """Bits, standard error, constant, small, dropped, tied, share of atoms: ``(7,)``."""
-        found = dict.fromkeys(("bits", "stderr", "constant", "small", "dropped", "tied"), 0.0)
-        found["atoms"] = 0.0
+        """Bits, standard error, constant, small, dropped, tied, share of atoms, apart: ``(8,)``."""
+        found = dict.fromkeys(_FIGURES, 0.0)
         paired = _paired(x, y)
         found["dropped"] = float((~paired).double().mean())
         if is_constant(x) or is_constant(y):
@@ -152,6 +154,8 @@ class MixedKSG:
             found["small"] = float(not both_ids and bool((counts.k < self.k).any()))
             found["tied"] = float(counts.tied.any())
             found["atoms"] = float(counts.atom.double().mean())
+            spanned = [float((value == n).double().mean()) for value in (counts.x, counts.y)]
+            found["apart"] = float(max(spanned) >= 0.5)
         return torch.tensor(list(found.values()), dtype=torch.float64, device=x.device)
 
 
@@ -164,7 +168,7 @@ def _paired(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _estimate(solved: Tensor) -> Estimate:
-    bits, stderr, constant, small, dropped, tied, atoms = solved.unbind(-1)
+    bits, stderr, constant, small, dropped, tied, atoms, apart = solved.unbind(-1)
     return Estimate(
         bits=bits,
         stderr=stderr,
@@ -173,6 +177,7 @@ def _estimate(solved: Tensor) -> Estimate:
             "small_classes": small > 0,
             "singletons_dropped": dropped > 0,
             "tied_radii": tied > 0,
+            "scales_apart": apart > 0,
         },
         diagnostics={"atoms": atoms, "dropped": dropped},
     )
