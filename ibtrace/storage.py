@@ -25,6 +25,7 @@ from ibtrace.types import InvalidInput, RunError
 
 FILE_NAME = "trace.sqlite"
 ACTIVATIONS = "activations"
+PROBE = "probe.safetensors"
 SCHEMA_VERSION = 1
 _APPLICATION_ID = 0x49425452  # "IBTR", in the file's header: tells our files from foreign ones
 _LOCK_TIMEOUT = 60.0  # seconds to wait while another process appends
@@ -257,19 +258,7 @@ class ActivationFiles:
             RunError: If it cannot be written.
         """
         file = self.folder / f"seed{seed}-epoch{epoch:06d}.safetensors"
-        part = file.with_suffix(f".{os.getpid()}.part")
-        # safetensors refuses views and tensors that share memory (in-place layers do).
-        tensors = {layer: t.detach().cpu().clone().contiguous() for layer, t in activations.items()}
-        try:
-            self.folder.mkdir(exist_ok=True)
-            # The file sorts its tensors by size and name; the layers' order goes beside them.
-            save_file(tensors, part, metadata={"layers": json.dumps(list(tensors))})
-            with part.open("rb+") as written:
-                os.fsync(written.fileno())
-            part.replace(file)
-        except (OSError, SafetensorError) as error:
-            part.unlink(missing_ok=True)
-            raise RunError(f"{file}: cannot be written ({error})") from error
+        write_tensors(file, activations)
         return file
 
     def load(self, epoch: int, seed: int | None) -> dict[str, Tensor]:
@@ -287,7 +276,7 @@ class ActivationFiles:
         if seed is None or seed not in files:
             kept = ", ".join(map(str, files))
             raise RunError(f"activations at epoch {epoch}: no seed {seed}; name one of {kept}")
-        return _read_tensors(files[seed])
+        return read_tensors(files[seed], "activations", "delete the file")
 
     def epochs(self, seed: int | None = None) -> list[int]:
         """The epochs with a file (of a seed, or of any)."""
@@ -300,10 +289,41 @@ class ActivationFiles:
                 file.unlink()
 
 
-def _read_tensors(file: Path) -> dict[str, Tensor]:
+def write_tensors(file: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write named tensors so that the file is either whole or absent.
+
+    Raises:
+        RunError: If it cannot be written.
+    """
+    part = file.with_suffix(f".{os.getpid()}.part")
+    # safetensors refuses views and tensors that share memory (in-place layers do).
+    apart = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
+    try:
+        file.parent.mkdir(exist_ok=True)
+        # The file sorts its tensors by size and name; their order goes beside them.
+        save_file(apart, part, metadata={"layers": json.dumps(list(apart))})
+        with part.open("rb+") as written:
+            os.fsync(written.fileno())
+        part.replace(file)
+    except (OSError, SafetensorError) as error:
+        part.unlink(missing_ok=True)
+        raise RunError(f"{file}: cannot be written ({error})") from error
+
+
+def read_tensors(file: Path, what: str, advice: str) -> dict[str, Tensor]:
+    """Read named tensors in the order in which they were written.
+
+    Args:
+        file: The file.
+        what: What it holds, for the error.
+        advice: What to do if it is damaged.
+
+    Raises:
+        RunError: If the file is damaged.
+    """
     try:
         with safe_open(file, framework="pt") as stored:
             names = json.loads(stored.metadata()["layers"])
             return {layer: stored.get_tensor(layer) for layer in names}
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise RunError(f"{file}: unreadable activations ({error}); delete the file") from error
+        raise RunError(f"{file}: unreadable {what} ({error}); {advice}") from error

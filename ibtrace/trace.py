@@ -20,11 +20,14 @@ from torch import Tensor
 from ibtrace.storage import (
     ACTIVATIONS,
     FILE_NAME,
+    PROBE,
     SCHEMA_VERSION,
     ActivationFiles,
     Database,
     read_meta,
+    read_tensors,
     write_meta,
+    write_tensors,
 )
 from ibtrace.types import InvalidInput, Row, RunError
 
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from ibtrace.plane import Rule, Verdict
+    from ibtrace.probe import Probe
 
 _WHOLE = ("seed", "epoch")
 _TEXT = ("layer", "quantity", "estimator", "estimand", "flags")
@@ -311,11 +315,42 @@ class Trace:
         """The epochs at which activations were kept (for a seed, or for any)."""
         return [] if self.path is None else self._files.epochs(seed)
 
+    def save_probe(self, probe: Probe) -> Path:
+        """Keep the inputs and labels beside the activations, so that others can measure them too.
+
+        Raises:
+            RunError: If the trace is in memory, or the file cannot be written.
+        """
+        file = self._folder / PROBE
+        write_tensors(file, {"x": probe.x, "y": probe.y})
+        return file
+
+    def probe(self) -> Probe:
+        """The inputs and labels that the trace was measured on.
+
+        Raises:
+            RunError: If they were not kept, or are not those of the trace.
+        """
+        from ibtrace.probe import Probe
+
+        file = self._folder / PROBE
+        if not file.is_file():
+            raise RunError(f"{file} is not there; trace the run with store_activations=True")
+        kept = read_tensors(file, "probe", "restore it, or run again")
+        probe = Probe(kept["x"], kept["y"])
+        if probe.digest != self.meta.get("probe_digest"):
+            raise RunError(f"{file}: not the probe of this trace; restore it, or run again")
+        return probe
+
     @property
     def _files(self) -> ActivationFiles:
+        return ActivationFiles(self._folder / ACTIVATIONS)
+
+    @property
+    def _folder(self) -> Path:
         if self.path is None:
             raise RunError("a trace in memory keeps no activations; give Trace.create a run folder")
-        return ActivationFiles(self.path.parent / ACTIVATIONS)
+        return self.path.parent
 
 
 def _check_rows(rows: Sequence[Row]) -> None:

@@ -82,7 +82,8 @@ class Tracer:
         seed: The seed this network was trained with; runs of several seeds may share a folder.
         resume: Go on with a run that exists, overwriting what is measured again.
         sinks: Called with each snapshot's rows and scalars.
-        store_activations: Keep the activations of each snapshot in the run folder.
+        store_activations: Keep the activations of each snapshot, and the probe, in the run
+            folder, so that ``ibtrace compare --run`` can measure them with other estimators.
         batch_size: Samples per forward of the probe.
         meta: Further provenance to store with the trace (the experiment's configuration).
 
@@ -136,6 +137,8 @@ class Tracer:
         self._last: tuple[int, bool] | None = None
         self._closed = False
         self.trace = _open(run, self.seeds, resume, self._provenance(meta or {}))
+        if self._store:
+            self.trace.save_probe(self.probe)
         if not (resume and 0 in self._measured()):
             self.snapshot(0)
 
@@ -332,6 +335,7 @@ class Tracer:
             "label_entropy": self.probe.label_entropy,
             "input_entropy": self.probe.input_entropy,
             "configurations": {label(e): repr(e) for e, _ in self._estimators},
+            "activation_ranges": {name: found for name, found in self._ranges.items() if found},
             **meta,
         }
 

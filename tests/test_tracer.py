@@ -264,3 +264,23 @@ def test_schedules() -> None:
     assert decade == [10, 10, 10]
     assert endless(0)
     assert endless(1)
+
+
+def test_a_run_that_keeps_activations_keeps_its_probe(tmp_path: Path) -> None:
+    model, (x, y) = mlp(), data()
+    with Tracer(model, (x, y), estimators=["binning"], run=tmp_path, store_activations=True) as t:
+        pass
+    kept = t.trace.probe()
+    assert torch.equal(kept.x, x)
+    assert torch.equal(kept.y, y)
+    assert kept.digest == t.trace.meta["probe_digest"]
+    assert not list(tmp_path.glob("*.part"))
+    t.trace.save_probe(Probe(x + 1, y))
+    with pytest.raises(RunError, match="not the probe of this trace"):
+        t.trace.probe()
+    (tmp_path / "probe.safetensors").write_bytes(b"torn")
+    with pytest.raises(RunError, match=r"unreadable probe .* run again"):
+        t.trace.probe()
+    (tmp_path / "probe.safetensors").unlink()
+    with pytest.raises(RunError, match="store_activations=True"):
+        t.trace.probe()
