@@ -13,8 +13,7 @@ from ibtrace.testing import Check
 CONFIGURATIONS: dict[str, dict[str, Any]] = {}
 
 # What an estimator cannot keep, and why. Strict: an exception that has gone has to leave.
-EXCEPTIONS: dict[tuple[str, str], str] = {
-}
+EXCEPTIONS: dict[tuple[str, str], str] = {}
 
 
 def every_pair() -> list[Any]:

@@ -53,7 +53,7 @@ def _estimators() -> str:
 
 
 def _problems() -> str:
-    return _columns([(p.name, f"{p.bits:.4g} bits; {p.source}") for p in problems.suite()])
+    return _columns([(p.name, f"{p.bits:.4g} bits; {p.source}") for p in problems.all_problems()])
 
 
 def _kinds(kinds: frozenset[str]) -> str:

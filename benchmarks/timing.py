@@ -1,0 +1,65 @@
+"""Time two ways of doing the same work by turns, and keep the result with its environment."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+PACKAGES = ("ibtrace", "torch", "numpy", "scipy", "scikit-learn")
+
+
+def by_turns(
+    ways: Mapping[str, Callable[[], object]], rounds: int
+) -> dict[str, dict[str, list[float]]]:
+    """Wall and CPU seconds of each way, one run of each per round after a warm-up round."""
+    found: dict[str, dict[str, list[float]]] = {n: {"wall": [], "cpu": []} for n in ways}
+    for turn in range(rounds + 1):
+        for name, work in ways.items():
+            wall, cpu = time.perf_counter(), time.process_time()
+            work()
+            if turn:
+                found[name]["wall"].append(time.perf_counter() - wall)
+                found[name]["cpu"].append(time.process_time() - cpu)
+    return found
+
+
+def ratios(found: Mapping[str, Mapping[str, list[float]]], slow: str, fast: str) -> dict[str, Any]:
+    """Median seconds of two ways, and the median, lowest and highest of the ratio per round."""
+    pairs = [a / b for a, b in zip(found[slow]["cpu"], found[fast]["cpu"], strict=True)]
+    return {
+        f"{slow} (CPU s)": round(statistics.median(found[slow]["cpu"]), 3),
+        f"{fast} (CPU s)": round(statistics.median(found[fast]["cpu"]), 3),
+        "ratio": round(statistics.median(pairs), 2),
+        "lowest": round(min(pairs), 2),
+        "highest": round(max(pairs), 2),
+    }
+
+
+def environment() -> dict[str, Any]:
+    """Machine and versions, without anything that names a place."""
+    import torch
+
+    return {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        "torch threads": torch.get_num_threads(),
+        "packages": {name: version(name) for name in PACKAGES},
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def keep(name: str, rows: Mapping[str, Any]) -> None:
+    """Print a result and write it to ``results/NAME.json``."""
+    RESULTS.mkdir(exist_ok=True)
+    text = json.dumps({"environment": environment(), "results": rows}, indent=2)
+    (RESULTS / f"{name}.json").write_text(text + "\n")
+    print(text)
