@@ -28,6 +28,7 @@ from ibtrace.estimators.npeet import NPEET as NPEET
 from ibtrace.estimators.ross import Ross as Ross
 from ibtrace.estimators.sklearn_peer import SklearnMI as SklearnMI
 from ibtrace.estimators.sliced import Sliced as Sliced
+from ibtrace.estimators.variational import Variational as Variational
 from ibtrace.types import ConfigError, Estimate, Estimator, InvalidInput, ProbeLike, UnknownName
 
 registry: dict[str, type[Any]] = {
@@ -47,6 +48,7 @@ registry: dict[str, type[Any]] = {
     "sklearn": SklearnMI,
     "sliced": Sliced,
     "compressed": Compressed,
+    "variational": Variational,
 }
 
 
