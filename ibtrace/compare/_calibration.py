@@ -1,0 +1,107 @@
+"""Laws of known information at the size of somebody's own data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from scipy.optimize import brentq
+
+from ibtrace.problems import GaussianChannel, Problem, SparseNormal, Swapped
+from ibtrace.types import I_TY, I_XT, InvalidInput
+
+_LEVELS = (0.25, 0.75)
+_MARGIN = 1e-3  # bits
+
+
+def calibration_laws(
+    n: int, x_dim: int, t_dims: Iterable[int], *, classes: int | None = None, y_dim: int = 1
+) -> dict[str, Problem]:
+    """Laws at one's own N, dimensions and number of classes, by ``"QUANTITY, d = D, B bits"``.
+
+    For I(X;T), `layer_law` at a quarter and at three quarters of log2 N; for I(T;Y), `label_law`
+    at a quarter and at three quarters of log2 ``classes``, or `layer_law` at 0.5 and 1.5 bits
+    if Y is continuous.
+
+    Args:
+        n: Number of samples, of which the levels depend.
+        x_dim: The dimension of X.
+        t_dims: The dimensions of the layers; each once is enough.
+        classes: Number of classes of Y; None if Y is continuous.
+        y_dim: The dimension of Y, if it is continuous.
+
+    Raises:
+        InvalidInput: If a number is not positive.
+
+    Example:
+        >>> laws = calibration_laws(1024, 12, [10, 3], classes=2)
+        >>> list(laws)[:3]
+        ['I(X;T), d = 10, 2.5 bits', 'I(X;T), d = 10, 7.5 bits', 'I(T;Y), d = 10, 0.25 bits']
+        >>> round(laws["I(T;Y), d = 3, 0.75 bits"].bits, 6)
+        0.75
+    """
+    if n < 2:
+        raise InvalidInput(f"calibration_laws: n must be at least 2, got {n}")
+    laws: dict[str, Problem] = {}
+    for d in dict.fromkeys(t_dims):
+        for bits in (share * math.log2(n) for share in _LEVELS):
+            laws[f"{I_XT}, d = {d}, {bits:.3g} bits"] = layer_law(x_dim, d, bits)
+        if classes is None:
+            for bits in (0.5, 1.5):
+                laws[f"{I_TY}, d = {d}, {bits:.3g} bits"] = layer_law(d, y_dim, bits)
+        elif classes > 1:
+            for bits in (share * math.log2(classes) for share in _LEVELS):
+                laws[f"{I_TY}, d = {d}, {bits:.3g} bits"] = label_law(d, classes, bits)
+    return laws
+
+
+def layer_law(x_dim: int, y_dim: int, bits: float) -> Problem:
+    """Normal X and Y where every coordinate of the smaller is seen through Gaussian noise.
+
+    Args:
+        x_dim: The dimension of X.
+        y_dim: The dimension of Y.
+        bits: I(X;Y), shared equally by the pairs of coordinates.
+
+    Raises:
+        InvalidInput: If a number is not positive.
+
+    Example:
+        >>> round(layer_law(12, 5, 3.0).bits, 9)
+        3.0
+    """
+    if min(x_dim, y_dim) < 1 or not bits > 0:
+        got = f"{x_dim} and {y_dim} dimensions and {bits} bits"
+        raise InvalidInput(f"layer_law: dimensions and bits must be positive, got {got}")
+    pairs = min(x_dim, y_dim)
+    correlation = math.sqrt(-math.expm1(-2 * bits / pairs * math.log(2)))
+    strength = math.sqrt(correlation / (1 - correlation))
+    return SparseNormal(x_dim, y_dim, pairs=pairs, strength=strength)
+
+
+def label_law(t_dim: int, classes: int, bits: float) -> Problem:
+    """Equally likely classes in a row of equal steps under isotropic Gaussian noise.
+
+    Args:
+        t_dim: The dimension of T; the noise fills all of it.
+        classes: Number of classes of Y.
+        bits: I(T;Y); the noise is chosen for it, to 1e-9 bit.
+
+    Raises:
+        InvalidInput: If ``bits`` does not lie between 0 and log2 ``classes``, by 0.001 bit.
+
+    Example:
+        >>> round(label_law(3, 10, 2.0).bits, 6)
+        2.0
+    """
+    most = math.log2(classes) if classes > 1 else 0.0
+    if t_dim < 1 or not _MARGIN <= bits <= most - _MARGIN:
+        got = f"{bits} bits of {classes} classes in {t_dim} dimensions"
+        raise InvalidInput(f"label_law: bits must lie between 0 and {most:.4g}, got {got}")
+
+    def channel(log_noise: float) -> GaussianChannel:
+        points = tuple((float(c), *(0.0,) * (t_dim - 1)) for c in range(classes))
+        return GaussianChannel(points, math.exp(log_noise), title=f"{classes}-in-a-row")
+
+    ends = math.log(0.05), math.log(40.0 * classes)
+    return Swapped(channel(brentq(lambda at: channel(at).bits - bits, *ends, xtol=1e-10)))

@@ -1,0 +1,128 @@
+"""From trials to bias, spread and RMSE."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ibtrace.compare._trials import COLUMNS, OK
+from ibtrace.types import InvalidInput
+
+
+def summary(frame: pd.DataFrame) -> pd.DataFrame:
+    """Bias, spread and RMSE over seeds, one row for each estimator, law and n.
+
+    Columns: ``estimator, problem, n, truth``; ``seeds``, how many gave a number; ``mean`` of the
+    estimates; ``bias``, the mean error; ``spread``, the standard deviation over seeds; ``rmse``;
+    ``seconds``, the median; ``flags``, each with how often it was raised; ``status``;
+    ``measures``. A NaN or infinite estimate makes its mean so: nothing is left out.
+
+    Args:
+        frame: What `compare` gives, or some rows of it.
+
+    Raises:
+        InvalidInput: If columns are missing.
+    """
+    _check(frame)
+    keys = ["estimator", "problem", "n"]
+    groups = frame.groupby(keys, sort=False)
+    records = [{**dict(zip(keys, key, strict=True)), **_of_law(some)} for key, some in groups]
+    columns = [*keys, "truth", "seeds", "mean", "bias", "spread", "rmse", "seconds", "flags"]
+    return pd.DataFrame(records, columns=[*columns, "status", "measures"])
+
+
+def overall(frame: pd.DataFrame) -> pd.DataFrame:
+    """The same over all laws, one row for each estimator and n.
+
+    Columns: ``estimator, n``; ``laws``, on how many it gave numbers; ``declined``, how many it
+    does not take; ``failed``; ``bias``, the mean over laws; ``spread``, the median over laws;
+    ``rmse``, over all trials, and ``median_error``, the median absolute one; ``worst`` law and its
+    bias ``worst_bias``; median ``seconds``; ``flags``; ``measures``, on continuous variables.
+
+    Args:
+        frame: What `compare` gives, or some rows of it.
+
+    Raises:
+        InvalidInput: If columns are missing.
+    """
+    each = summary(frame)
+    records = []
+    for (estimator, n), some in each.groupby(["estimator", "n"], sort=False):
+        mine = frame[(frame["estimator"] == estimator) & (frame["n"] == n)]
+        records.append({"estimator": estimator, "n": n, **_of_estimator(some, mine)})
+    columns = ["estimator", "n", "laws", "declined", "failed", "bias", "spread", "rmse"]
+    others = ["median_error", "worst", "worst_bias", "seconds", "flags", "measures"]
+    return pd.DataFrame(records, columns=[*columns, *others])
+
+
+def _of_law(some: pd.DataFrame) -> dict[str, Any]:
+    done = some[some["status"] == OK]
+    errors = done["error"].to_numpy(dtype=float)
+    bits = done["bits"].to_numpy(dtype=float)
+    without = some.loc[some["status"] != OK, "status"]
+    return {
+        "truth": some["truth"].iloc[0],
+        "seeds": len(done),
+        "mean": _mean(bits),
+        "bias": _mean(errors),
+        "spread": _spread(bits),
+        "rmse": _root_mean_square(errors),
+        "seconds": _median(done["seconds"].to_numpy(dtype=float)),
+        "flags": _counted(done["flags"]),
+        "status": OK if without.empty else without.iloc[0],
+        "measures": some["measures"].iloc[0],
+    }
+
+
+def _of_estimator(laws: pd.DataFrame, mine: pd.DataFrame) -> dict[str, Any]:
+    done = mine[mine["status"] == OK]
+    given = laws[laws["seeds"] > 0]
+    bias = given["bias"].to_numpy(dtype=float)
+    # NaN is worse than any number.
+    worst = int(np.nan_to_num(np.abs(bias), nan=np.inf).argmax()) if len(bias) else None
+    own = mine.loc[mine["measures"] != "I(X;Y)", "measures"]
+    return {
+        "laws": len(given),
+        "declined": int(laws["status"].str.startswith("not applicable").sum()),
+        "failed": int(laws["status"].str.startswith("failed").sum()),
+        "bias": _mean(bias),
+        "spread": _median(given["spread"].to_numpy(dtype=float)),
+        "rmse": _root_mean_square(done["error"].to_numpy(dtype=float)),
+        "median_error": _median(np.abs(done["error"].to_numpy(dtype=float))),
+        "worst": "" if worst is None else given["problem"].iloc[worst],
+        "worst_bias": np.nan if worst is None else bias[worst],
+        "seconds": _median(done["seconds"].to_numpy(dtype=float)),
+        "flags": _counted(done["flags"]),
+        "measures": own.iloc[0] if len(own) else "I(X;Y)",
+    }
+
+
+def _mean(values: np.ndarray[Any, Any]) -> float:
+    return float(values.mean()) if len(values) else np.nan
+
+
+def _spread(values: np.ndarray[Any, Any]) -> float:
+    with np.errstate(invalid="ignore"):  # an infinite estimate has no spread: NaN
+        return float(values.std(ddof=1)) if len(values) > 1 else np.nan
+
+
+def _median(values: np.ndarray[Any, Any]) -> float:
+    return float(np.median(values)) if len(values) else np.nan
+
+
+def _root_mean_square(values: np.ndarray[Any, Any]) -> float:
+    return float(np.sqrt(np.mean(values**2))) if len(values) else np.nan
+
+
+def _counted(flags: pd.Series) -> str:
+    """``"saturated 3/3, few_samples 1/3"``."""
+    counts = Counter(flag for each in flags for flag in each.split(",") if flag)
+    return ", ".join(f"{flag} {count}/{len(flags)}" for flag, count in counts.most_common())
+
+
+def _check(frame: pd.DataFrame) -> None:
+    if missing := [name for name in COLUMNS if name not in frame]:
+        raise InvalidInput(f"the table lacks the columns {missing}; pass what compare() gives")

@@ -1,0 +1,273 @@
+"""Every estimator on samples of every law: one row for each trial."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import TypeVar
+
+import pandas as pd
+from torch import Tensor
+
+from ibtrace import estimators as registered
+from ibtrace import problems as laws
+from ibtrace.compare._suite import suite
+from ibtrace.problems import Problem
+from ibtrace.types import Estimator, IbtraceError, InvalidInput, label
+
+NAN = float("nan")
+OK = "ok"
+
+Progress = Callable[[int, int], None]
+_Thing = TypeVar("_Thing")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One estimator on one sample of one law; in bits.
+
+    Args:
+        estimator: The estimator's label.
+        problem: The law's name.
+        n: Number of samples.
+        seed: The seed of the sample, and of the estimator.
+        truth: I(X;Y) of the law.
+        bits: The estimate; NaN where there is none.
+        stderr: Its standard error by the estimator's own account.
+        lower: Lower end of the estimator's own interval.
+        upper: Upper end of it.
+        error: Estimate less truth; where ``measures`` is not I(X;Y), also a difference of
+            what is estimated.
+        seconds: Wall time of the estimate.
+        flags: The flags raised, comma-separated.
+        status: ``"ok"``, ``"not applicable: …"`` or ``"failed: …"``, with the reason.
+        measures: What the estimator estimates, by its tags; I(X;Y) on two discrete variables.
+        x_kind: The kind of X.
+        y_kind: The kind of Y.
+        x_dim: The dimension of X.
+        y_dim: The dimension of Y.
+    """
+
+    estimator: str
+    problem: str
+    n: int
+    seed: int
+    truth: float
+    bits: float = NAN
+    stderr: float = NAN
+    lower: float = NAN
+    upper: float = NAN
+    error: float = NAN
+    seconds: float = NAN
+    flags: str = ""
+    status: str = OK
+    measures: str = "I(X;Y)"
+    x_kind: str = "continuous"
+    y_kind: str = "continuous"
+    x_dim: int = 1
+    y_dim: int = 1
+
+
+COLUMNS = tuple(field.name for field in dataclasses.fields(Trial))
+
+
+def compare(
+    estimators: Sequence[str | Estimator] | None = None,
+    problems: Sequence[str | Problem] | Mapping[str, Problem] | None = None,
+    *,
+    n: int | Sequence[int] = (250, 1000),
+    seeds: int | Sequence[int] = 3,
+    jobs: int = 1,
+    progress: Progress | None = None,
+    on_row: Callable[[Trial], None] | None = None,
+) -> pd.DataFrame:
+    """Hold estimators to laws whose information is known.
+
+    Args:
+        estimators: Registry names or any objects of the `Estimator` protocol, registered or not;
+            None takes all that are registered.
+        problems: Names of laws or laws, or laws by a name of your choice; None takes `suite`.
+        n: Numbers of samples.
+        seeds: How many samples of each, or which seeds.
+        jobs: Processes; with more than one, each has one thread.
+        progress: Called as ``progress(done, total)`` after each trial.
+        on_row: Called with each `Trial` as it is done, so that an interruption loses nothing:
+            ``table(trials)`` makes the same DataFrame of those there are.
+
+    Returns:
+        One row for each estimator, law, n and seed, with the fields of `Trial` as columns. A
+        combination that an estimator does not take has a row that says so in ``status``.
+
+    Raises:
+        UnknownName: If an estimator or a law does not exist; lists those that do.
+        InvalidInput: If there is nothing to do, or two estimators or laws share a name.
+
+    Example:
+        >>> found = compare(["ksg", "ross"], ["1v1-normal-0.75"], n=500, seeds=2)
+        >>> found[["estimator", "seed", "status"]].iloc[1:3]
+          estimator  seed                                         status
+        1       KSG     1                                             ok
+        2      Ross     0  not applicable: Ross: x and y are both flo...
+        >>> bool(abs(found.error[:2].mean()) < 0.1)
+        True
+    """
+    done: list[Trial] = []
+    total = len(list(_grid(estimators, problems, n, seeds)))
+    for trial in trials(estimators, problems, n=n, seeds=seeds, jobs=jobs):
+        done.append(trial)
+        if on_row is not None:
+            on_row(trial)
+        if progress is not None:
+            progress(len(done), total)
+    return table(done)
+
+
+def trials(
+    estimators: Sequence[str | Estimator] | None = None,
+    problems: Sequence[str | Problem] | Mapping[str, Problem] | None = None,
+    *,
+    n: int | Sequence[int] = (250, 1000),
+    seeds: int | Sequence[int] = 3,
+    jobs: int = 1,
+) -> Iterator[Trial]:
+    """The rows of `compare`, each as soon as it is there, in order; the same arguments.
+
+    Raises:
+        InvalidInput: If ``jobs`` is not positive; and as `compare`.
+    """
+    if jobs < 1:
+        raise InvalidInput(f"compare: jobs must be at least 1, got {jobs}")
+    grid = list(_grid(estimators, problems, n, seeds))
+    if jobs == 1:
+        for task in grid:
+            yield _try(*task)
+        return
+    # joblib is scikit-learn's; a worker that shares its core with others must keep to one thread.
+    from joblib import Parallel, delayed, parallel_config
+
+    with parallel_config(backend="loky", inner_max_num_threads=1):
+        run = Parallel(n_jobs=jobs, return_as="generator", batch_size=1, pre_dispatch="4*n_jobs")
+        yield from run(delayed(_try)(*task) for task in grid)
+
+
+def table(done: Iterable[Trial]) -> pd.DataFrame:
+    """Trials as a tidy DataFrame, one row each."""
+    frame = pd.DataFrame([dataclasses.asdict(trial) for trial in done], columns=[*COLUMNS])
+    return frame.reset_index(drop=True)
+
+
+def estimates_information(estimator: Estimator) -> bool:
+    """Whether the estimand is I(X;Y) itself, not that of a binned, noisy or projected variable."""
+    return estimator.tags.estimand.replace(" ", "") == "I(X;Y)"
+
+
+def named_estimators(chosen: Sequence[str | Estimator] | None) -> dict[str, Estimator]:
+    """Estimators by their labels; None is all that are registered.
+
+    Raises:
+        UnknownName: If a name is not registered.
+        InvalidInput: If there are none, or two have one label.
+    """
+    wanted = registered.names() if chosen is None else chosen
+    made = [registered.make(one) if isinstance(one, str) else one for one in wanted]
+    return _by_name("estimators", [(label(one), one) for one in made])
+
+
+def named_problems(
+    chosen: Sequence[str | Problem] | Mapping[str, Problem] | None,
+) -> dict[str, Problem]:
+    """Laws by their names; None is `suite`.
+
+    Raises:
+        UnknownName: If there is no law of that name.
+        InvalidInput: If there are none, or two have one name.
+    """
+    if chosen is None:
+        return suite()
+    if isinstance(chosen, Mapping):
+        return _by_name("problems", list(chosen.items()))
+    made = [laws.make(one) if isinstance(one, str) else one for one in chosen]
+    return _by_name("problems", [(one.name, one) for one in made])
+
+
+def _by_name(what: str, named: list[tuple[str, _Thing]]) -> dict[str, _Thing]:
+    names = [name for name, _ in named]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InvalidInput(f"compare: two {what} are called {twice[0]}; drop one, or name it anew")
+    if not names:
+        raise InvalidInput(f"compare: no {what}; name at least one")
+    return dict(named)
+
+
+_Task = tuple[str, Estimator, str, Problem, float, int, int]
+
+
+def _grid(
+    estimators: Sequence[str | Estimator] | None,
+    problems: Sequence[str | Problem] | Mapping[str, Problem] | None,
+    n: int | Sequence[int],
+    seeds: int | Sequence[int],
+) -> Iterator[_Task]:
+    """Every trial to do, law by law, so that an interruption leaves whole laws."""
+    chosen = named_estimators(estimators)
+    sizes = [n] if isinstance(n, int) else list(n)
+    which = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+    for what, values in (("n", sizes), ("seeds", which)):
+        if not values or len(set(values)) < len(values) or min(values) < (what == "n"):
+            raise InvalidInput(f"compare: {what} must be different, positive numbers, got {values}")
+    for name, problem in named_problems(problems).items():
+        truth = float(problem.bits)
+        for size, (tag, estimator), seed in product(sizes, chosen.items(), which):
+            yield tag, estimator, name, problem, truth, size, seed
+
+
+def _try(
+    tag: str, estimator: Estimator, name: str, problem: Problem, truth: float, n: int, seed: int
+) -> Trial:
+    """One trial; what goes wrong in it is said in its status."""
+    discrete = problem.kinds == ("discrete", "discrete")
+    start = Trial(
+        estimator=tag,
+        problem=name,
+        n=n,
+        seed=seed,
+        truth=truth,
+        measures="I(X;Y)" if discrete else estimator.tags.estimand.replace("X; Y", "X;Y"),
+        x_kind=problem.x_kind,
+        y_kind=problem.y_kind,
+        x_dim=problem.dims[0],
+        y_dim=problem.dims[1],
+    )
+    for variable, kind in zip("xy", problem.kinds, strict=True):
+        if kind not in getattr(estimator.tags, variable):
+            reason = f"{tag} does not take {kind} {variable}"
+            return dataclasses.replace(start, status=f"not applicable: {reason}")
+    x, y = problem.sample(n, seed=seed)
+    try:
+        return _estimate(start, estimator, x, y)
+    except IbtraceError as error:
+        return dataclasses.replace(start, status=f"not applicable: {error}")
+    except Exception as error:  # a user's own estimator may raise anything; it is said, and counted
+        return dataclasses.replace(start, status=f"failed: {type(error).__name__}: {error}")
+
+
+def _estimate(start: Trial, estimator: Estimator, x: Tensor, y: Tensor) -> Trial:
+    """The trial with its numbers."""
+    begin = time.perf_counter()
+    found = estimator(x, y, seed=start.seed)
+    seconds = time.perf_counter() - begin
+    bits = float(found.bits)
+    return dataclasses.replace(
+        start,
+        bits=bits,
+        stderr=float(found.stderr),
+        lower=float(found.lower),
+        upper=float(found.upper),
+        error=bits - start.truth,
+        seconds=seconds,
+        flags=",".join(flag for flag, raised in found.flags.items() if bool(raised)),
+    )

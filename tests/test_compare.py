@@ -1,0 +1,252 @@
+"""A comparison says of every estimator on every law what it gave, or why it gave nothing."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor
+
+from ibtrace import compare
+from ibtrace.compare import (
+    COLUMNS,
+    Trial,
+    calibration_laws,
+    disagreement,
+    label_law,
+    layer_law,
+    overall,
+    suite,
+    summary,
+    table,
+    trials,
+)
+from ibtrace.estimators import KSG, make
+from ibtrace.problems import BivariateNormal, Independent, Table
+from ibtrace.types import (
+    CONTINUOUS,
+    I_TY,
+    I_XT,
+    Estimate,
+    InvalidInput,
+    Tags,
+    UnknownName,
+)
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = frame.to_dict("records")  # type: ignore[assignment]
+    return found
+
+
+@dataclass(frozen=True)
+class Off:
+    """Not registered: always ``bits``, or raises."""
+
+    bits: float = 1.0
+    raises: bool = False
+    preset: str = "mine"
+
+    tags: ClassVar[Tags] = Tags("I(X;Y)", "nobody", x=CONTINUOUS)
+    estimand: ClassVar[str] = "T"
+
+    def __call__(self, x: Tensor, y: Tensor, *, seed: int = 0) -> Estimate:
+        if self.raises:
+            raise ZeroDivisionError("by zero")
+        wrong = torch.tensor(seed == 1)
+        return Estimate(bits=torch.tensor(self.bits + seed), flags={"suspect": wrong})
+
+
+def test_a_row_is_what_the_estimator_says_of_the_sample() -> None:
+    law = BivariateNormal(0.9)
+    found = compare(["ksg"], [law], n=[80, 120], seeds=[3, 5])
+    assert list(found.columns) == list(COLUMNS)
+    assert found[["n", "seed"]].to_numpy().tolist() == [[80, 3], [80, 5], [120, 3], [120, 5]]
+    for row in records(found):
+        direct = KSG()(*law.sample(row["n"], seed=row["seed"]), seed=row["seed"])
+        assert row["bits"] == float(direct.bits)
+        assert row["error"] == pytest.approx(row["bits"] - law.bits, abs=1e-15)
+        assert row["truth"] == law.bits
+    assert (found["status"] == "ok").all()
+    assert (found["seconds"] > 0).all()
+
+
+def test_a_users_own_estimator_and_law_take_part() -> None:
+    found = compare([Off(), "exact"], {"mine": Independent()}, n=30, seeds=2)
+    assert found["estimator"].tolist() == ["Off.mine", "Off.mine", "Exact", "Exact"]
+    assert found["problem"].unique().tolist() == ["mine"]
+    assert found["flags"].tolist()[:2] == ["", "suspect"]
+
+
+def test_what_does_not_apply_or_fails_is_said() -> None:
+    laws = [BivariateNormal(0.5), Table(title="3x3")]
+    found = compare(["ross", Off(raises=True)], laws, n=40, seeds=1)
+    said = {(row["estimator"], row["problem"]): row["status"] for row in records(found)}
+    assert said["Ross", "1v1-normal-0.5"].startswith("not applicable: Ross: x and y are both")
+    assert said["Off.mine", "1v1-normal-0.5"] == "failed: ZeroDivisionError: by zero"
+    assert said["Off.mine", "table-3x3"] == "not applicable: Off.mine does not take discrete x"
+    assert found["bits"].isna().all()
+    each = summary(found)
+    assert (each["seeds"] == 0).all()
+    assert each["status"].tolist() == found["status"].tolist()
+    whole = records(overall(found))[1]
+    assert [whole[name] for name in ("laws", "declined", "failed")] == [0, 1, 1]
+    assert math.isnan(whole["rmse"])
+
+
+def test_what_is_no_estimate_of_the_information_is_marked() -> None:
+    found = compare(["binning", "ksg"], [BivariateNormal(0.5), Table(title="3x3")], n=60, seeds=1)
+    measures = found.set_index(["estimator", "problem"])["measures"]
+    assert "B" in measures["Binning(bins=30)", "1v1-normal-0.5"]
+    assert measures["Binning(bins=30)", "table-3x3"] == "I(X;Y)"
+    assert set(measures["KSG"]) == {"I(X;Y)"}
+    assert overall(found).set_index("estimator").loc["Binning(bins=30)", "measures"] != "I(X;Y)"
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_same_rows() -> None:
+    alone, two = (
+        table(trials([Off(), "ksg"], ["1v1-normal-0.75"], n=60, seeds=2, jobs=jobs))
+        for jobs in (1, 2)
+    )
+    pd.testing.assert_frame_equal(alone.drop(columns="seconds"), two.drop(columns="seconds"))
+
+
+def test_an_interruption_keeps_what_is_done() -> None:
+    kept: list[Trial] = []
+
+    def stop(done: int, total: int) -> None:
+        assert total == 6
+        if done == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        compare(["exact"], [Independent()], n=20, seeds=6, on_row=kept.append, progress=stop)
+    assert table(kept)["seed"].tolist() == [0, 1, 2, 3]
+    assert len(summary(table(kept))) == 1
+
+
+def test_a_summary_is_bias_spread_and_rmse() -> None:
+    law = BivariateNormal(0.9)
+    found = compare([Off()], [law], n=10, seeds=3)
+    (row,) = records(summary(found))
+    errors = np.array([1.0, 2.0, 3.0]) - law.bits
+    assert row["bias"] == pytest.approx(errors.mean())
+    assert row["spread"] == pytest.approx(1.0)
+    assert row["rmse"] == pytest.approx(np.sqrt((errors**2).mean()))
+    assert row["flags"] == "suspect 1/3"
+    (whole,) = records(overall(found))
+    assert (whole["laws"], whole["worst"], whole["worst_bias"]) == (1, law.name, row["bias"])
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_no_estimate_is_left_out_of_a_summary(bad: float) -> None:
+    found = compare([Off(bits=bad), Off(preset="other")], [Independent()], n=10, seeds=2)
+    row = summary(found).set_index("estimator").loc["Off.mine"]
+    assert row["seeds"] == 2
+    assert not np.isfinite([row["mean"], row["bias"], row["rmse"]]).any()
+    with pytest.raises(InvalidInput, match="lacks the columns"):
+        summary(found.drop(columns="error"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "said"),
+    [
+        ({"estimators": ["ksgg"]}, UnknownName, "'ksgg'"),
+        ({"problems": ["norml"]}, UnknownName, "'norml'"),
+        ({"estimators": []}, InvalidInput, "no estimators"),
+        ({"estimators": ["ksg", KSG()]}, InvalidInput, "two estimators are called KSG"),
+        ({"problems": []}, InvalidInput, "no problems"),
+        ({"n": [10, 10]}, InvalidInput, "n must be different"),
+        ({"n": 0}, InvalidInput, "n must be different, positive"),
+        ({"seeds": 0}, InvalidInput, "seeds must be"),
+        ({"jobs": 0}, InvalidInput, "jobs must be at least 1"),
+    ],
+)
+def test_a_mistake_is_found_before_any_work(
+    arguments: dict[str, object], error: type[Exception], said: str
+) -> None:
+    with pytest.raises(error, match=said):
+        list(trials(**arguments))  # type: ignore[arg-type]
+
+
+def test_the_default_laws_hold_easy_and_hard_ones_of_every_kind() -> None:
+    laws = suite()
+    assert {law.kinds for law in laws.values()} == {
+        ("continuous", "continuous"),
+        ("continuous", "discrete"),
+        ("discrete", "discrete"),
+    }
+    bits = [law.bits for law in laws.values()]
+    assert min(bits) == 0
+    assert max(bits) > math.log2(make("variational").batch)  # type: ignore[attr-defined]
+    assert max(max(law.dims) for law in laws.values()) >= 25
+
+
+@pytest.mark.parametrize("bits", [0.1, 2.0, 9.0])
+@pytest.mark.parametrize("dims", [(1, 1), (12, 3), (2, 20)])
+def test_a_layer_law_has_the_information_asked_for(dims: tuple[int, int], bits: float) -> None:
+    law = layer_law(*dims, bits)
+    assert law.dims == dims
+    assert law.bits == pytest.approx(bits, abs=1e-9)
+
+
+@pytest.mark.parametrize(("d", "classes", "bits"), [(1, 2, 0.5), (4, 2, 0.99), (3, 10, 2.5)])
+def test_a_label_law_has_the_information_asked_for(d: int, classes: int, bits: float) -> None:
+    law = label_law(d, classes, bits)
+    x, y = law.sample(20_000, seed=0)
+    assert x.shape == (20_000, d)
+    assert int(y.max()) == classes - 1
+    assert law.bits == pytest.approx(bits, abs=1e-8)
+    found = law.log_ratio(x, y)
+    assert float(found.mean()) == pytest.approx(bits, abs=5 * float(found.std()) / 20_000**0.5)
+
+
+def test_calibration_laws_have_the_size_of_the_data() -> None:
+    laws = calibration_laws(256, 12, [10, 3, 10], classes=4)
+    assert len(laws) == 8
+    for name, law in laws.items():
+        t = law.dims[1 if name.startswith(I_XT) else 0]
+        assert f"d = {t}, {law.bits:.3g} bits" in name
+        assert law.kinds[1] == ("continuous" if name.startswith(I_XT) else "discrete")
+    continuous = calibration_laws(256, 12, [3], y_dim=2)
+    assert [law.dims for law in continuous.values()] == [(12, 3), (12, 3), (3, 2), (3, 2)]
+    assert not any(name.startswith(I_TY) for name in calibration_laws(256, 12, [3], classes=1))
+    with pytest.raises(InvalidInput, match="n must be at least 2"):
+        calibration_laws(1, 2, [3])
+    with pytest.raises(InvalidInput, match="bits must lie between 0 and 1"):
+        label_law(2, 2, 1.0)
+    with pytest.raises(InvalidInput, match="must be positive"):
+        layer_law(0, 1, 1.0)
+
+
+def rows_of(curves: dict[str, list[float]]) -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            {"seed": 0, "epoch": e, "layer": "a", "quantity": I_XT, "estimator": name, "bits": b}
+            for name, values in curves.items()
+            for e, b in enumerate(values)
+        ]
+    )
+
+
+def test_disagreement_is_distance_and_rank_correlation() -> None:
+    frame = rows_of(
+        {"up": [1, 2, 3, 9], "also up": [0, 1, 2, 3], "down": [4, 3, 2, 1], "flat": [1] * 4}
+    )
+    found = {(row["first"], row["second"]): row for row in records(disagreement(frame))}
+    assert found["up", "also up"]["difference"] == pytest.approx(9 / 4)
+    assert found["up", "also up"]["correlation"] == pytest.approx(1)
+    assert found["up", "down"]["correlation"] == pytest.approx(-1)
+    assert math.isnan(found["up", "flat"]["correlation"])
+    assert found["up", "flat"]["curves"] == 0
+    assert len(found) == 6
+    with pytest.raises(UnknownName, match="it has"):
+        disagreement(frame, I_TY)
+    with pytest.raises(InvalidInput, match="twice"):
+        disagreement(pd.concat([frame, frame]))
