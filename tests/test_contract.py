@@ -10,10 +10,16 @@ from ibtrace import estimators, testing
 from ibtrace.testing import Check
 
 # Configurations small enough for the suite, where the defaults are made for larger work.
-CONFIGURATIONS: dict[str, dict[str, Any]] = {}
+CONFIGURATIONS: dict[str, dict[str, Any]] = {
+    "sliced": {"directions": 8},
+    "variational": {"hidden": 16, "embedding": 8, "steps": 40, "batch": 32},
+}
 
 # What an estimator cannot keep, and why. Strict: an exception that has gone has to leave.
-EXCEPTIONS: dict[tuple[str, str], str] = {}
+EXCEPTIONS: dict[tuple[str, str], str] = {
+    ("edge", "independence"): "the plug-in bias that its two cancelled terms leave: up by 0.10 bit "
+    "at N = 400 in two dimensions, by 0.02 at N = 5000",
+}
 
 
 def every_pair() -> list[Any]:

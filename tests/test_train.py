@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -89,26 +87,48 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(
     same(train.train(experiment, tmp_path / "part", resume=True), whole)
 
 
-def test_a_killed_process_leaves_a_run_that_can_be_resumed(tmp_path: Path) -> None:
-    small = raw(epochs=60, snapshots=list(range(61)))
-    whole = runner.run(small, tmp_path / "whole", progress=False)[""]
-    code = (
-        "import sys, yaml; from ibtrace.experiments import runner, train;"
-        "train._CHECKPOINT_SECONDS = 0.0;"
-        "runner.run(yaml.safe_load(sys.argv[1]), sys.argv[2], progress=False)"
+@pytest.mark.slow
+@pytest.mark.parametrize("variants", [None, {"a": {}, "b": {"seeds": 1}}], ids=["one", "two"])
+def test_a_killed_run_can_be_resumed(variants: dict[str, Any] | None, tmp_path: Path) -> None:
+    small = raw(
+        epochs=60, snapshots=list(range(61)), **({"variants": variants} if variants else {})
     )
+    whole = runner.run(small, tmp_path / "whole", progress=False)
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
     part = tmp_path / "part"
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, str(small), str(part)], cwd=Path(__file__).parent.parent
-    )
-    deadline = time.monotonic() + 60
-    while not (part / train.CHECKPOINT).exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    os.kill(process.pid, signal.SIGKILL)
+    process = subprocess.Popen([sys.executable, str(script), str(small), str(part)])
+    deadline = time.monotonic() + 120
+    while not list(part.glob(f"**/{train.CHECKPOINT}")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.kill()
     process.wait()
-    assert len(Trace.load(part).frame()) < len(whole.frame())
-    resumed = runner.run(small, part, resume=True, progress=False)[""]
-    same(resumed, whole)
+    wait_until_quiet(part)
+    resumed = runner.run(small, part, resume=True, progress=False)
+    assert list(resumed) == list(whole)
+    for name, trace in whole.items():
+        same(resumed[name], trace)
+
+
+SCRIPT = """
+import sys, yaml
+from ibtrace.experiments import runner, train
+train._CHECKPOINT_SECONDS = 0.0
+if __name__ == "__main__":
+    runner.run(yaml.safe_load(sys.argv[1]), sys.argv[2], progress=False)
+"""
+
+
+def wait_until_quiet(folder: Path) -> None:
+    """Return when no process has written to a run for a second: killed parents end their own."""
+    before: list[float] = []
+    for _ in range(60):
+        now = [path.stat().st_mtime for path in sorted(folder.glob("**/*")) if path.exists()]
+        if now == before:
+            return
+        before = now
+        time.sleep(1)
+    raise AssertionError("a process still writes to the run of its killed parent")
 
 
 def test_a_run_is_the_same_whoever_else_trains_beside_it(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import sys
+import threading
 from collections.abc import Mapping
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
@@ -162,6 +163,7 @@ def _work(
     errors: SimpleQueue[str],
 ) -> None:
     """One variant in a process of its own."""
+    threading.Thread(target=_die_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     try:
         train(config.build(raw), folder, resume=resume, label=label, place=place)
@@ -170,3 +172,11 @@ def _work(
     except IbtraceError as error:
         errors.put(f"{label or folder.name}: {error}")
         sys.exit(2)
+
+
+def _die_with_parent() -> None:
+    """End this process when its parent was killed: two writers must not meet in a resumed run."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)

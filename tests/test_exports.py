@@ -1,0 +1,50 @@
+"""The public surface: every name is exported on purpose, documented, and imports what it says."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+
+import ibtrace
+
+PUBLIC = {
+    "At",
+    "Ensemble",
+    "Estimate",
+    "Estimator",
+    "IbtraceError",
+    "Probe",
+    "Row",
+    "Rule",
+    "Trace",
+    "Tracer",
+    "Verdict",
+    "compare",
+    "information",
+    "log_spaced",
+    "snapshot",
+    "verdict",
+}
+
+
+def exported() -> set[str]:
+    """Public names of the package that are no modules."""
+    names = {name for name in vars(ibtrace) if not name.startswith("_")}
+    return {name for name in names if not inspect.ismodule(getattr(ibtrace, name))}
+
+
+def test_the_public_names_are_these() -> None:
+    assert exported() == PUBLIC
+
+
+def test_every_public_name_is_documented() -> None:
+    for name in PUBLIC:
+        assert inspect.getdoc(getattr(ibtrace, name)), name
+
+
+def test_importing_ibtrace_loads_no_plotting_and_no_command_line() -> None:
+    heavy = "{'matplotlib', 'seaborn', 'jsonargparse', 'tqdm'}"
+    code = f"import sys, ibtrace; print(*sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
