@@ -44,8 +44,8 @@ class Variational:
     large where it varies much (high information); SMILE is no bound. InfoNCE cannot exceed
     log2 K (diagnostic ``ceiling``; NaN for the others).
 
-    Half of the samples train the critic: four fifths of them by gradients, in batches of
-    ``batch``, and one fifth says every 20 steps how good it is. The best critic is kept,
+    Half of the samples train the critic: three fifths of them by gradients, in batches of
+    ``batch``, and two fifths say every 20 steps how good it is. The best critic is kept,
     and training stops after 10 such checks without a better one or after ``steps``. The other
     half gives the estimate, in blocks of K for InfoNCE and of up to 2048 for the others.
     ``stderr`` is that of the evaluation; how well the critic was trained is not in it.
@@ -88,8 +88,8 @@ class Variational:
     """
 
     bound: Literal["dv", "nwj", "infonce", "smile"] = "infonce"
-    hidden: int = 64
-    embedding: int = 32
+    hidden: int = 32
+    embedding: int = 16
     steps: int = 1000
     batch: int = 256
     learning_rate: float = 2e-3
@@ -290,7 +290,7 @@ def _split(x: Tensor, y: Tensor, generator: torch.Generator) -> Parts:
     a, b = (v[order] for v in ids)
     n = len(a)
     shuffled = torch.randperm(n, generator=generator).to(a.device)
-    half, fitted = n // 2, n // 2 - n // 10
+    half, fitted = n // 2, n // 2 - n // 5
     train, check, test = shuffled.tensor_split((fitted, half))
     unseen = any(_unseen(v, train, test) for v in (a, b) if is_ids(v))
     return Parts(_standardised(a, train), _standardised(b, train), train, check, test, unseen)
