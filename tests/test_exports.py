@@ -44,7 +44,7 @@ def test_every_public_name_is_documented() -> None:
 
 
 def test_importing_ibtrace_loads_no_plotting_and_no_command_line() -> None:
-    heavy = "{'matplotlib', 'seaborn', 'jsonargparse', 'tqdm'}"
+    heavy = "{'matplotlib', 'seaborn', 'jsonargparse'}"
     code = f"import sys, ibtrace; print(*sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 import yaml
 
+from ibtrace.capture import resolve
 from ibtrace.experiments import config
 from ibtrace.experiments.train import train
 from ibtrace.trace import Trace
@@ -41,13 +42,14 @@ def run(
 
     Raises:
         ConfigError: If the configuration is wrong; nothing has been written then.
+        UnknownName: If it names a layer or a thing that does not exist; likewise.
         RunError: If the folder holds something and ``resume`` is not set, or is no run to resume.
         KeyboardInterrupt: If interrupted; what was traced is on disk.
     """
     folder = Path(folder)
     runs = config.variants(raw)
     for variant in runs.values():
-        config.build(variant)  # every mistake is found before any work
+        _rehearse(config.build(variant))
     _prepare(folder, raw, resume)
     jobs = {name: folder / name for name in runs}
     if len(jobs) == 1:
@@ -93,6 +95,12 @@ def _variant_order(folder: Path) -> Any:
     """Variants in the order of the configuration, others after them by name."""
     known = list(config.variants(stored_config(folder))) if (folder / CONFIG).is_file() else []
     return lambda name: (known.index(name) if name in known else len(known), name)
+
+
+def _rehearse(experiment: config.Experiment) -> None:
+    """Find what only the model itself can tell is wrong, before any work and any file."""
+    with torch.random.fork_rng():
+        resolve(experiment.model(), experiment.layers)
 
 
 def _prepare(folder: Path, raw: config.Raw, resume: bool) -> None:
