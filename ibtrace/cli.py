@@ -79,6 +79,17 @@ def _parser() -> argparse.ArgumentParser:
     _run_options(run, "runs/CONFIG")
     run.set_defaults(call=_run)
 
+    _compare_options(
+        commands.add_parser(
+            "compare",
+            help="which estimators can be believed: on laws of known information, or on a run",
+            description="Hold estimators to laws whose information is known and say how far each "
+            "is off; or, with --run, put them all on a run's stored activations and calibrate "
+            "them at its own N, d and class count. The default takes a few minutes on 2 cores; "
+            "Ctrl-C keeps what is done.",
+        )
+    )
+
     for name, call, text in (
         ("plot", _plot, "draw the figures of a run"),
         ("verdict", _verdict, "which layers compress, by which estimators"),
@@ -118,6 +129,28 @@ def _run_options(parser: argparse.ArgumentParser, out: str) -> None:
         help="set any key of the configuration; may be repeated",
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
+
+
+def _compare_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--estimators", metavar="A,B", help="only these (default: all)")
+    parser.add_argument(
+        "--problems",
+        action="append",
+        default=[],
+        metavar="P,Q",
+        help="laws, or suites: default, small, beyond-normal, all; may be repeated",
+    )
+    parser.add_argument("--n", metavar="N,M", help="samples (default: 500,2000; all with --run)")
+    parser.add_argument("--seeds", type=int, metavar="K", help="seeds (default: 3; 1 with --run)")
+    parser.add_argument("--run", metavar="RUN", help="a run folder with stored activations")
+    parser.add_argument(
+        "--snapshots", type=int, metavar="K", help="with --run: how many epochs (default: 6)"
+    )
+    parser.add_argument(
+        "--out", metavar="DIR", help="where to (default: runs/compare, or RUN/compare)"
+    )
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    parser.set_defaults(call=_compare)
 
 
 def _changes(options: argparse.Namespace) -> dict[str, Any]:
@@ -200,6 +233,60 @@ def _verdict(options: argparse.Namespace) -> int:
 
     print(reporting.verdicts(runner.load(options.run), options.estimator))
     return 0
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from ibtrace.experiments import comparing
+
+    names = None if options.estimators is None else comparing.split(options.estimators)
+    n = None if options.n is None else comparing.sizes(options.n)
+    if options.run is not None:
+        return _compare_run(options, names, n)
+    if options.snapshots is not None:
+        raise ConfigError("--snapshots goes with --run")
+    folder = Path(options.out or "runs/compare")
+    frame, whole = comparing.compare(
+        names,
+        comparing.chosen_problems(options.problems),
+        folder,
+        n=n or comparing.SIZES,
+        seeds=comparing.SEEDS if options.seeds is None else options.seeds,
+        progress=not options.quiet,
+    )
+    if len(frame):
+        print(comparing.text(frame, folder))
+    return _kept(whole) or int(frame["status"].str.startswith("failed").any())
+
+
+def _compare_run(options: argparse.Namespace, names: list[str] | None, n: list[int] | None) -> int:
+    from ibtrace.experiments import comparing_run, runner
+
+    if options.problems:
+        raise ConfigError("--problems does not go with --run, which calibrates at the run's size")
+    if n is not None and len(n) > 1:
+        raise ConfigError("--n takes one number with --run: how many of the probe's samples")
+    out = Path(options.out or Path(options.run) / "compare")
+    for variant, trace in runner.load(options.run).items():
+        found = comparing_run.compare_run(
+            trace,
+            names,
+            n=n[0] if n else None,
+            seeds=comparing_run.SEEDS if options.seeds is None else options.seeds,
+            snapshots=comparing_run.SNAPSHOTS if options.snapshots is None else options.snapshots,
+            progress=not options.quiet,
+        )
+        if variant:
+            print(f"{variant}\n{'=' * len(variant)}")
+        print(comparing_run.leave(found, out / variant))
+        if not found.whole:
+            return _kept(False)
+    return 0
+
+
+def _kept(whole: bool) -> int:
+    if not whole:
+        print(f"{_PROG}: interrupted; the above is what was done", file=sys.stderr)
+    return 0 if whole else 130
 
 
 def _list(options: argparse.Namespace) -> int:

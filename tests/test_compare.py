@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from torch import Tensor
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from torch import Tensor, nn
 
-from ibtrace import compare
+from ibtrace import compare, plots
+from ibtrace.cli import main
 from ibtrace.compare import (
     COLUMNS,
     Trial,
@@ -27,7 +31,11 @@ from ibtrace.compare import (
     trials,
 )
 from ibtrace.estimators import KSG, make
+from ibtrace.experiments import comparing, comparing_run
+from ibtrace.probe import Probe
 from ibtrace.problems import BivariateNormal, Independent, Table
+from ibtrace.trace import Trace
+from ibtrace.tracer import Tracer
 from ibtrace.types import (
     CONTINUOUS,
     I_TY,
@@ -250,3 +258,203 @@ def test_disagreement_is_distance_and_rank_correlation() -> None:
         disagreement(frame, I_TY)
     with pytest.raises(InvalidInput, match="twice"):
         disagreement(pd.concat([frame, frame]))
+
+
+# --- figures --------------------------------------------------------------------------------
+
+
+def texts(figure: Figure) -> list[str]:
+    figure.draw_without_rendering()
+    return [one.get_text() for one in figure.findobj(Text) if isinstance(one, Text)]
+
+
+def test_the_error_map_shows_every_cell_and_what_does_not_apply() -> None:
+    laws = [BivariateNormal(0.5), Table(title="3x3")]
+    found = compare(
+        [Off(), Off(raises=True, preset="broken"), "binning"], laws, n=[20, 30], seeds=2
+    )
+    said = texts(plots.error_map(found))
+    bias = records(summary(found))[0]["bias"]
+    assert f"{bias:+.2f}" in said
+    assert said.count("×") == 2
+    assert {"Off.mine", "Binning(bins=30)*", "N = 20, 2 seeds", "does not apply"} <= set(said)
+    assert "1v1-normal-0.5  (0.208 bits)" in said
+    assert f"{math.sqrt(bias**2 + 0.25):.2f}" in texts(plots.error_map(found, "rmse"))
+    with pytest.raises(InvalidInput, match="no estimator gave a number"):
+        plots.error_map(compare([Off(raises=True)], laws, n=20, seeds=1))
+
+
+def test_an_estimate_is_drawn_at_its_truth_whatever_it_is() -> None:
+    law = BivariateNormal(0.9)
+    found = compare([Off(), Off(bits=math.inf, preset="far")], [law], n=[20, 40], seeds=2)
+    figure = plots.estimate_against_truth(found)
+    said = texts(figure)
+    assert {"Off.mine", "Off.far", "inf", "N = 20", "N = 40", "log₂ N", "flagged"} <= set(said)
+    points = [
+        (float(line.get_xdata()[0]), float(line.get_ydata()[0]))  # type: ignore[index, arg-type]
+        for line in figure.axes[0].lines
+        if line.get_marker() in ("o", "s")
+    ]
+    assert points == [(law.bits, 1.5)] * 2
+
+
+# --- a run ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "mine"
+    x = torch.randn(64, 3, generator=torch.Generator().manual_seed(0))
+    model = nn.Sequential(nn.Linear(3, 2), nn.Tanh(), nn.Linear(2, 2))
+    data = Probe(x, (x[:, 0] > 0).long())
+    with Tracer(
+        model, data, estimators=["exact"], every=1, run=folder, store_activations=True
+    ) as tracer:
+        for epoch in range(1, 5):
+            with torch.no_grad():
+                model[0].weight.mul_(1.5)  # type: ignore[operator]
+            tracer.snapshot(epoch)
+    return folder
+
+
+@pytest.mark.slow
+def test_a_run_is_measured_by_others_as_the_tracer_would(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    out = run / "compare"
+    asked = ["--estimators", "exact,ksg,ross,sklearn", "--snapshots", "3", "--quiet"]
+    assert main(["compare", "--run", str(run), *asked]) == 0
+    said = capsys.readouterr().out
+    assert "64 samples, 3 snapshots" in said
+    assert "not measured: SklearnMI" in said
+    assert all(len(line) <= 110 for line in said.splitlines())
+    planes = pd.read_csv(out / "planes.csv")
+    assert sorted(planes["epoch"].unique()) == [0, 2, 4]
+    stored = Trace.load(run).frame()
+    both = planes.merge(stored, on=["seed", "epoch", "layer", "quantity", "estimator"])
+    assert len(both) == 3 * 2 * 2
+    np.testing.assert_array_equal(both["bits_x"], both["bits_y"])
+    calibration = pd.read_csv(out / "calibration.csv")
+    assert set(calibration["n"]) == {64}
+    assert {"I(X;T), d = 2, 1.5 bits", "I(T;Y), d = 2, 0.25 bits"} <= set(calibration["problem"])
+    assert len(pd.read_csv(out / "disagreement.csv")) == 3
+    for name in ("planes", "disagreement"):
+        assert (out / f"{name}.png").stat().st_size > 10_000
+        assert (out / f"{name}.pdf").exists()
+
+
+def test_fewer_samples_and_what_needs_the_whole_trace(run: Path) -> None:
+    source = Trace.load(run)
+    over = make("binning", range="trace")
+    found = comparing_run.compare_run(source, [over], n=40, snapshots=2, jobs=1, progress=False)
+    assert found.whole
+    assert (found.n, found.of) == (40, 64)
+    assert found.trace.meta["n"] == 40
+    assert len(found.trace) == 2 * 2 * 2
+    assert "40 of 64 samples" in comparing_run.text(found)
+
+
+def test_an_interrupted_run_comparison_keeps_what_is_done(
+    run: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ibtrace.experiments.comparing_run.calibration_laws", stop)
+    asked = ["--estimators", "exact,ksg", "--out", str(tmp_path), "--quiet"]
+    assert main(["compare", "--run", str(run), *asked]) == 130
+    captured = capsys.readouterr()
+    assert "interrupted" in captured.err
+    assert "KSG" in captured.out
+    assert (tmp_path / "planes.png").exists()
+    assert not (tmp_path / "calibration.csv").exists()
+
+
+# --- the command ----------------------------------------------------------------------------
+
+
+def test_the_command_prints_a_table_and_leaves_tables_and_figures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    asked = ["--problems", "1v1-normal-0.75,table-3x3", "--n", "50,60", "--seeds", "2"]
+    out = tmp_path / "out"
+    estimators = ["--estimators", "ksg,binning.idnns,exact"]
+    assert main(["compare", *estimators, *asked, "--out", str(out), "--quiet"]) == 0
+    said = capsys.readouterr().out
+    assert all(len(line) <= 110 for line in said.splitlines())
+    assert said.index("KSG") < said.index("Exact*")
+    for phrase in ("Binning.idnns*", "RMSE", "Flags raised", "all_distinct", "another quantity"):
+        assert phrase in said
+    frame = pd.read_csv(out / "comparison.csv")
+    assert list(frame.columns) == list(COLUMNS)
+    assert len(frame) == 3 * 2 * 2 * 2
+    assert len(pd.read_csv(out / "summary.csv")) == 3 * 2 * 2
+    for name in ("errors", "estimate_against_truth"):
+        assert (out / f"{name}.png").stat().st_size > 10_000
+        assert (out / f"{name}.pdf").exists()
+
+
+def test_an_interrupted_comparison_keeps_what_is_done(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def some(*arguments: Any, **others: Any) -> Any:
+        for index, trial in enumerate(trials(*arguments, **{**others, "jobs": 1})):
+            if index == 3:
+                raise KeyboardInterrupt
+            yield trial
+
+    monkeypatch.setattr(comparing, "trials", some)
+    asked = ["--estimators", "exact", "--problems", "table-3x3", "--n", "30", "--seeds", "9"]
+    assert main(["compare", *asked, "--out", str(tmp_path), "--quiet"]) == 130
+    captured = capsys.readouterr()
+    assert "Exact" in captured.out
+    assert "interrupted" in captured.err
+    assert len(pd.read_csv(tmp_path / "comparison.csv")) == 3
+
+
+def test_suites_and_names_with_commas() -> None:
+    linear = "linear-1,-0.5,0.25_0.5,1,0-1.0"
+    names = [law.name for law in comparing.chosen_problems([linear, "table-3x3, student"]) or []]
+    assert names[:2] == [linear, "table-3x3"]
+    assert len(names) == 3
+    assert len(comparing.chosen_problems(["small,default"]) or []) > len(suite())
+    assert comparing.chosen_problems([]) is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--estimators", "ksgg"], "no estimator is called 'ksgg'"),
+        (["--estimators", ""], "no estimators"),
+        (["--problems", "norml"], "no problem 'norml'"),
+        (["--n", "0"], "whole numbers"),
+        (["--n", "many"], "whole numbers"),
+        (["--seeds", "0"], "seeds"),
+        (["--snapshots", "3"], "goes with --run"),
+        (["--run", "nowhere"], "nowhere"),
+        (["--run", "nowhere", "--problems", "small"], "does not go with --run"),
+        (["--run", "nowhere", "--n", "5,6"], "takes one number with --run"),
+    ],
+)
+def test_a_mistake_is_one_line(
+    arguments: list[str],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["compare", *arguments, "--quiet"]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+
+
+def test_a_run_without_activations_says_what_to_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Trace.create(tmp_path / "bare")
+    assert main(["compare", "--run", str(tmp_path / "bare")]) == 2
+    assert "store_activations" in capsys.readouterr().err

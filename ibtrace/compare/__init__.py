@@ -10,6 +10,7 @@ from ibtrace.compare._calibration import label_law as label_law
 from ibtrace.compare._calibration import layer_law as layer_law
 from ibtrace.compare._disagreement import disagreement as disagreement
 from ibtrace.compare._suite import suite as suite
+from ibtrace.compare._summary import OFF_BITS as OFF_BITS
 from ibtrace.compare._summary import overall as overall
 from ibtrace.compare._summary import summary as summary
 from ibtrace.compare._trials import COLUMNS as COLUMNS

@@ -11,6 +11,8 @@ import pandas as pd
 from ibtrace.compare._trials import COLUMNS, OK
 from ibtrace.types import InvalidInput
 
+OFF_BITS = 0.5
+
 
 def summary(frame: pd.DataFrame) -> pd.DataFrame:
     """Bias, spread and RMSE over seeds, one row for each estimator, law and n.
@@ -39,8 +41,9 @@ def overall(frame: pd.DataFrame) -> pd.DataFrame:
 
     Columns: ``estimator, n``; ``laws``, on how many it gave numbers; ``declined``, how many it
     does not take; ``failed``; ``bias``, the mean over laws; ``spread``, the median over laws;
-    ``rmse``, over all trials, and ``median_error``, the median absolute one; ``worst`` law and its
-    bias ``worst_bias``; median ``seconds``; ``flags``; ``measures``, on continuous variables.
+    ``rmse``, over all trials, and ``median_error``, the median absolute one; ``off``, on how many
+    laws the RMSE exceeds 0.5 bit; the ``worst`` law and its bias ``worst_bias``; median
+    ``seconds``; ``flags``; ``measures``, on continuous variables.
 
     Args:
         frame: What `compare` gives, or some rows of it.
@@ -54,7 +57,7 @@ def overall(frame: pd.DataFrame) -> pd.DataFrame:
         mine = frame[(frame["estimator"] == estimator) & (frame["n"] == n)]
         records.append({"estimator": estimator, "n": n, **_of_estimator(some, mine)})
     columns = ["estimator", "n", "laws", "declined", "failed", "bias", "spread", "rmse"]
-    others = ["median_error", "worst", "worst_bias", "seconds", "flags", "measures"]
+    others = ["median_error", "off", "worst", "worst_bias", "seconds", "flags", "measures"]
     return pd.DataFrame(records, columns=[*columns, *others])
 
 
@@ -92,6 +95,7 @@ def _of_estimator(laws: pd.DataFrame, mine: pd.DataFrame) -> dict[str, Any]:
         "spread": _median(given["spread"].to_numpy(dtype=float)),
         "rmse": _root_mean_square(done["error"].to_numpy(dtype=float)),
         "median_error": _median(np.abs(done["error"].to_numpy(dtype=float))),
+        "off": int((~(given["rmse"] <= OFF_BITS)).sum()),  # NaN is off
         "worst": "" if worst is None else given["problem"].iloc[worst],
         "worst_bias": np.nan if worst is None else bias[worst],
         "seconds": _median(done["seconds"].to_numpy(dtype=float)),

@@ -78,7 +78,7 @@ def compare(
     estimators: Sequence[str | Estimator] | None = None,
     problems: Sequence[str | Problem] | Mapping[str, Problem] | None = None,
     *,
-    n: int | Sequence[int] = (250, 1000),
+    n: int | Sequence[int] = (500, 2000),
     seeds: int | Sequence[int] = 3,
     jobs: int = 1,
     progress: Progress | None = None,
@@ -129,7 +129,7 @@ def trials(
     estimators: Sequence[str | Estimator] | None = None,
     problems: Sequence[str | Problem] | Mapping[str, Problem] | None = None,
     *,
-    n: int | Sequence[int] = (250, 1000),
+    n: int | Sequence[int] = (500, 2000),
     seeds: int | Sequence[int] = 3,
     jobs: int = 1,
 ) -> Iterator[Trial]:

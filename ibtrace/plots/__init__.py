@@ -1,5 +1,9 @@
 """From a trace to a figure; nothing here computes information."""
 
+from ibtrace.plots._compare import error_map as error_map
+from ibtrace.plots._compare import estimate_against_truth as estimate_against_truth
+from ibtrace.plots._compare_run import disagreement_map as disagreement_map
+from ibtrace.plots._compare_run import planes_by_estimator as planes_by_estimator
 from ibtrace.plots._curves import curves as curves
 from ibtrace.plots._drops import drops as drops
 from ibtrace.plots._plane import information_plane as information_plane

@@ -1,0 +1,233 @@
+"""What ``ibtrace compare`` does on laws of known information: run, keep, draw, say."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+from tqdm import tqdm
+
+from ibtrace import plots
+from ibtrace import problems as laws
+from ibtrace.compare import (
+    OFF_BITS,
+    Trial,
+    named_estimators,
+    named_problems,
+    overall,
+    suite,
+    summary,
+    table,
+    trials,
+)
+from ibtrace.problems import Problem
+from ibtrace.types import Estimator, InvalidInput, RunError
+
+WIDTH = 110
+_SUITES = ("small", "beyond-normal", "all")
+_LEGEND = (
+    "In bits. laws: those the estimator takes, of all; bias: mean over laws; spread: over seeds;",
+    f"off: on how many laws the RMSE exceeds {OFF_BITS:g} bit; time: of one estimate.",
+)
+_OTHER = (
+    "* estimates another quantity than I(X;Y) (see 'ibtrace list estimators'): its bias is also",
+    "  a difference of what is estimated.",
+)
+SIZES = (500, 2000)
+SEEDS = 3
+
+
+def compare(
+    estimators: Sequence[str | Estimator] | None,
+    problems: Sequence[Problem] | None,
+    folder: Path,
+    *,
+    n: Sequence[int] = SIZES,
+    seeds: int = SEEDS,
+    jobs: int | None = None,
+    progress: bool = True,
+) -> tuple[pd.DataFrame, bool]:
+    """Hold estimators to laws; write tables and figures into a folder.
+
+    Args:
+        estimators: Registry names or instances; None takes all.
+        problems: The laws; None takes `ibtrace.compare.suite`.
+        folder: Where ``comparison.csv``, ``summary.csv`` and the figures go.
+        n: Numbers of samples.
+        seeds: Samples of each law and n.
+        jobs: Processes; None takes as many as there are cores.
+        progress: Draw a progress bar.
+
+    Returns:
+        One row for each trial (see `ibtrace.compare.compare`), and whether all were done: at
+        Ctrl-C what is done is kept, written and drawn.
+
+    Raises:
+        UnknownName: If a name does not exist.
+        RunError: If the folder cannot be written.
+    """
+    chosen, laws_ = named_estimators(estimators), named_problems(problems)
+    make_folder(folder)
+    total = len(chosen) * len(laws_) * len(n) * seeds
+    jobs = jobs or max(1, min(os.cpu_count() or 1, total))
+    done: list[Trial] = []
+    whole = True
+    with tqdm(total=total, desc="compare", disable=not progress, unit=" trials") as bar:
+        try:
+            for trial in trials([*chosen.values()], laws_, n=n, seeds=seeds, jobs=jobs):
+                done.append(trial)
+                bar.update()
+        except KeyboardInterrupt:
+            whole = False
+    frame = table(done)
+    if done:
+        write(frame, folder / "comparison.csv")
+        write(summary(frame), folder / "summary.csv")
+        _draw(frame, folder)
+    return frame, whole
+
+
+def text(frame: pd.DataFrame, folder: Path) -> str:
+    """What to print of a comparison: the table over all laws, its legend, failures and files."""
+    parts = [overall_text(frame)]
+    failures = frame[frame["status"].str.startswith("failed")]
+    for estimator, some in failures.groupby("estimator", sort=False):
+        where = ", ".join(some["problem"].unique())
+        parts.append(f"{estimator} FAILED on {where}: {some['status'].iloc[0]}"[:WIDTH])
+    names = ("errors.png", "estimate_against_truth.png", "comparison.csv", "summary.csv")
+    listed = "\n".join(f"  {folder / name}" for name in names if (folder / name).exists())
+    parts.append(f"Figures (each also as PDF) and numbers:\n{listed}")
+    return "\n\n".join(parts)
+
+
+def overall_text(frame: pd.DataFrame) -> str:
+    """The table over all laws, one line for each estimator and n; at most 110 columns."""
+    head = f"{'estimator':<24}{'n':>6}{'laws':>7}{'bias':>8}{'spread':>8}{'RMSE':>8}{'off':>6}"
+    lines = [f"{head}{'time':>9}  worst law (bias)", "-" * WIDTH]
+    other = False
+    rows = overall(frame).to_dict("records")
+    for row in sorted(rows, key=lambda row: str(row["measures"]) != "I(X;Y)"):
+        marked = row["measures"] != "I(X;Y)"
+        other = other or marked
+        name = shorten(str(row["estimator"]), 22) + ("*" if marked else "")
+        of = row["laws"] + row["declined"] + row["failed"]
+        numbers = "".join(
+            f"{signed(row[key]) if key == 'bias' else plain(row[key]):>8}"
+            for key in ("bias", "spread", "rmse")
+        )
+        worst = f"{shorten(row['worst'], 22)} ({signed(row['worst_bias'])})" if row["laws"] else "-"
+        counted = f"{row['laws']}/{of}"
+        numbers += f"{row['off'] if row['laws'] else '-':>6}"
+        line = f"{name:<24}{row['n']:>6}{counted:>7}{numbers}{duration(row['seconds']):>9}  {worst}"
+        lines.append(line)
+    lines += ["", *_LEGEND, *(_OTHER if other else [])]
+    flagged = _flags(frame)
+    return "\n".join(lines + flagged)
+
+
+def chosen_problems(names: Sequence[str]) -> list[Problem] | None:
+    """Laws of names and suites as the command line gives them; None where none are given.
+
+    Args:
+        names: Each a law, a suite (``small``, ``beyond-normal``, ``all``, ``default``), or several
+            of both with commas; a name that holds commas itself is taken whole.
+
+    Raises:
+        UnknownName: If one is neither.
+    """
+    found: dict[str, Problem] = {}
+    known = set(laws.names())
+    for given in names:
+        for name in [given] if given in known else split(given):
+            if name == "default":
+                found |= suite()
+            elif name in _SUITES:
+                found |= laws.suite(name)
+            else:
+                law = laws.make(name)
+                found[law.name] = law
+    return list(found.values()) or None
+
+
+def split(given: str) -> list[str]:
+    """A list with commas as the command line takes it."""
+    return [part.strip() for part in given.split(",") if part.strip()]
+
+
+def sizes(given: str) -> list[int]:
+    """Numbers of samples as the command line takes them.
+
+    Raises:
+        InvalidInput: If one is no positive whole number.
+    """
+    parts = split(given)
+    if not parts or not all(part.isdigit() and int(part) > 0 for part in parts):
+        raise InvalidInput(f"--n takes whole numbers with commas, as 500,2000; got {given!r}")
+    return [int(part) for part in parts]
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder for results.
+
+    Raises:
+        RunError: If it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{folder}: cannot be made ({error.strerror}); choose --out") from error
+
+
+def write(frame: pd.DataFrame, path: Path) -> None:
+    """Write a table as CSV so that the file is either whole or as it was.
+
+    Raises:
+        RunError: If it cannot be written.
+    """
+    part = path.with_name(f".{path.name}.part")
+    try:
+        frame.to_csv(part, index=False)
+        part.replace(path)
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written ({error.strerror})") from error
+
+
+def shorten(name: str, width: int) -> str:
+    """A name that fits; the end of a long one is an ellipsis."""
+    return name if len(name) <= width else name[: width - 1] + "…"
+
+
+def plain(value: float) -> str:
+    """A number of bits, or a dash where there is none."""
+    return "-" if value != value else f"{value:.2f}"
+
+
+def signed(value: float) -> str:
+    """A difference in bits with its sign, or a dash where there is none."""
+    return "-" if value != value else f"{round(value, 2) + 0.0:+.2f}".replace("-", "−")
+
+
+def duration(seconds: float) -> str:
+    """A time in the unit that suits it."""
+    if seconds != seconds:
+        return "-"
+    return f"{seconds:.1f} s" if seconds >= 1 else f"{1000 * seconds:.0f} ms"
+
+
+def _draw(frame: pd.DataFrame, folder: Path) -> None:
+    plots.save(plots.error_map(frame), folder / "errors")
+    plots.save(plots.estimate_against_truth(frame), folder / "estimate_against_truth")
+
+
+def _flags(frame: pd.DataFrame) -> list[str]:
+    """One line for each estimator that raised flags: which, and how often."""
+    lines = []
+    for estimator, some in frame[frame["status"] == "ok"].groupby("estimator", sort=False):
+        raised = some["flags"].str.split(",").explode()
+        counts = raised[raised.fillna("") != ""].value_counts()
+        if len(counts):
+            shown = ", ".join(f"{flag} {count}" for flag, count in counts.items())
+            lines.append(shorten(f"  {estimator}: {shown} of {len(some)}", WIDTH))
+    return ["", "Flags raised:", *lines] if lines else []

@@ -1,0 +1,329 @@
+"""What ``ibtrace compare --run`` does: every estimator on a run's own activations, calibrated."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from ibtrace import estimators as registered
+from ibtrace import plots
+from ibtrace.compare import (
+    Trial,
+    calibration_laws,
+    disagreement,
+    named_estimators,
+    summary,
+    table,
+    trials,
+)
+from ibtrace.experiments.comparing import WIDTH, duration, make_folder, shorten, signed, write
+from ibtrace.measure import flatten, measure
+from ibtrace.probe import Probe
+from ibtrace.trace import Trace
+from ibtrace.types import I_TY, I_XT, Estimator, IbtraceError, InvalidInput, LayerContext, RunError
+
+SNAPSHOTS = 6
+SEEDS = 1
+_CALIBRATION_SEEDS = 2
+_LARGEST_DIM = 1000  # a law's covariance is dense
+_CUBIC = 1000  # samples above which an eigensolve for each estimate takes too long
+
+
+_LEGEND = (
+    "off by: smallest and largest bias in bits on laws of known information with this N, these",
+    "dimensions and this number of classes (calibration.csv). Those for I(X;T) are normal, which",
+    "is what GaussianCopula assumes: it is at its best there.",
+)
+
+
+@dataclass
+class Comparison:
+    """Every estimator on one run.
+
+    Args:
+        trace: The estimates, in memory, with the run's ceilings.
+        calibration: What `ibtrace.compare.compare` gives on laws of the run's size.
+        declined: Why an estimator gave no number, by estimator and layer.
+        n: Samples used.
+        of: Samples of the probe.
+        whole: Whether everything was done.
+    """
+
+    trace: Trace
+    n: int
+    of: int
+    calibration: pd.DataFrame = field(default_factory=lambda: table([]))
+    declined: dict[tuple[str, str], str] = field(default_factory=dict)
+    whole: bool = False
+
+
+def compare_run(
+    source: Trace,
+    estimators: Sequence[str | Estimator] | None = None,
+    *,
+    n: int | None = None,
+    seeds: int = SEEDS,
+    snapshots: int = SNAPSHOTS,
+    jobs: int | None = None,
+    progress: bool = True,
+) -> Comparison:
+    """Measure the activations that a run kept by every estimator, and calibrate these.
+
+    At Ctrl-C what is done is kept.
+
+    Args:
+        source: The run, traced with ``store_activations=True``.
+        estimators: Registry names or instances; None takes all (matrix Rényi at alpha 2 on more
+            than 1000 samples, which needs no eigensolve).
+        n: Samples to take of the probe, at random; None takes all.
+        seeds: How many of the run's networks.
+        snapshots: How many of the epochs kept, the first and the last among them.
+        jobs: Processes of the calibration; None takes as many as there are cores.
+        progress: Draw progress bars.
+
+    Raises:
+        RunError: If the run kept no activations, or not the probe.
+        InvalidInput: If ``n`` is larger than the probe or a number is not positive.
+    """
+    if not source.activation_epochs():
+        said = "keeps no activations; train with store_activations: true"
+        raise RunError(f"{source.path}: {said} (Tracer(store_activations=True))")
+    if min(seeds, snapshots) < 1:
+        raise InvalidInput(f"seeds and snapshots must be positive, got {seeds} and {snapshots}")
+    probe, rows = _thinned(kept := source.probe(), n)
+    of = kept.n
+    chosen = _chosen(estimators, probe.n)
+    meta = {"n": probe.n, "input_entropy": probe.input_entropy, "layers": source.layers}
+    if probe.discrete:
+        meta["label_entropy"] = probe.label_entropy
+    found = Comparison(Trace.create(meta=meta), probe.n, of)
+    looks = [
+        (seed, epoch)
+        for seed in source.seeds[:seeds]
+        for epoch in _spread(source.activation_epochs(seed), snapshots)
+    ]
+    try:
+        _measure(found, source, probe, rows, chosen, looks, progress)
+        _calibrate(found, source, probe, chosen, looks[-1], jobs, progress)
+        found.whole = True
+    except KeyboardInterrupt:
+        pass
+    return found
+
+
+def leave(found: Comparison, folder: Path) -> str:
+    """Write the tables and figures of a comparison; return what to print.
+
+    Args:
+        found: The comparison.
+        folder: Where the files go.
+
+    Raises:
+        RunError: If they cannot be written.
+    """
+    make_folder(folder)
+    frame = found.trace.frame()
+    if frame.empty:
+        return "Nothing was measured."
+    files = ["planes.csv"]
+    write(frame, folder / "planes.csv")
+    notes = off_by(found.calibration)
+    if len(found.calibration):
+        write(summary(found.calibration), folder / "calibration.csv")
+        files.append("calibration.csv")
+    pairs = disagreement(frame)
+    if (pairs["points"] > 0).any():
+        write(pairs, folder / "disagreement.csv")
+        plots.save(plots.disagreement_map(frame), folder / "disagreement")
+        files += ["disagreement.csv", "disagreement.png"]
+    plots.save(plots.planes_by_estimator(found.trace, notes), folder / "planes")
+    files.append("planes.png")
+    listed = "\n".join(f"  {folder / name}" for name in sorted(files))
+    return f"{text(found)}\n\nFigures (each also as PDF) and numbers:\n{listed}"
+
+
+def text(found: Comparison) -> str:
+    """The table of a comparison: how far each estimator is off at the run's own size."""
+    frame = found.trace.frame()
+    used = f"{found.n:,}" if found.n == found.of else f"{found.n:,} of {found.of:,}"
+    lines = [f"{used} samples, {frame['epoch'].nunique()} snapshots", ""]
+    lines += [f"{'estimator':<32}{'I(X;T) off by':>20}{'I(T;Y) off by':>20}{'time':>10}"]
+    lines.append("-" * WIDTH)
+    for estimator, some in frame.groupby("estimator", sort=False):
+        ranges = {q: _range(found.calibration, str(estimator), q) for q in (I_XT, I_TY)}
+        seconds = duration(float(some["seconds"].median()))
+        name = shorten(str(estimator), 31)
+        lines.append(f"{name:<32}{ranges[I_XT]:>20}{ranges[I_TY]:>20}{seconds:>10}")
+    lines += ["", *_LEGEND] if len(found.calibration) else []
+    lines += [""] if found.declined else []
+    for reason, names in _declined(found).items():
+        lines.append(shorten(f"not measured: {', '.join(names)}: {reason}", WIDTH))
+    pairs = [pair for pair in disagreement(frame).to_dict("records") if pair["points"]]
+    moved = [pair for pair in pairs if np.isfinite(pair["correlation"])]
+    if pairs:
+        far = max(pairs, key=lambda pair: pair["difference"])
+        said = f"{far['first']} and {far['second']}, {far['difference']:.2f} bits"
+        lines += ["", f"Farthest apart in I(X;T): {said} on average."]
+    if moved:
+        least = min(moved, key=lambda pair: pair["correlation"])
+        said = f"{least['first']} and {least['second']}, {least['correlation']:+.2f}"
+        lines.append(f"Least alike over epochs: {said} (rank correlation).")
+    return "\n".join(lines)
+
+
+def off_by(calibration: pd.DataFrame) -> dict[str, str]:
+    """For each estimator, how far it is off on the calibration laws, in a line."""
+    notes = {}
+    for estimator in calibration["estimator"].unique():
+        ranges = [f"{q} {_range(calibration, estimator, q)}" for q in (I_XT, I_TY)]
+        shown = [one for one in ranges if not one.endswith(" -")]
+        notes[str(estimator)] = f"at this N and d off by {'; '.join(shown)} bits" if shown else ""
+    return notes
+
+
+def _range(calibration: pd.DataFrame, estimator: str, quantity: str) -> str:
+    """The smallest and the largest bias over the laws of a quantity."""
+    mine = calibration[calibration["estimator"] == estimator]
+    mine = mine[mine["problem"].str.startswith(quantity) & (mine["status"] == "ok")]
+    if mine.empty:
+        return "-"
+    bias = mine.groupby("problem")["error"].mean()
+    return f"{signed(bias.min())} to {signed(bias.max())}"
+
+
+def _measure(
+    found: Comparison,
+    source: Trace,
+    probe: Probe,
+    rows: Tensor,
+    chosen: Mapping[str, Estimator],
+    looks: Sequence[tuple[int, int]],
+    progress: bool,
+) -> None:
+    ranges = source.meta.get("activation_ranges", {})
+    pooled = _pooled(source, looks) if any(map(_needs_trace, chosen.values())) else {}
+    total = len(chosen) * len(looks)
+    with tqdm(total=total, desc="measure", disable=not progress, unit=" planes") as bar:
+        for (seed, epoch), (label, estimator) in _by_estimator(looks, chosen):
+            layers = source.activations(epoch, seed)
+            for name, value in layers.items():
+                context = LayerContext(name, _pair(ranges.get(name)), pooled.get(name))
+                try:
+                    done = measure(
+                        {name: value[rows][None]},
+                        {name: context},
+                        probe,
+                        [estimator],
+                        seeds=[seed],
+                        epoch=epoch,
+                    )
+                except IbtraceError as error:
+                    found.declined[label, name] = str(error)
+                    continue
+                found.trace.append(done)
+            bar.update()
+
+
+def _by_estimator(
+    looks: Sequence[tuple[int, int]], chosen: Mapping[str, Estimator]
+) -> Iterator[tuple[tuple[int, int], tuple[str, Estimator]]]:
+    """Estimator by estimator, so that an interruption leaves whole planes."""
+    for named in chosen.items():
+        for look in looks:
+            yield look, named
+
+
+def _calibrate(
+    found: Comparison,
+    source: Trace,
+    probe: Probe,
+    chosen: Mapping[str, Estimator],
+    look: tuple[int, int],
+    jobs: int | None,
+    progress: bool,
+) -> None:
+    layers = source.activations(look[1], look[0])
+    dims = sorted({min(flatten(value[None]).shape[-1], _LARGEST_DIM) for value in layers.values()})
+    few = dict.fromkeys((dims[0], dims[len(dims) // 2], dims[-1]))
+    laws = calibration_laws(
+        probe.n,
+        min(probe.features.shape[1], _LARGEST_DIM),
+        few,
+        classes=len(probe.y.unique()) if probe.discrete else None,
+        y_dim=1 if probe.discrete else probe.labels.shape[1],
+    )
+    done: list[Trial] = []
+    total = len(chosen) * len(laws) * _CALIBRATION_SEEDS
+    work = trials(
+        [*chosen.values()],
+        laws,
+        n=probe.n,
+        seeds=_CALIBRATION_SEEDS,
+        jobs=jobs or os.cpu_count() or 1,
+    )
+    try:
+        for trial in tqdm(
+            work, total=total, desc="calibrate", disable=not progress, unit=" trials"
+        ):
+            done.append(trial)
+    finally:
+        found.calibration = table(done)
+
+
+def _chosen(estimators: Sequence[str | Estimator] | None, n: int) -> dict[str, Estimator]:
+    if estimators is None and n > _CUBIC:
+        fields = {"matrix_renyi": {"alpha": 2.0}}
+        estimators = [registered.make(one, **fields.get(one, {})) for one in registered.names()]
+    return named_estimators(estimators)
+
+
+def _thinned(probe: Probe, n: int | None) -> tuple[Probe, Tensor]:
+    """The probe, or n of its samples at random, and which they are."""
+    if n is None or n == probe.n:
+        return probe, torch.arange(probe.n)
+    if not 2 <= n < probe.n:
+        raise InvalidInput(f"n must lie between 2 and the probe's {probe.n} samples, got {n}")
+    order = np.random.default_rng(0).permutation(probe.n)[:n]
+    rows = torch.from_numpy(np.sort(order))
+    return Probe(probe.x[rows], probe.y[rows]), rows
+
+
+def _spread(epochs: Sequence[int], count: int) -> list[int]:
+    """``count`` of the epochs, evenly by their place: log-spaced ones stay so."""
+    places = np.linspace(0, len(epochs) - 1, min(count, len(epochs))).round().astype(int)
+    return [epochs[place] for place in sorted(set(places.tolist()))]
+
+
+def _needs_trace(estimator: Estimator) -> bool:
+    return bool(getattr(estimator, "needs_trace", False))
+
+
+def _pooled(source: Trace, looks: Sequence[tuple[int, int]]) -> dict[str, Tensor]:
+    """Each layer's values at all the snapshots that are measured."""
+    parts: dict[str, list[Tensor]] = {}
+    for seed, epoch in looks:
+        for name, value in source.activations(epoch, seed).items():
+            parts.setdefault(name, []).append(flatten(value[None])[0])
+    return {name: torch.cat(values) for name, values in parts.items()}
+
+
+def _pair(values: Sequence[float] | None) -> tuple[float, float] | None:
+    return None if values is None else (values[0], values[1])
+
+
+def _declined(found: Comparison) -> dict[str, list[str]]:
+    """Why estimators gave no number, each reason once, with those it holds for."""
+    reasons: dict[str, list[str]] = {}
+    for (estimator, _), reason in found.declined.items():
+        names = reasons.setdefault(reason, [])
+        if estimator not in names:
+            names.append(estimator)
+    return reasons

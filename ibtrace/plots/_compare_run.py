@@ -1,0 +1,151 @@
+"""Estimators on the same activations: a plane for each, and how far they are apart."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.cm import ScalarMappable
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import NullLocator
+
+from ibtrace.compare import disagreement
+from ibtrace.plots._plane import _Plane, markers
+from ibtrace.plots._style import EPOCHS, GREY, epoch_norm, epoch_ticks, legend_below, styled
+from ibtrace.trace import Trace
+from ibtrace.types import I_XT, InvalidInput
+
+_ACROSS = 4
+
+
+@styled
+def planes_by_estimator(trace: Trace, notes: Mapping[str, str] | None = None) -> Figure:
+    """The same information plane once for each estimator.
+
+    Axes are not shared, for the estimands differ; dashes are log2 N and H(Y) in every panel.
+
+    Args:
+        trace: The run.
+        notes: A line to stand under the title of an estimator's panel (how far it is off).
+
+    Returns:
+        The figure.
+
+    Raises:
+        InvalidInput: If no estimator gave a pair of I(X;T) and I(T;Y).
+    """
+    planes = {name: _plane(trace, name) for name in trace.estimators}
+    drawn = [plane for plane in planes.values() if plane is not None]
+    if not drawn:
+        raise InvalidInput("no estimator gave a pair of I(X;T) and I(T;Y) to draw")
+    across = min(_ACROSS, len(planes))
+    down = -(-len(planes) // across)
+    figure = Figure(figsize=(0.9 + 2.35 * across, 0.3 + 2.4 * down), layout="constrained")
+    grid = figure.subplots(down, across, squeeze=False)
+    last = max(plane.last_epoch for plane in drawn)
+    norm = epoch_norm(last)
+    for axes in list(grid.flat)[len(planes) :]:
+        axes.set_axis_off()
+    for axes, (name, plane) in zip(grid.flat, planes.items(), strict=False):
+        axes.set_title(name, loc="left", fontsize=8, pad=25)
+        note = textwrap.fill((notes or {}).get(name, ""), 46)
+        place: Any = {"xycoords": "axes fraction", "textcoords": "offset points"}
+        axes.annotate(note, (0, 1), xytext=(0, 9), fontsize=5.8, color=GREY, **place)
+        if plane is None:
+            axes.set(xticks=[], yticks=[])
+            text = "gives no pair of\nI(X;T) and I(T;Y)"
+            axes.text(
+                0.5, 0.5, text, ha="center", va="center", color=GREY, transform=axes.transAxes
+            )
+            continue
+        plane.draw(axes, norm)
+        axes.set_xlabel("I(X;T) (bits)\n" + textwrap.fill(plane.estimands, 42), fontsize=7)
+        axes.set_ylabel("I(T;Y) (bits)", fontsize=7)
+    layers = max((plane.layers for plane in drawn), key=len)
+    handles = [
+        Line2D([], [], linestyle="", marker=marker, color=GREY, markersize=4)
+        for marker in markers(layers)
+    ]
+    legend_below(figure, handles, layers)
+    bar = figure.colorbar(ScalarMappable(norm, EPOCHS), ax=grid, pad=0.015, aspect=40)
+    bar.set_ticks(epoch_ticks(last), labels=[f"{tick:,}" for tick in epoch_ticks(last)])
+    bar.ax.yaxis.set_minor_locator(NullLocator())
+    bar.outline.set_visible(False)
+    bar.set_label("Epoch")
+    return figure
+
+
+def _plane(trace: Trace, estimator: str) -> _Plane | None:
+    try:
+        return _Plane(trace, estimator)
+    except InvalidInput:  # it gives no pair, and its panel says so
+        return None
+
+
+@styled
+def disagreement_map(frame: pd.DataFrame, quantity: str = I_XT) -> Figure:
+    """How far every two estimators are apart on the same activations.
+
+    Below the diagonal, the mean absolute difference in bits; above it, Spearman's rank
+    correlation of the curves over epochs (empty where a curve does not move).
+
+    Args:
+        frame: `Trace.frame`.
+        quantity: Of which quantity.
+
+    Returns:
+        The figure.
+
+    Raises:
+        InvalidInput: If fewer than two estimators measured it.
+        UnknownName: If nobody did.
+    """
+    pairs = disagreement(frame, quantity)
+    pairs = pairs[pairs["points"] > 0]
+    if pairs.empty:
+        raise InvalidInput(
+            f"fewer than two estimators measured {quantity}; there is nothing to compare"
+        )
+    names = list(dict.fromkeys([*pairs["first"], *pairs["second"]]))
+    size = len(names)
+    apart, together = np.full((size, size), np.nan), np.full((size, size), np.nan)
+    for pair in pairs.to_dict("records"):
+        i, j = names.index(str(pair["first"])), names.index(str(pair["second"]))
+        apart[max(i, j), min(i, j)] = pair["difference"]
+        together[min(i, j), max(i, j)] = pair["correlation"]
+    figure = Figure(figsize=(2.4 + 0.36 * size, 1.6 + 0.3 * size), layout="constrained")
+    axes = figure.subplots()
+    finite = apart[np.isfinite(apart)]
+    top = float(finite.max(initial=1e-9))
+    looks: Any = {"aspect": "auto", "interpolation": "nearest"}
+    left = axes.imshow(np.ma.masked_invalid(apart), cmap=_APART, vmin=0, vmax=top, **looks)
+    right = axes.imshow(np.ma.masked_invalid(together), cmap=_TOGETHER, vmin=-1, vmax=1, **looks)
+    for i, j in np.ndindex(size, size):
+        value = apart[i, j] if i > j else together[i, j]
+        if np.isfinite(value):
+            dark = value > 0.6 * top if i > j else abs(value) > 0.7
+            text = f"{value:.2f}".replace("-", "−")
+            colour = "white" if dark else "0.1"
+            axes.text(j, i, text, ha="center", va="center", fontsize=5.8, color=colour)
+    axes.set_xticks(range(size), names, rotation=40, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(size), names)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    for image, label in (
+        (left, "Mean |difference| (bits), below"),
+        (right, "Rank correlation over epochs, above"),
+    ):
+        bar = figure.colorbar(image, ax=axes, pad=0.015, aspect=30)
+        bar.outline.set_visible(False)
+        bar.set_label(label, fontsize=7)
+    axes.set_title(quantity, loc="left")
+    return figure
+
+
+_APART = mpl.colormaps["Reds"]
+_TOGETHER = mpl.colormaps["PuOr"]
