@@ -151,14 +151,14 @@ def inject_noise(
 ) -> nn.Module:
     """A copy of a model with noise after some of its layers.
 
-    A layer ``tanh1`` becomes a sequence of ``tanh1.clean``, the layer as it was, and
-    ``tanh1.noise``. A trace of ``tanh1.clean`` sees the centres of the noise, which is what
-    `NoisyChannel` takes; a trace of ``tanh1`` sees what the next layer sees. Keys of the state
+    A layer ``hidden1`` becomes a sequence of ``hidden1.clean``, the layer as it was, and
+    ``hidden1.noise``. A trace of ``hidden1.clean`` sees the centres of the noise, which is what
+    `NoisyChannel` takes; a trace of ``hidden1`` sees what the next layer sees. Keys of the state
     dictionary change accordingly.
 
     Args:
         model: Any module; left as it is.
-        layers: Names of submodules, or globs (``tanh*``).
+        layers: Names of submodules, or globs (``hidden*``).
         std: Standard deviation of the noise.
         in_eval: Whether the noise is there in eval mode too.
         make: Makes the noise module of a layer from ``std``, instead of `GaussianNoise`;

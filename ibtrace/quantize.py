@@ -1,0 +1,266 @@
+"""Networks that train and run at b bits, so that the information in their layers is exact.
+
+With at most 2^b values per unit, T is a discrete variable, and on enumerated inputs
+`ibtrace.estimators.Exact` gives I(X;T) without any binning or noise (Lorenzen et al. 2022).
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ibtrace.types import ConfigError, InvalidInput
+
+_FLOAT32_BITS = 32
+_FIXED: dict[type[nn.Module], tuple[float, float]] = {
+    nn.Tanh: (-1.0, 1.0),
+    nn.Softsign: (-1.0, 1.0),
+    nn.Sigmoid: (0.0, 1.0),
+    nn.Hardsigmoid: (0.0, 1.0),
+    nn.Softmax: (0.0, 1.0),
+}
+_RUNNING: tuple[type[nn.Module], ...] = (
+    nn.ReLU,
+    nn.LeakyReLU,
+    nn.PReLU,
+    nn.ELU,
+    nn.CELU,
+    nn.SELU,
+    nn.GELU,
+    nn.SiLU,
+    nn.Mish,
+    nn.Softplus,
+    nn.Hardswish,
+)
+_WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_BEFORE_TRAINING = 6.0  # the range of an unbounded activation of which nothing is known yet
+
+
+def round_to_grid(values: Tensor, low: Tensor, high: Tensor, bits: int) -> Tensor:
+    """Values moved to the nearest of 2^bits equally spaced levels from ``low`` to ``high``.
+
+    Gradients pass straight through where a value lies in the range, and are 0 beyond it (the
+    straight-through estimator, Bengio et al. 2013).
+
+    Args:
+        values: Floats of any shape.
+        low: The lowest level, a scalar.
+        high: The highest level, a scalar above ``low``; where it equals ``low``, there is one.
+        bits: The number of levels is 2^bits.
+
+    Example:
+        >>> grid = torch.tensor(-1.0), torch.tensor(1.0)
+        >>> round_to_grid(torch.tensor([-3.0, -0.4, 0.2, 1.0]), *grid, bits=2)
+        tensor([-1.0000, -0.3333,  0.3333,  1.0000])
+    """
+    inside = torch.maximum(torch.minimum(values, high), low)
+    step: Tensor = (high - low) / (2**bits - 1)
+    numbers = ((inside - low) / torch.where(step > 0, step, 1.0)).round()
+    level: Tensor = (low + numbers * step).detach()
+    # Exactly the level: to add the rounding error to the value would not always give it.
+    return level + (inside - inside.detach())
+
+
+class Quantizer(nn.Module):
+    """Rounds activations to 2^bits levels on a range that is fixed, or follows the batches.
+
+    A range that is not given is a moving average of the smallest and largest value of the batches
+    seen in training mode, as in quantization-aware training (Jacob et al. 2018): the first
+    batch sets it, each later one moves it by ``momentum``. It is part of the state dictionary and
+    stays as it is in eval mode. Before any training it is [-6, 6], or [0, 6] of a ReLU. 0 is always
+    in it.
+
+    Args:
+        bits: The number of levels is 2^bits.
+        fixed: The range, if it is known.
+        start: The range before any training, if it is not.
+        momentum: Weight of a new batch in the moving average.
+
+    Example:
+        >>> quantizer = Quantizer(2, fixed=(-1.0, 1.0))
+        >>> quantizer(torch.tensor([0.9, 0.1, -0.2]))
+        tensor([ 1.0000,  0.3333, -0.3333])
+    """
+
+    low: Tensor
+    high: Tensor
+    batches: Tensor
+
+    def __init__(
+        self,
+        bits: int,
+        fixed: tuple[float, float] | None = None,
+        *,
+        start: tuple[float, float] = (-_BEFORE_TRAINING, _BEFORE_TRAINING),
+        momentum: float = 0.01,
+    ) -> None:
+        super().__init__()
+        self.bits = bits
+        self.fixed = fixed
+        self.momentum = momentum
+        low, high = fixed or start
+        self.register_buffer("low", torch.tensor(low))
+        self.register_buffer("high", torch.tensor(high))
+        self.register_buffer("batches", torch.tensor(0))
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Values on the grid, of the same shape and type.
+
+        Args:
+            values: Activations of any shape.
+        """
+        if self.fixed is None and self.training:
+            self._follow(values.detach())
+        low, high = self.low.to(values.dtype), self.high.to(values.dtype)
+        return round_to_grid(values, low, high, self.bits)
+
+    @torch.no_grad()
+    def _follow(self, values: Tensor) -> None:
+        ends = values.amin().clamp(max=0), values.amax().clamp(min=0)
+        weight = torch.where(self.batches > 0, self.momentum, 1.0)
+        for kept, new in zip((self.low, self.high), ends, strict=True):
+            kept.add_(weight * (new.to(kept.dtype) - kept))
+        self.batches.add_(1)
+
+    def extra_repr(self) -> str:
+        """The configuration, as the module's repr shows it."""
+        return f"bits={self.bits}, range={self.fixed or 'running'}"
+
+
+class _Weights:
+    """A layer whose forward pass sees its weights on a grid of 2^bits - 1 levels."""
+
+    weight_bits: int
+
+    def grid_weight(self, weight: Tensor) -> Tensor:
+        """The weights on levels from -max|w| to max|w|, 0 among them."""
+        largest = weight.detach().abs().amax()
+        count = 2**self.weight_bits - 2
+        step = torch.where(largest > 0, 2 * largest / count, 1.0)
+        return (weight.detach() / step).round() * step + (weight - weight.detach())
+
+
+class QuantizedLinear(_Weights, nn.Linear):
+    """A linear layer that runs with quantized weights; what is trained is the full ones."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The layer's output with its weights on their grid.
+
+        Args:
+            input: As the layer takes it.
+        """
+        return nn.functional.linear(input, self.grid_weight(self.weight), self.bias)
+
+
+class _QuantizedConv(_Weights):
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        forward: Any = super()._conv_forward  # type: ignore[misc]
+        out: Tensor = forward(input, self.grid_weight(weight), bias)
+        return out
+
+
+class QuantizedConv1d(_QuantizedConv, nn.Conv1d):
+    """A convolution that runs with quantized weights."""
+
+
+class QuantizedConv2d(_QuantizedConv, nn.Conv2d):
+    """A convolution that runs with quantized weights."""
+
+
+class QuantizedConv3d(_QuantizedConv, nn.Conv3d):
+    """A convolution that runs with quantized weights."""
+
+
+_QUANTIZED: dict[type[nn.Module], type[nn.Module]] = {
+    nn.Linear: QuantizedLinear,
+    nn.Conv1d: QuantizedConv1d,
+    nn.Conv2d: QuantizedConv2d,
+    nn.Conv3d: QuantizedConv3d,
+}
+
+
+def quantize(model: nn.Module, bits: int, *, weights: bool = True) -> nn.Module:
+    """A copy of a model that trains and runs at b bits (Lorenzen et al. 2022).
+
+    Every activation module gives values on a grid of 2^bits levels per layer: on the activation's
+    own range where it is bounded (tanh [-1, 1], sigmoid and softmax [0, 1]), else on a range that
+    follows the training batches (see `Quantizer`). Weights of linear layers and convolutions
+    are rounded in the forward pass to 2^bits - 1 levels on ±max|w|; biases are not. Gradients go
+    straight through the rounding.
+
+    Names of layers and parameters stay as they are, so that a trace of ``hidden1`` is a trace
+    of quantized values. Not quantized: logits that no activation follows, log-softmax, and
+    activations that a forward method calls as functions. A quantized softmax rounds small
+    probabilities to 0, of which a logarithm takes no gradient: train on logits where bits are few.
+
+    Differences from Lorenzen et al.'s code: theirs has tanh on the range of each batch, in eval
+    mode too, and leaves the weights of tanh layers as they are (``weights=False`` here, which
+    leaves all). At 32 bits the copy is the model: its float32 values are what `Exact` counts.
+
+    Args:
+        model: Any module; left as it is.
+        bits: 2 to 16, or 32.
+        weights: Whether to quantize weights as well as activations.
+
+    Returns:
+        The copy, in the same mode and on the same device.
+
+    Raises:
+        ConfigError: If bits is none of these.
+        InvalidInput: If the model has no activation module, or is quantized already.
+
+    Example:
+        >>> net = nn.Sequential(nn.Linear(2, 1), nn.Tanh())
+        >>> inputs = torch.rand(1000, 2, generator=torch.Generator().manual_seed(0))
+        >>> len(quantize(net, bits=4)(inputs).unique()) <= 16
+        True
+    """
+    if type(bits) is not int or bits not in (*range(2, 17), _FLOAT32_BITS):
+        raise ConfigError(f"quantize: bits must be 2 to 16, or 32, got {bits!r}")
+    if any(isinstance(module, Quantizer) for module in model.modules()):
+        raise InvalidInput("quantize: the model is quantized already; quantize the original")
+    activations = [module for module in model.modules() if _is_quantizable(module)]
+    if not activations:
+        raise InvalidInput(
+            "quantize: the model has no activation module; use modules such as nn.Tanh() "
+            "instead of functions"
+        )
+    quantized = copy.deepcopy(model)
+    if bits == _FLOAT32_BITS:
+        return quantized
+    place = next((p.device for p in quantized.parameters()), None)
+    for module in list(quantized.modules()):
+        if _is_quantizable(module):
+            _add_quantizer(module, bits, place)
+        elif weights and type(module) in _QUANTIZED:
+            # a change of class keeps names, parameters and optimiser states as they are
+            module.__class__ = _QUANTIZED[type(module)]
+            module.weight_bits = bits  # type: ignore[assignment]
+    return quantized
+
+
+def _is_quantizable(module: nn.Module) -> bool:
+    return _range(module) is not None or isinstance(module, _RUNNING)
+
+
+def _range(module: nn.Module) -> tuple[float, float] | None:
+    if isinstance(module, nn.Hardtanh):
+        return float(module.min_val), float(module.max_val)
+    return _FIXED.get(type(module))
+
+
+def _add_quantizer(module: nn.Module, bits: int, place: torch.device | None) -> None:
+    low = 0.0 if isinstance(module, nn.ReLU) else -_BEFORE_TRAINING
+    quantizer = Quantizer(bits, _range(module), start=(low, _BEFORE_TRAINING))
+    module.add_module("quantizer", quantizer.to(place).train(module.training))
+    module.register_forward_hook(_on_output)
+
+
+def _on_output(module: nn.Module, _args: Any, output: Tensor) -> Tensor:
+    """The hook of a quantized activation; a function of the module alone, so that it pickles."""
+    quantizer: Any = module.quantizer
+    result: Tensor = quantizer(output)
+    return result
