@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
+import sys
+import types
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -30,7 +33,7 @@ from ibtrace.compare import (
     table,
     trials,
 )
-from ibtrace.estimators import KSG, make
+from ibtrace.estimators import KSG, make, registry
 from ibtrace.experiments import comparing, comparing_run
 from ibtrace.probe import Probe
 from ibtrace.problems import BivariateNormal, Independent, Table
@@ -45,6 +48,18 @@ from ibtrace.types import (
     Tags,
     UnknownName,
 )
+
+DOCS = Path(__file__).parent.parent / "docs" / "estimators.md"
+
+
+def documented() -> str:
+    """The table of docs/estimators.md, from the tags."""
+    lines = ["| name | estimand | bound | bias | cost | source |", "|---|---|---|---|---|---|"]
+    for name, kind in registry.items():
+        tags = kind.tags
+        cells = (f"`{name}`", tags.estimand, tags.bound, tags.bias, tags.cost, tags.reference)
+        lines.append("| " + " | ".join(cells).replace(" |  |", " | |") + " |")
+    return "\n".join(lines)
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -250,6 +265,7 @@ def test_disagreement_is_distance_and_rank_correlation() -> None:
     found = {(row["first"], row["second"]): row for row in records(disagreement(frame))}
     assert found["up", "also up"]["difference"] == pytest.approx(9 / 4)
     assert found["up", "also up"]["correlation"] == pytest.approx(1)
+    assert found["up", "down"]["difference"] == pytest.approx(13 / 4)
     assert found["up", "down"]["correlation"] == pytest.approx(-1)
     assert math.isnan(found["up", "flat"]["correlation"])
     assert found["up", "flat"]["curves"] == 0
@@ -458,3 +474,38 @@ def test_a_run_without_activations_says_what_to_do(
     Trace.create(tmp_path / "bare")
     assert main(["compare", "--run", str(tmp_path / "bare")]) == 2
     assert "store_activations" in capsys.readouterr().err
+
+
+# --- the page -------------------------------------------------------------------------------
+
+
+def test_the_page_has_the_table_of_the_tags() -> None:
+    assert documented() in DOCS.read_text()
+
+
+def test_the_page_shows_figures_that_are_there_and_commands_that_parse() -> None:
+    from ibtrace.cli import _parser
+
+    for target in re.findall(r"\]\(([^)]+)\)", DOCS.read_text()):
+        assert 10_000 < (DOCS.parent / target).stat().st_size < 300_000
+    shown = re.findall(r"^ibtrace (.*)$", DOCS.read_text(), re.MULTILINE)
+    assert len(shown) > 2
+    for command in shown:
+        options = _parser().parse_args(command.partition("#")[0].split())
+        assert options.call is not None
+        comparing.chosen_problems(options.problems)
+
+
+@pytest.mark.slow
+def test_the_code_of_the_page_runs_as_printed() -> None:
+    blocks = re.findall(r"^```python\n(.*?)^```$", DOCS.read_text(), re.DOTALL | re.MULTILINE)
+    module = types.ModuleType("page")
+    scope = vars(module)
+    sys.modules["page"] = module  # where pickle looks for the estimator's class
+    try:
+        for block in blocks:
+            exec(compile(block, str(DOCS), "exec"), scope)
+    finally:
+        del sys.modules["page"]
+    assert (scope["frame"]["status"] == "ok").all()
+    assert scope["frame"]["error"].abs().max() < 0.3
