@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import multiprocessing
+import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import product
 from typing import TypeVar
 
 import pandas as pd
+import torch
 from torch import Tensor
 
 from ibtrace import estimators as registered
@@ -92,7 +96,8 @@ def compare(
         problems: Names of laws or laws, or laws by a name of your choice; None takes `suite`.
         n: Numbers of samples.
         seeds: How many samples of each, or which seeds.
-        jobs: Processes; with more than one, each has one thread.
+        jobs: Processes; with more than one, each has one thread, and your own estimators must
+            be importable from a module.
         progress: Called as ``progress(done, total)`` after each trial.
         on_row: Called with each `Trial` as it is done, so that an interruption loses nothing:
             ``table(trials)`` makes the same DataFrame of those there are.
@@ -145,12 +150,20 @@ def trials(
         for task in grid:
             yield _try(*task)
         return
-    # joblib is scikit-learn's; a worker that shares its core with others must keep to one thread.
-    from joblib import Parallel, delayed, parallel_config
+    # spawn: a forked child inherits torch's thread pool in a state that can hang
+    spawn = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_alone)
+    try:
+        for future in [pool.submit(_try, *task) for task in grid]:
+            yield future.result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
-    with parallel_config(backend="loky", inner_max_num_threads=1):
-        run = Parallel(n_jobs=jobs, return_as="generator", batch_size=1, pre_dispatch="4*n_jobs")
-        yield from run(delayed(_try)(*task) for task in grid)
+
+def _alone() -> None:
+    """Set up a worker: one thread, for it shares its core; Ctrl-C is the parent's to handle."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
 
 
 def table(done: Iterable[Trial]) -> pd.DataFrame:
