@@ -153,11 +153,14 @@ def trials(
     # spawn: a forked child inherits torch's thread pool in a state that can hang
     spawn = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_alone)
+    futures = [pool.submit(_try, *task) for task in grid]
     try:
-        for future in [pool.submit(_try, *task) for task in grid]:
+        for future in futures:
             yield future.result()
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        for future in futures:  # the pool's own cancel_futures is lost if it is collected first
+            future.cancel()
+        pool.shutdown(wait=False)
 
 
 def _alone() -> None:
