@@ -31,7 +31,7 @@ _LEGEND = (
     "In bits. laws: those the estimator takes, of all; bias: mean over laws; spread: over seeds;",
     f"off: on how many laws the RMSE exceeds {OFF_BITS:g} bit; time: of one estimate.",
 )
-_OTHER = (
+OTHER = (
     "* estimates another quantity than I(X;Y) (see 'ibtrace list estimators'): its bias is also",
     "  a difference of what is estimated.",
 )
@@ -122,7 +122,7 @@ def overall_text(frame: pd.DataFrame) -> str:
         numbers += f"{row['off'] if row['laws'] else '-':>6}"
         line = f"{name:<24}{row['n']:>6}{counted:>7}{numbers}{duration(row['seconds']):>9}  {worst}"
         lines.append(line)
-    lines += ["", *_LEGEND, *(_OTHER if other else [])]
+    lines += ["", *_LEGEND, *(OTHER if other else [])]
     flagged = _flags(frame)
     return "\n".join(lines + flagged)
 

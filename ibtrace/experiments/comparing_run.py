@@ -24,7 +24,15 @@ from ibtrace.compare import (
     table,
     trials,
 )
-from ibtrace.experiments.comparing import WIDTH, duration, make_folder, shorten, signed, write
+from ibtrace.experiments.comparing import (
+    OTHER,
+    WIDTH,
+    duration,
+    make_folder,
+    shorten,
+    signed,
+    write,
+)
 from ibtrace.measure import flatten, measure
 from ibtrace.probe import Probe
 from ibtrace.trace import Trace
@@ -157,12 +165,14 @@ def text(found: Comparison) -> str:
     lines = [f"{used} samples, {frame['epoch'].nunique()} snapshots", ""]
     lines += [f"{'estimator':<32}{'I(X;T) off by':>20}{'I(T;Y) off by':>20}{'time':>10}"]
     lines.append("-" * WIDTH)
+    measures = found.calibration["measures"]
+    others = set(found.calibration.loc[measures != "I(X;Y)", "estimator"])
     for estimator, some in frame.groupby("estimator", sort=False):
         ranges = {q: _range(found.calibration, str(estimator), q) for q in (I_XT, I_TY)}
         seconds = duration(float(some["seconds"].median()))
-        name = shorten(str(estimator), 31)
+        name = shorten(str(estimator), 30) + "*" * (estimator in others)
         lines.append(f"{name:<32}{ranges[I_XT]:>20}{ranges[I_TY]:>20}{seconds:>10}")
-    lines += ["", *_LEGEND] if len(found.calibration) else []
+    lines += ["", *_LEGEND, *OTHER] if len(found.calibration) else []
     lines += [""] if found.declined else []
     for reason, names in _declined(found).items():
         lines.append(shorten(f"not measured: {', '.join(names)}: {reason}", WIDTH))
