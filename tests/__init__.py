@@ -1,0 +1,1 @@
+"""The tests of ibtrace: one property per file."""

@@ -253,3 +253,10 @@ def test_impossible_configurations_are_refused() -> None:
         Ross(norm="l1")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="jitter must lie in"):
         KSG(jitter=-1.0)
+
+
+@pytest.mark.parametrize("kind", [KSG, NPEET, MixedKSG])
+@pytest.mark.parametrize(("d", "raised"), [(2, False), (5, True)])
+def test_many_dimensions_for_the_samples_are_flagged(kind: type[Any], d: int, raised: bool) -> None:
+    x, y = torch.randn(2, 300, d, generator=torch.Generator().manual_seed(0))  # log2 300 = 8.2
+    assert bool(kind()(x, y).flags["many_dimensions"]) == raised

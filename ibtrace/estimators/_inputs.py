@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -60,6 +61,16 @@ def samples(value: Tensor) -> int:
 def batch_shape(value: Tensor) -> torch.Size:
     """The leading dimensions of a variable: the independent problems."""
     return value.shape[: -event_dims(value)]
+
+
+def many_dimensions(x: Tensor, y: Tensor) -> Tensor:
+    """Whether neighbours are hardly nearer than other samples: more joint dimensions than log2 n.
+
+    n samples cannot halve each of d > log2 n dimensions even once: no neighbourhood is local, and
+    a nearest-neighbour estimate falls towards 0.
+    """
+    dimensions = sum(value.shape[-1] for value in (x, y) if not is_ids(value))
+    return torch.tensor(dimensions > math.log2(samples(x)))
 
 
 def check_pair(name: str, x: Tensor, y: Tensor, *, minimum: int = 2) -> int:

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from ibtrace.estimators._inputs import check_pair, each_problem, is_ids
+from ibtrace.estimators._inputs import check_pair, each_problem, is_ids, many_dimensions, samples
 from ibtrace.estimators.ross import Ross, break_ties, check_fields
 from ibtrace.numerics.distances import Distances, Norm, Space, is_constant
 from ibtrace.numerics.knn import Neighbours, joint_neighbours, tree_neighbours
@@ -52,8 +52,9 @@ class KSG:
         jitter: Amplitude of the jitter, relative to each variable's standard deviation.
 
     Flags: ``ties_jittered``; ``constant`` (a variable that never varies: 0 bits);
-    ``near_ceiling`` (within 5 % of the ceiling). Diagnostics: ``ceiling``, the most that N
-    samples can show, ψ(N) - ψ(k) - 1/k nats (ψ(N) - ψ(k) if y is a copy of x).
+    ``near_ceiling`` (within 5 % of the ceiling); ``many_dimensions`` (more joint dimensions than
+    log2 N: no neighbourhood is local, the estimate falls towards 0). Diagnostics: ``ceiling``, the
+    most that N samples can show, ψ(N) - ψ(k) - 1/k nats (ψ(N) - ψ(k) if y is a copy of x).
 
     References:
         Kraskov, Stögbauer & Grassberger 2004, Estimating mutual information, Phys. Rev. E 69.
@@ -110,7 +111,7 @@ class KSG:
         if is_ids(x) or is_ids(y):
             return Ross(self.k, self.norm, self.jitter)(x, y, seed=seed)
         solved = each_problem(lambda a, b: self._solve(self._first(a, seed), b, seed), x, y)
-        return self._estimate(solved, x.shape[-2])
+        return self._estimate(solved, x, y)
 
     def plane(self, t: Tensor, probe: ProbeLike, *, seed: int = 0) -> tuple[Estimate, Estimate]:
         """I(X;T) and I(T;Y) in bits for ``t (..., n, d)``.
@@ -131,7 +132,7 @@ class KSG:
         key = f"ksg:{self.norm}:{self.jitter}:{seed}:{t.device}"
         first = probe.cached(key, lambda: self._first(x, seed, keep=True))
         solved = each_problem(lambda _, one: self._solve(first, one, seed), x, t)
-        return self._estimate(solved, len(x)), self(t, probe.labels.to(t.device), seed=seed)
+        return self._estimate(solved, x, t), self(t, probe.labels.to(t.device), seed=seed)
 
     def _first(self, x: Tensor, seed: int, *, keep: bool = False) -> Space:
         return Space(x, self.norm, self.jitter, 2 * seed, keep)
@@ -170,9 +171,9 @@ class KSG:
         local: Tensor = psi_k - constant + psi_n - torch.digamma(marginals + shift).sum(0)
         return local
 
-    def _estimate(self, solved: Tensor, n: int) -> Estimate:
+    def _estimate(self, solved: Tensor, x: Tensor, y: Tensor) -> Estimate:
         bits, stderr, tied, constant = solved.unbind(-1)
-        psi_k, psi_n = torch.tensor([self.k, n], dtype=torch.float64).digamma().tolist()
+        psi_k, psi_n = torch.tensor([self.k, samples(x)], dtype=torch.float64).digamma().tolist()
         ceiling = (psi_n - psi_k - 1 / self.k) / math.log(2)
         return Estimate(
             bits=bits,
@@ -181,6 +182,7 @@ class KSG:
                 "ties_jittered": tied > 0,
                 "constant": constant > 0,
                 "near_ceiling": bits >= 0.95 * ceiling,
+                "many_dimensions": many_dimensions(x, y),
             },
             diagnostics={"ceiling": torch.tensor(ceiling)},
         )

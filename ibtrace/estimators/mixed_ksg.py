@@ -9,7 +9,7 @@ from typing import ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from ibtrace.estimators._inputs import check_pair, each_problem, is_ids, samples
+from ibtrace.estimators._inputs import check_pair, each_problem, is_ids, many_dimensions, samples
 from ibtrace.estimators.ross import check_fields
 from ibtrace.numerics.bins import dense_ids
 from ibtrace.numerics.distances import Norm, is_constant
@@ -58,7 +58,7 @@ class MixedKSG:
     Flags: those above; ``tied_radii`` (somewhere the k-th and the next neighbour are equally
     far, ρ > 0: a lattice, where k̃_i is too small and the estimate too low); ``scales_apart``
     (around half of the samples or more, ρ_i spans all of x or all of y, which then says nothing:
-    bring the two to one scale); ``constant`` (a variable that never varies: 0 bits).
+    bring the two to one scale); ``many_dimensions`` (see `KSG`); ``constant`` (a variable that never varies: 0 bits).
     Diagnostics: ``atoms``, the share of samples with ρ_i = 0; ``dropped``, the share left out.
 
     References:
@@ -109,7 +109,8 @@ class MixedKSG:
             TooFewSamples: If there are not more than k, or ids meet floats and none repeats.
         """
         check_pair(label(self), x, y, minimum=self.k + 1)
-        return _estimate(each_problem(lambda a, b: self._solve(a, b, None), x, y))
+        solved = each_problem(lambda a, b: self._solve(a, b, None), x, y)
+        return _estimate(solved, many_dimensions(x, y))
 
     def plane(self, t: Tensor, probe: ProbeLike, *, seed: int = 0) -> tuple[Estimate, Estimate]:
         """I(X;T) and I(T;Y) in bits for ``t (..., n, d)``, X's distances kept with the probe.
@@ -124,7 +125,9 @@ class MixedKSG:
         first = probe.cached(key, lambda: _First(x, self._space(x, keep=True)))
         kept = None if is_ids(t) else first.distances  # with ids, singletons may have to go
         solved = each_problem(lambda _, one: self._solve(first.points, one, kept), x, t)
-        return _estimate(solved), self(t, probe.labels.to(t.device), seed=seed)
+        return _estimate(solved, many_dimensions(x, t)), self(
+            t, probe.labels.to(t.device), seed=seed
+        )
 
     def _space(self, x: Tensor, *, keep: bool = False) -> Rows:
         return space(x, self.norm, apart_above=self.k if self.atoms == "apart" else None, keep=keep)
@@ -167,7 +170,7 @@ def _paired(x: Tensor, y: Tensor) -> Tensor:
     return torch.bincount(ids)[ids] > 1
 
 
-def _estimate(solved: Tensor) -> Estimate:
+def _estimate(solved: Tensor, beyond: Tensor) -> Estimate:
     bits, stderr, constant, small, dropped, tied, atoms, apart = solved.unbind(-1)
     return Estimate(
         bits=bits,
@@ -178,6 +181,7 @@ def _estimate(solved: Tensor) -> Estimate:
             "singletons_dropped": dropped > 0,
             "tied_radii": tied > 0,
             "scales_apart": apart > 0,
+            "many_dimensions": beyond,
         },
         diagnostics={"atoms": atoms, "dropped": dropped},
     )

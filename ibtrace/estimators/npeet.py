@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ibtrace.estimators._inputs import check_pair, each_problem, is_ids
+from ibtrace.estimators._inputs import check_pair, each_problem, is_ids, many_dimensions
 from ibtrace.estimators.ross import check_fields
 from ibtrace.numerics.distances import is_constant, row_ids
 from ibtrace.types import Estimate, MissingDependency, Tags, Unsupported, label
@@ -40,7 +40,7 @@ class NPEET:
         k: Which neighbour.
 
     Flags: ``constant`` (a variable that never varies: 0 bits, NPEET is not asked),
-    ``small_classes``, ``near_ceiling`` (within 5 % of ψ(N) - ψ(k) - 1/k nats, the
+    ``small_classes``, ``many_dimensions`` (see `KSG`), ``near_ceiling`` (within 5 % of ψ(N) - ψ(k) - 1/k nats, the
     diagnostic ``ceiling``). No standard error: ``mi`` gives only the mean.
 
     References:
@@ -102,6 +102,7 @@ class NPEET:
                 "constant": constant > 0,
                 "small_classes": small > 0,
                 "near_ceiling": bits >= 0.95 * ceiling,
+                "many_dimensions": many_dimensions(x, y),
             },
             diagnostics={"ceiling": torch.tensor(ceiling)},
         )
