@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ibtrace.datasets.tishby import tishby
 from ibtrace.estimators.ksg import KSG
+from ibtrace.estimators.mixed_ksg import MixedKSG
 from ibtrace.estimators.npeet import NPEET
 from ibtrace.estimators.ross import Ross
 from ibtrace.numerics.distances import Distances, Norm

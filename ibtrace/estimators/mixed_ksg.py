@@ -58,7 +58,8 @@ class MixedKSG:
     Flags: those above; ``tied_radii`` (somewhere the k-th and the next neighbour are equally
     far, ρ > 0: a lattice, where k̃_i is too small and the estimate too low); ``scales_apart``
     (around half of the samples or more, ρ_i spans all of x or all of y, which then says nothing:
-    bring the two to one scale); ``many_dimensions`` (see `KSG`); ``constant`` (a variable that never varies: 0 bits).
+    bring the two to one scale); ``many_dimensions`` (see `KSG`); ``constant`` (a variable that
+    never varies: 0 bits).
     Diagnostics: ``atoms``, the share of samples with ρ_i = 0; ``dropped``, the share left out.
 
     References:
