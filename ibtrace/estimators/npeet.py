@@ -41,7 +41,8 @@ class NPEET:
 
     Flags: ``constant`` (a variable that never varies: 0 bits, NPEET is not asked),
     ``small_classes``, ``many_dimensions`` (see `KSG`), ``near_ceiling`` (within 5 % of
-    ψ(N) - ψ(k) - 1/k nats, the diagnostic ``ceiling``). No standard error: ``mi`` gives only the mean.
+    ψ(N) - ψ(k) - 1/k nats, the diagnostic ``ceiling``). No standard error: ``mi`` gives only the
+    mean.
 
     References:
         Ver Steeg, Non-parametric entropy estimation toolbox (NPEET).
