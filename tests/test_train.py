@@ -145,6 +145,8 @@ def test_variants_run_side_by_side_in_processes(tmp_path: Path) -> None:
     assert list(traces) == ["a", "b"]
     assert traces["a"].frame()["bits"].tolist() != traces["b"].frame()["bits"].tolist()
     same(traces["a"], runner.run(raw(), tmp_path / "one", progress=False)[""])
+    assert traces["a"].meta["config"] == raw()
+    assert traces["a"].meta["seeds"] == [0, 1]
     assert list(runner.load(tmp_path / "run")) == ["a", "b"]
 
 

@@ -55,7 +55,8 @@ def run(
     if len(jobs) == 1:
         ((name, path),) = jobs.items()
         torch.set_num_threads(1)  # small tensors: two threads are many times slower than one
-        train(config.build(runs[name]), path, resume=resume, label=name if progress else None)
+        bar = name if progress else None
+        train(config.build(runs[name]), path, raw=runs[name], resume=resume, label=bar)
     else:
         _side_by_side(runs, jobs, resume, progress)
     return {name: Trace.load(path) for name, path in jobs.items()}
@@ -174,7 +175,7 @@ def _work(
     threading.Thread(target=_die_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     try:
-        train(config.build(raw), folder, resume=resume, label=label, place=place)
+        train(config.build(raw), folder, raw=raw, resume=resume, label=label, place=place)
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED)
     except IbtraceError as error:

@@ -24,7 +24,7 @@ from ibtrace.ensemble import (
     restore_training,
     training_state,
 )
-from ibtrace.experiments.config import Experiment
+from ibtrace.experiments.config import Experiment, Raw
 from ibtrace.probe import Probe
 from ibtrace.trace import Trace
 from ibtrace.tracer import Networks, Tracer
@@ -39,6 +39,7 @@ def train(
     experiment: Experiment,
     folder: str | Path,
     *,
+    raw: Raw | None = None,
     resume: bool = False,
     label: str | None = None,
     place: int = 0,
@@ -52,6 +53,7 @@ def train(
     Args:
         experiment: What to do.
         folder: Where the trace goes.
+        raw: The configuration that the experiment was built from, to be stored with the trace.
         resume: Go on from the checkpoint in the folder, if there is one.
         label: Draw a progress bar with this name; None draws none.
         place: The bar's line, for several side by side.
@@ -72,13 +74,18 @@ def train(
     with bar, torch.random.fork_rng():
         for group in groups:
             kind = _Together if together else _Alone
-            _train_group(kind(experiment, group), experiment, folder, resume, bar)
+            _train_group(kind(experiment, group), experiment, folder, raw, resume, bar)
             resume = True  # the next group goes into the same trace
     return Trace.load(folder)
 
 
 def _train_group(
-    training: _Training, experiment: Experiment, folder: Path, resume: bool, bar: tqdm[Any]
+    training: _Training,
+    experiment: Experiment,
+    folder: Path,
+    raw: Raw | None,
+    resume: bool,
+    bar: tqdm[Any],
 ) -> None:
     seeds = training.seeds
     checkpoint = _load(folder / CHECKPOINT) if resume else None
@@ -101,7 +108,7 @@ def _train_group(
         seed=seeds[0],
         resume=resume,
         store_activations=experiment.store_activations,
-        meta={"seeds": experiment.seed_list, "epochs": experiment.epochs},
+        meta={"seeds": experiment.seed_list, "config": raw},
     ) as tracer:
         if start == 0:
             tracer.log(0, **training.metrics())
