@@ -186,6 +186,7 @@ def _replicate(options: argparse.Namespace) -> int:
 def _run(options: argparse.Namespace) -> int:
     from ibtrace.experiments import config, reporting, runner
 
+    sys.path.insert(0, str(Path.cwd()))  # a class_path may name a file beside the user
     if options.resume:
         _refuse_changes(options)
         folder = Path(options.out or options.config)

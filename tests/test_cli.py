@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,22 @@ def test_a_users_own_model_runs_by_class_path(
     path.write_text(yaml.safe_dump(raw(model="alone", epochs=2)))
     assert main(["run", str(path), "--out", str(tmp_path / "run"), "--quiet"]) == 0
     assert "body.2" in capsys.readouterr().out
+
+
+def test_a_model_in_the_users_folder_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "my_own_nets.py").write_text(
+        "from torch import nn\n\ndef linear() -> nn.Module: return nn.Sequential(nn.Linear(12, 2), nn.Tanh())\n"
+    )
+    path = tmp_path / "mine.yaml"
+    raw_ = {**raw(epochs=2), "model": "my_own_nets.linear", "loss": "cross_entropy"}
+    path.write_text(yaml.safe_dump(raw_))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    assert main(["run", "mine.yaml", "--quiet"]) == 0
+    assert (tmp_path / "runs" / "mine" / "report.txt").exists()
+    assert "Binning.idnns" in capsys.readouterr().out
 
 
 def test_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
