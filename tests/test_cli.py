@@ -74,11 +74,13 @@ def test_a_model_in_the_users_folder_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "my_own_nets.py").write_text(
-        "from torch import nn\n\ndef linear() -> nn.Module: return nn.Sequential(nn.Linear(12, 2), nn.Tanh())\n"
+        "from torch import nn\n\n"
+        "def linear() -> nn.Module:\n"
+        "    return nn.Sequential(nn.Linear(12, 2), nn.Tanh())\n"
     )
     path = tmp_path / "mine.yaml"
-    raw_ = {**raw(epochs=2), "model": "my_own_nets.linear", "loss": "cross_entropy"}
-    path.write_text(yaml.safe_dump(raw_))
+    mine = {**raw(epochs=2), "model": "my_own_nets.linear", "loss": "cross_entropy"}
+    path.write_text(yaml.safe_dump(mine))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     assert main(["run", "mine.yaml", "--quiet"]) == 0
