@@ -40,6 +40,7 @@ class Claim:
         test: Decides on the traces of the experiment, by their names.
         needs: Names of the traces it cannot do without; where one is missing the claim is
             inconclusive.
+        by: Labels of the estimators that each of these traces must hold, likewise.
 
     >>> claim = Claim("ceiling", "a textbook", "I(X;T) is at most log2 N.",
     ...               lambda traces: Outcome("held", f"{len(traces)} traces"))
@@ -52,11 +53,15 @@ class Claim:
     statement: str
     test: Callable[[Mapping[str, Trace]], Outcome]
     needs: tuple[str, ...] = ()
+    by: tuple[str, ...] = ()
 
     def __call__(self, traces: Mapping[str, Trace]) -> Outcome:
         """Test the claim on the traces of an experiment."""
         if missing := [name for name in self.needs if name not in traces]:
             return Outcome("inconclusive", f"not run: {', '.join(missing)}")
+        for name in self.needs:
+            if absent := [label for label in self.by if label not in traces[name].estimators]:
+                return Outcome("inconclusive", f"{name} was not measured by {', '.join(absent)}")
         return self.test(traces)
 
 

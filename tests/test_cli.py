@@ -45,6 +45,18 @@ def test_a_replication_leaves_trace_verdict_claims_and_figures(replicated: Path)
     assert stored["epochs"] == 6
 
 
+def test_a_claim_is_inconclusive_where_its_estimator_is_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--seeds=1", "--epochs=2", "--quiet", "--set=estimators=[ksg]"]
+    small = ["--set=probe={samples: 60}", "--out", str(tmp_path / "run")]
+    assert main(["replicate", "tishby", "--activation", "tanh", *options, *small]) == 0
+    said = capsys.readouterr().out
+    assert "tanh was not measured by Binning.idnns" in said
+    assert "tanh was not measured by Exact" in said
+    assert "7 claims: 0 held, 0 failed, 7 inconclusive" in said
+
+
 def test_a_finished_run_can_be_drawn_judged_and_resumed(
     replicated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

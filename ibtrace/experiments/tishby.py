@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 
 from ibtrace.claims import Claim, Outcome, Status
-from ibtrace.plane import LayerVerdict, bootstrap, phases, verdict
+from ibtrace.plane import LayerVerdict, Verdict, bootstrap, phases, verdict
 from ibtrace.trace import Trace
 from ibtrace.types import I_TY, I_XT
 
 PAPERS_BINS = "Binning.idnns"
+RANGED_BINS = "Binning(bins=30, range='snapshot')"
 EXACT = "Exact"
 SZT = "Shwartz-Ziv & Tishby 2017"
 
@@ -28,6 +29,10 @@ def _hidden(trace: Trace) -> list[str]:
 def _numbers(trace: Trace, quantity: str, estimator: str) -> pd.DataFrame:
     frame = trace.frame()
     return frame[(frame["quantity"] == quantity) & (frame["estimator"] == estimator)]
+
+
+def _judged(trace: Trace, estimator: str) -> Verdict:
+    return verdict(trace, estimators=[estimator])
 
 
 def _from_call(found: LayerVerdict, wanted: str) -> Outcome:
@@ -64,12 +69,12 @@ def _fitting(traces: Mapping[str, Trace]) -> Outcome:
 
 def _last_tanh_compresses(traces: Mapping[str, Trace]) -> Outcome:
     layer = _hidden(traces["tanh"])[-1]
-    return _from_call(verdict(traces["tanh"]).of(layer, PAPERS_BINS), "compresses")
+    return _from_call(_judged(traces["tanh"], PAPERS_BINS).of(layer), "compresses")
 
 
 def _every_tanh_layer_compresses(traces: Mapping[str, Trace]) -> Outcome:
-    said = verdict(traces["tanh"])
-    found = [said.of(layer, PAPERS_BINS) for layer in _hidden(traces["tanh"])]
+    said = _judged(traces["tanh"], PAPERS_BINS)
+    found = [said.of(layer) for layer in _hidden(traces["tanh"])]
     compress = [one.layer for one in found if one.call == "compresses"]
     others = [f"{one.layer} {one.drop.mean:.2f}" for one in found if one.layer not in compress]
     number = f"{len(compress)} of {len(found)} compress ({', '.join(compress) or 'none'})"
@@ -84,19 +89,13 @@ def _every_tanh_layer_compresses(traces: Mapping[str, Trace]) -> Outcome:
 def _most_epochs_compress(traces: Mapping[str, Trace]) -> Outcome:
     trace = traces["tanh"]
     layer = _hidden(trace)[-1]
-    judged = verdict(trace).of(layer, PAPERS_BINS)
+    judged = _judged(trace, PAPERS_BINS).of(layer)
     if judged.call != "compresses":
         return Outcome("inconclusive", f"{layer} {judged.call}: {judged.cause}")
-    found = phases(_numbers_all(trace))
-    mine = found[found["layer"] == layer]
-    total = int(trace.frame()["epoch"].max())
-    share = 1 - mine["peak_epoch"].to_numpy() / total
+    numbers = _numbers(trace, I_XT, PAPERS_BINS)
+    found = phases(numbers[numbers["layer"] == layer])
+    share = 1 - found["peak_epoch"].to_numpy() / judged.final_epoch
     return _decide(share, "of the epochs lie after the peak", above=0.5)
-
-
-def _numbers_all(trace: Trace) -> pd.DataFrame:
-    frame = trace.frame()
-    return frame[frame["estimator"] == PAPERS_BINS]
 
 
 def _order_of_layers(traces: Mapping[str, Trace]) -> Outcome:
@@ -109,10 +108,8 @@ def _order_of_layers(traces: Mapping[str, Trace]) -> Outcome:
 
 
 def _relu_does_not(traces: Mapping[str, Trace]) -> Outcome:
-    trace = traces["relu"]
-    ranged = next(name for name in trace.estimators if "snapshot" in name)
-    layer = _hidden(trace)[-1]
-    return _from_call(verdict(trace).of(layer, ranged), "does not compress")
+    layer = _hidden(traces["relu"])[-1]
+    return _from_call(_judged(traces["relu"], RANGED_BINS).of(layer), "does not compress")
 
 
 def _true_entropy_constant(traces: Mapping[str, Trace]) -> Outcome:
@@ -133,6 +130,7 @@ CLAIMS = (
         "Training first raises I(T;Y): the last hidden tanh layer ends with more than it began.",
         _fitting,
         needs=("tanh",),
+        by=(PAPERS_BINS,),
     ),
     Claim(
         "compression-last",
@@ -140,6 +138,7 @@ CLAIMS = (
         "I(X;T) of the last hidden tanh layer falls after a peak (30 bins on [-1, 1]).",
         _last_tanh_compresses,
         needs=("tanh",),
+        by=(PAPERS_BINS,),
     ),
     Claim(
         "compression-all",
@@ -147,6 +146,7 @@ CLAIMS = (
         "Every hidden tanh layer compresses (30 bins on [-1, 1]).",
         _every_tanh_layer_compresses,
         needs=("tanh",),
+        by=(PAPERS_BINS,),
     ),
     Claim(
         "most-epochs",
@@ -154,6 +154,7 @@ CLAIMS = (
         "Most epochs are spent on compression: the last hidden tanh layer peaks in the first half.",
         _most_epochs_compress,
         needs=("tanh",),
+        by=(PAPERS_BINS,),
     ),
     Claim(
         "order-of-layers",
@@ -161,6 +162,7 @@ CLAIMS = (
         "The data-processing inequality orders the layers' binned I(X;T) at every epoch (tanh).",
         _order_of_layers,
         needs=("tanh",),
+        by=(PAPERS_BINS,),
     ),
     Claim(
         "no-relu-compression",
@@ -168,6 +170,7 @@ CLAIMS = (
         "With ReLU the last hidden layer does not compress (bins over the range of the data).",
         _relu_does_not,
         needs=("relu",),
+        by=(RANGED_BINS,),
     ),
     Claim(
         "constant-information",
@@ -176,6 +179,7 @@ CLAIMS = (
         "input patterns stay distinct, and what falls is the binned entropy.",
         _true_entropy_constant,
         needs=("tanh",),
+        by=(EXACT,),
     ),
 )
 
