@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ibtrace.numerics.bins import row_ids
 from ibtrace.numerics.entropy import entropy, sample_counts
+from ibtrace.numerics.finite import count_non_finite
 from ibtrace.types import InvalidInput, NonFinite, TooFewSamples
 
 _Value = TypeVar("_Value")
@@ -149,8 +150,7 @@ def _check(x: Tensor, y: Tensor, classes: int | None) -> None:
     if len(x) < 2:
         raise TooFewSamples(f"Probe needs at least 2 samples, got {len(x)}")
     for name, value in (("x", x), ("y", y)):
-        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-            bad = int((~torch.isfinite(value)).sum())
+        if bad := count_non_finite(value):
             raise NonFinite(f"Probe: {name} has {bad} NaN or infinite values; remove those samples")
     if y.is_floating_point():
         if y.dim() > 2:

@@ -9,7 +9,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from ibtrace.estimators._inputs import check_pair, each_problem, is_ids
+from ibtrace.estimators._inputs import check_pair, each_problem, is_ids, refuse_two_ids
 from ibtrace.numerics.bins import dense_ids
 from ibtrace.numerics.distances import is_constant
 from ibtrace.numerics.gaussian import (
@@ -20,7 +20,7 @@ from ibtrace.numerics.gaussian import (
     shrunk_information,
     whiten,
 )
-from ibtrace.types import ConfigError, Estimate, ProbeLike, Tags, Unsupported, label
+from ibtrace.types import ConfigError, Estimate, ProbeLike, Tags, label
 
 
 class _Scores(NamedTuple):
@@ -124,8 +124,7 @@ class GaussianCopula:
             Unsupported: If both are ids.
         """
         check_pair(label(self), x, y, minimum=4)
-        if is_ids(x) and is_ids(y):
-            raise Unsupported(f"{label(self)}: x and y are both ids; use binning or exact")
+        refuse_two_ids(label(self), x, y, "use binning or exact")
         if is_ids(x) or is_ids(y):
             ids, t = (x, y) if is_ids(x) else (y, x)
             return _estimate(each_problem(self._classes, ids, t))

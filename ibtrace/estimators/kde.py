@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from ibtrace.estimators._inputs import check_pair, each_problem, is_ids
+from ibtrace.estimators._inputs import check_pair, each_problem, is_ids, refuse_two_ids
 from ibtrace.numerics.distances import row_ids
 from ibtrace.numerics.kernels import gaussian_sums
 from ibtrace.types import (
@@ -16,7 +16,6 @@ from ibtrace.types import (
     Estimate,
     ProbeLike,
     Tags,
-    Unsupported,
     label,
 )
 
@@ -114,8 +113,7 @@ class KDE:
             Unsupported: If both are ids.
         """
         check_pair(label(self), x, y)
-        if is_ids(x) and is_ids(y):
-            raise Unsupported(f"{label(self)}: x and y are both ids; give the layer as floats")
+        refuse_two_ids(label(self), x, y, "give the layer as floats")
         classes, t = (y, x) if is_ids(y) else (x, y)
         terms = each_problem(lambda c, one: self._terms(one, [c]), classes, t)
         return self._estimate(terms[..., 0, :, :], t)

@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ibtrace.estimators._inputs import check_pair, each_problem, is_ids
+from ibtrace.estimators._inputs import check_pair, each_problem, is_ids, refuse_two_ids
 from ibtrace.estimators.ross import check_fields
 from ibtrace.numerics.bins import dense_ids
 from ibtrace.numerics.distances import centred, is_constant, jittered
@@ -22,7 +22,6 @@ from ibtrace.types import (
     InvalidInput,
     Tags,
     TooFewSamples,
-    Unsupported,
     label,
 )
 
@@ -127,8 +126,7 @@ class KozachenkoLeonenko:
             ConfigError: If k neighbours are too few for the weights in this dimension.
         """
         check_pair(label(self), x, y, minimum=self.k + 1)
-        if is_ids(x) and is_ids(y):
-            raise Unsupported(f"{label(self)}: x and y are both ids; use binning or exact")
+        refuse_two_ids(label(self), x, y, "use binning or exact")
         if is_ids(x) or is_ids(y):
             ids, t = (x, y) if is_ids(x) else (y, x)
             solved = each_problem(lambda c, one: self._classes(c, one, seed), ids, t)

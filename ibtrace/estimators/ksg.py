@@ -9,7 +9,14 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from ibtrace.estimators._inputs import check_pair, each_problem, is_ids, many_dimensions, samples
+from ibtrace.estimators._inputs import (
+    check_pair,
+    each_problem,
+    is_ids,
+    many_dimensions,
+    refuse_two_ids,
+    samples,
+)
 from ibtrace.estimators.ross import Ross, break_ties, check_fields
 from ibtrace.numerics.distances import Distances, Norm, Space, is_constant
 from ibtrace.numerics.knn import Neighbours, joint_neighbours, tree_neighbours
@@ -106,8 +113,7 @@ class KSG:
             Unsupported: If both are ids.
         """
         check_pair(label(self), x, y, minimum=self.k + 1)
-        if is_ids(x) and is_ids(y):
-            raise Unsupported(f"{label(self)}: x and y are both ids; use binning or exact")
+        refuse_two_ids(label(self), x, y, "use binning or exact")
         if is_ids(x) or is_ids(y):
             return Ross(self.k, self.norm, self.jitter)(x, y, seed=seed)
         solved = each_problem(lambda a, b: self._solve(self._first(a, seed), b, seed), x, y)

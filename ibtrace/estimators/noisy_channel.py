@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from ibtrace.estimators._inputs import check_pair, each_problem, is_ids
+from ibtrace.estimators._inputs import check_pair, each_problem, is_ids, refuse_two_ids
 from ibtrace.numerics import noisy_mixtures
 from ibtrace.numerics.distances import row_ids
 from ibtrace.types import ConfigError, Estimate, ProbeLike, Tags, Unsupported, label
@@ -122,8 +122,7 @@ class NoisyChannel:
             Unsupported: If both are ids.
         """
         check_pair(label(self), x, y)
-        if is_ids(x) and is_ids(y):
-            raise Unsupported(f"{label(self)}: x and y are both ids; give the layer as floats")
+        refuse_two_ids(label(self), x, y, "give the layer as floats")
         classes, t = (y, x) if is_ids(y) else (x, y)
         solved = each_problem(lambda c, one: self._solve(one, [c], seed), classes, t)
         return self._estimate(solved)[0]

@@ -14,10 +14,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ibtrace.estimators._inputs import check_pair, each_problem, is_ids, many_dimensions
+from ibtrace.estimators._inputs import (
+    check_pair,
+    each_problem,
+    is_ids,
+    many_dimensions,
+    refuse_two_ids,
+)
 from ibtrace.estimators.ross import check_fields
 from ibtrace.numerics.distances import is_constant, row_ids
-from ibtrace.types import Estimate, MissingDependency, Tags, Unsupported, label
+from ibtrace.types import Estimate, MissingDependency, Tags, label
 
 
 @dataclass(frozen=True)
@@ -90,8 +96,7 @@ class NPEET:
             MissingDependency: If neither npeet nor npeet-plus is installed.
         """
         n = check_pair(label(self), x, y, minimum=self.k + 1)
-        if is_ids(x) and is_ids(y):
-            raise Unsupported(f"{label(self)}: x and y are both ids; use binning or exact")
+        refuse_two_ids(label(self), x, y, "use binning or exact")
         mi = load_mi()
         solved = each_problem(lambda a, b: self._solve(mi, a, b, seed), x, y)
         bits, constant, small = solved.unbind(-1)
