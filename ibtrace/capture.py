@@ -274,26 +274,32 @@ def snapshot(
         InvalidInput: If a layer's output does not have the samples first.
         NonFinite: If activations hold NaN or infinite values; names the layer.
     """
-    device = next((p.device for p in model.parameters()), probe.x.device)
+    device = next((p.device for p in model.parameters()), probe.device)
     stored: dict[str, Tensor] = {}
     with undisturbed(model), capture(model, layers) as captured:
         for start in range(0, probe.n, batch_size):
-            batch = probe.x[start : start + batch_size].to(device)
-            model(batch)
+            rows = slice(start, min(start + batch_size, probe.n))
+            call(model, {name: x[rows].to(device) for name, x in probe.inputs.items()})
             if start == 0:
                 _require_all(model, layers, captured)
             for name, value in captured.items():
-                if value.dim() < 1 or len(value) != len(batch):
+                size = rows.stop - start
+                if value.dim() < 1 or len(value) != size:
                     raise InvalidInput(
-                        f"layer {name!r} gave shape {tuple(value.shape)} for {len(batch)} samples; "
+                        f"layer {name!r} gave shape {tuple(value.shape)} for {size} samples; "
                         "choose a layer whose output has the samples first"
                     )
                 if start == 0:
                     stored[name] = value.new_empty((probe.n, *value.shape[1:]))
-                stored[name][start : start + len(batch)] = value
+                stored[name][rows] = value
     for name, value in stored.items():
         require_finite(name, value)
     return stored
+
+
+def call(model: nn.Module, inputs: Mapping[str, Tensor]) -> Any:
+    """``model(x)`` for a single input (of the name ``""``), else ``model(**inputs)``."""
+    return model(inputs[""]) if "" in inputs else model(**inputs)
 
 
 def _require_all(model: nn.Module, layers: Layers, captured: Mapping[str, Tensor]) -> None:

@@ -57,7 +57,7 @@ def measure(
         Two rows for each estimator, layer and seed, in the order of the layers.
     """
     flat = {name: flatten(value) for name, value in activations.items()}
-    probe = probe.to(next((value.device for value in flat.values()), probe.x.device))
+    probe = probe.to(next((value.device for value in flat.values()), probe.device))
     rows: list[Row] = []
     for estimator in estimators:
         groups: dict[tuple[int, str], list[str]] = defaultdict(list)

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset
 
+from ibtrace.datasets import Dataset
 from ibtrace.numerics.bins import row_ids
 from ibtrace.numerics.entropy import entropy, sample_counts
 from ibtrace.numerics.finite import count_non_finite
+from ibtrace.rng import preserved_generators
 from ibtrace.types import InvalidInput, NonFinite, TooFewSamples
 
 _Value = TypeVar("_Value")
+
+
+Inputs = Tensor | Mapping[str, Tensor]
+"""What a model is called with: ``model(x)`` for a tensor, ``model(**x)`` for named ones."""
+
+ATTENTION_MASK = "attention_mask"
+_LABELS = ("labels", "label")
+_READ = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +38,9 @@ class Probe:
     depends on X alone (ids, distances) is computed once and kept by `cached`.
 
     Args:
-        x: Inputs as the model takes them, ``(n, ...)``, floats or integer tokens.
+        x: Inputs as the model takes them, ``(n, ...)``, floats or integer tokens; or several by
+            name (``input_ids``, ``attention_mask``), with which the model is called as
+            ``model(**x)``.
         y: Class ids, integers ``(n,)``, or continuous targets, floats ``(n,)`` or ``(n, dy)``.
         classes: Number of classes, if the labels are to be checked against it.
 
@@ -43,22 +56,73 @@ class Probe:
         (4, 1.0)
     """
 
-    x: Tensor
+    x: Inputs
     y: Tensor
     classes: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("x", "y"):
-            value = torch.as_tensor(getattr(self, name)).detach().clone()
-            object.__setattr__(self, name, value)
-        _check(self.x, self.y, self.classes)
+        x = self.x
+        if isinstance(x, Mapping):
+            object.__setattr__(self, "x", {name: _frozen(value) for name, value in x.items()})
+        else:
+            object.__setattr__(self, "x", _frozen(x))
+        object.__setattr__(self, "y", _frozen(self.y))
+        _check(self.inputs, self.y, self.classes)
 
     @classmethod
-    def draw(cls, x: Tensor, y: Tensor, n: int, seed: int = 0) -> Probe:
+    def of(cls, data: Any, n: int | None = None) -> Probe:
+        """A probe from whatever holds the samples; no generator is moved by reading it.
+
+        Args:
+            data: A `Probe`; ``(x, y)``; a ``DataLoader``, a ``Dataset`` or an iterable of batches.
+                A sample or batch is ``(x, y)``, or a mapping with ``labels`` (or ``label``), whose
+                other tensors are the inputs. A loader is read once, in this process, and frozen:
+                random augmentations and orders are drawn once.
+            n: Take only the first n samples.
+
+        Raises:
+            InvalidInput: If it is none of these, a batch has another form, or it holds fewer than
+                n samples.
+
+        Example:
+            >>> from torch.utils.data import TensorDataset
+            >>> Probe.of(TensorDataset(torch.eye(4), torch.tensor([0, 0, 1, 1])), n=3).n
+            3
+        """
+        if isinstance(data, Dataset):
+            data = cls(data.x, data.y, data.classes)
+        elif not isinstance(data, Probe):
+            data = cls(*data) if _is_pair(data) else cls._read(data, n)
+        if n is None or data.n == n:
+            return cast("Probe", data)
+        if data.n < n:
+            raise InvalidInput(f"Probe: {n} samples are wanted of {data.n}; lower n")
+        return cast("Probe", data.take(slice(n)))
+
+    @classmethod
+    def _read(cls, data: Any, n: int | None) -> Probe:
+        parts: list[tuple[dict[str, Tensor], Tensor]] = []
+        seen = 0
+        loader = _loader(data)
+        samplers = [getattr(loader, name, None) for name in ("sampler", "batch_sampler")]
+        owners = [loader, data, *samplers, getattr(samplers[1], "sampler", None)]
+        with preserved_generators(*(getattr(owner, "generator", None) for owner in owners)):
+            for batch in loader:
+                parts.append(_inputs_and_labels(batch))
+                seen += len(parts[-1][1])
+                if n is not None and seen >= n:
+                    break
+        if not parts:
+            raise TooFewSamples("Probe needs at least 2 samples, got an empty data set")
+        x = {name: torch.cat([inputs[name] for inputs, _ in parts]) for name in parts[0][0]}
+        return cls(x[""] if "" in x else x, torch.cat([labels for _, labels in parts]))
+
+    @classmethod
+    def draw(cls, x: Inputs, y: Tensor, n: int, seed: int = 0) -> Probe:
         """A probe of ``n`` samples drawn without replacement, kept in the order of the data.
 
         Args:
-            x: Inputs, ``(m, ...)``.
+            x: Inputs, ``(m, ...)``, or several by name.
             y: Labels, ``(m, ...)``.
             n: Samples to keep, at most m.
             seed: Seeds the draw; the global generators are left alone.
@@ -66,16 +130,36 @@ class Probe:
         Raises:
             InvalidInput: If ``n`` is larger than the data.
         """
-        if n > len(x):
-            raise InvalidInput(f"Probe.draw wants {n} samples of {len(x)}; lower n")
-        chosen = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))[:n]
+        if n > len(y):
+            raise InvalidInput(f"Probe.draw wants {n} samples of {len(y)}; lower n")
+        chosen = torch.randperm(len(y), generator=torch.Generator().manual_seed(seed))[:n]
         chosen = chosen.sort().values
-        return cls(x[chosen], y[chosen])
+        return cls(_part(x, chosen), y[chosen])
+
+    def take(self, chosen: slice | Tensor) -> Probe:
+        """The probe of some of the samples."""
+        return Probe(_part(self.x, chosen), self.y[chosen], self.classes)
 
     @property
     def n(self) -> int:
         """Number of samples."""
-        return len(self.x)
+        return len(self.y)
+
+    @property
+    def inputs(self) -> dict[str, Tensor]:
+        """The inputs by name; a single tensor has the name ``""``."""
+        return dict(self.x) if isinstance(self.x, Mapping) else {"": self.x}
+
+    @property
+    def device(self) -> torch.device:
+        """Where the probe is."""
+        return self.y.device
+
+    @property
+    def mask(self) -> Tensor | None:
+        """Which tokens are real, bool ``(n, tokens)``: the input ``attention_mask``, if any."""
+        mask = self.inputs.get(ATTENTION_MASK)
+        return None if mask is None or mask.dim() != 2 else mask.bool()
 
     @property
     def discrete(self) -> bool:
@@ -84,9 +168,13 @@ class Probe:
 
     @cached_property
     def features(self) -> Tensor:
-        """The inputs as floats, flattened, ``(n, dx)``."""
-        flat = self.x.flatten(1) if self.x.dim() > 1 else self.x[:, None]
-        return flat if flat.is_floating_point() else flat.float()
+        """The inputs as floats, flattened and side by side, ``(n, dx)``."""
+        flat = [
+            value.flatten(1) if value.dim() > 1 else value[:, None]
+            for value in self.inputs.values()
+        ]
+        joined = flat[0] if len(flat) == 1 else torch.cat(flat, dim=1)
+        return joined if joined.is_floating_point() else joined.float()
 
     @cached_property
     def x_ids(self) -> Tensor:
@@ -114,9 +202,9 @@ class Probe:
     def digest(self) -> str:
         """sha256 of inputs and labels with their shapes and types: the probe's identity."""
         sha = hashlib.sha256()
-        for value in (self.x, self.y):
+        for name, value in [*sorted(self.inputs.items()), ("", self.y)]:
             value = value.cpu().contiguous()
-            sha.update(f"{tuple(value.shape)}{value.dtype}".encode())
+            sha.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
             sha.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
         return sha.hexdigest()
 
@@ -134,24 +222,91 @@ class Probe:
 
     def to(self, device: torch.device | str) -> Probe:
         """The same probe on another device (itself, if it is there already)."""
-        if self.x.device == torch.device(device):
+        if self.device == torch.device(device):
             return self
-        return Probe(self.x.to(device), self.y.to(device), self.classes)
+        moved = {name: value.to(device) for name, value in self.inputs.items()}
+        return Probe(moved[""] if "" in moved else moved, self.y.to(device), self.classes)
 
 
 def _entropy(ids: Tensor) -> float:
     return float(entropy(sample_counts(ids)))
 
 
-def _check(x: Tensor, y: Tensor, classes: int | None) -> None:
-    if x.dim() < 1 or y.dim() < 1 or len(x) != len(y):
-        shapes = f"x {tuple(x.shape)} and y {tuple(y.shape)}"
-        raise InvalidInput(f"Probe: {shapes} must have the same number of samples first")
-    if len(x) < 2:
-        raise TooFewSamples(f"Probe needs at least 2 samples, got {len(x)}")
-    for name, value in (("x", x), ("y", y)):
+def _frozen(value: Any) -> Tensor:
+    return torch.as_tensor(value).detach().clone()
+
+
+def _is_pair(data: Any) -> bool:
+    """Whether this is (x, y), not two batches: loaders yield lists, people write tuples."""
+    if isinstance(data, list):
+        return len(data) == 2 and hasattr(data[1], "dtype")
+    return isinstance(data, tuple) and len(data) == 2
+
+
+def _part(x: Inputs, chosen: slice | Tensor) -> Inputs:
+    if isinstance(x, Mapping):
+        return {name: value[chosen] for name, value in x.items()}
+    return x[chosen]
+
+
+def _loader(data: Any) -> Iterable[Any]:
+    """What yields the batches: in this process, so that a loader's own workers are not touched."""
+    if isinstance(data, DataLoader):
+        batches: dict[str, Any] = {"batch_size": data.batch_size}
+        if data.batch_sampler is not None:
+            batches = {"batch_sampler": data.batch_sampler}
+        elif not isinstance(data.dataset, IterableDataset):
+            batches["sampler"] = data.sampler
+        return DataLoader(data.dataset, collate_fn=data.collate_fn, **batches)
+    if isinstance(data, IterableDataset) or (
+        hasattr(data, "__getitem__") and hasattr(data, "__len__")
+    ):
+        return DataLoader(data, batch_size=_READ)
+    if isinstance(data, Iterable):
+        return data
+    raise InvalidInput(
+        f"Probe: data must be (x, y), a DataLoader or a Dataset, got {type(data).__name__}"
+    )
+
+
+def _inputs_and_labels(batch: Any) -> tuple[dict[str, Tensor], Tensor]:
+    """A batch as named inputs and labels."""
+    if isinstance(batch, Mapping):
+        label = next((name for name in _LABELS if name in batch), None)
+        if label is not None:
+            named = {k: v for k, v in batch.items() if k != label and isinstance(v, Tensor)}
+            return named, torch.as_tensor(batch[label])
+        got = f"a mapping of {', '.join(map(str, batch))}"
+    elif isinstance(batch, (tuple, list)) and len(batch) == 2:
+        x, y = batch
+        if isinstance(x, Mapping):
+            return dict(x), torch.as_tensor(y)
+        return {"": torch.as_tensor(x)}, torch.as_tensor(y)
+    else:
+        got = type(batch).__name__
+        if isinstance(batch, (tuple, list)):
+            got = f"{got} of {len(batch)}"
+    raise InvalidInput(
+        f"Probe: a batch must be (x, y) or a mapping with 'labels', got {got}; "
+        "give the tracer data=(x, y), x a tensor or a dictionary of the model's arguments"
+    )
+
+
+def _check(inputs: Mapping[str, Tensor], y: Tensor, classes: int | None) -> None:
+    for name, x in inputs.items():
+        if x.dim() < 1 or y.dim() < 1 or len(x) != len(y):
+            shapes = f"{name or 'x'} {tuple(x.shape)} and y {tuple(y.shape)}"
+            raise InvalidInput(f"Probe: {shapes} must have the same number of samples first")
+    if not inputs:
+        raise InvalidInput("Probe: x holds no tensor; give the model's inputs by name")
+    if len(y) < 2:
+        raise TooFewSamples(f"Probe needs at least 2 samples, got {len(y)}")
+    for name, value in [*inputs.items(), ("y", y)]:
         if bad := count_non_finite(value):
-            raise NonFinite(f"Probe: {name} has {bad} NaN or infinite values; remove those samples")
+            shown = name or "x"
+            raise NonFinite(
+                f"Probe: {shown} has {bad} NaN or infinite values; remove those samples"
+            )
     if y.is_floating_point():
         if y.dim() > 2:
             raise InvalidInput(f"Probe: continuous y must be (n,) or (n, dy), got {tuple(y.shape)}")

@@ -322,7 +322,8 @@ class Trace:
             RunError: If the trace is in memory, or the file cannot be written.
         """
         file = self._folder / PROBE
-        write_tensors(file, {"x": probe.x, "y": probe.y})
+        inputs = {f"x.{name}": value for name, value in probe.inputs.items()}
+        write_tensors(file, {**inputs, "y": probe.y})
         return file
 
     def probe(self) -> Probe:
@@ -337,7 +338,9 @@ class Trace:
         if not file.is_file():
             raise RunError(f"{file} is not there; trace the run with store_activations=True")
         kept = read_tensors(file, "probe", "restore it, or run again")
-        probe = Probe(kept["x"], kept["y"])
+        y = kept.pop("y")
+        inputs = {name.removeprefix("x").removeprefix("."): value for name, value in kept.items()}
+        probe = Probe(inputs.get("", inputs), y)
         if probe.digest != self.meta.get("probe_digest"):
             raise RunError(f"{file}: not the probe of this trace; restore it, or run again")
         return probe

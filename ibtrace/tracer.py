@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -28,8 +28,17 @@ if TYPE_CHECKING:
 
 _POOLED_ROWS = 2**20
 
-Sink = Callable[[Sequence[Row], Mapping[str, Any]], None]
-"""Where rows also go: called after each snapshot with its rows and scalars."""
+
+class Sink(Protocol):
+    """Where rows also go: TensorBoard, a tracking service (see `ibtrace.integrations`)."""
+
+    def write(self, trace: Trace, rows: Sequence[Row], scalars: Mapping[str, Any]) -> None:
+        """Take a snapshot's rows and scalars; the trace holds them already."""
+        ...
+
+    def close(self, trace: Trace) -> None:
+        """The trace is complete."""
+        ...
 
 
 @runtime_checkable
@@ -73,7 +82,7 @@ class Tracer:
 
     Args:
         model: Any torch module, or an `Ensemble` of networks trained together.
-        data: The probe: a `Probe`, or ``(x, y)``.
+        data: The probe: ``(x, y)``, a `Probe`, a ``DataLoader`` or a ``Dataset`` (`Probe.of`).
         layers: Which layers; None means every activation module and the output. See
             `ibtrace.capture.resolve`.
         estimators: Registry names, instances, or `At(estimator, every)`.
@@ -81,7 +90,7 @@ class Tracer:
         run: Folder of the run; None keeps the trace in memory.
         seed: The seed this network was trained with; runs of several seeds may share a folder.
         resume: Go on with a run that exists, overwriting what is measured again.
-        sinks: Called with each snapshot's rows and scalars.
+        sinks: Given each snapshot's rows and scalars, and told when the trace is complete.
         store_activations: Keep the activations of each snapshot, and the probe, in the run
             folder, so that ``ibtrace compare --run`` can measure them with other estimators.
         batch_size: Samples per forward of the probe.
@@ -106,7 +115,7 @@ class Tracer:
     def __init__(
         self,
         model: nn.Module | Networks,
-        data: Probe | tuple[Any, Any],
+        data: Any,
         *,
         layers: Layers = None,
         estimators: Sequence[str | Estimator | At] = ("binning", "ksg"),
@@ -120,7 +129,7 @@ class Tracer:
         meta: Mapping[str, Any] | None = None,
     ) -> None:
         self.model = model
-        self.probe = data if isinstance(data, Probe) else Probe(*data)
+        self.probe = Probe.of(data)
         self.layers = layers
         self.every = log_spaced() if every is None else schedule(every)
         self.seeds = [seed] if isinstance(model, nn.Module) else list(model.seeds)
@@ -170,7 +179,7 @@ class Tracer:
         self._last = (epoch, len(due) == len(self._estimators))
         if rows:
             for sink in self.sinks:
-                sink(rows, scalars)
+                sink.write(self.trace, rows, scalars)
         return rows
 
     def due(self, epoch: int) -> bool:
@@ -195,6 +204,8 @@ class Tracer:
             self.snapshot(self._last[0], force=True)
         if self._deferred:
             self._measure_deferred()
+        for sink in self.sinks:
+            sink.close(self.trace)
         self._closed = True
 
     def verdict(self) -> Verdict:
@@ -240,7 +251,7 @@ class Tracer:
         if isinstance(self.model, nn.Module):
             found = look_at(self.model, self.probe, self.layers, batch_size=self.batch_size)
             return {name: value[None] for name, value in found.items()}
-        found = self.model.activations(self.probe.x, self.layers)
+        found = self.model.activations(self.probe.inputs[""], self.layers)
         for name, value in found.items():
             for seed, one in zip(self.seeds, value, strict=True):
                 require_finite(f"{name} (seed {seed})", one)

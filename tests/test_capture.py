@@ -60,7 +60,7 @@ def test_activations_are_those_of_a_plain_forward() -> None:
         first = model.fc1(data.x).relu()
         second = model.fc2(first).relu()
         last = model.norm(second.sigmoid())
-    assert torch.equal(found["fc1:input"], data.x)
+    assert torch.equal(found["fc1:input"], data.features)
     for name, value in {"act": first, "act:1": second, "drop": second, "norm": last}.items():
         torch.testing.assert_close(found[name], value)
     assert torch.equal(found["norm"], found["output"])

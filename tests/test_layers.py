@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "ibtrace"
 
 LAYERS = [
     ["types"],
-    ["numerics", "schedule", "storage"],
+    ["numerics", "rng", "schedule", "storage"],
     ["estimators", "problems", "datasets", "models"],
     ["probe", "trace", "lenses", "noise", "quantize"],
     ["capture", "measure", "plane", "claims", "compare", "testing"],

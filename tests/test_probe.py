@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
 
+from ibtrace.datasets import Dataset
 from ibtrace.probe import Probe
 from ibtrace.types import InvalidInput, NonFinite, TooFewSamples
 
@@ -21,7 +26,7 @@ def test_later_changes_to_the_callers_tensors_do_not_reach_the_probe() -> None:
     before = probe.digest
     x.zero_()
     y.zero_()
-    assert torch.equal(probe.x, X)
+    assert torch.equal(probe.inputs[""], X)
     assert torch.equal(probe.y, Y)
     assert Probe(probe.x, probe.y).digest == before
 
@@ -62,7 +67,7 @@ def test_draw_is_seeded_keeps_order_and_leaves_the_global_generator() -> None:
     first, again, other = (Probe.draw(x, y, 10, seed=s) for s in (1, 1, 2))
     assert torch.equal(torch.get_rng_state(), state)
     assert first.digest == again.digest != other.digest
-    assert torch.equal(first.x[:, 0].long(), first.y)
+    assert torch.equal(first.features[:, 0].long(), first.y)
     assert torch.equal(first.y, first.y.sort().values)
 
 
@@ -89,3 +94,94 @@ def test_bad_data_is_one_clear_error(
 def test_drawing_more_than_there_is_is_an_error() -> None:
     with pytest.raises(InvalidInput, match="wants 7 samples of 6"):
         Probe.draw(X, Y, 7)
+
+
+def test_inputs_by_name_are_one_x() -> None:
+    tokens = torch.tensor([[1, 2, 0], [3, 4, 5], [1, 2, 0]])
+    mask = torch.tensor([[1, 1, 0], [1, 1, 1], [1, 1, 0]])
+    probe = Probe({"input_ids": tokens, "attention_mask": mask}, torch.tensor([0, 1, 0]))
+    assert probe.features.shape == (3, 6)
+    assert probe.x_ids[0] == probe.x_ids[2] != probe.x_ids[1]
+    assert probe.mask is not None
+    assert probe.mask.sum() == 7
+    other = Probe({"input_ids": mask, "attention_mask": tokens}, probe.y)
+    assert other.digest != probe.digest
+    assert probe.take(slice(2)).inputs["input_ids"].shape == (2, 3)
+
+
+class Pairs(TorchDataset[tuple[Tensor, Tensor]]):
+    """Augmented with every generator there is, as real data sets are."""
+
+    def __len__(self) -> int:
+        return 6
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        jitter = torch.rand(2) + np.random.rand() + random.random()
+        return X[index] + 0 * jitter.float(), Y[index]
+
+
+def hugging_face_sample(i: int) -> dict[str, Any]:
+    return {"input_ids": X[i], "attention_mask": torch.ones(2), "labels": int(Y[i])}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        (X, Y),
+        Pairs(),
+        DataLoader(Pairs(), batch_size=4),
+        DataLoader(Pairs(), batch_size=2, num_workers=1, persistent_workers=True),
+        [(X[:2], Y[:2]), (X[2:], Y[2:])],
+        Dataset("ours", X, Y, 3),
+        Probe(X, Y),
+    ],
+)
+def test_whatever_holds_the_samples_is_a_probe(data: Any) -> None:
+    before = torch.get_rng_state(), str(np.random.get_state()), random.getstate()
+    probe = Probe.of(data)
+    after = torch.get_rng_state(), str(np.random.get_state()), random.getstate()
+    assert torch.equal(before[0], after[0])
+    assert before[1:] == after[1:]
+    assert torch.equal(probe.features, X)
+    assert torch.equal(probe.y, Y)
+    assert Probe.of(data, n=4).n == 4
+
+
+def test_a_shuffled_loaders_own_generator_is_restored() -> None:
+    generator = torch.Generator().manual_seed(3)
+    loader = DataLoader(Pairs(), batch_size=4, shuffle=True, generator=generator)
+    before = generator.get_state()
+    probe = Probe.of(loader)
+    assert torch.equal(generator.get_state(), before)
+    assert torch.equal(probe.features[probe.features[:, 0].argsort()], X)
+
+
+def test_mappings_with_labels_are_the_models_arguments() -> None:
+    probe = Probe.of(HuggingFace())
+    assert list(probe.inputs) == ["input_ids", "attention_mask"]
+    assert torch.equal(probe.inputs["input_ids"], X)
+    assert torch.equal(probe.y, Y)
+
+
+class HuggingFace(TorchDataset[dict[str, Any]]):
+    def __len__(self) -> int:
+        return 6
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return hugging_face_sample(index)
+
+
+@pytest.mark.parametrize(
+    ("data", "n", "match"),
+    [
+        (7, None, "got int"),
+        ([(X, Y, Y)], None, "got list of 3|got tuple of 3"),
+        ([{"input_ids": X}], None, "got a mapping of input_ids"),
+        ((X, Y), 7, "7 samples are wanted of 6"),
+        ([], None, "empty data set"),
+        (({}, Y), None, "holds no tensor"),
+    ],
+)
+def test_what_cannot_be_a_probe_is_named(data: Any, n: int | None, match: str) -> None:
+    with pytest.raises(InvalidInput, match=match):
+        Probe.of(data, n)

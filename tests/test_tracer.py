@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from ibtrace.probe import Probe
 from ibtrace.schedule import log_spaced, schedule
 from ibtrace.trace import Trace
 from ibtrace.tracer import At, Tracer
-from ibtrace.types import ConfigError, InvalidInput, NonFinite, RunError, UnknownName, label
+from ibtrace.types import ConfigError, InvalidInput, NonFinite, Row, RunError, UnknownName, label
 
 N, D = 96, 5
 
@@ -216,11 +216,18 @@ def test_a_constant_layer_is_zero_bits_and_flagged() -> None:
 
 
 def test_sinks_get_each_snapshot() -> None:
-    seen: list[tuple[int, dict[str, Any]]] = []
-    sinks = [lambda rows, scalars: seen.append((len(rows), dict(scalars)))]
-    with Tracer(mlp(), data=data(), estimators=["exact"], every=1, sinks=sinks) as tracer:
+    seen: list[Any] = []
+
+    class Spy:
+        def write(self, trace: Trace, rows: Sequence[Row], scalars: Mapping[str, Any]) -> None:
+            seen.append((len(trace), len(rows), dict(scalars)))
+
+        def close(self, trace: Trace) -> None:
+            seen.append(len(trace))
+
+    with Tracer(mlp(), data=data(), estimators=["exact"], every=1, sinks=[Spy()]) as tracer:
         tracer.snapshot(1, train_loss=0.5)
-    assert seen == [(4, {}), (4, {"train_loss": 0.5})]
+    assert seen == [(4, 4, {}), (8, 4, {"train_loss": 0.5}), 8]
 
 
 @pytest.mark.parametrize(
@@ -271,7 +278,7 @@ def test_a_run_that_keeps_activations_keeps_its_probe(tmp_path: Path) -> None:
     with Tracer(model, (x, y), estimators=["binning"], run=tmp_path, store_activations=True) as t:
         pass
     kept = t.trace.probe()
-    assert torch.equal(kept.x, x)
+    assert torch.equal(kept.features, x)
     assert torch.equal(kept.y, y)
     assert kept.digest == t.trace.meta["probe_digest"]
     assert not list(tmp_path.glob("*.part"))

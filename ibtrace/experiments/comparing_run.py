@@ -303,7 +303,7 @@ def _thinned(probe: Probe, n: int | None) -> tuple[Probe, Tensor]:
         raise InvalidInput(f"n must lie between 2 and the probe's {probe.n} samples, got {n}")
     order = np.random.default_rng(0).permutation(probe.n)[:n]
     rows = torch.from_numpy(np.sort(order))
-    return Probe(probe.x[rows], probe.y[rows]), rows
+    return probe.take(rows), rows
 
 
 def _spread(epochs: Sequence[int], count: int) -> list[int]:
