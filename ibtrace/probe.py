@@ -258,9 +258,8 @@ def _loader(data: Any) -> Iterable[Any]:
         elif not isinstance(data.dataset, IterableDataset):
             batches["sampler"] = data.sampler
         return DataLoader(data.dataset, collate_fn=data.collate_fn, **batches)
-    if isinstance(data, IterableDataset) or (
-        hasattr(data, "__getitem__") and hasattr(data, "__len__")
-    ):
+    indexed = hasattr(data, "__getitem__") and hasattr(data, "__len__")
+    if isinstance(data, IterableDataset) or (indexed and not isinstance(data, (list, tuple))):
         return DataLoader(data, batch_size=_READ)
     if isinstance(data, Iterable):
         return data
