@@ -30,6 +30,31 @@ def bind(estimator: Estimator, context: LayerContext) -> Estimator:
     return bound
 
 
+def context(
+    name: str, captured: Mapping[str, Any], trace_values: Tensor | None = None
+) -> LayerContext:
+    """What an estimator is told of a layer.
+
+    Args:
+        name: The layer's name.
+        captured: What a trace records of it in its meta entry ``captured``.
+        trace_values: See `LayerContext`.
+    """
+    bounds = captured.get("activation_range")
+    return LayerContext(
+        name=name,
+        activation_range=None if bounds is None else (float(bounds[0]), float(bounds[1])),
+        trace_values=trace_values,
+        variable=str(captured.get("variable", "")),
+        per_token=bool(captured.get("per_token", False)),
+    )
+
+
+def _estimand(estimator: Estimator, context: LayerContext) -> str:
+    said = estimator.estimand
+    return f"{said}; T: {context.variable}" if context.variable else said
+
+
 def measure(
     activations: Mapping[str, Tensor],
     contexts: Mapping[str, LayerContext],
@@ -45,7 +70,7 @@ def measure(
     Layers of equal width that an estimator treats alike go through it in one batched call.
 
     Args:
-        activations: ``{layer: (seeds, n, ...)}``.
+        activations: ``{layer: (seeds, n, d)}``; n counts tokens where T is one token.
         contexts: What each layer settles of an estimator's configuration.
         probe: The inputs and labels the activations belong to.
         estimators: Applied in order.
@@ -58,16 +83,19 @@ def measure(
     """
     flat = {name: flatten(value) for name, value in activations.items()}
     probe = probe.to(next((value.device for value in flat.values()), probe.device))
+    each_token = {name for name in flat if contexts[name].per_token}
     rows: list[Row] = []
     for estimator in estimators:
-        groups: dict[tuple[int, str], list[str]] = defaultdict(list)
+        groups: dict[tuple[torch.Size, bool, str], list[str]] = defaultdict(list)
         bound = {name: bind(estimator, contexts[name]) for name in flat}
         for name, value in flat.items():
-            groups[value.shape[-1], repr(bound[name])].append(name)
+            groups[value.shape, name in each_token, repr(bound[name])].append(name)
         for names in groups.values():
             one = bound[names[0]]
+            samples = flat[names[0]].shape[1]
+            subject = probe.tokens(samples) if names[0] in each_token else probe
             start = time.perf_counter()
-            pair = information(one, torch.stack([flat[name] for name in names]), probe)
+            pair = information(one, torch.stack([flat[name] for name in names]), subject)
             seconds = (time.perf_counter() - start) / (len(names) * len(seeds))
             for quantity, estimate in zip((I_XT, I_TY), pair, strict=True):
                 for (name, seed), numbers in _unbatch(estimate, list(product(names, seeds))):
@@ -79,7 +107,7 @@ def measure(
                             layer=name,
                             quantity=quantity,
                             estimator=label(estimator),
-                            estimand=one.estimand,
+                            estimand=_estimand(one, contexts[name]),
                             seconds=seconds,
                             **numbers,
                         )

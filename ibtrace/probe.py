@@ -224,8 +224,40 @@ class Probe:
         """The same probe on another device (itself, if it is there already)."""
         if self.device == torch.device(device):
             return self
+        return self.cached(f"on {device}", lambda: self._moved(device))
+
+    def _moved(self, device: torch.device | str) -> Probe:
         moved = {name: value.to(device) for name, value in self.inputs.items()}
         return Probe(moved[""] if "" in moved else moved, self.y.to(device), self.classes)
+
+    def tokens(self, count: int) -> Probe:
+        """The probe of which each real token is a sample: its own input is X, its sequence's Y.
+
+        Args:
+            count: How many tokens there are in all.
+
+        Raises:
+            InvalidInput: If no input has that many tokens.
+        """
+        return self.cached(f"{count} tokens", lambda: self._tokens(count))
+
+    def _tokens(self, count: int) -> Probe:
+        mask = self.mask
+        if mask is None:
+            mask = torch.ones(self.n, count // self.n, dtype=torch.bool, device=self.device)
+        inputs = {
+            name: value[mask]
+            for name, value in self.inputs.items()
+            if name != ATTENTION_MASK and value.shape[:2] == mask.shape
+        }
+        if not inputs or int(mask.sum()) != count:
+            shapes = ", ".join(str(tuple(value.shape)) for value in self.inputs.values())
+            raise InvalidInput(
+                f"reduce='tokens' found {count} tokens in the layer, but the inputs are {shapes}; "
+                "use token:mean, or another layer"
+            )
+        y = self.y.repeat_interleave(mask.sum(1), dim=0)
+        return Probe(inputs[""] if "" in inputs else inputs, y, self.classes)
 
 
 def _entropy(ids: Tensor) -> float:

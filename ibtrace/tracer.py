@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+import copy
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -12,14 +12,26 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from ibtrace import estimators
-from ibtrace.capture import Layers, require_finite, resolve
-from ibtrace.capture import snapshot as look_at
-from ibtrace.measure import flatten, measure
+from ibtrace import distributed, estimators
+from ibtrace.capture import (
+    MAX_BYTES,
+    Functional,
+    Layer,
+    Layers,
+    looks,
+    reduced,
+    require_finite,
+    resolve,
+    unwrap,
+)
+from ibtrace.measure import context, flatten, measure
 from ibtrace.probe import Probe
+from ibtrace.reduce import Reduce
+from ibtrace.reduce import check as check_reduce
+from ibtrace.rng import preserved_generators
 from ibtrace.schedule import Schedule, log_spaced, schedule
 from ibtrace.trace import Scalar, Trace
-from ibtrace.types import ConfigError, Estimator, LayerContext, NonFinite, Row, RunError, label
+from ibtrace.types import ConfigError, Estimator, InvalidInput, NonFinite, Row, RunError, label
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -80,11 +92,19 @@ class Tracer:
     epoch and looks when the schedule says so; leaving the context (or `close`) measures the last
     epoch. Training is not changed by one bit: see `ibtrace.capture.undisturbed`.
 
+    In distributed training make the tracer and call it on every rank: rank 0 measures and writes,
+    the others take part only where the model or the probe is sharded; their trace stays empty.
+
     Args:
         model: Any torch module, or an `Ensemble` of networks trained together.
         data: The probe: ``(x, y)``, a `Probe`, a ``DataLoader`` or a ``Dataset`` (`Probe.of`).
         layers: Which layers; None means every activation module and the output. See
             `ibtrace.capture.resolve`.
+        reduce: What T is where a layer gives more than a vector for each sample: ``flatten``,
+            ``gap``, ``token:cls``, ``token:mean``, ``token:last``, ``tokens``, a callable, or a
+            mapping of layer patterns to these; None goes by the shape. See `ibtrace.reduce`.
+        functional: Trace activation functions that are called (``F.relu``) as well: True, or
+            globs of their names. See `ibtrace.capture.capture`.
         estimators: Registry names, instances, or `At(estimator, every)`.
         every: When to look: an int, epochs, a callable, or `log_spaced(total, count)`.
         run: Folder of the run; None keeps the trace in memory.
@@ -94,11 +114,18 @@ class Tracer:
         store_activations: Keep the activations of each snapshot, and the probe, in the run
             folder, so that ``ibtrace compare --run`` can measure them with other estimators.
         batch_size: Samples per forward of the probe.
+        max_bytes: Bytes of activations held at a time. Layers that do not fit together are looked
+            at one part after the other, with a pass over the probe each.
+        max_width: Project wider T to this many dimensions by a fixed random orthonormal frame.
+        initial: Measure the network as it is now, as epoch 0.
+        sharded: In distributed training, each rank gives its own part of the probe; the whole is
+            theirs one after the other, by rank.
         meta: Further provenance to store with the trace (the experiment's configuration).
 
     Raises:
-        UnknownName: If a layer or an estimator does not exist.
-        InvalidInput: If the data cannot be a probe.
+        UnknownName: If a layer, a reduction or an estimator does not exist.
+        Unsupported: If a layer is a ``torch.jit`` module.
+        InvalidInput: If the data cannot be a probe, or a layer does not fit into ``max_bytes``.
         RunError: If the run exists with another probe, or already holds this seed.
 
     Example:
@@ -118,6 +145,8 @@ class Tracer:
         data: Any,
         *,
         layers: Layers = None,
+        reduce: Reduce = None,
+        functional: Functional = False,
         estimators: Sequence[str | Estimator | At] = ("binning", "ksg"),
         every: int | Iterable[int] | Schedule | None = None,
         run: str | Path | None = None,
@@ -126,30 +155,77 @@ class Tracer:
         sinks: Sequence[Sink] = (),
         store_activations: bool = False,
         batch_size: int = 512,
+        max_bytes: int = MAX_BYTES,
+        max_width: int | None = None,
+        initial: bool = True,
+        sharded: bool = False,
         meta: Mapping[str, Any] | None = None,
     ) -> None:
         self.model = model
-        self.probe = Probe.of(data)
-        self.layers = layers
+        self.layers, self.reduce, self.functional = layers, reduce, functional
         self.every = log_spaced() if every is None else schedule(every)
         self.seeds = [seed] if isinstance(model, nn.Module) else list(model.seeds)
-        self.sinks = list(sinks)
-        self.batch_size = batch_size
+        self.batch_size, self.max_bytes, self.max_width = batch_size, max_bytes, max_width
         self._estimators = [self._scheduled(item) for item in estimators]
         self._deferred = [e for e, _ in self._estimators if getattr(e, "needs_trace", False)]
+        self._leads = distributed.rank() == 0
         self._store = store_activations or bool(self._deferred)
         if self._store and run is None:
             asks = label(self._deferred[0]) if self._deferred else "store_activations=True"
             raise ConfigError(f"{asks} keeps activations on disk: give the tracer run=FOLDER")
-        template = model if isinstance(model, nn.Module) else model.template
-        self._ranges = {t.name: t.activation_range for t in resolve(template, layers)}
+        check_reduce(reduce)
+        self._require_layers()
+        self._sharded = sharded and distributed.running()
+        self._shard = Probe.of(data)
+        self.probe = self._whole_probe()
+        self.sinks = list(sinks) if self._leads else []
         self._last: tuple[int, bool] | None = None
         self._closed = False
-        self.trace = _open(run, self.seeds, resume, self._provenance(meta or {}))
-        if self._store:
+        found = self._provenance(meta or {})
+        self.trace = _open(run if self._leads else None, self.seeds, resume, found)
+        self._captured: dict[str, Any] = self.trace.meta.get("captured", {})
+        if self._store and self._leads:
             self.trace.save_probe(self.probe)
-        if not (resume and 0 in self._measured()):
+        if initial and not (resume and 0 in self._measured()):
             self.snapshot(0)
+
+    @classmethod
+    def from_checkpoints(
+        cls,
+        model: nn.Module,
+        paths: str | Path | Iterable[str | Path],
+        data: Any,
+        *,
+        epochs: Sequence[int] | Callable[[Path], int] | None = None,
+        **arguments: Any,
+    ) -> Tracer:
+        """Trace a training after the fact: the same rows as a live run's at the same epochs.
+
+        Args:
+            model: A network of the same structure; it is copied, not changed.
+            paths: A glob (``"ckpts/*.pt"``), or the files and folders; see `ibtrace.checkpoints`.
+            data: The probe, as for the tracer.
+            epochs: The epochs of training done at each checkpoint, in the order of ``paths``, or a
+                function of the path; None reads them from the files or their names.
+            **arguments: Further arguments of the tracer; ``every`` is every checkpoint by default.
+
+        Returns:
+            The finished, closed tracer.
+
+        Raises:
+            ConfigError: If there is no checkpoint, or an epoch is missing or there twice.
+            InvalidInput: If a checkpoint is not of this model.
+        """
+        from ibtrace import checkpoints
+
+        found = checkpoints.find(paths, epochs)
+        model = copy.deepcopy(unwrap(model))
+        given = {"every": 1, "initial": False, **arguments}
+        with cls(model, data, **given) as tracer:
+            for checkpoint in found:
+                checkpoints.load_into(model, checkpoint)
+                tracer.snapshot(checkpoint.epoch, step=checkpoint.step)
+        return tracer
 
     def snapshot(
         self, epoch: int, *, step: int | None = None, force: bool = False, **scalars: Any
@@ -174,12 +250,15 @@ class Tracer:
         self._require_open(epoch)
         look = force or self.due(epoch)
         due = [e for e, every in self._estimators if force or epoch == 0 or every(epoch)]
-        rows = self._look(due, epoch, step) if look else []
-        self.trace.append(rows, scalars=self._scalars(epoch, scalars))
         self._last = (epoch, len(due) == len(self._estimators))
-        if rows:
-            for sink in self.sinks:
-                sink.write(self.trace, rows, scalars)
+        with preserved_generators():
+            rows = self._look(due, epoch, step) if look else []
+            if not self._leads:
+                return []
+            self.trace.append(rows, scalars=self._scalars(epoch, scalars))
+            if rows:
+                for sink in self.sinks:
+                    sink.write(self.trace, rows, scalars)
         return rows
 
     def due(self, epoch: int) -> bool:
@@ -194,7 +273,8 @@ class Tracer:
             ConfigError: If the tracer is closed, or the epoch is negative.
         """
         self._require_open(epoch)
-        self.trace.append([], scalars=self._scalars(epoch, scalars))
+        if self._leads:
+            self.trace.append([], scalars=self._scalars(epoch, scalars))
 
     def close(self) -> None:
         """Measure the last epoch seen if it was not due, then what needs the whole trace."""
@@ -202,10 +282,11 @@ class Tracer:
             return
         if self._last is not None and not self._last[1]:
             self.snapshot(self._last[0], force=True)
-        if self._deferred:
-            self._measure_deferred()
-        for sink in self.sinks:
-            sink.close(self.trace)
+        with preserved_generators():
+            if self._deferred and self._leads:
+                self._measure_deferred()
+            for sink in self.sinks:
+                sink.close(self.trace)
         self._closed = True
 
     def verdict(self) -> Verdict:
@@ -236,26 +317,73 @@ class Tracer:
             raise ConfigError(f"epoch must be 0 or more, got {epoch}")
 
     def _look(self, due: Sequence[Estimator], epoch: int, step: int | None) -> list[Row]:
+        now = [estimator for estimator in due if estimator not in self._deferred]
+        rows: list[Row] = []
+        kept: list[dict[str, Tensor]] = [{} for _ in self.seeds]
         try:
-            activations = self._activations()
+            for found in self._looks():
+                rows += self._measure({n: v.values for n, v in found.items()}, now, epoch, step)
+                if self._store:
+                    for at, one in enumerate(kept):
+                        one.update({name: layer.values[at] for name, layer in found.items()})
         except NonFinite as error:
             raise NonFinite(f"epoch {epoch}: {error}") from error
-        if self._store:
-            for at, seed in enumerate(self.seeds):
-                one = {name: value[at] for name, value in activations.items()}
+        for seed, one in zip(self.seeds, kept, strict=True):
+            if one:
                 self.trace.save_activations(epoch, one, seed)
-        now = [estimator for estimator in due if estimator not in self._deferred]
-        return self._measure(activations, now, epoch, step)
+        return rows
 
-    def _activations(self) -> dict[str, Tensor]:
-        if isinstance(self.model, nn.Module):
-            found = look_at(self.model, self.probe, self.layers, batch_size=self.batch_size)
-            return {name: value[None] for name, value in found.items()}
-        found = self.model.activations(self.probe.inputs[""], self.layers)
+    def _looks(self) -> Iterator[dict[str, Layer]]:
+        """The layers with their values as ``(seeds, n, d)``, part by part; on rank 0."""
+        if not isinstance(self.model, nn.Module):
+            parts: Iterable[dict[str, Layer]] = [self._look_at_networks(self.model)]
+        elif self._leads or self._sharded or distributed.is_sharded(self.model):
+            parts = self._look_at_module(self.model)
+        else:
+            return
+        for part in parts:
+            if self._leads:
+                self._remember(part)
+                yield part
+
+    def _look_at_module(self, model: nn.Module) -> Iterator[dict[str, Layer]]:
+        for part in looks(
+            model,
+            self._shard,
+            self.layers,
+            reduce=self.reduce,
+            functional=self.functional,
+            batch_size=self.batch_size,
+            max_bytes=None if self._sharded else self.max_bytes,
+            max_width=self.max_width,
+        ):
+            if self._sharded:
+                part = {name: layer.map(distributed.gathered) for name, layer in part.items()}
+            yield {name: layer.map(lambda values: values[None]) for name, layer in part.items()}
+
+    def _look_at_networks(self, networks: Networks) -> dict[str, Layer]:
+        found = networks.activations(self.probe.inputs[""], self.layers)
+        ranges = {t.name: t.activation_range for t in resolve(networks.template, self.layers)}
+        layers = {}
         for name, value in found.items():
-            for seed, one in zip(self.seeds, value, strict=True):
+            bounds = ranges.get(name.partition(":")[0])
+            layers[name] = reduced(
+                name, value, bounds, networks.template, self.reduce, self.max_width
+            )
+            for seed, one in zip(self.seeds, layers[name].values, strict=True):
                 require_finite(f"{name} (seed {seed})", one)
-        return found
+        return layers
+
+    def _remember(self, part: Mapping[str, Layer]) -> None:
+        """Record what T is of each layer, the first time that it is seen."""
+        new = {name: layer.record() for name, layer in part.items() if name not in self._captured}
+        if new:
+            self._captured.update(new)
+            for name, record in new.items():
+                if record["per_token"]:
+                    tokens = self.probe.tokens(part[name].values.shape[1])
+                    record["input_entropy"] = tokens.input_entropy
+            self.trace.update_meta({"captured": self._captured})
 
     def _measure(
         self,
@@ -265,20 +393,15 @@ class Tracer:
         step: int | None = None,
         pooled: Mapping[str, Tensor] | None = None,
     ) -> list[Row]:
-        contexts = {
-            name: LayerContext(
-                name=name,
-                activation_range=self._ranges.get(re.sub(r":\d+$", "", name)),
-                trace_values=pooled[name] if pooled else None,
-            )
-            for name in activations
-        }
         return measure(
             {
                 name: value.float() if value.dtype.itemsize < 4 else value
                 for name, value in activations.items()
             },
-            contexts,
+            {
+                name: context(name, self._captured[name], pooled[name] if pooled else None)
+                for name in activations
+            },
             self.probe,
             chosen,
             seeds=self.seeds,
@@ -328,6 +451,26 @@ class Tracer:
             ]
         return rows
 
+    def _require_layers(self) -> None:
+        """Find what is wrong with the choice of layers before anything is written."""
+        if isinstance(self.model, nn.Module):
+            resolve(self.model, self.layers)
+            return
+        resolve(self.model.template, self.layers)
+        if self.functional:
+            raise ConfigError("functional=True needs one network; an Ensemble has many")
+
+    def _whole_probe(self) -> Probe:
+        """The probe that is measured on: that of all ranks, if each has a part."""
+        if not self._sharded:
+            return self._shard
+        equal = distributed.same_everywhere(self._shard.n)
+        if not equal and isinstance(self.model, nn.Module) and distributed.is_sharded(self.model):
+            raise InvalidInput("a sharded model needs parts of the probe of one size on all ranks")
+        inputs = {name: distributed.gathered(x) for name, x in self._shard.inputs.items()}
+        x = inputs[""] if "" in inputs else inputs
+        return Probe(x, distributed.gathered(self._shard.y), self._shard.classes)
+
     def _measured(self) -> set[int]:
         """Epochs that the trace holds for the seeds of this tracer."""
         frame = self.trace.frame()
@@ -346,7 +489,6 @@ class Tracer:
             "label_entropy": self.probe.label_entropy,
             "input_entropy": self.probe.input_entropy,
             "configurations": {label(e): repr(e) for e, _ in self._estimators},
-            "activation_ranges": {name: found for name, found in self._ranges.items() if found},
             **meta,
         }
 

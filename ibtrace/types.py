@@ -171,11 +171,15 @@ class LayerContext:
         activation_range: The closed range of its nonlinearity (tanh: ``(-1, 1)``), if bounded.
         trace_values: Values of the layer pooled over all snapshots of the trace, ``(m, d)``;
             only where the estimator asked for them with ``needs_trace``.
+        variable: How T was made of the layer's output (``gap``); empty if it is the output itself.
+        per_token: Whether the samples are tokens, not inputs.
     """
 
     name: str
     activation_range: tuple[float, float] | None = None
     trace_values: Tensor | None = None
+    variable: str = ""
+    per_token: bool = False
 
 
 class ProbeLike(Protocol):

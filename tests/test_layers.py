@@ -12,9 +12,9 @@ PACKAGE = Path(__file__).parent.parent / "ibtrace"
 
 LAYERS = [
     ["types"],
-    ["numerics", "rng", "schedule", "storage"],
+    ["distributed", "numerics", "rng", "schedule", "storage"],
     ["estimators", "problems", "datasets", "models"],
-    ["probe", "trace", "lenses", "noise", "quantize"],
+    ["probe", "reduce", "trace", "lenses", "noise", "quantize"],
     ["capture", "measure", "plane", "claims", "compare", "testing"],
     ["tracer", "ensemble", "plots"],
     ["experiments", "integrations", "report"],

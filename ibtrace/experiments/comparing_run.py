@@ -33,7 +33,7 @@ from ibtrace.experiments.comparing import (
     signed,
     write,
 )
-from ibtrace.measure import flatten, measure
+from ibtrace.measure import context, flatten, measure
 from ibtrace.probe import Probe
 from ibtrace.trace import Trace
 from ibtrace.types import I_TY, I_XT, Estimator, IbtraceError, InvalidInput, LayerContext, RunError
@@ -218,18 +218,19 @@ def _measure(
     looks: Sequence[tuple[int, int]],
     progress: bool,
 ) -> None:
-    ranges = source.meta.get("activation_ranges", {})
+    captured = source.meta.get("captured", {})
+    whole = probe.n == source.meta["n"]
     pooled = _pooled(source, looks) if any(map(_needs_trace, chosen.values())) else {}
     total = len(chosen) * len(looks)
     with tqdm(total=total, desc="measure", disable=not progress, unit=" planes") as bar:
         for (seed, epoch), (label, estimator) in _by_estimator(looks, chosen):
             layers = source.activations(epoch, seed)
             for name, value in layers.items():
-                context = LayerContext(name, _pair(ranges.get(name)), pooled.get(name))
+                told = context(name, captured.get(name, {}), pooled.get(name))
                 try:
                     done = measure(
-                        {name: value[rows][None]},
-                        {name: context},
+                        {name: _some(value, rows, told, whole)[None]},
+                        {name: told},
                         probe,
                         [estimator],
                         seeds=[seed],
@@ -240,6 +241,13 @@ def _measure(
                     continue
                 found.trace.append(done)
             bar.update()
+
+
+def _some(value: Tensor, rows: Tensor, told: LayerContext, whole: bool) -> Tensor:
+    """The samples compared."""
+    if told.per_token and not whole:
+        raise InvalidInput("each token is a sample here; leave out --n")
+    return value if told.per_token else value[rows]
 
 
 def _by_estimator(
@@ -323,10 +331,6 @@ def _pooled(source: Trace, looks: Sequence[tuple[int, int]]) -> dict[str, Tensor
         for name, value in source.activations(epoch, seed).items():
             parts.setdefault(name, []).append(flatten(value[None])[0])
     return {name: torch.cat(values) for name, values in parts.items()}
-
-
-def _pair(values: Sequence[float] | None) -> tuple[float, float] | None:
-    return None if values is None else (values[0], values[1])
 
 
 def _declined(found: Comparison) -> dict[str, list[str]]:

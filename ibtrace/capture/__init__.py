@@ -1,0 +1,25 @@
+"""Forward hooks that live only inside a snapshot: the activations of any torch model.
+
+The rule that avoids most traps: a *separate*, eager, eval-mode forward without gradients over a
+fixed, ordered probe, inside which hooks exist and after which nothing is left: no hook, no moved
+buffer, no attribute, no consumed random number.
+"""
+
+from __future__ import annotations
+
+from ibtrace.capture.functional import Functional as Functional
+from ibtrace.capture.hooks import capture as capture
+from ibtrace.capture.looking import MAX_BYTES as MAX_BYTES
+from ibtrace.capture.looking import Layer as Layer
+from ibtrace.capture.looking import call as call
+from ibtrace.capture.looking import looks as looks
+from ibtrace.capture.looking import reduced as reduced
+from ibtrace.capture.looking import require_finite as require_finite
+from ibtrace.capture.looking import snapshot as snapshot
+from ibtrace.capture.targets import OUTPUT as OUTPUT
+from ibtrace.capture.targets import Layers as Layers
+from ibtrace.capture.targets import Target as Target
+from ibtrace.capture.targets import is_activation as is_activation
+from ibtrace.capture.targets import resolve as resolve
+from ibtrace.capture.targets import unwrap as unwrap
+from ibtrace.capture.undisturbed import undisturbed as undisturbed

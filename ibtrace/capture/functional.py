@@ -1,0 +1,97 @@
+"""Activation functions that are called, not modules: ``F.relu(x)``, ``x.tanh()``."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from ibtrace.capture.targets import is_activation, named_layers
+
+Functional = bool | str | Sequence[str]
+"""Which called activations: all of them (True), or globs of their names."""
+
+_UNIT, _SIGNED = (0.0, 1.0), (-1.0, 1.0)
+_RANGES: dict[str, tuple[float, float] | None] = {
+    **dict.fromkeys(("relu", "leaky_relu", "prelu", "elu", "selu", "celu", "gelu", "silu")),
+    **dict.fromkeys(("mish", "softplus", "hardswish", "logsigmoid", "log_softmax", "glu")),
+    **dict.fromkeys(("tanh", "softsign"), _SIGNED),
+    **dict.fromkeys(("sigmoid", "hardsigmoid", "softmax", "softmin"), _UNIT),
+    "relu6": (0.0, 6.0),
+    "hardtanh": None,
+}
+_HOMES = (torch, F, Tensor, torch.special)
+_FUNCTIONS: dict[Any, str] = {
+    getattr(home, spelt): name
+    for name in _RANGES
+    for spelt in (name, f"{name}_")
+    for home in _HOMES
+    if hasattr(home, spelt)
+} | {torch.special.expit: "sigmoid"}
+
+
+class _Watch(TorchFunctionMode):
+    def __init__(self, seen: Callable[[str, Tensor], None]) -> None:
+        super().__init__()
+        self._seen = seen
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        name = _FUNCTIONS.get(func)
+        if name is not None and isinstance(result, Tensor):
+            self._seen(name, result)
+        return result
+
+
+@contextmanager
+def functional_calls(
+    model: nn.Module,
+    wanted: Functional,
+    give: Callable[[str, Tensor, tuple[float, float] | None], None],
+) -> Iterator[None]:
+    """Call ``give`` for each activation function that a module of the model calls by itself.
+
+    Its name is that of the calling module and the function's, ``block1.relu``; in the model's own
+    forward just ``relu``. What activation modules call is theirs, and passed over.
+
+    Args:
+        model: The module that is called.
+        wanted: True for all, or globs of names.
+        give: Takes name, result and closed range of the function.
+
+    Yields:
+        Nothing.
+    """
+    patterns = ["*"] if wanted is True else [wanted] if isinstance(wanted, str) else wanted
+    running: list[tuple[str, bool]] = []
+
+    def seen(function: str, result: Tensor) -> None:
+        caller, is_module = running[-1] if running else ("", False)
+        name = f"{caller}.{function}" if caller else function
+        if not is_module and any(fnmatch.fnmatchcase(name, p) for p in patterns or ()):
+            give(name, result, _RANGES[function])
+
+    def enter(name: str, activation: bool) -> Callable[..., None]:
+        return lambda _module, _args: running.append((name, activation))
+
+    def leave(_module: nn.Module, _args: Any, _output: Any) -> None:
+        running.pop()
+
+    layers = {id(m): (name, m) for name, m in reversed(named_layers(model).items())}
+    with ExitStack() as stack:
+        for name, module in layers.values():
+            if isinstance(module, torch.jit.ScriptModule):
+                continue
+            enters = enter(name, is_activation(module))
+            stack.callback(module.register_forward_pre_hook(enters, prepend=True).remove)
+            stack.callback(module.register_forward_hook(leave, always_call=True).remove)
+        stack.enter_context(_Watch(seen))
+        yield

@@ -1,0 +1,367 @@
+"""A look at a model: its layers' activations on the whole probe, within a bound of memory."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Set
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ibtrace.capture.functional import Functional
+from ibtrace.capture.hooks import hooked
+from ibtrace.capture.targets import Layers, resolve, unwrap
+from ibtrace.capture.undisturbed import undisturbed
+from ibtrace.numerics.finite import count_non_finite
+from ibtrace.numerics.projections import orthonormal
+from ibtrace.probe import Probe
+from ibtrace.reduce import Reduce, Reduction, choose
+from ibtrace.types import InvalidInput, NonFinite, UnknownName
+
+MAX_BYTES = 2**31
+"""How much activation memory a look holds at a time, if nothing else is said."""
+
+_AS_IT_IS = Reduction("", lambda output, mask: output)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What was captured of one layer.
+
+    Args:
+        values: T, ``(n, d)`` after reduction, in the precision in which the layer computed.
+        variable: What T is, where it is not simply the layer's float32 output: ``gap``.
+        shape: The layer's own output for one sample.
+        activation_range: The closed range that T lies in, if the layer is bounded.
+        per_token: Whether the samples are tokens, not inputs.
+    """
+
+    values: Tensor
+    variable: str
+    shape: tuple[int, ...]
+    activation_range: tuple[float, float] | None
+    per_token: bool
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Layer:
+        """The same layer with other values."""
+        return replace(self, values=change(self.values))
+
+    def record(self) -> dict[str, Any]:
+        """What a trace keeps of it, as JSON values."""
+        return {
+            "shape": list(self.shape),
+            "variable": self.variable,
+            "activation_range": self.activation_range and list(self.activation_range),
+            "per_token": self.per_token,
+        }
+
+
+def looks(
+    model: nn.Module,
+    probe: Probe,
+    layers: Layers = None,
+    *,
+    reduce: Reduce = None,
+    functional: Functional = False,
+    batch_size: int = 512,
+    max_bytes: int | None = MAX_BYTES,
+    max_width: int | None = None,
+) -> Iterator[dict[str, Layer]]:
+    """The chosen layers on the whole probe, as many at a time as fit into ``max_bytes``.
+
+    Each part is one pass over the probe: every batch is reduced as it comes and copied once into
+    its place. The model is as it was whenever a part is given out, and after the last.
+
+    Args:
+        model: Any module, on the device of its parameters.
+        probe: The fixed inputs, forwarded in order.
+        layers: See `resolve`.
+        reduce: See `ibtrace.reduce`.
+        functional: See `capture`.
+        batch_size: Samples per forward.
+        max_bytes: Bytes of activations held at a time; a lower bound means more passes. None: all.
+        max_width: Wider T are projected to this many dimensions by a fixed random orthonormal
+            frame (always the same for a layer's name and width).
+
+    Yields:
+        ``{layer: what was captured}``, in the order of the forward pass.
+
+    Raises:
+        UnknownName: If a layer does not exist, or was not reached; lists those that were.
+        Unsupported: If a layer is scripted.
+        InvalidInput: If a layer's output does not have the samples first, cannot be reduced as
+            asked, or is by itself larger than ``max_bytes``.
+        NonFinite: If activations hold NaN or infinite values; names the layer.
+    """
+    model = unwrap(model)
+    wanted: Set[str] | None = None
+    while wanted is None or wanted:
+        one = _Pass(model, probe, layers, reduce, max_bytes, max_width, wanted)
+        found = one.run(functional, batch_size)
+        wanted = one.left
+        for name, layer in found.items():
+            require_finite(name, layer.values)
+        yield found
+        del found, one
+
+
+def snapshot(
+    model: nn.Module,
+    probe: Probe,
+    layers: Layers = None,
+    *,
+    functional: Functional = False,
+    batch_size: int = 512,
+) -> dict[str, Tensor]:
+    """The activations of the chosen layers on the whole probe, the model left as it was.
+
+    Args:
+        model: Any module; called as ``model(x)``, or ``model(**x)`` for inputs by name, on the
+            device of its parameters.
+        probe: The fixed inputs, forwarded in order.
+        layers: See `resolve`.
+        functional: See `capture`.
+        batch_size: Samples per forward.
+
+    Returns:
+        ``{layer: (n, ...)}`` in the order of the forward pass, on the model's device.
+
+    Raises:
+        UnknownName: If a layer does not exist, or was not reached; lists those that were.
+        Unsupported: If a layer is scripted.
+        InvalidInput: If a layer's output does not have the samples first.
+        NonFinite: If activations hold NaN or infinite values; names the layer.
+    """
+    one = _Pass(unwrap(model), probe, layers, _AS_IT_IS, None, None, None)
+    found = {name: layer.values for name, layer in one.run(functional, batch_size).items()}
+    for name, value in found.items():
+        require_finite(name, value)
+    return found
+
+
+def reduced(
+    name: str,
+    outputs: Tensor,
+    bounds: tuple[float, float] | None,
+    model: nn.Module,
+    reduce: Reduce = None,
+    max_width: int | None = None,
+) -> Layer:
+    """A layer of several networks at once, reduced like that of one.
+
+    Args:
+        name: The layer's name.
+        outputs: What it computed, ``(networks, n, ...)``.
+        bounds: Its closed range, if it is bounded.
+        model: One of the networks.
+        reduce: See `looks`.
+        max_width: See `looks`.
+    """
+    store = _Store(name, outputs[0], choose(reduce, name, outputs[0], model), bounds, max_width)
+    if outputs.dim() == 3 and not callable(reduce) and max_width is None:
+        return store.layer(outputs)
+    return store.layer(torch.stack([store.reduced(one, None) for one in outputs]))
+
+
+class _Store:
+    """The place of one layer, filled batch by batch."""
+
+    def __init__(
+        self,
+        name: str,
+        output: Tensor,
+        reduction: Reduction,
+        bounds: tuple[float, float] | None,
+        max_width: int | None,
+    ) -> None:
+        self.reduction = reduction
+        self._shape = tuple(output.shape[1:])
+        self._bounds = bounds
+        self._frame: Tensor | None = None
+        self._filled = 0
+        self._values: Tensor | None = None
+        self._name = name
+        self._max_width = max_width
+        self._variable = "" if reduction.name == "flatten" else reduction.name
+        if reduction.name == "flatten" and output.dim() > 2:
+            self._variable = "flatten"
+        if output.dtype != torch.float32:
+            self._variable = ", ".join(filter(None, [self._variable, _precision(output)]))
+
+    def reduced(self, output: Tensor, mask: Tensor | None) -> Tensor:
+        """T of a batch."""
+        size = len(output)
+        try:
+            t = self.reduction(output, mask)
+        except InvalidInput as error:
+            raise InvalidInput(f"layer {self._name!r}: {error}") from error
+        if t.dim() < 1 or (len(t) != size and not self.reduction.per_token):
+            raise InvalidInput(
+                f"layer {self._name!r}: reduce made {tuple(t.shape)} of {tuple(output.shape)}; "
+                "it must keep the samples first"
+            )
+        if self._frame is None and self._max_width and t[0].numel() > self._max_width:
+            self._frame = _frame(self._name, t.shape[1], self._max_width).to(t.device)
+            said = f"{self._max_width} random projections of {t.shape[1]}"
+            self._variable = ", ".join(filter(None, [self._variable, said]))
+            self._bounds = None
+        if self._frame is not None:
+            t = (t.double() @ self._frame).to(t.dtype)
+        return t
+
+    def size(self, t: Tensor, rows: int) -> int:
+        """Bytes of the whole layer, judged by the T of one sample or token."""
+        return rows * t[:1].numel() * t.element_size()
+
+    def add(self, t: Tensor, rows: int) -> None:
+        """Put the T of a batch into its place among ``rows`` in all."""
+        if self._values is None:
+            self._values = t.new_empty((rows, *t.shape[1:]))
+        self._values[self._filled : self._filled + len(t)] = t
+        self._filled += len(t)
+
+    def filled(self) -> Layer:
+        """What was captured."""
+        assert self._values is not None
+        return self.layer(self._values)
+
+    def layer(self, values: Tensor) -> Layer:
+        """These values as the layer's T."""
+        return Layer(values, self._variable, self._shape, self._bounds, self.reduction.per_token)
+
+
+class _Pass:
+    """One pass over the probe for the layers that are wanted and fit."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        probe: Probe,
+        layers: Layers,
+        reduce: Reduce | Reduction,
+        max_bytes: int | None,
+        max_width: int | None,
+        wanted: Set[str] | None,
+    ) -> None:
+        self.model, self.probe, self.layers = model, probe, layers
+        self.reduce, self.max_bytes, self.max_width = reduce, max_bytes, max_width
+        self.wanted = wanted
+        self.left: set[str] = set()
+        self.stores: dict[str, _Store] = {}
+        self.free = max_bytes
+        self.fired: list[str] = []
+        self.rows = slice(0, 0)
+        self.mask: Tensor | None = None
+
+    def run(self, functional: Functional, batch_size: int) -> dict[str, Layer]:
+        """Forward the probe; what was captured."""
+        model, probe = self.model, self.probe
+        device = next((p.device for p in model.parameters()), probe.device)
+        targets = resolve(model, self.layers)
+        with (
+            undisturbed(model),
+            hooked(
+                model,
+                targets,
+                self.keep,
+                functional=functional,
+                drop_repeated_output=self.layers is None,
+            ),
+        ):
+            for start in range(0, probe.n, batch_size):
+                self.rows = slice(start, min(start + batch_size, probe.n))
+                self.mask = None if probe.mask is None else probe.mask[self.rows]
+                inputs = {name: x[self.rows].to(device) for name, x in probe.inputs.items()}
+                call(model, inputs)
+                if start == 0 and self.layers is not None:
+                    self._require_all([target.name for target in targets])
+        return {name: store.filled() for name, store in self.stores.items()}
+
+    def keep(self, name: str, output: Tensor, bounds: tuple[float, float] | None) -> None:
+        """Take one batch of one layer."""
+        first = self.rows.start == 0
+        if first:
+            self.fired.append(name)
+        if (self.wanted is not None and name not in self.wanted) or name in self.left:
+            return
+        size = self.rows.stop - self.rows.start
+        if output.dim() < 1 or len(output) != size:
+            raise InvalidInput(
+                f"layer {name!r} gave shape {tuple(output.shape)} for {size} samples; "
+                "choose a layer whose output has the samples first"
+            )
+        if first:
+            chosen = self.reduce
+            if not isinstance(chosen, Reduction):
+                chosen = choose(chosen, name, output, self.model)
+            self.stores[name] = _Store(name, output, chosen, bounds, self.max_width)
+        store = self.stores[name]
+        t = store.reduced(output, self.mask)
+        rows = self._rows(output) if store.reduction.per_token else self.probe.n
+        if first and not self._fits(name, store.size(t, rows)):
+            return
+        store.add(t, rows)
+
+    def _rows(self, output: Tensor) -> int:
+        """How many tokens the probe has in all."""
+        mask = self.probe.mask
+        return self.probe.n * output.shape[1] if mask is None else int(mask.sum())
+
+    def _fits(self, name: str, size: int) -> bool:
+        """Reserve memory for a layer, or leave it to the next pass."""
+        if self.free is None or self.max_bytes is None:
+            return True
+        if size > self.max_bytes:
+            raise InvalidInput(
+                f"layer {name!r} needs {size:,} bytes on this probe, max_bytes is "
+                f"{self.max_bytes:,}; reduce it (reduce=, max_width=), or raise max_bytes"
+            )
+        if size > self.free or self.left:
+            self.left.add(name)
+            del self.stores[name]
+            return False
+        self.free -= size
+        return True
+
+    def _require_all(self, names: list[str]) -> None:
+        """Raise if a layer that was asked for by name or pattern never fired."""
+        silent = [name for name in names if name not in self.fired]
+        if silent:
+            fired = ", ".join(self.fired) or "none"
+            raise UnknownName(
+                f"layers {', '.join(silent)} were not called in the forward pass; called: {fired}"
+            )
+
+
+def call(model: nn.Module, inputs: Mapping[str, Tensor]) -> Any:
+    """``model(x)`` for a single input (of the name ``""``), else ``model(**inputs)``."""
+    return model(inputs[""]) if "" in inputs else model(**inputs)
+
+
+def _precision(output: Tensor) -> str:
+    return str(output.dtype).removeprefix("torch.")
+
+
+def _frame(name: str, width: int, to: int) -> Tensor:
+    """The fixed frame by which a wide layer is projected, ``(width, to)`` float64."""
+    generator = torch.Generator().manual_seed(zlib.crc32(f"{name}/{width}/{to}".encode()))
+    return orthonormal(1, width, to, generator)[0]
+
+
+def require_finite(layer: str, value: Tensor) -> None:
+    """Raise if activations hold NaN or infinite values.
+
+    Args:
+        layer: The layer's name, for the message.
+        value: Its activations.
+
+    Raises:
+        NonFinite: Naming the layer and how many values are bad.
+    """
+    if bad := count_non_finite(value):
+        raise NonFinite(
+            f"layer {layer!r} has {bad} of {value.numel()} activations NaN or infinite; "
+            "has the training diverged?"
+        )

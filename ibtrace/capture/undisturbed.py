@@ -1,0 +1,86 @@
+"""A look that leaves no mark."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from ibtrace.rng import preserved_generators
+
+
+@contextmanager
+def undisturbed(model: nn.Module) -> Iterator[None]:
+    """Eager, in eval mode, without gradients or autocast; afterwards all is as it was.
+
+    Restores every module's training flag, plain attributes (a counter or cache that a forward
+    sets) and buffers, and the global generators of torch, NumPy and Python. Compiled modules run
+    eagerly inside, and transformer layers without the fused path that passes over their parts.
+
+    Args:
+        model: The module that may be called inside.
+
+    Yields:
+        Nothing.
+    """
+    # Flags are set, not train() or eval() called: those may be overridden (frozen BatchNorm,
+    # adapters that merge their weights), and would not undo each other.
+    modules = list({id(module): module for module in model.modules()}.values())
+    attributes = [(module, dict(module.__dict__)) for module in modules if not _is_lazy(module)]
+    training = [(module, module.training) for module in modules]
+    buffers = [
+        (module, name, buffer, buffer.clone())
+        for module in modules
+        for name, buffer in module._buffers.items()
+        if buffer is not None and not nn.parameter.is_lazy(buffer)
+    ]
+    try:
+        with ExitStack() as stack:
+            stack.enter_context(preserved_generators())
+            stack.enter_context(torch.no_grad())
+            for device in sorted({"cpu", *(p.device.type for p in model.parameters())} - {"meta"}):
+                stack.enter_context(torch.autocast(device, enabled=False))
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+            stack.enter_context(_no_fused_transformers())
+            for module in modules:
+                module.training = False
+            yield
+    finally:
+        for module, was in training:
+            module.training = was
+        for module, before in attributes:
+            _restore_attributes(module, before)
+        with torch.no_grad():
+            for module, name, buffer, values in buffers:
+                _restore_buffer(module, name, buffer, values)
+
+
+def _is_lazy(module: nn.Module) -> bool:
+    return isinstance(module, nn.modules.lazy.LazyModuleMixin)
+
+
+def _restore_attributes(module: nn.Module, before: dict[str, object]) -> None:
+    now = module.__dict__
+    for name in [name for name in now if name not in before]:
+        del now[name]
+    for name, value in before.items():
+        if name not in now or now[name] is not value:
+            now[name] = value
+
+
+def _restore_buffer(module: nn.Module, name: str, buffer: Tensor, values: Tensor) -> None:
+    module._buffers[name] = buffer
+    if not torch.equal(buffer, values):
+        buffer.copy_(values)
+
+
+@contextmanager
+def _no_fused_transformers() -> Iterator[None]:
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)

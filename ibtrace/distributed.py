@@ -1,0 +1,52 @@
+"""Several processes training one model: who writes, and how shards come together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch import distributed as dist
+
+
+def running() -> bool:
+    """Whether this process is one of several in an initialised process group."""
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def rank() -> int:
+    """This process's rank; 0 where there is only one."""
+    return dist.get_rank() if running() else 0
+
+
+def is_sharded(model: nn.Module) -> bool:
+    """Whether the model's parameters lie in parts on several ranks (FSDP, tensor parallel).
+
+    Then every rank has to take part in a forward; otherwise rank 0 looks alone.
+    """
+    if not running():
+        return False
+    from torch.distributed.fsdp import FullyShardedDataParallel
+    from torch.distributed.tensor import DTensor
+
+    if any(isinstance(module, FullyShardedDataParallel) for module in model.modules()):
+        return True
+    return any(isinstance(parameter, DTensor) for parameter in model.parameters())
+
+
+def gathered(value: Tensor) -> Tensor:
+    """The values of all ranks one after the other, on rank 0; this rank's own on the others.
+
+    Args:
+        value: ``(n, ...)``; n may differ between the ranks.
+    """
+    parts: list[Any] | None = [None] * dist.get_world_size() if rank() == 0 else None
+    dist.gather_object(value.cpu(), parts)
+    return value if parts is None else torch.cat(parts).to(value.device)
+
+
+def same_everywhere(number: int) -> bool:
+    """Whether all ranks have the same number."""
+    numbers: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(numbers, number)
+    return len(set(numbers)) == 1
