@@ -21,7 +21,9 @@ from torch.optim import Optimizer
 
 import ibtrace
 from ibtrace import estimators
+from ibtrace.capture import MAX_BYTES
 from ibtrace.datasets import Dataset
+from ibtrace.reduce import check as check_reduce
 from ibtrace.schedule import Schedule, log_spaced, schedule
 from ibtrace.tracer import At
 from ibtrace.types import ConfigError, Estimator, IbtraceError, UnknownName
@@ -75,6 +77,11 @@ class Experiment:
         split: Training and test part.
         probe: On which samples information is measured.
         layers: Which layers (see `ibtrace.capture.resolve`); None for the activations and output.
+        reduce: What T is of convolutional and token layers: a name, or a mapping of layer patterns
+            to names (see `ibtrace.reduce`); None goes by the shape.
+        functional: Trace called activation functions too (``F.relu``), or those of these names.
+        max_bytes: Bytes of activations held at a time.
+        max_width: Project wider T to this many dimensions.
         estimators: Registry names, or ``{name: …, field: …}``; ``snapshots`` in such an entry
             gives the estimator a schedule of its own.
         snapshots: How many points, evenly on a log axis, or the epochs themselves.
@@ -93,6 +100,10 @@ class Experiment:
     split: Split = field(default_factory=Split)
     probe: Measured = field(default_factory=Measured)
     layers: list[str] | None = None
+    reduce: str | dict[str, str] | None = None
+    functional: bool | list[str] = False
+    max_bytes: int = MAX_BYTES
+    max_width: int | None = None
     estimators: list[str | Raw] = field(default_factory=lambda: ["binning", "ksg"])
     snapshots: int | list[int] = 100
     store_activations: bool = False
@@ -108,6 +119,7 @@ class Experiment:
             raise ConfigError(f"seeds must differ from one another, got {self.seeds}")
         if not self.estimators:
             raise ConfigError("estimators: at least one is needed")
+        check_reduce(self.reduce)
         self.build_estimators()
         self.every()
 
@@ -115,6 +127,19 @@ class Experiment:
     def seed_list(self) -> list[int]:
         """The seeds, spelt out."""
         return list(range(self.seeds)) if isinstance(self.seeds, int) else list(self.seeds)
+
+    def tracing(self) -> dict[str, Any]:
+        """The arguments of a `Tracer` that the configuration settles."""
+        return {
+            "layers": self.layers,
+            "reduce": self.reduce,
+            "functional": self.functional,
+            "max_bytes": self.max_bytes,
+            "max_width": self.max_width,
+            "estimators": self.build_estimators(),
+            "every": self.every(),
+            "store_activations": self.store_activations,
+        }
 
     def every(self) -> Schedule:
         """When to look at the networks."""

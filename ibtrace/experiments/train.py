@@ -101,13 +101,10 @@ def _train_group(
     with Tracer(
         training.networks,
         training.probe,
-        layers=experiment.layers,
-        estimators=experiment.build_estimators(),
-        every=experiment.every(),
         run=folder,
         seed=seeds[0],
         resume=resume,
-        store_activations=experiment.store_activations,
+        **experiment.tracing(),
         meta={"seeds": experiment.seed_list, "config": raw},
     ) as tracer:
         if start == 0:

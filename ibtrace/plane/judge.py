@@ -66,6 +66,11 @@ def verdict(
         frame,
         n=meta.get("n"),
         input_entropy=meta.get("input_entropy"),
+        layer_entropies={
+            name: float(record["input_entropy"])
+            for name, record in meta.get("captured", {}).items()
+            if "input_entropy" in record
+        },
         scalars=trace.scalars(),
         seeds=meta.get("seeds"),
         rule=rule,
@@ -77,6 +82,7 @@ def judge(
     *,
     n: int | None = None,
     input_entropy: float | None = None,
+    layer_entropies: Mapping[str, float] | None = None,
     scalars: pd.DataFrame | None = None,
     seeds: Sequence[int] | None = None,
     rule: Rule | None = None,
@@ -87,6 +93,7 @@ def judge(
         frame: `Trace.frame`.
         n: Samples of the probe: log2 n bounds a plug-in estimate.
         input_entropy: H(X) of the probe in bits, a lower ceiling where inputs repeat.
+        layer_entropies: H(X) where it is another for a layer: of one token, ``{layer: bits}``.
         scalars: `Trace.scalars`; ``train_loss`` tells whether training had converged.
         seeds: The seeds that were run, if some of them may have left no row.
         rule: What counts as compression (default: ``Rule()``).
@@ -106,7 +113,8 @@ def judge(
     found = []
     for estimator, layer in rows[["estimator", "layer"]].drop_duplicates().itertuples(index=False):
         mine = rows[(rows["estimator"] == estimator) & (rows["layer"] == layer)]
-        found.append(_judge_layer(mine, run, ceiling, training, layer in constant, rule))
+        most = (layer_entropies or {}).get(layer, ceiling)
+        found.append(_judge_layer(mine, run, most, training, layer in constant, rule))
     layers = rows["layer"].unique()
     together = tuple(_consensus(layer, [v for v in found if v.layer == layer]) for layer in layers)
     notes = (training.note, *_few_seeds(max(len(v.seeds_kept) for v in found), rule))
