@@ -103,12 +103,13 @@ def unwrap(model: nn.Module) -> nn.Module:
     A forward through a distributed wrapper on one rank alone would wait for the others for ever.
     """
     parallel = (nn.DataParallel, nn.parallel.DistributedDataParallel)
-    while True:
+    while not isinstance(model, torch.jit.ScriptModule):
         inner = [name for name in _WRAPPED if name != "module" or isinstance(model, parallel)]
         found = next((m for name in inner if (m := model._modules.get(name)) is not None), None)
         if found is None:
-            return model
+            break
         model = found
+    return model
 
 
 def is_activation(module: nn.Module) -> bool:

@@ -71,7 +71,8 @@ def _restore_attributes(module: nn.Module, before: dict[str, object]) -> None:
 
 
 def _restore_buffer(module: nn.Module, name: str, buffer: Tensor, values: Tensor) -> None:
-    module._buffers[name] = buffer
+    if not isinstance(module, torch.jit.ScriptModule):  # those are one tensor, whatever is set
+        module._buffers[name] = buffer
     if not torch.equal(buffer, values):
         buffer.copy_(values)
 
