@@ -1,0 +1,136 @@
+"""A checkpoint's state dict, and a model from it, whatever either was wrapped in."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, OrderedDict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from ibtrace.checkpoints._find import Checkpoint
+from ibtrace.checkpoints._read import few, tensors
+from ibtrace.types import InvalidInput
+
+_WRAPPERS = re.compile(r"\b(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+
+
+def state_dict(checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """The state dict of a checkpoint, on the CPU, with the names that it was saved with.
+
+    It is the file's content itself, what its ``state_dict``, ``model_state_dict`` or ``model``
+    holds, or the only dictionary of tensors in it.
+
+    Raises:
+        InvalidInput: If the file cannot be read, would run code of its own, or holds none.
+    """
+    return tensors(checkpoint.path)
+
+
+def load_into(model: nn.Module, checkpoint: Checkpoint) -> None:
+    """Load a checkpoint into a model, whatever either was wrapped in; all of it or nothing.
+
+    Prefixes that the model's own names lack are dropped (``module.`` of DDP, ``_orig_mod.`` of
+    ``torch.compile``, ``net.`` of a LightningModule; what lies outside the prefix is not the
+    model's). Tied tensors may be stored under one of their names. Values are converted to the
+    model's types, as ``load_state_dict`` does; what no state dict holds stays as it is.
+
+    Args:
+        model: Changed in place.
+        checkpoint: From `find`.
+
+    Raises:
+        InvalidInput: If tensors are missing, have no place in the model or another shape; or if
+            the file cannot be read or holds several such models.
+    """
+    model = _unwrapped(model)
+    own = model.state_dict(keep_vars=True)
+    names = {_WRAPPERS.sub("", name): name for name in own}
+    stored = state_dict(checkpoint)
+    given = {_WRAPPERS.sub("", name): value for name, value in stored.items()}
+    prefix = _prefix({name: own[names[name]] for name in names}, given, checkpoint.path)
+    fitting = {names[name]: given[prefix + name] for name in names if prefix + name in given}
+    loaded = {id(own[name]) for name in fitting}
+    problems = {
+        "missing from it": [name for name in own if id(own[name]) not in loaded],
+        "without a place in the model": [
+            name
+            for name in given
+            if name.startswith(prefix) and name.removeprefix(prefix) not in names
+        ],
+        "of another shape": [
+            f"{name}: {tuple(value.shape)}, the model's {tuple(own[name].shape)}"
+            for name, value in fitting.items()
+            if not _same_shape(own[name], value)
+        ],
+    }
+    if any(problems.values()):
+        said = [f"{len(names)} {what} ({few(names)})" for what, names in problems.items() if names]
+        raise InvalidInput(
+            f"{checkpoint.path} does not fit the model; tensors {', '.join(said)}; "
+            "give the model with the architecture that was trained"
+        )
+    model.load_state_dict(_versioned(fitting, stored, prefix), strict=False)
+
+
+def _unwrapped(model: nn.Module) -> nn.Module:
+    """The module inside torch.compile, DDP and DataParallel."""
+    while True:
+        if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            model = model.module
+        elif isinstance(inner := getattr(model, "_orig_mod", None), nn.Module):
+            model = inner
+        else:
+            return model
+
+
+def _prefix(own: Mapping[str, Any], given: Mapping[str, Tensor], path: Path) -> str:
+    """What stands before the model's own names in a checkpoint: where most of them are."""
+    counts = Counter(p for name in given for p in _prefixes(name) if name.removeprefix(p) in own)
+    if not counts:
+        raise InvalidInput(
+            f"{path} has none of the model's tensors; it has {few(list(given))}, "
+            f"the model {few(list(own))}"
+        )
+    best = [prefix for prefix, count in counts.items() if count == max(counts.values())]
+    if "" in best or len(best) == 1:
+        return "" if "" in best else best[0]
+    fitting = [
+        prefix
+        for prefix in best
+        if all(_same_shape(own[n], given[prefix + n]) for n in own if prefix + n in given)
+    ]
+    if len(fitting) != 1:
+        raise InvalidInput(
+            f"{path} holds the model's tensors {len(best)} times, under {few(best)}; "
+            "save the state dict of the one to be traced"
+        )
+    return fitting[0]
+
+
+def _prefixes(name: str) -> Iterator[str]:
+    """Every beginning of a name that ends with a dot, and the empty one."""
+    yield ""
+    for dot in re.finditer(r"\.", name):
+        yield name[: dot.end()]
+
+
+def _same_shape(own: Any, given: Any) -> bool:
+    """Whether one may be loaded into the other; lazy parameters and extra state may take any."""
+    if not isinstance(own, Tensor) or nn.parameter.is_lazy(own):
+        return True
+    return isinstance(given, Tensor) and own.shape == given.shape
+
+
+def _versioned(
+    fitting: dict[str, Tensor], stored: Mapping[str, Tensor], prefix: str
+) -> OrderedDict[str, Tensor]:
+    """The tensors with the modules' version numbers, by which modules read their older formats."""
+    versioned = OrderedDict(fitting)
+    if versions := getattr(stored, "_metadata", None):
+        plain = {_WRAPPERS.sub("", f"{name}."): value for name, value in versions.items()}
+        mine = {n.removeprefix(prefix): v for n, v in plain.items() if n.startswith(prefix)}
+        vars(versioned)["_metadata"] = {name.rstrip("."): value for name, value in mine.items()}
+    return versioned

@@ -1,0 +1,149 @@
+"""What is in a checkpoint's files; no code of theirs is run."""
+
+from __future__ import annotations
+
+import json
+import re
+import warnings
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from torch import Tensor
+
+from ibtrace.types import InvalidInput
+
+_HOLDERS = ("state_dict", "model_state_dict", "model")
+_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+_INDEX = ".index.json"
+_SHOWN = 4
+
+
+def record(path: Path) -> Mapping[str, Any]:
+    """What a checkpoint says of itself beside its tensors; empty if that is nothing.
+
+    Raises:
+        InvalidInput: If it cannot be read, would run code of its own, or holds no state dict.
+    """
+    if path.is_dir():
+        _weights(path)
+        state = path / "trainer_state.json"
+        return _json(state) if state.is_file() else {}
+    if _is_safetensors(path):
+        return _header(path)
+    content = _torch_load(path, lazily=True)
+    return {} if _inside(content, path) is content else content
+
+
+def tensors(path: Path) -> dict[str, Tensor]:
+    """The state dict in a file, or in the shards of a Hugging Face folder.
+
+    Raises:
+        InvalidInput: If it cannot be read, would run code of its own, or there is none.
+    """
+    if path.is_dir():
+        weights = _weights(path)
+        if not weights.name.endswith(_INDEX):
+            return tensors(weights)
+        shards = sorted(set(_json(weights).get("weight_map", {}).values()))
+        return {name: value for shard in shards for name, value in tensors(path / shard).items()}
+    if not _is_safetensors(path):
+        return _inside(_torch_load(path), path)
+    try:
+        return dict(load_file(path))
+    except (SafetensorError, OSError) as error:
+        raise InvalidInput(f"{path} is not a readable safetensors file: {error}") from error
+
+
+def few(names: Sequence[object]) -> str:
+    """The first names and how many more there are."""
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(map(str, names[:_SHOWN])) + more
+
+
+def _weights(folder: Path) -> Path:
+    """The file of a Hugging Face folder with the weights, or with the index of their shards."""
+    for name in _WEIGHTS:
+        for path in (folder / name, folder / f"{name}{_INDEX}"):
+            if path.is_file():
+                return path
+    raise InvalidInput(
+        f"{folder} is a folder without {' or '.join(_WEIGHTS)}; "
+        f"name the checkpoints in it by a pattern, such as '{folder}/*.pt'"
+    )
+
+
+def _is_safetensors(path: Path) -> bool:
+    return path.suffix == ".safetensors"
+
+
+def _header(path: Path) -> dict[str, str]:
+    try:
+        with safe_open(path, "pt") as file:
+            return dict(file.metadata() or {})
+    except (SafetensorError, OSError) as error:
+        raise InvalidInput(f"{path} is not a readable safetensors file: {error}") from error
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text()))
+    except (OSError, TypeError, ValueError) as error:
+        raise InvalidInput(f"{path} is not a readable JSON mapping: {error}") from error
+
+
+def _torch_load(path: Path, *, lazily: bool = False) -> Any:
+    """What torch.save wrote; lazily: the tensors are mapped and not read, to see the rest."""
+    mapped = lazily and zipfile.is_zipfile(path)  # the format before torch 1.6 cannot be mapped
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "'torch.load' received a zip file")  # told below
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+        except Exception as error:  # a torn or foreign file can raise anything
+            said, cause = str(error), error
+    if "TorchScript archive" in said:
+        raise InvalidInput(f"{path} is a scripted module; save its state_dict()") from cause
+    if code := re.search(r"GLOBAL (\S+)", said):
+        raise InvalidInput(
+            f"{path} holds {code[1]}, which only running code can load; save model.state_dict() in "
+            "its place, or, if you trust it, allow it by torch.serialization.add_safe_globals"
+        ) from cause
+    reason = getattr(cause, "strerror", None) or type(cause).__name__
+    raise InvalidInput(f"{path} is torn, or is no file of torch.save ({reason})") from cause
+
+
+def _inside(content: Any, path: Path) -> dict[str, Tensor]:
+    """The state dict that a loaded file is or holds: the object itself."""
+    if isinstance(content, Mapping):
+        for found in _candidates(content):
+            return cast("dict[str, Tensor]", found)
+    keys = f" of {few(list(content))}" if isinstance(content, Mapping) else ""
+    raise InvalidInput(
+        f"{path} holds no state dict but a {type(content).__name__}{keys}; "
+        "save model.state_dict(), or a dictionary with it under 'state_dict'"
+    )
+
+
+def _candidates(content: Mapping[Any, Any]) -> Iterator[Any]:
+    """What may be the state dict, the likeliest first."""
+    yield from (content[key] for key in _HOLDERS if _has_tensors(content.get(key)))
+    if _has_tensors(content, dimensions=1):  # an epoch beside a state dict may be a scalar tensor
+        yield content
+    only = [value for value in content.values() if _has_tensors(value, all)]
+    yield from only if len(only) == 1 else []
+    if _has_tensors(content):
+        yield content
+
+
+def _has_tensors(
+    value: Any, how: Callable[[Iterable[bool]], bool] = any, dimensions: int = 0
+) -> bool:
+    """Whether any (or all) values of a mapping from names are tensors."""
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        return False
+    fit = [isinstance(item, Tensor) and item.dim() >= dimensions for item in value.values()]
+    return bool(fit) and how(fit)
