@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -136,6 +136,19 @@ def check(reduce: Reduce) -> None:
     hows = reduce.values() if isinstance(reduce, Mapping) else [] if reduce is None else [reduce]
     for how in hows:
         by_name(how)
+
+
+def require_fitting(reduce: Reduce, layers: Iterable[str]) -> None:
+    """Raise if a pattern fits no layer: it is a slip of the pen.
+
+    Raises:
+        UnknownName: Naming the pattern and the layers.
+    """
+    names = list(layers)
+    for pattern in reduce if isinstance(reduce, Mapping) else ():
+        if not fnmatch.filter(names, pattern):
+            known = ", ".join(names)
+            raise UnknownName(f"reduce: no layer fits {pattern!r}; those traced are: {known}")
 
 
 def choose(reduce: Reduce, layer: str, output: Tensor, model: nn.Module) -> Reduction:

@@ -26,7 +26,7 @@ from ibtrace.capture import (
 )
 from ibtrace.measure import context, flatten, measure
 from ibtrace.probe import Probe
-from ibtrace.reduce import Reduce
+from ibtrace.reduce import Reduce, require_fitting
 from ibtrace.reduce import check as check_reduce
 from ibtrace.rng import preserved_generators
 from ibtrace.schedule import Schedule, log_spaced, schedule
@@ -328,6 +328,8 @@ class Tracer:
                         one.update({name: layer.values[at] for name, layer in found.items()})
         except NonFinite as error:
             raise NonFinite(f"epoch {epoch}: {error}") from error
+        if self._captured:
+            require_fitting(self.reduce, self._captured)
         for seed, one in zip(self.seeds, kept, strict=True):
             if one:
                 self.trace.save_activations(epoch, one, seed)
