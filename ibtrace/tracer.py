@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from ibtrace import distributed, estimators
+from ibtrace import checkpoints, distributed, estimators
 from ibtrace.capture import (
     MAX_BYTES,
     Functional,
@@ -216,8 +216,6 @@ class Tracer:
             ConfigError: If there is no checkpoint, or an epoch is missing or there twice.
             InvalidInput: If a checkpoint is not of this model.
         """
-        from ibtrace import checkpoints
-
         found = checkpoints.find(paths, epochs)
         model = copy.deepcopy(unwrap(model))
         given = {"every": 1, "initial": False, **arguments}

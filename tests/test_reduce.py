@@ -118,7 +118,8 @@ class Tagger(nn.Module):
         self.embed, self.act = nn.Embedding(4, 3), nn.Tanh()
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        return self.act(self.embed(input_ids)).sum((1, 2))
+        out: Tensor = self.act(self.embed(input_ids)).sum((1, 2))
+        return out
 
 
 def sentences() -> Probe:
