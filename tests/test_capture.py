@@ -68,9 +68,11 @@ def test_activations_are_those_of_a_plain_forward() -> None:
 
 def test_in_place_activations_do_not_overwrite_what_was_captured() -> None:
     model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(inplace=True))
-    found = snapshot(model, probe(), ["0", "1"])
-    assert bool((found["0"] < 0).any())
-    assert torch.equal(found["0"].relu(), found["1"])
+    with capture(model, ["0", "1"]) as live, torch.no_grad():
+        model(probe().features)
+    for found in (snapshot(model, probe(), ["0", "1"]), live):
+        assert bool((found["0"] < 0).any())
+        assert torch.equal(found["0"].relu(), found["1"])
 
 
 def test_default_layers_are_the_activations_and_an_output_that_is_not_one() -> None:

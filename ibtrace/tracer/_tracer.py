@@ -3,42 +3,32 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from ibtrace import checkpoints, distributed, estimators
-from ibtrace.capture import (
-    MAX_BYTES,
-    Functional,
-    Layer,
-    Layers,
-    looks,
-    reduced,
-    require_finite,
-    resolve,
-    unwrap,
-)
-from ibtrace.measure import context, flatten, measure
+from ibtrace.capture import MAX_BYTES, Functional, Layer, Layers, unwrap
+from ibtrace.measure import context, measure
 from ibtrace.probe import Probe
 from ibtrace.reduce import Reduce, require_fitting
 from ibtrace.reduce import check as check_reduce
 from ibtrace.rng import preserved_generators
 from ibtrace.schedule import Schedule, log_spaced, schedule
 from ibtrace.trace import Scalar, Trace
-from ibtrace.types import ConfigError, Estimator, InvalidInput, NonFinite, Row, RunError, label
+from ibtrace.tracer._kept import pooled, stored
+from ibtrace.tracer._observer import Networks, Observer
+from ibtrace.types import ConfigError, Estimator, NonFinite, Row, RunError, label
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from ibtrace.plane import Verdict
-
-_POOLED_ROWS = 2**20
 
 
 class Sink(Protocol):
@@ -50,25 +40,6 @@ class Sink(Protocol):
 
     def close(self, trace: Trace) -> None:
         """The trace is complete."""
-        ...
-
-
-@runtime_checkable
-class Networks(Protocol):
-    """Several networks at once (see `ibtrace.ensemble.Ensemble`): traced like one."""
-
-    @property
-    def seeds(self) -> Sequence[int]:
-        """The seed of each network."""
-        ...
-
-    @property
-    def template(self) -> nn.Module:
-        """A module of the networks' structure, by which layers are chosen."""
-        ...
-
-    def activations(self, x: Tensor, layers: Layers = None) -> dict[str, Tensor]:
-        """``{layer: (seeds, n, ...)}`` of all networks on the inputs x."""
         ...
 
 
@@ -115,7 +86,8 @@ class Tracer:
             folder, so that ``ibtrace compare --run`` can measure them with other estimators.
         batch_size: Samples per forward of the probe.
         max_bytes: Bytes of activations held at a time. Layers that do not fit together are looked
-            at one part after the other, with a pass over the probe each.
+            at one part after the other, with a pass over the probe each (those that are kept on
+            disk are held until they are written).
         max_width: Project wider T to this many dimensions by a fixed random orthonormal frame.
         initial: Measure the network as it is now, as epoch 0.
         sharded: In distributed training, each rank gives its own part of the probe; the whole is
@@ -162,10 +134,8 @@ class Tracer:
         meta: Mapping[str, Any] | None = None,
     ) -> None:
         self.model = model
-        self.layers, self.reduce, self.functional = layers, reduce, functional
         self.every = log_spaced() if every is None else schedule(every)
         self.seeds = [seed] if isinstance(model, nn.Module) else list(model.seeds)
-        self.batch_size, self.max_bytes, self.max_width = batch_size, max_bytes, max_width
         self._estimators = [self._scheduled(item) for item in estimators]
         self._deferred = [e for e, _ in self._estimators if getattr(e, "needs_trace", False)]
         self._leads = distributed.rank() == 0
@@ -174,10 +144,19 @@ class Tracer:
             asks = label(self._deferred[0]) if self._deferred else "store_activations=True"
             raise ConfigError(f"{asks} keeps activations on disk: give the tracer run=FOLDER")
         check_reduce(reduce)
-        self._require_layers()
-        self._sharded = sharded and distributed.running()
-        self._shard = Probe.of(data)
-        self.probe = self._whole_probe()
+        self._reduce = reduce
+        self._observer = Observer(
+            model=model,
+            shard=Probe.of(data),
+            sharded=sharded and distributed.running(),
+            layers=layers,
+            reduce=reduce,
+            functional=functional,
+            batch_size=batch_size,
+            max_bytes=max_bytes,
+            max_width=max_width,
+        )
+        self.probe = self._observer.probe()
         self.sinks = list(sinks) if self._leads else []
         self._last: tuple[int, bool] | None = None
         self._closed = False
@@ -319,7 +298,8 @@ class Tracer:
         rows: list[Row] = []
         kept: list[dict[str, Tensor]] = [{} for _ in self.seeds]
         try:
-            for found in self._looks():
+            for found in self._observer.looks():
+                self._remember(found)
                 rows += self._measure({n: v.values for n, v in found.items()}, now, epoch, step)
                 if self._store:
                     for at, one in enumerate(kept):
@@ -327,52 +307,11 @@ class Tracer:
         except NonFinite as error:
             raise NonFinite(f"epoch {epoch}: {error}") from error
         if self._captured:
-            require_fitting(self.reduce, self._captured)
+            require_fitting(self._reduce, self._captured)
         for seed, one in zip(self.seeds, kept, strict=True):
             if one:
                 self.trace.save_activations(epoch, one, seed)
         return rows
-
-    def _looks(self) -> Iterator[dict[str, Layer]]:
-        """The layers with their values as ``(seeds, n, d)``, part by part; on rank 0."""
-        if not isinstance(self.model, nn.Module):
-            parts: Iterable[dict[str, Layer]] = [self._look_at_networks(self.model)]
-        elif self._leads or self._sharded or distributed.is_sharded(self.model):
-            parts = self._look_at_module(self.model)
-        else:
-            return
-        for part in parts:
-            if self._leads:
-                self._remember(part)
-                yield part
-
-    def _look_at_module(self, model: nn.Module) -> Iterator[dict[str, Layer]]:
-        for part in looks(
-            model,
-            self._shard,
-            self.layers,
-            reduce=self.reduce,
-            functional=self.functional,
-            batch_size=self.batch_size,
-            max_bytes=None if self._sharded else self.max_bytes,
-            max_width=self.max_width,
-        ):
-            if self._sharded:
-                part = {name: layer.map(distributed.gathered) for name, layer in part.items()}
-            yield {name: layer.map(lambda values: values[None]) for name, layer in part.items()}
-
-    def _look_at_networks(self, networks: Networks) -> dict[str, Layer]:
-        found = networks.activations(self.probe.inputs[""], self.layers)
-        ranges = {t.name: t.activation_range for t in resolve(networks.template, self.layers)}
-        layers = {}
-        for name, value in found.items():
-            bounds = ranges.get(name.partition(":")[0])
-            layers[name] = reduced(
-                name, value, bounds, networks.template, self.reduce, self.max_width
-            )
-            for seed, one in zip(self.seeds, layers[name].values, strict=True):
-                require_finite(f"{name} (seed {seed})", one)
-        return layers
 
     def _remember(self, part: Mapping[str, Layer]) -> None:
         """Record what T is of each layer, the first time that it is seen."""
@@ -412,7 +351,7 @@ class Tracer:
     def _measure_deferred(self) -> None:
         """Measure the estimators that wanted the whole trace, from the stored activations."""
         epochs = self.trace.activation_epochs(self.seeds[0])
-        pooled = self._pool(epochs)
+        values = pooled(self.trace, epochs, self.seeds)
         for epoch in epochs:
             last = epoch == epochs[-1]
             chosen = [
@@ -420,25 +359,8 @@ class Tracer:
                 for estimator, every in self._estimators
                 if estimator in self._deferred and (epoch == 0 or last or every(epoch))
             ]
-            stored = self._stored(epoch)
-            self.trace.append(self._measure(stored, chosen, epoch, pooled=pooled))
-
-    def _stored(self, epoch: int) -> dict[str, Tensor]:
-        """The kept activations of all seeds of an epoch, ``{layer: (seeds, n, ...)}``."""
-        each = [self.trace.activations(epoch, seed) for seed in self.seeds]
-        return {name: torch.stack([one[name] for one in each]) for name in each[0]}
-
-    def _pool(self, epochs: Sequence[int]) -> dict[str, Tensor]:
-        """Each layer's values over the trace, ``(m, d)``, thinned but with both extremes kept."""
-        pooled: dict[str, list[Tensor]] = {}
-        rows_each = max(2, _POOLED_ROWS // max(1, len(epochs)))
-        for epoch in epochs:
-            for name, value in self._stored(epoch).items():
-                rows = flatten(value).flatten(0, 1)
-                extremes = torch.stack([rows.amin(0), rows.amax(0)])
-                thinned = rows[:: max(1, len(rows) // rows_each)]
-                pooled.setdefault(name, []).extend([extremes, thinned])
-        return {name: torch.cat(parts) for name, parts in pooled.items()}
+            kept = stored(self.trace, epoch, self.seeds)
+            self.trace.append(self._measure(kept, chosen, epoch, pooled=values))
 
     def _scalars(self, epoch: int, values: Mapping[str, Any]) -> list[Scalar]:
         """One entry for each number and seed."""
@@ -450,26 +372,6 @@ class Tracer:
                 for seed, number in zip(self.seeds, numbers, strict=True)
             ]
         return rows
-
-    def _require_layers(self) -> None:
-        """Find what is wrong with the choice of layers before anything is written."""
-        if isinstance(self.model, nn.Module):
-            resolve(self.model, self.layers)
-            return
-        resolve(self.model.template, self.layers)
-        if self.functional:
-            raise ConfigError("functional=True needs one network; an Ensemble has many")
-
-    def _whole_probe(self) -> Probe:
-        """The probe that is measured on: that of all ranks, if each has a part."""
-        if not self._sharded:
-            return self._shard
-        equal = distributed.same_everywhere(self._shard.n)
-        if not equal and isinstance(self.model, nn.Module) and distributed.is_sharded(self.model):
-            raise InvalidInput("a sharded model needs parts of the probe of one size on all ranks")
-        inputs = {name: distributed.gathered(x) for name, x in self._shard.inputs.items()}
-        x = inputs[""] if "" in inputs else inputs
-        return Probe(x, distributed.gathered(self._shard.y), self._shard.classes)
 
     def _measured(self) -> set[int]:
         """Epochs that the trace holds for the seeds of this tracer."""

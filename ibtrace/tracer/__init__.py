@@ -1,0 +1,8 @@
+"""The tracer: looks at a network on schedule and appends to its trace."""
+
+from __future__ import annotations
+
+from ibtrace.tracer._observer import Networks as Networks
+from ibtrace.tracer._tracer import At as At
+from ibtrace.tracer._tracer import Sink as Sink
+from ibtrace.tracer._tracer import Tracer as Tracer

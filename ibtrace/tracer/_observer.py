@@ -1,0 +1,134 @@
+"""What a tracer looks at: one network or many, on one rank or several, within its memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor, nn
+
+from ibtrace import distributed
+from ibtrace.capture import (
+    Functional,
+    Layer,
+    Layers,
+    looks,
+    reduced,
+    require_finite,
+    resolve,
+)
+from ibtrace.probe import Probe
+from ibtrace.reduce import Reduce
+from ibtrace.types import ConfigError, InvalidInput
+
+
+@runtime_checkable
+class Networks(Protocol):
+    """Several networks at once (see `ibtrace.ensemble.Ensemble`): traced like one."""
+
+    @property
+    def seeds(self) -> Sequence[int]:
+        """The seed of each network."""
+        ...
+
+    @property
+    def template(self) -> nn.Module:
+        """A module of the networks' structure, by which layers are chosen."""
+        ...
+
+    def activations(self, x: Tensor, layers: Layers = None) -> dict[str, Tensor]:
+        """``{layer: (seeds, n, ...)}`` of all networks on the inputs x."""
+        ...
+
+
+@dataclass(frozen=True)
+class Observer:
+    """How the layers of a model, or of several networks, are seen.
+
+    Args:
+        model: One module, or several networks.
+        shard: The probe, or this rank's part of it.
+        sharded: Whether each rank has a part of its own.
+        layers: See `ibtrace.capture.resolve`.
+        reduce: See `ibtrace.reduce`.
+        functional: See `ibtrace.capture.capture`.
+        batch_size: Samples per forward.
+        max_bytes: See `ibtrace.capture.looks`.
+        max_width: See `ibtrace.capture.looks`.
+
+    Raises:
+        UnknownName: If a layer does not exist.
+        Unsupported: If a layer is scripted.
+        ConfigError: If several networks are asked for functional activations.
+    """
+
+    model: nn.Module | Networks
+    shard: Probe
+    sharded: bool
+    layers: Layers
+    reduce: Reduce
+    functional: Functional
+    batch_size: int
+    max_bytes: int
+    max_width: int | None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.model, nn.Module):
+            resolve(self.model, self.layers)
+            return
+        resolve(self.model.template, self.layers)
+        if self.functional:
+            raise ConfigError("functional=True needs one network; an Ensemble has many")
+
+    def probe(self) -> Probe:
+        """The probe that is measured on: that of all ranks, if each has a part."""
+        if not self.sharded:
+            return self.shard
+        equal = distributed.same_everywhere(self.shard.n)
+        if not equal and isinstance(self.model, nn.Module) and distributed.is_sharded(self.model):
+            raise InvalidInput("a sharded model needs parts of the probe of one size on all ranks")
+        inputs = {name: distributed.gathered(x) for name, x in self.shard.inputs.items()}
+        x = inputs[""] if "" in inputs else inputs
+        return Probe(x, distributed.gathered(self.shard.y), self.shard.classes)
+
+    def looks(self) -> Iterator[dict[str, Layer]]:
+        """The layers with their values as ``(seeds, n, d)``, part by part; on rank 0 only."""
+        leads = distributed.rank() == 0
+        if not isinstance(self.model, nn.Module):
+            parts: Iterable[dict[str, Layer]] = [self._look_at_networks(self.model)]
+        elif leads or self.sharded or distributed.is_sharded(self.model):
+            parts = self._look_at_module(self.model)
+        else:
+            return
+        for part in parts:
+            if leads:
+                yield part
+
+    def _look_at_module(self, model: nn.Module) -> Iterator[dict[str, Layer]]:
+        for part in looks(
+            model,
+            self.shard,
+            self.layers,
+            reduce=self.reduce,
+            functional=self.functional,
+            batch_size=self.batch_size,
+            max_bytes=None if self.sharded else self.max_bytes,
+            max_width=self.max_width,
+        ):
+            if self.sharded:
+                part = {name: layer.map(distributed.gathered) for name, layer in part.items()}
+            yield {name: layer.map(lambda values: values[None]) for name, layer in part.items()}
+
+    def _look_at_networks(self, networks: Networks) -> dict[str, Layer]:
+        found = networks.activations(self.shard.inputs[""], self.layers)
+        ranges = {t.name: t.activation_range for t in resolve(networks.template, self.layers)}
+        layers = {}
+        for name, value in found.items():
+            bounds = ranges.get(name.partition(":")[0])
+            layers[name] = reduced(
+                name, value, bounds, networks.template, self.reduce, self.max_width
+            )
+            for seed, one in zip(networks.seeds, layers[name].values, strict=True):
+                require_finite(f"{name} (seed {seed})", one)
+        return layers
