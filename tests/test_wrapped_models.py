@@ -82,24 +82,34 @@ def test_compiled_models_are_seen_before_and_after_their_first_step(
     same(snapshot(wrapped, probe()), snapshot(model, probe()))
 
 
-def test_a_compiled_model_runs_compiled_again_after_a_look() -> None:
-    compiled_calls = []
+@pytest.mark.parametrize("wrap", ["whole", "in place", "part"])
+def test_a_look_neither_compiles_nor_runs_compiled_code(wrap: str) -> None:
+    events = []
 
     def backend(graph: Any, _inputs: Any) -> Any:
         def run(*args: Any) -> Any:
-            compiled_calls.append(1)
+            events.append("run")
             return graph(*args)
 
+        events.append("compile")
         return run
 
-    model = torch.compile(nn.Sequential(nn.Linear(3, 4), nn.Tanh()), backend=backend)
-    assert isinstance(model, nn.Module)
-    model(probe().features)
-    before = len(compiled_calls)
-    snapshot(model, probe())
-    assert len(compiled_calls) == before
-    model(probe().features)
-    assert len(compiled_calls) == before + 1
+    model: Any = Net()
+    if wrap == "in place":
+        model.compile(backend=backend)
+    elif wrap == "part":
+        model.block = torch.compile(model.block, backend=backend)
+    else:
+        model = torch.compile(model, backend=backend)
+    x = probe().features
+    model(x)
+    trained = list(events)
+    assert set(trained) == {"compile", "run"}
+    for layer in ("block.0", "block.1", "block.0"):
+        assert list(snapshot(model, probe(), layer)) == [layer, f"{layer}:1"]
+    assert events == trained
+    model(x)
+    assert set(events[len(trained) :]) == {"run"}
 
 
 # --- torch.jit -------------------------------------------------------------------------------
