@@ -28,6 +28,7 @@ class Block(nn.Module):
         self.act = nn.ReLU(inplace=True)
         self.drop = nn.Dropout(0.5)
         self.norm = nn.BatchNorm1d(4)
+        self.inner = nn.Sequential(nn.Linear(4, 4), nn.Tanh())  # called by nobody
 
     def forward(self, x: Tensor) -> Tensor:
         hidden = self.act(self.fc1(x))
@@ -87,10 +88,11 @@ def test_default_layers_are_the_activations_and_an_output_that_is_not_one() -> N
     [
         ("fc1", ["fc1"]),
         ("fc*", ["fc1", "fc2"]),
-        (nn.Linear, ["fc1", "fc2"]),
+        (nn.Linear, ["fc1", "fc2", "inner.0"]),
         (lambda name, module: name == "norm", ["norm"]),
         (["norm", nn.ReLU], ["norm", "act"]),
         ("fc?:input", ["fc1:input", "fc2:input"]),
+        (["inner.*", "inner.0.nothing"], ["inner.0", "inner.1", "inner.0.nothing"]),
         ("output", ["output"]),
     ],
 )
@@ -121,7 +123,9 @@ def test_unknown_and_silent_layers_are_errors_that_list_the_others() -> None:
             out: Tensor = self.used(x)
             return out
 
-    with pytest.raises(UnknownName, match=r"'fc3'.*fc1, fc2, act, drop, norm, output"):
+    with pytest.raises(
+        UnknownName, match=r"'fc3'.*fc1, fc2, act, drop, norm, inner, inner.0, inner.1, output"
+    ):
         resolve(Block(), ["fc3"])
     with pytest.raises(UnknownName, match=r"unused were not called.*called: used"):
         snapshot(Idle(), probe(), ["used", "unused"])

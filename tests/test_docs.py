@@ -1,8 +1,12 @@
-"""The code in the README runs as printed."""
+"""The code in the README and the pages of docs/ runs as printed."""
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import re
+import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +14,19 @@ import pytest
 import torch
 from torch import nn
 
-README = Path(__file__).parent.parent / "README.md"
+from ibtrace import cli
+from ibtrace.datasets import digits
+
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+MODEL_PAGE = ROOT / "docs" / "your-model.md"
+NOTEBOOK = ROOT / "docs" / "notebook.ipynb"
+_BLOCK = re.compile(r"(?:<!-- ([^\n]*) -->\n)?^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
-def blocks(language: str) -> list[str]:
+def blocks(page: Path, language: str) -> list[str]:
     """The fenced code blocks of a language."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", README.read_text(), re.DOTALL | re.MULTILINE)
+    return [text for _, kind, text in _BLOCK.findall(page.read_text()) if kind == language]
 
 
 def names() -> dict[str, Any]:
@@ -31,31 +42,96 @@ def names() -> dict[str, Any]:
         nn.functional.cross_entropy(model(x), y).backward()
         optimizer.step()
 
-    given = {"x": x, "y": y, "epochs": 3, "torch": torch, "model": build_model()}
+    given = {"x": x, "y": y, "epochs": 3, "torch": torch, "nn": nn, "model": build_model()}
     return {**given, "build_model": build_model, "train_one_epoch": train_one_epoch}
 
 
-def test_the_python_blocks_run_in_order(
+def test_the_readmes_python_blocks_run_in_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     scope = names()
-    for block in blocks("python"):
-        exec(compile(block, str(README), "exec"), scope)
+    for block in blocks(README, "python"):
+        with _framework(block, scope):
+            exec(compile(block, str(README), "exec"), scope)
     said = capsys.readouterr().out
     assert "inconclusive" in said  # one seed
     assert "5/5" in said  # five seeds
 
 
-def test_the_commands_shown_are_those_there_are() -> None:
-    from ibtrace.cli import _parser
+@contextlib.contextmanager
+def _framework(block: str, scope: dict[str, Any]) -> Iterator[None]:
+    """What a reader of a framework's snippet has besides."""
+    yield
 
-    shown = set(re.findall(r"^ibtrace (\w+)", "".join(blocks("")), re.MULTILINE))
-    (commands,) = (action.choices for action in _parser()._actions if action.choices)
+
+def test_the_page_on_your_own_model_runs_as_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    transformers = pytest.importorskip("transformers")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    scope = {**names(), "ibtrace": __import__("ibtrace")}
+    for mark, language, text in _BLOCK.findall(MODEL_PAGE.read_text()):
+        if mark.startswith("file: "):
+            Path(mark.removeprefix("file: ")).write_text(text)
+        elif mark == "run":
+            for command in text.strip().splitlines():
+                assert cli.main([*shlex.split(command)[1:], "--quiet"]) == 0
+            assert "inconclusive" in (said := capsys.readouterr().out)
+            assert "T: flatten" in said
+            scope |= _after_the_run(transformers, tmp_path)
+        elif language == "python":
+            exec(compile(text, str(MODEL_PAGE), "exec"), scope)
+    assert scope["tracer"].trace.frame().epoch.unique().tolist() == [1, 2]
+
+
+def _after_the_run(transformers: Any, folder: Path) -> dict[str, Any]:
+    """The network of the page, some images and sentences, and checkpoints."""
+    from my_net import MyNet  # type: ignore[import-not-found]
+
+    images, y = digits(flatten=False).x[:50], digits().y[:50]
+    net = MyNet()
+    (folder / "checkpoints").mkdir()
+    for epoch in (1, 2):
+        torch.save(net.state_dict(), folder / "checkpoints" / f"net-{epoch}.pt")
+    tokens = torch.randint(1, 30, (8, 6), generator=torch.Generator().manual_seed(0))
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    config = transformers.BertConfig(vocab_size=30, intermediate_size=8, **sizes)
+    return {
+        **{"net": net, "images": images, "y": y, "tokens": tokens, "labels": tokens[:, 0] % 2},
+        "mask": torch.ones_like(tokens),
+        "bert": transformers.BertForSequenceClassification(config),
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_the_notebook_runs_and_shows_what_is_stored_in_it() -> None:
+    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    stored = nbformat.read(NOTEBOOK, as_version=4)
+    again = copy.deepcopy(stored)
+    nbclient.NotebookClient(again, timeout=120, kernel_name="python3").execute()
+    three_lines = blocks(MODEL_PAGE, "python")[0].replace('"kde"', "KDE(noise_variance=0.1)")
+    assert three_lines.strip() == again.cells[3].source
+    for one, other in zip(stored.cells, again.cells, strict=True):
+        kinds = [
+            [sorted(o.get("data", {})) for o in cell.get("outputs", [])] for cell in (one, other)
+        ]
+        assert kinds[0] == kinds[1]
+    outputs = again.cells[3].outputs
+    assert any("inconclusive" in output.get("text", "") for output in outputs)
+    assert any("image/png" in output.get("data", {}) for output in outputs)
+
+
+def test_the_commands_shown_are_those_there_are() -> None:
+    shown = set(re.findall(r"^ibtrace (\w+)", "".join(blocks(README, "")), re.MULTILINE))
+    (commands,) = (action.choices for action in cli._parser()._actions if action.choices)
     assert commands is not None
     assert shown == set(commands)
 
 
-def test_links_point_to_files() -> None:
-    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README.read_text()):
-        assert (README.parent / target).exists(), target
+@pytest.mark.parametrize("page", [README, *sorted((ROOT / "docs").glob("*.md"))], ids=str)
+def test_links_point_to_files(page: Path) -> None:
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text()):
+        assert (page.parent / target).exists(), target

@@ -199,7 +199,7 @@ def _parse(choice: str, names: Mapping[str, nn.Module]) -> tuple[str, str, tuple
             continue
         before, dot, field = stem.rpartition(".")
         known = before in names or bool(re.search(r"\[-?\d+\]$", before))
-        if not dot or not known:
+        if not dot or not known or not field.isidentifier():
             break
         stem = before
         path.insert(0, field)

@@ -8,15 +8,20 @@ from sklearn.datasets import load_digits
 from ibtrace.datasets.types import Dataset
 
 
-def digits() -> Dataset:
+def digits(*, flatten: bool = True) -> Dataset:
     """1797 handwritten digits of 8×8 pixels (Alpaydin & Kaynak 1998, as in scikit-learn).
 
+    Args:
+        flatten: x as ``(1797, 64)``; else as images ``(1797, 1, 8, 8)``.
+
     Returns:
-        x float32 in [0, 1], ``(1797, 64)``; y ``(1797,)``; 10 classes.
+        x float32 in [0, 1]; y ``(1797,)``; 10 classes.
 
     Example:
         >>> digits()
         Dataset('digits', x (1797, 64), classes=10)
     """
-    x, y = load_digits(return_X_y=True)
-    return Dataset("digits", torch.as_tensor(x).float() / 16, torch.as_tensor(y).long(), classes=10)
+    pixels, labels = load_digits(return_X_y=True)
+    x = torch.as_tensor(pixels).float() / 16
+    x = x if flatten else x.view(-1, 1, 8, 8)
+    return Dataset("digits", x, torch.as_tensor(labels).long(), classes=10)

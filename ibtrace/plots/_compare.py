@@ -17,7 +17,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from ibtrace.compare import overall, summary
-from ibtrace.plots._style import EPOCHS, GREY, MARKERS, legend_below, styled
+from ibtrace.plots._style import EPOCHS, GREY, MARKERS, NotebookFigure, legend_below, styled
 from ibtrace.types import InvalidInput
 
 _ABSENT = "0.88"
@@ -54,7 +54,7 @@ def error_map(frame: pd.DataFrame, value: Literal["bias", "rmse"] = "bias") -> F
         norm, colours = SymLogNorm(0.1, vmin=0, vmax=largest), mpl.colormaps["Reds"]
     sizes = list(each["n"].unique())
     height = 0.185 * len(estimators)
-    figure = Figure(
+    figure = NotebookFigure(
         figsize=(2.6 + 0.46 * len(truths), 1.9 + (height + 0.35) * len(sizes)), layout="constrained"
     )
     column = figure.subplots(len(sizes), 1, sharex=True, squeeze=False)[:, 0]
@@ -164,7 +164,7 @@ def estimate_against_truth(frame: pd.DataFrame) -> Figure:
     top, bottom = max(right, 1.2 * finite.max(initial=0)), min(-1.2, 1.2 * finite.min(initial=0))
     across = min(_ACROSS, len(estimators))
     down = -(-len(estimators) // across)
-    figure = Figure(figsize=(0.5 + 1.35 * across, 0.7 + 1.45 * down), layout="constrained")
+    figure = NotebookFigure(figsize=(0.5 + 1.35 * across, 0.7 + 1.45 * down), layout="constrained")
     grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
     shades = EPOCHS(np.linspace(0.25, 0.8, len(sizes)) if len(sizes) > 1 else [0.35])
     for axes, (estimator, tag) in zip(grid.flat, estimators.items(), strict=False):

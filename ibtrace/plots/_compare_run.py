@@ -16,7 +16,15 @@ from matplotlib.ticker import NullLocator
 
 from ibtrace.compare import disagreement
 from ibtrace.plots._plane import _Plane, markers
-from ibtrace.plots._style import EPOCHS, GREY, epoch_norm, epoch_ticks, legend_below, styled
+from ibtrace.plots._style import (
+    EPOCHS,
+    GREY,
+    NotebookFigure,
+    epoch_norm,
+    epoch_ticks,
+    legend_below,
+    styled,
+)
 from ibtrace.trace import Trace
 from ibtrace.types import I_XT, InvalidInput
 
@@ -45,7 +53,7 @@ def planes_by_estimator(trace: Trace, notes: Mapping[str, str] | None = None) ->
         raise InvalidInput("no estimator gave a pair of I(X;T) and I(T;Y) to draw")
     across = min(_ACROSS, len(planes))
     down = -(-len(planes) // across)
-    figure = Figure(figsize=(0.9 + 2.35 * across, 0.3 + 2.4 * down), layout="constrained")
+    figure = NotebookFigure(figsize=(0.9 + 2.35 * across, 0.3 + 2.4 * down), layout="constrained")
     grid = figure.subplots(down, across, squeeze=False)
     last = max(plane.last_epoch for plane in drawn)
     norm = epoch_norm(last)
@@ -118,7 +126,7 @@ def disagreement_map(frame: pd.DataFrame, quantity: str = I_XT) -> Figure:
         i, j = names.index(str(pair["first"])), names.index(str(pair["second"]))
         apart[max(i, j), min(i, j)] = pair["difference"]
         together[min(i, j), max(i, j)] = pair["correlation"]
-    figure = Figure(figsize=(2.4 + 0.36 * size, 1.6 + 0.3 * size), layout="constrained")
+    figure = NotebookFigure(figsize=(2.4 + 0.36 * size, 1.6 + 0.3 * size), layout="constrained")
     axes = figure.subplots()
     finite = apart[np.isfinite(apart)]
     top = float(finite.max(initial=1e-9))

@@ -13,6 +13,7 @@ from matplotlib.patches import Patch
 
 from ibtrace.plots._style import (
     GREY,
+    NotebookFigure,
     ceilings,
     choose,
     epoch_axis,
@@ -48,7 +49,7 @@ def curves(trace: Trace, estimator: str | None = None) -> Figure:
     quantities = [name for name in (I_XT, I_TY) if name in set(frame["quantity"])]
     if not quantities:
         raise InvalidInput(f"{estimator} gave no finite number to draw")
-    figure = Figure(figsize=(0.4 + 3.3 * len(quantities), 3.0), layout="constrained")
+    figure = NotebookFigure(figsize=(0.4 + 3.3 * len(quantities), 3.0), layout="constrained")
     row = figure.subplots(1, len(quantities), squeeze=False)[0]
     limits = ceilings(trace)
     for axes, quantity in zip(row, quantities, strict=True):

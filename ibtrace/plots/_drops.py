@@ -12,7 +12,16 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ibtrace.plane import Call, LayerVerdict, Rule, verdict
-from ibtrace.plots._style import EPOCHS, GREY, MARKERS, as_mapping, choose, legend_below, styled
+from ibtrace.plots._style import (
+    EPOCHS,
+    GREY,
+    MARKERS,
+    NotebookFigure,
+    as_mapping,
+    choose,
+    legend_below,
+    styled,
+)
 from ibtrace.trace import Trace
 
 _MARK: Any = {"linestyle": "", "markersize": 5.5, "markeredgewidth": 1.0}
@@ -52,7 +61,7 @@ def drops(
         for name, trace in named.items()
     }
     layers = list(dict.fromkeys(one.layer for some in found.values() for one in some))
-    figure = Figure(figsize=(min(12, 2 + 0.65 * len(layers)), 3.2), layout="constrained")
+    figure = NotebookFigure(figsize=(min(12, 2 + 0.65 * len(layers)), 3.2), layout="constrained")
     axes = figure.subplots()
     colours = EPOCHS(np.linspace(0.1, 0.75, max(2, len(found))))
     width = 0.6 / len(found)

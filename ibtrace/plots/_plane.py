@@ -20,6 +20,7 @@ from ibtrace.plots._style import (
     EPOCHS,
     GREY,
     MARKERS,
+    NotebookFigure,
     as_mapping,
     ceilings,
     choose,
@@ -77,7 +78,7 @@ def information_planes(traces: Mapping[str, Trace], estimator: str | None = None
         UnknownName: If a trace lacks the estimator.
     """
     planes = {name: _Plane(one, estimator) for name, one in as_mapping(traces).items()}
-    figure = Figure(figsize=(1.3 + 3.1 * len(planes), 3.3), layout="constrained")
+    figure = NotebookFigure(figsize=(1.3 + 3.1 * len(planes), 3.3), layout="constrained")
     row = figure.subplots(1, len(planes), sharex=True, sharey=True, squeeze=False)[0]
     last = max(plane.last_epoch for plane in planes.values())
     norm = epoch_norm(last)

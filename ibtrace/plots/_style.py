@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
@@ -47,6 +48,16 @@ _SETTINGS: Any = {
     "pdf.fonttype": 42,
     "svg.fonttype": "none",
 }
+
+
+class NotebookFigure(Figure):
+    """A figure that a notebook shows at the end of a cell, without pyplot and its global state."""
+
+    def _repr_png_(self) -> bytes:
+        content = io.BytesIO()
+        self.savefig(content, format="png", dpi=120)
+        return content.getvalue()
+
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
