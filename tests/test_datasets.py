@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from ibtrace.datasets import Dataset, DownloadError, digits, mnist, read_idx
+from ibtrace.datasets import Dataset, DownloadError, digits, mnist, read_idx, split
 from ibtrace.types import InvalidInput
 
 # `ibtrace.datasets.mnist` is the function; the module of that name is reached like this
@@ -180,6 +180,57 @@ def test_no_answer_says_what_each_mirror_gave(served: tuple[Path, str], cache: P
     _, url = served
     with pytest.raises(DownloadError, match=r"a/t10k.*404.*b/t10k.*404"):
         download("t10k-labels-idx1-ubyte", cache, [f"{url}a/", f"{url}b/"])
+
+
+def test_both_parts_together_are_the_training_images_then_the_test_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, "train")
+    write(tmp_path, "t10k", zipped=False)
+    other = np.array([9, 8, 7, 6, 5])
+    (tmp_path / "t10k-labels-idx1-ubyte").write_bytes(idx(other))
+    monkeypatch.setenv("IBTRACE_DATA", str(tmp_path))
+    data = mnist("all", mirrors=[])
+    assert (data.name, data.x.shape) == ("mnist-all", (10, 784))
+    assert data.y.tolist() == [*LABELS, *other]
+    # MNIST's own split: six parts in seven, in order; here a half
+    train, test = split(data.y, 0.5, "contiguous")
+    assert torch.equal(data.y[train], mnist("train", mirrors=[]).y)
+    assert torch.equal(data.y[test], mnist("test", mirrors=[]).y)
+
+
+NO_SERVER = ("http://127.0.0.1:9/",)
+
+
+def test_digits_stand_in_where_mnist_cannot_be_had_and_say_so(cache: Path) -> None:
+    said = r"digits-28x28, scikit-learn's 8×8 digits enlarged, is used instead of MNIST: .*127\.0"
+    with pytest.warns(UserWarning, match=said):
+        data = mnist("test", flatten=False, mirrors=NO_SERVER, fallback="digits")
+    assert (data.name, data.x.shape, data.classes) == ("digits-28x28", (1797, 1, 28, 28), 10)
+    small = digits()
+    assert torch.equal(data.y, small.y)
+    assert 0 <= float(data.x.min()) < float(data.x.max()) <= 1
+    # a pixel became 3.5 by 3.5: blocks of 7 by 7 are what blocks of 2 by 2 were, blurred a little
+    back = torch.nn.functional.avg_pool2d(data.x, 7).flatten(1)
+    means = torch.nn.functional.avg_pool2d(small.x.view(-1, 1, 8, 8), 2).flatten(1)
+    assert float(torch.corrcoef(torch.stack([back.flatten(), means.flatten()]))[0, 1]) > 0.98
+    with pytest.warns(UserWarning, match="instead of MNIST"):
+        flat = mnist(mirrors=NO_SERVER, fallback="digits").x
+    assert torch.equal(flat, data.x.flatten(1))
+    assert not cache.exists()
+    with pytest.raises(DownloadError, match="set IBTRACE_DATA"):
+        mnist(mirrors=NO_SERVER)
+
+
+def test_no_digits_stand_in_for_mnist_that_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, "t10k")
+    monkeypatch.setenv("IBTRACE_DATA", str(tmp_path))
+    assert mnist("test", mirrors=NO_SERVER, fallback="digits").name == "mnist-t10k"
+    (tmp_path / "t10k-images-idx3-ubyte.gz").write_bytes(b"torn")
+    with pytest.raises(InvalidInput, match="not an IDX file"):
+        mnist("test", mirrors=NO_SERVER, fallback="digits")
 
 
 REAL = os.environ.get("IBTRACE_DATA")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
 from scipy.stats import kstest, truncnorm, uniform
 from torch import nn
 
-from ibtrace.models import MLP, Init
+from ibtrace.capture import capture
+from ibtrace.models import CNN, MLP, Init
 from ibtrace.types import ConfigError, UnknownName
 
 
@@ -95,3 +97,78 @@ def test_errors_list_what_there_is() -> None:
         MLP([12])
     with pytest.raises(ConfigError, match="two or more of at least 1"):
         MLP([12, 0, 2])
+
+
+# --- the convolutional network --------------------------------------------------------------
+
+
+def convolutions(net: nn.Module) -> list[nn.Conv2d]:
+    return [m for m in net.modules() if isinstance(m, nn.Conv2d)]
+
+
+def parameters(net: nn.Module) -> int:
+    return sum(p.numel() for p in net.parameters())
+
+
+def test_the_default_cnn_has_a_million_parameters_and_readable_layers() -> None:
+    net = CNN(hidden=(640, 64), generator=seeded())
+    # 3x3 kernels of 1-16-32 maps, then 32 maps of 7x7 to 640-64-10, all with biases
+    kernels = (9 * 1 + 1) * 16 + (9 * 16 + 1) * 32
+    assert parameters(net) == kernels + (1568 + 1) * 640 + 641 * 64 + 65 * 10
+    assert parameters(CNN()) >= 1_000_000
+    with capture(net) as seen:
+        net(torch.rand(3, 1, 28, 28, generator=seeded()))
+    shapes = {name: tuple(value.shape[1:]) for name, value in seen.items()}
+    assert shapes == {
+        "maps1": (16, 28, 28),
+        "maps2": (32, 14, 14),
+        "hidden1": (640,),
+        "hidden2": (64,),
+        "output": (10,),
+    }
+
+
+@pytest.mark.parametrize(("activation", "kind"), [("tanh", nn.Tanh), ("gelu", nn.GELU)])
+@pytest.mark.parametrize("batch_norm", [True, False])
+def test_a_cnn_is_the_chain_that_it_says(
+    activation: str, kind: type[nn.Module], batch_norm: bool
+) -> None:
+    net = CNN((2, 9, 6), (3, 4), (5,), 7, activation, batch_norm, generator=seeded())
+    x = torch.randn(8, 2, 9, 6, generator=seeded())
+    h, act = x, kind()
+    for conv in convolutions(net):
+        h = nn.functional.conv2d(h, conv.weight, conv.bias, padding=1)
+        if batch_norm:
+            h = nn.functional.batch_norm(h, None, None, training=True)
+        h = nn.functional.max_pool2d(act(h), 2)
+    first, second = linear(net)
+    expected = second(act(first(h.flatten(1))))
+    torch.testing.assert_close(net(x), expected)
+    assert expected.shape == (8, 7)
+    names = {name.rstrip("12") for name, _ in net.named_children()}
+    assert ("norm" in names) == batch_norm
+
+
+def test_a_cnn_starts_from_torchs_own_law() -> None:
+    mine = convolutions(CNN(generator=seeded(5)))
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        theirs = [nn.Conv2d(1, 16, 3), nn.Conv2d(16, 32, 3)]
+    for conv, other in zip(mine, theirs, strict=True):
+        torch.testing.assert_close(conv.weight, other.weight)
+        torch.testing.assert_close(conv.bias, other.bias)
+    state = torch.get_rng_state()
+    CNN(batch_norm=True, generator=seeded())
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_an_impossible_cnn_is_one_clear_error() -> None:
+    with pytest.raises(UnknownName, match="CNN: no activation 'swish'; choose one of: tanh, relu"):
+        CNN(activation="swish")
+    with pytest.raises(ConfigError, match=r"nothing is left .* channels \[4, 4, 4, 4, 4\]"):
+        CNN(channels=[4] * 5)
+    wrong: list[dict[str, Any]]
+    wrong = [{"image": (28, 28)}, {"channels": ()}, {"hidden": (0,)}, {"classes": 0}]
+    for sizes in wrong:
+        with pytest.raises(ConfigError, match="all sizes must be at least 1"):
+            CNN(**sizes)

@@ -6,10 +6,16 @@ import hashlib
 import os
 import tempfile
 import urllib.request
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ibtrace.datasets.digits import digits
 from ibtrace.datasets.idx import read_idx
 from ibtrace.datasets.types import Dataset
 from ibtrace.types import IbtraceError, InvalidInput
@@ -34,13 +40,20 @@ _FILES: dict[Part, tuple[str, str]] = {
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
 
+_TIMEOUT = 10.0
+_NAMES = {"train": "mnist-train", "test": "mnist-t10k", "all": "mnist-all"}
+
 
 class DownloadError(IbtraceError):
     """A file that could not be fetched, or that arrived damaged."""
 
 
 def mnist(
-    part: Part | None = None, *, flatten: bool = True, mirrors: Sequence[str] = MIRRORS
+    part: Part | Literal["all"] | None = None,
+    *,
+    flatten: bool = True,
+    mirrors: Sequence[str] = MIRRORS,
+    fallback: Literal["digits"] | None = None,
 ) -> Dataset:
     """Handwritten digits of 28×28 pixels (LeCun, Cortes & Burges).
 
@@ -49,30 +62,54 @@ def mnist(
     downloaded there and kept if its checksum is right.
 
     Args:
-        part: ``train`` (60,000 samples) or ``test`` (10,000). None takes the training files if a
-            folder holds them, else the test files if a folder holds those, else it downloads the
-            training files; the name of the data set says which it is.
+        part: ``train`` (60,000 samples), ``test`` (10,000), or ``all`` (the training samples,
+            then the test samples: a contiguous split of 6/7 is MNIST's own). None takes the
+            training files if a folder holds them, else the test files if a folder holds those,
+            else it downloads the training files; the name of the data set says which it is.
         flatten: x as ``(n, 784)``; else as images ``(n, 1, 28, 28)``.
         mirrors: Where to download from, the first that answers.
+        fallback: What to use, with a warning, where MNIST is neither found nor downloadable:
+            ``digits``, scikit-learn's 1797 digits of 8×8 pixels enlarged to 28×28. None raises.
 
     Returns:
-        x float32 in [0, 1]; 10 classes; named ``mnist-train`` or ``mnist-t10k``.
+        x float32 in [0, 1]; 10 classes; named ``mnist-train``, ``mnist-t10k``, ``mnist-all`` or
+        ``digits-28x28``.
 
     Raises:
         InvalidInput: If ``$IBTRACE_DATA`` is no folder, or a file there is damaged.
-        DownloadError: If a file can be downloaded from no mirror, or its checksum is wrong.
+        DownloadError: If there is no fallback and a file can be downloaded from no mirror, or
+            its checksum is wrong.
     """
     folders = _folders()
     held: list[Part] = [p for p in _FILES if _find(p, folders)]
     chosen = part or (held[0] if held else "train")
-    found = _find(chosen, folders)
-    if not found:
-        found = [download(name, _cache(), mirrors) for name in _FILES[chosen]]
-    images, labels = (read_idx(path) for path in found)
-    x = images.float() / 255
-    x = x.flatten(1) if flatten else x[:, None]
-    name = "mnist-train" if chosen == "train" else "mnist-t10k"
-    return Dataset(name, x, labels.long(), classes=10)
+    parts: tuple[Part, ...] = ("train", "test") if chosen == "all" else (chosen,)
+    try:
+        paths = [_find(p, folders) or _download(p, mirrors) for p in parts]
+    except DownloadError as error:
+        if fallback is None:
+            raise
+        data = _enlarged(digits())
+        said = f"{data.name}, scikit-learn's 8×8 digits enlarged, is used instead of MNIST"
+        warnings.warn(f"{said}: {error}", stacklevel=2)
+    else:
+        read = [(read_idx(images), read_idx(labels)) for images, labels in paths]
+        x = torch.cat([images for images, _ in read])[:, None].float() / 255
+        y = torch.cat([labels for _, labels in read]).long()
+        data = Dataset(_NAMES[chosen], x, y, classes=10)
+    x = data.x.flatten(1) if flatten else data.x
+    return Dataset(data.name, x, data.y, data.classes)
+
+
+def _enlarged(data: Dataset) -> Dataset:
+    """Flat 8×8 images as ``(n, 1, 28, 28)``, interpolated between the centres of their pixels."""
+    small = data.x.view(-1, 1, 8, 8)
+    x: Tensor = functional.interpolate(small, (28, 28), mode="bilinear", align_corners=False)
+    return Dataset(f"{data.name}-28x28", x, data.y, data.classes)
+
+
+def _download(part: Part, mirrors: Sequence[str]) -> list[Path]:
+    return [download(name, _cache(), mirrors) for name in _FILES[part]]
 
 
 def download(name: str, folder: Path, mirrors: Sequence[str] = MIRRORS) -> Path:
@@ -90,7 +127,7 @@ def download(name: str, folder: Path, mirrors: Sequence[str] = MIRRORS) -> Path:
     for mirror in mirrors:
         url = f"{mirror}{name}.gz"
         try:
-            with urllib.request.urlopen(url, timeout=30) as response:
+            with urllib.request.urlopen(url, timeout=_TIMEOUT) as response:
                 content = response.read()
         except OSError as error:
             failures.append(f"{url}: {error}")
