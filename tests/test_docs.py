@@ -124,6 +124,11 @@ def test_the_notebook_runs_and_shows_what_is_stored_in_it() -> None:
     assert any("image/png" in output.get("data", {}) for output in outputs)
 
 
+def _shown(cell: Any) -> list[list[str]]:
+    """The kinds of data that each output of a cell has."""
+    return [sorted(output.get("data", {})) for output in cell.get("outputs", [])]
+
+
 def test_the_commands_shown_are_those_there_are() -> None:
     shown = set(re.findall(r"^ibtrace (\w+)", "".join(blocks(README, "")), re.MULTILINE))
     (commands,) = (action.choices for action in cli._parser()._actions if action.choices)

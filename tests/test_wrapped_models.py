@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ibtrace.capture import capture, named_layers, resolve, snapshot, undisturbed, unwrap
+from ibtrace.capture import capture, looks, named_layers, resolve, snapshot, undisturbed, unwrap
 from ibtrace.probe import Probe
 from ibtrace.types import InvalidInput, Unsupported
 
@@ -289,6 +289,12 @@ def test_channels_last_is_captured_like_any_other_layout() -> None:
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     last = Probe(images.inputs[""].to(memory_format=torch.channels_last), images.y)
     same(snapshot(model, last, ["0", "1"]), expected)
+    for reduce in ("flatten", "gap"):
+        plain, permuted = (
+            next(looks(model, data, ["0", "1"], reduce=reduce)) for data in (images, last)
+        )
+        for name, layer in plain.items():
+            torch.testing.assert_close(permuted[name].values, layer.values)
 
 
 def test_tied_and_reused_modules_have_each_their_name() -> None:
