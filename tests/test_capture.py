@@ -225,7 +225,10 @@ def test_hooks_go_when_the_context_ends_in_an_error() -> None:
     assert all(not module._forward_hooks for module in model.modules())
 
 
-def test_undisturbed_keeps_autocast_out() -> None:
+def test_undisturbed_keeps_autocast_and_gradients_out() -> None:
     model = nn.Linear(3, 4)
     with torch.autocast("cpu", dtype=torch.bfloat16), undisturbed(model):
-        assert model(torch.ones(2, 3)).dtype == torch.float32
+        out = model(torch.ones(2, 3))
+    assert out.dtype == torch.float32
+    assert not out.requires_grad
+    assert not out.is_inference()  # those could not be saved for a later backward
