@@ -26,12 +26,24 @@ def is_sharded(model: nn.Module) -> bool:
     """
     if not running():
         return False
-    from torch.distributed.fsdp import FullyShardedDataParallel
+    from torch.distributed.fsdp import FSDPModule, FullyShardedDataParallel
     from torch.distributed.tensor import DTensor
 
-    if any(isinstance(module, FullyShardedDataParallel) for module in model.modules()):
+    # by the modules: a forward may leave the parameters of an FSDP module whole
+    sharding = (FSDPModule, FullyShardedDataParallel)
+    if any(isinstance(module, sharding) for module in model.modules()):
         return True
     return any(isinstance(parameter, DTensor) for parameter in model.parameters())
+
+
+def reshard(model: nn.Module) -> None:
+    """Part again what a forward has gathered of an FSDP2 model and left whole for a backward."""
+    if dist.is_available() and dist.is_initialized():
+        from torch.distributed.fsdp import FSDPModule
+
+        for module in model.modules():
+            if isinstance(module, FSDPModule):
+                module.reshard()
 
 
 def gathered(value: Tensor) -> Tensor:

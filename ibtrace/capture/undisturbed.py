@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ibtrace import distributed
 from ibtrace.rng import preserved_generators
+
+_OWN = frozenset(vars(nn.Module()))
 
 
 @contextmanager
@@ -16,8 +22,10 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
     """Eager, in eval mode, without gradients or autocast; afterwards all is as it was.
 
     Restores every module's training flag, plain attributes (a counter or cache that a forward
-    sets) and buffers, and the global generators of torch, NumPy and Python. Compiled modules run
-    eagerly inside, and transformer layers without the fused path that passes over their parts.
+    sets; what it puts into a list, dict, set or tensor) and buffers, weights that a ``max_norm``
+    lets the forward rescale, and the generators of torch, NumPy and Python, the global ones and
+    those that torch modules hold. Compiled modules run eagerly inside, and transformer layers
+    without the fused path that passes over their parts.
 
     Args:
         model: The module that may be called inside.
@@ -36,9 +44,11 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
         for name, buffer in module._buffers.items()
         if buffer is not None and not nn.parameter.is_lazy(buffer)
     ]
+    contents = [refill for module in modules for refill in _contents(module)]
+    generators = [v for m in modules for v in vars(m).values() if isinstance(v, torch.Generator)]
     try:
         with ExitStack() as stack:
-            stack.enter_context(preserved_generators())
+            stack.enter_context(preserved_generators(*generators))
             stack.enter_context(torch.no_grad())
             for device in sorted({"cpu", *(p.device.type for p in model.parameters())} - {"meta"}):
                 stack.enter_context(torch.autocast(device, enabled=False))
@@ -50,9 +60,12 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
     finally:
         for module, was in training:
             module.training = was
+        distributed.reshard(model)
         for module, before in attributes:
             _restore_attributes(module, before)
         with torch.no_grad():
+            for refill in contents:
+                refill()
             for module, name, buffer, values in buffers:
                 _restore_buffer(module, name, buffer, values)
 
@@ -73,8 +86,29 @@ def _restore_attributes(module: nn.Module, before: dict[str, object]) -> None:
 def _restore_buffer(module: nn.Module, name: str, buffer: Tensor, values: Tensor) -> None:
     if not isinstance(module, torch.jit.ScriptModule):  # those are one tensor, whatever is set
         module._buffers[name] = buffer
-    if not torch.equal(buffer, values):
-        buffer.copy_(values)
+    _restore_values(buffer, values)
+
+
+def _restore_values(tensor: Tensor, values: Tensor) -> None:
+    if not torch.equal(tensor, values):
+        tensor.copy_(values)
+
+
+def _contents(module: nn.Module) -> Iterator[Callable[[], None]]:
+    """What gives back to the tensors and containers that a module holds what is in them now."""
+    held = [value for name, value in vars(module).items() if name not in _OWN]
+    if getattr(module, "max_norm", None) is not None:  # rescales its weights as it is called
+        held += module._parameters.values()
+    for value in held:
+        if isinstance(value, Tensor):
+            yield partial(_restore_values, value, value.detach().clone())
+        elif isinstance(value, (dict, set, list, deque)):
+            yield partial(_refill, value, value.copy())
+
+
+def _refill(container: Any, items: Any) -> None:
+    container.clear()
+    (container.update if isinstance(container, (dict, set)) else container.extend)(items)
 
 
 @contextmanager
