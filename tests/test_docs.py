@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import re
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 
+import ibtrace
 from ibtrace import cli
 from ibtrace.datasets import digits
+
+pytestmark = [
+    # Lightning walks data loaders with a torch function that torch has deprecated, and asks for
+    # more workers and rarer logging.
+    pytest.mark.filterwarnings(r"ignore:`isinstance\(treespec, LeafSpec\)`:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:The '.*' does not have many workers:UserWarning"),
+    pytest.mark.filterwarnings("ignore:The number of training batches:UserWarning"),
+]
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -51,27 +59,71 @@ def test_the_readmes_python_blocks_run_in_order(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     scope = names()
+    scope |= with_lightning(scope) | with_hugging_face() | with_checkpoints(scope["model"])
     for block in blocks(README, "python"):
-        with _framework(block, scope):
-            exec(compile(block, str(README), "exec"), scope)
+        exec(compile(block, str(README), "exec"), scope)
     said = capsys.readouterr().out
     assert "inconclusive" in said  # one seed
     assert "5/5" in said  # five seeds
 
 
-@contextlib.contextmanager
-def _framework(block: str, scope: dict[str, Any]) -> Iterator[None]:
-    """What a reader of a framework's snippet has besides."""
-    yield
+def with_lightning(given: dict[str, Any]) -> dict[str, Any]:
+    """What a user of Lightning has."""
+    lightning = pytest.importorskip("lightning")
+
+    class Module(lightning.LightningModule):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = given["build_model"]()
+
+        def forward(self, x: Tensor) -> Any:
+            return self.net(x)
+
+        def training_step(self, batch: list[Tensor], _index: int) -> Tensor:
+            return nn.functional.cross_entropy(self(batch[0]), batch[1])
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return torch.optim.SGD(self.parameters(), 0.1)
+
+    loader = DataLoader(TensorDataset(given["x"], given["y"]), batch_size=32)
+    return {"lightning": lightning, "lightning_module": Module(), "loader": loader}
+
+
+def with_hugging_face() -> dict[str, Any]:
+    """What a user of Hugging Face has."""
+    transformers = pytest.importorskip("transformers")
+    tokens = torch.randint(1, 30, (16, 6), generator=torch.Generator().manual_seed(0))
+    labels = tokens[:, 0] % 2
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    config = transformers.BertConfig(vocab_size=30, intermediate_size=8, **sizes)
+    samples = zip(tokens, labels, strict=True)
+    return {
+        "transformers": transformers,
+        "bert": transformers.BertForSequenceClassification(config),
+        "tokens": tokens,
+        "mask": torch.ones_like(tokens),
+        "labels": labels,
+        "dataset": [{"input_ids": one, "labels": label} for one, label in samples],
+        "arguments": transformers.TrainingArguments(
+            "hugging_face", num_train_epochs=2, report_to=[], use_cpu=True, save_strategy="no"
+        ),
+    }
+
+
+def with_checkpoints(model: nn.Module) -> dict[str, Any]:
+    """What a training that is over has left."""
+    Path("checkpoints").mkdir()
+    for epoch in (1, 2):
+        torch.save(model.state_dict(), f"checkpoints/net-{epoch}.pt")
+    return {}
 
 
 def test_the_page_on_your_own_model_runs_as_printed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    transformers = pytest.importorskip("transformers")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    scope = {**names(), "ibtrace": __import__("ibtrace")}
+    scope = {**names(), **with_hugging_face(), "ibtrace": ibtrace}
     for mark, language, text in _BLOCK.findall(MODEL_PAGE.read_text()):
         if mark.startswith("file: "):
             Path(mark.removeprefix("file: ")).write_text(text)
@@ -80,29 +132,19 @@ def test_the_page_on_your_own_model_runs_as_printed(
                 assert cli.main([*shlex.split(command)[1:], "--quiet"]) == 0
             assert "inconclusive" in (said := capsys.readouterr().out)
             assert "T: flatten" in said
-            scope |= _after_the_run(transformers, tmp_path)
+            scope |= _after_the_run()
         elif language == "python":
             exec(compile(text, str(MODEL_PAGE), "exec"), scope)
     assert scope["tracer"].trace.frame().epoch.unique().tolist() == [1, 2]
 
 
-def _after_the_run(transformers: Any, folder: Path) -> dict[str, Any]:
-    """The network of the page, some images and sentences, and checkpoints."""
+def _after_the_run() -> dict[str, Any]:
+    """The network of the page, and some images."""
     from my_net import MyNet  # type: ignore[import-not-found]
 
-    images, y = digits(flatten=False).x[:50], digits().y[:50]
     net = MyNet()
-    (folder / "checkpoints").mkdir()
-    for epoch in (1, 2):
-        torch.save(net.state_dict(), folder / "checkpoints" / f"net-{epoch}.pt")
-    tokens = torch.randint(1, 30, (8, 6), generator=torch.Generator().manual_seed(0))
-    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
-    config = transformers.BertConfig(vocab_size=30, intermediate_size=8, **sizes)
-    return {
-        **{"net": net, "images": images, "y": y, "tokens": tokens, "labels": tokens[:, 0] % 2},
-        "mask": torch.ones_like(tokens),
-        "bert": transformers.BertForSequenceClassification(config),
-    }
+    with_checkpoints(net)
+    return {"net": net, "images": digits(flatten=False).x[:50], "y": digits().y[:50]}
 
 
 @pytest.mark.slow
