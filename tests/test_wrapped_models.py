@@ -322,6 +322,19 @@ def test_autocast_around_the_call_does_not_reach_the_probe() -> None:
     assert found["head"].dtype == torch.float32
 
 
+def test_accelerates_autocast_does_not_reach_the_probe() -> None:
+    accelerate = pytest.importorskip("accelerate")
+    model = Net()
+    expected = snapshot(model, probe(), LAYERS)
+    prepared = accelerate.Accelerator(cpu=True, mixed_precision="bf16").prepare(model)
+    forward = prepared.forward
+    same(snapshot(prepared, probe(), LAYERS), expected)
+    assert prepared.forward is forward
+    with capture(prepared, "head") as live:
+        prepared(probe().features)
+    assert live["head"].dtype == torch.bfloat16  # as it trains
+
+
 def test_attention_projections_that_never_fire_are_an_error() -> None:
     class Attends(nn.Module):
         def __init__(self) -> None:

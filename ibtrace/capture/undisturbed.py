@@ -56,6 +56,8 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
             stack.enter_context(_no_fused_transformers())
             for module in modules:
                 module.training = False
+                if "_original_forward" in vars(module):  # accelerate's autocast is in its forward
+                    vars(module)["forward"] = vars(module)["_original_forward"]
             yield
     finally:
         for module, was in training:
