@@ -21,7 +21,8 @@ LAYERS = [
     ["cli", "__main__"],
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
-HEAVY = {"matplotlib", "seaborn", "lightning", "transformers", "wandb", "jsonargparse", "tqdm"}
+HEAVY = {"matplotlib", "seaborn", "jsonargparse", "tqdm"}
+HEAVY |= {"lightning", "transformers", "ignite", "tensorboard", "wandb", "mlflow"}
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
 

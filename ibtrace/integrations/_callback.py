@@ -1,0 +1,95 @@
+"""What the callbacks of all frameworks share: a tracer that is made when training starts."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from numbers import Real
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+from ibtrace.storage import FILE_NAME
+from ibtrace.trace import Trace
+from ibtrace.tracer import Tracer
+from ibtrace.types import ConfigError, RunError
+
+if TYPE_CHECKING:
+    from ibtrace.plane import Verdict
+
+_TAKEN = ("self", "epoch", "step", "force")
+
+
+class Traced:
+    """A callback's tracer: made when training starts, readable while and after it runs.
+
+    Args:
+        data: The probe, whatever `ibtrace.Probe.of` takes.
+        **tracer_arguments: Those of `ibtrace.Tracer`: ``estimators``, ``layers``, ``every``,
+            ``run``, ``sinks`` …
+
+    Raises:
+        TypeError: If `Tracer` has no such argument.
+    """
+
+    def __init__(self, data: Any, **tracer_arguments: Any) -> None:
+        inspect.signature(Tracer).bind(None, data, **tracer_arguments)
+        self._data = data
+        self._arguments = tracer_arguments
+        self._tracer: Tracer | None = None
+
+    @property
+    def tracer(self) -> Tracer:
+        """The tracer of the training that runs, or ran last.
+
+        Raises:
+            ConfigError: If no training has started yet.
+        """
+        if self._tracer is None:
+            raise ConfigError(f"{type(self).__name__} has no trace yet; start the training first")
+        return self._tracer
+
+    @property
+    def trace(self) -> Trace:
+        """The rows so far."""
+        return self.tracer.trace
+
+    def verdict(self) -> Verdict:
+        """Which layers compress, by which estimators: see `ibtrace.plane.verdict`."""
+        return self.tracer.verdict()
+
+    def _start(self, model: nn.Module, epochs_done: int) -> None:
+        """Make the tracer, or go on with the run folder's where training goes on."""
+        self._tracer = None  # of an earlier training: not to be taken for this one's if this fails
+        if epochs_done == 0:
+            self._tracer = Tracer(model, self._data, **self._arguments)
+            return
+        seed, run = self._arguments.get("seed", 0), self._arguments.get("run")
+        if run is None or not (Path(run) / FILE_NAME).exists() or seed not in Trace.load(run).seeds:
+            raise RunError(
+                f"training goes on after epoch {epochs_done}, but run={run} holds no trace of seed "
+                f"{seed} up to there; give the run folder of the first part, or start anew"
+            )
+        self._tracer = Tracer(model, self._data, **{**self._arguments, "resume": True})
+        self.trace.truncate(epochs_done, self.tracer.seeds)
+
+    def _snapshot(self, epoch: int, step: int, metrics: Mapping[str, Any]) -> None:
+        scalars: dict[str, Any] = {**numbers(metrics)}
+        self.tracer.snapshot(epoch, step=step, **scalars)
+
+
+def numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """The metrics that are single numbers, as `Tracer.snapshot` takes them.
+
+    A name that is one of its arguments gets an underscore: ``step`` is stored as ``step_``.
+
+    Example:
+        >>> numbers({"loss": 0.5, "step": 3, "note": "first"})
+        {'loss': 0.5, 'step_': 3.0}
+    """
+    single: dict[str, float] = {}
+    for name, value in metrics.items():
+        if isinstance(value, Real) or (isinstance(value, Tensor) and value.numel() == 1):
+            single[f"{name}_" if name in _TAKEN else name] = float(value)
+    return single

@@ -1,0 +1,68 @@
+"""Lightning: trace a `LightningModule` while a `Trainer` fits it."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from ibtrace.integrations._callback import Traced
+from ibtrace.integrations._require import require
+from ibtrace.types import UnknownName
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Callback, LightningModule, Trainer
+else:
+    # Of the two packages Lightning is published as, the one that is in use already.
+    _NAMES = sorted(("lightning.pytorch", "pytorch_lightning"), key=lambda n: n not in sys.modules)
+    Callback = require("lightning", *_NAMES).Callback
+
+
+class IBTrace(Traced, Callback):
+    """A callback that traces the module before training, after each epoch and at the end.
+
+    ``trainer.callback_metrics`` of the epoch (what the module logs) are stored as scalars. The fit
+    itself is not changed by one bit. If it fails, what was traced until then can be read. A fit
+    with ``ckpt_path`` goes on with the trace in the folder ``run``.
+
+    Args:
+        data: The probe: ``(x, y)``, a ``DataLoader``, a ``Dataset`` (`ibtrace.Probe.of`).
+        module: Dotted name of the submodule to trace; the whole `LightningModule` by default.
+        **tracer_arguments: Those of `ibtrace.Tracer`: ``estimators``, ``layers``, ``every``,
+            ``run``, ``sinks`` …
+
+    Raises:
+        UnknownName: When the fit starts, if there is no such submodule, layer or estimator.
+
+    Example::
+
+        from ibtrace.integrations.lightning import IBTrace
+
+        trace = IBTrace(data=(x, y), estimators=["binning"])
+        trainer = Trainer(max_epochs=10, callbacks=[trace])
+        trainer.fit(lightning_module, train_dataloader)
+        print(trace.verdict())
+    """
+
+    def __init__(self, data: Any, module: str = "", **tracer_arguments: Any) -> None:
+        super().__init__(data, **tracer_arguments)
+        self.module = module
+
+    # Not on_fit_start, where a checkpoint's weights and epoch may not be restored yet, nor
+    # on_fit_end, where the model may have left its device.
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Measure the module as initialised."""
+        modules = dict(pl_module.named_modules(remove_duplicate=False))
+        if self.module not in modules:
+            known = ", ".join(filter(None, modules))
+            raise UnknownName(f"no submodule {self.module!r}; the submodules are: {known}")
+        self._start(modules[self.module], trainer.current_epoch)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Measure the module if the epoch is due, and store what was logged."""
+        epoch, metrics = trainer.current_epoch + 1, trainer.callback_metrics
+        self._snapshot(epoch, step=trainer.global_step, metrics=metrics)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Measure the last epoch if it was not due."""
+        self.tracer.close()
