@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import math
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -12,11 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from ibtrace import cli
 from ibtrace.capture import looks, snapshot
 from ibtrace.datasets import mnist
 from ibtrace.estimators import Binning
 from ibtrace.models import CNN
 from ibtrace.probe import Probe
+from ibtrace.trace import Trace
 from ibtrace.tracer import Tracer
 from ibtrace.types import Estimate, InvalidInput, ProbeLike
 
@@ -194,3 +198,56 @@ def test_padding_never_reaches_a_token_reduction() -> None:
         )
         for name, layer in one.items():
             torch.testing.assert_close(two[name].values, layer.values)
+
+
+MY_BERT = """
+import torch
+import transformers
+from ibtrace.datasets import Dataset
+
+def sentences() -> Dataset:
+    x = torch.randint(1, 50, (120, 9), generator=torch.Generator().manual_seed(0))
+    return Dataset("sentences", x, (x[:, 0] > 25).long(), classes=2)
+
+class Classifier(torch.nn.Module):
+    def __init__(self, hidden: int = 32) -> None:
+        super().__init__()
+        config = transformers.BertConfig(
+            vocab_size=50, hidden_size=hidden, num_hidden_layers=2, num_attention_heads=2,
+            intermediate_size=64, num_labels=2,
+        )
+        self.bert = transformers.BertForSequenceClassification(config)
+
+    def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
+        return self.bert(input_ids).logits
+"""
+
+MY_BERT_YAML = """
+model: {class_path: my_bert.Classifier, init_args: {hidden: 16}}
+data: {class_path: my_bert.sentences}
+optimizer: {class_path: torch.optim.AdamW, init_args: {lr: 1.0e-3}}
+epochs: 2
+seeds: 1
+snapshots: [0, 1, 2]
+batch_size: 40
+layers: [bert.bert.encoder.layer.*.output, output]
+reduce: {"*.output": "token:cls"}
+estimators: [kde]
+"""
+
+
+def test_a_small_bert_from_a_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("transformers")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    Path("my_bert.py").write_text(MY_BERT)
+    Path("my_bert.yaml").write_text(MY_BERT_YAML)
+    assert cli.main(["run", "my_bert.yaml", "--quiet"]) == 0
+    frame = Trace.load("runs/my_bert").frame()
+    assert frame.epoch.unique().tolist() == [0, 1, 2]
+    first = frame[(frame.layer == "bert.bert.encoder.layer.0.output") & (frame.epoch == 0)]
+    assert first.estimand.str.endswith("T: token:cls").all()
+    assert first.bits.between(0, math.log2(120)).all()
+    assert "bert.bert.encoder.layer.1.output" in capsys.readouterr().out

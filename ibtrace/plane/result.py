@@ -217,8 +217,10 @@ def _record(found: LayerVerdict) -> dict[str, object]:
 def _line(found: LayerVerdict, width: int) -> str:
     numbers = (found.seeds_that_fall, found.seeds_kept, found.seeds_run)
     seeds = "/".join(str(len(some)) for some in numbers)
+    # a longer name has a line to itself: cut, the layers of a deep network would look alike
+    name = found.layer if len(found.layer) <= width else f"{found.layer}\n{'':{width}}"
     return (
-        f"{_clipped(found.layer, width):{width}}  {_bits(found.peak_bits):>5}"
+        f"{name:{width}}  {_bits(found.peak_bits):>5}"
         f" {found.peak_epoch:6d}  {_bits(found.final_bits):>5}"
         f"  {_bits(found.drop.mean):>5} {_ends(found.drop):14}"
         f"  {_bits(found.held_out.mean):>5} {_ends(found.held_out):14}  {seeds:>8}  {found.call}"
@@ -234,12 +236,6 @@ def _ends(interval: Interval) -> str:
     if np.isnan(interval.lower):
         return ""
     return f"[{_bits(interval.lower)}, {_bits(interval.upper)}]"
-
-
-def _clipped(name: str, width: int) -> str:
-    """The name, its middle left out if too long: the ends tell layers apart."""
-    half = (width - 1) // 2
-    return name if len(name) <= width else f"{name[: width - 1 - half]}…{name[-half:]}"
 
 
 def _wrap(text: str, indent: str) -> str:
