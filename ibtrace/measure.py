@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ibtrace.estimators import information
 from ibtrace.probe import Probe
-from ibtrace.types import I_TY, I_XT, Estimate, Estimator, LayerContext, Row, label
+from ibtrace.types import I_TY, I_XT, VARIABLE, Estimate, Estimator, LayerContext, Row, label
 
 _NUMBERS = ("bits", "stderr", "lower", "upper")
 
@@ -52,7 +52,7 @@ def context(
 
 def _estimand(estimator: Estimator, context: LayerContext) -> str:
     said = estimator.estimand
-    return f"{said}; T: {context.variable}" if context.variable else said
+    return f"{said}{VARIABLE}{context.variable}" if context.variable else said
 
 
 def measure(

@@ -7,7 +7,7 @@ interval and its flags, and a `Row` adds where it came from and what it is an es
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol, TypeVar, runtime_checkable
 
@@ -263,6 +263,28 @@ def label(estimator: object) -> str:
             shown = label(value) if dataclasses.is_dataclass(value) else repr(value)
             changed.append(f"{item.name}={shown}")
     return f"{name}({', '.join(changed)})" if changed else name
+
+
+VARIABLE = "; T: "
+"""Between an estimator's own estimand and how T was made of the layer's output."""
+
+
+def either(estimands: Iterable[str]) -> str:
+    """Several estimands in one line, each once.
+
+    Example:
+        >>> either(["floor(T / 0.5); T: gap", "floor(T / 0.5)", "T in 30 bins"])
+        'floor(T / 0.5); T: gap or as it is, or T in 30 bins'
+    """
+    variables: dict[str, list[str]] = {}
+    for estimand in dict.fromkeys(estimands):
+        base, _, variable = estimand.partition(VARIABLE)
+        variables.setdefault(base, []).append(variable)
+    parts = [
+        base + (VARIABLE + " or ".join(one or "as it is" for one in each) if any(each) else "")
+        for base, each in variables.items()
+    ]
+    return ", or ".join(parts)
 
 
 # --- rows -----------------------------------------------------------------------------------

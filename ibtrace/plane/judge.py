@@ -33,7 +33,7 @@ from ibtrace.plane.drops import (
 )
 from ibtrace.plane.result import Call, Consensus, LayerVerdict, Rule, Verdict
 from ibtrace.trace import Trace
-from ibtrace.types import I_XT, InvalidInput
+from ibtrace.types import I_XT, InvalidInput, either
 
 _ALL_DISTINCT = "all_distinct"
 
@@ -158,7 +158,7 @@ def _judge_layer(
     return LayerVerdict(
         layer=rows["layer"].iloc[0],
         estimator=rows["estimator"].iloc[0],
-        estimand=", or ".join(rows["estimand"].unique()),
+        estimand=either(rows["estimand"]),
         call=call,
         cause=cause,
         remarks=tuple(text for text in remarks if text not in cause),

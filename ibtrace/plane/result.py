@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ibtrace.plane.drops import Interval
-from ibtrace.types import UnknownName
+from ibtrace.types import UnknownName, either
 
 Call = Literal["compresses", "does not compress", "inconclusive"]
 
@@ -170,7 +170,7 @@ class Verdict:
     def _block(self, estimator: str) -> str:
         found = [one for one in self.layers if one.estimator == estimator]
         width = min(_LAYER_WIDTH, max(5, *(len(one.layer) for one in found)))
-        estimands = ", or ".join(dict.fromkeys(one.estimand for one in found))
+        estimands = either(one.estimand for one in found)
         head = (
             f"{'layer':{width}}   peak  epoch  final   {'drop':19}   {'held out':19}"
             f"  {'seeds':>8}  call"

@@ -23,6 +23,7 @@ from ibtrace.plots._style import (
     styled,
 )
 from ibtrace.trace import Trace
+from ibtrace.types import either
 
 _MARK: Any = {"linestyle": "", "markersize": 5.5, "markeredgewidth": 1.0}
 _FILLS: dict[Call, Any] = {
@@ -79,7 +80,7 @@ def drops(
         for label in axes.get_xticklabels():
             label.set(horizontalalignment="right", rotation_mode="anchor")
     axes.set_xlim(-0.6, len(layers) - 0.4)
-    estimand = ", or ".join(dict.fromkeys(one.estimand for some in found.values() for one in some))
+    estimand = either(one.estimand for some in found.values() for one in some)
     wrapped = textwrap.fill(estimand, 45)
     axes.set_ylabel(f"Peak-to-final drop of I(X;T) (bits)\n{wrapped}")
     _legend(figure, axes, rule)

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from ibtrace.trace import Trace
-from ibtrace.types import I_TY, I_XT, InvalidInput, RunError, UnknownName
+from ibtrace.types import I_TY, I_XT, InvalidInput, RunError, UnknownName, either
 
 GREY = "0.45"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "h", "p")
@@ -130,7 +130,7 @@ def choose(trace: Trace, estimator: str | None) -> str:
 
 def estimands(frame: pd.DataFrame) -> str:
     """What stands for T in I(X;T), all variants of it."""
-    return ", or ".join(frame.loc[frame["quantity"] == I_XT, "estimand"].unique())
+    return either(frame.loc[frame["quantity"] == I_XT, "estimand"])
 
 
 def ceilings(trace: Trace) -> dict[str, tuple[float, str]]:
