@@ -79,6 +79,17 @@ def _parser() -> argparse.ArgumentParser:
     _run_options(run, "runs/CONFIG")
     run.set_defaults(call=_run)
 
+    _trace_options(
+        commands.add_parser(
+            "trace",
+            help="trace the checkpoints of a training that is over",
+            description="Measure saved checkpoints as a run of the configuration would have "
+            "measured the network live. They may be state dicts, Lightning's, safetensors or "
+            "Hugging Face folders. 'class_path' runs the code it names: use only configurations "
+            "that you trust.",
+        )
+    )
+
     _compare_options(
         commands.add_parser(
             "compare",
@@ -121,6 +132,35 @@ def _run_options(parser: argparse.ArgumentParser, out: str) -> None:
     parser.add_argument("--epochs", type=int, metavar="N", help="epochs of training")
     parser.add_argument("--out", metavar="DIR", help=f"the run folder (default: {out})")
     parser.add_argument("--resume", action="store_true", help="go on with an interrupted run")
+    _set_option(parser)
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+
+
+def _trace_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", metavar="CONFIG", help="a YAML file or shipped name")
+    parser.add_argument(
+        "--checkpoints",
+        nargs="+",
+        required=True,
+        metavar="GLOB",
+        help="which files or folders, all of one network",
+    )
+    parser.add_argument(
+        "--epochs",
+        metavar="E,F",
+        help="epochs of training done at each, by the order of the names (default: as they say)",
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="its seed (default: 0)")
+    parser.add_argument("--variant", metavar="NAME", help="its variant of the configuration")
+    parser.add_argument(
+        "--out", metavar="DIR", help="the run folder (default: runs/CONFIG-checkpoints)"
+    )
+    _set_option(parser)
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.set_defaults(call=_trace)
+
+
+def _set_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set",
         action="append",
@@ -128,7 +168,6 @@ def _run_options(parser: argparse.ArgumentParser, out: str) -> None:
         metavar="A.B=C",
         help="set any key of the configuration; may be repeated",
     )
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
 
 
 def _compare_options(parser: argparse.ArgumentParser) -> None:
@@ -186,7 +225,7 @@ def _replicate(options: argparse.Namespace) -> int:
 def _run(options: argparse.Namespace) -> int:
     from ibtrace.experiments import config, reporting, runner
 
-    sys.path.insert(0, str(Path.cwd()))  # a class_path may name a file beside the user
+    _find_users_code()
     if options.resume:
         _refuse_changes(options)
         folder = Path(options.out or options.config)
@@ -202,6 +241,31 @@ def _run(options: argparse.Namespace) -> int:
         return _interrupted(f"run {folder}")
     print(reporting.report(traces, folder))
     return 0
+
+
+def _trace(options: argparse.Namespace) -> int:
+    from ibtrace.experiments import after, config, reporting, runner
+
+    _find_users_code()
+    folder = Path(options.out or f"runs/{Path(options.config).stem}-checkpoints")
+    raw = config.read(options.config)
+    for key, value in config.assignments(options.set).items():
+        raw = config.override(raw, key, value)
+    after.trace_checkpoints(
+        raw,
+        options.checkpoints,
+        folder,
+        variant=options.variant,
+        seed=options.seed,
+        epochs=None if options.epochs is None else after.numbers(options.epochs),
+        progress=not options.quiet,
+    )
+    print(reporting.report(runner.load(folder), folder))
+    return 0
+
+
+def _find_users_code() -> None:
+    sys.path.insert(0, str(Path.cwd()))  # a class_path may name a file beside the user
 
 
 def _refuse_changes(options: argparse.Namespace, *others: str) -> None:

@@ -97,6 +97,7 @@ def test_a_name_that_says_no_epoch_asks_for_one(name: str, tmp_path: Path) -> No
         ({"epoch": 3.0, "global_step": 12}, 3, 12),
         ({"epoch": torch.tensor(3), "step": 12}, 3, 12),
         ({"step": 12, "optimizer": {"state": {}, "param_groups": []}}, 99, 12),
+        ({"random": {"torch": torch.get_rng_state(), "python": [1, 2]}}, 99, None),
     ],
 )
 def test_a_dictionary_says_its_epoch_as_it_is(
@@ -230,6 +231,11 @@ def torn(path: Path) -> None:
         ("net-1.safetensors", Path.touch, r"is not a readable safetensors file"),
         ("net-1.pt", lambda path: save(path, torch.zeros(2)), r"no state dict but a Tensor; save"),
         ("net-1.pt", lambda path: save(path, [1, 2]), r"holds no state dict but a list; save"),
+        (
+            "net-1.pt",
+            lambda path: save(path, {0: torch.ones(2)}),
+            r"no state dict but a dict of 0;",
+        ),
         ("net-1.pt", lambda path: save(path, {}), r"holds no state dict but a dict"),
         (
             "net-1.pt",
@@ -279,6 +285,12 @@ def test_a_class_that_the_user_allows_is_loaded(tmp_path: Path) -> None:
 
 class Allowed:
     """Something of the user's own in a checkpoint."""
+
+
+def test_a_state_dict_of_single_numbers_is_one(tmp_path: Path) -> None:
+    path = save(tmp_path / "net-4.pt", {"scale": torch.tensor(3.0), "shift": torch.tensor(2.0)})
+    assert find(path) == [Checkpoint(path, 4)]
+    assert set(state_dict(at(path))) == {"scale", "shift"}
 
 
 def test_the_format_before_torch_1_6_is_read(tmp_path: Path) -> None:
@@ -424,7 +436,11 @@ def test_two_copies_in_a_file_are_told_apart_by_shape(tmp_path: Path) -> None:
         ),
         (
             nn.ModuleDict({"teacher": mlp(), "student": mlp()}).state_dict(),
-            r"holds the model's tensors 2 times, under teacher., student.; save the state dict",
+            r"names under teacher., student., with its shapes under teacher., student.; save the",
+        ),
+        (
+            nn.ModuleDict({"teacher": mlp(7), "student": mlp(8)}).state_dict(),
+            r"names under teacher., student., with its shapes under none; save the state dict",
         ),
         ({"w": torch.zeros(1)}, r"none of the model's tensors; it has w, the model 0.weight, 0.b"),
     ],

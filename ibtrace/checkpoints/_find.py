@@ -27,7 +27,7 @@ class Checkpoint:
     Args:
         path: A file, or a Hugging Face checkpoint folder.
         epoch: Epochs of training done when it was saved.
-        step: Optimiser steps done, if the checkpoint says so.
+        step: Optimiser steps done, if the checkpoint says so and there were any.
     """
 
     path: Path
@@ -55,7 +55,7 @@ def find(paths: Paths, epochs: Epochs | None = None) -> list[Checkpoint]:
         numbers = [_epoch(path, said) for path, (said, _) in zip(chosen, records, strict=True)]
     else:
         numbers = _given(chosen, epochs)
-    steps = [_whole(step) for _, step in records]
+    steps = [_whole(step) or None for _, step in records]  # a live trace begins without one too
     found = [Checkpoint(*each) for each in zip(chosen, numbers, steps, strict=True)]
     found.sort(key=lambda checkpoint: checkpoint.epoch)
     for one, other in pairwise(found):
@@ -158,6 +158,6 @@ def _whole(value: Any) -> int | None:
     """The value as a whole number from 0, or None if it is none."""
     try:
         number = float(value)
-    except (TypeError, ValueError, RuntimeError):  # RuntimeError: a tensor of several elements
+    except (TypeError, ValueError):
         return None
     return int(number) if number >= 0 and number.is_integer() else None

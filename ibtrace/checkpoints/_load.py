@@ -95,8 +95,8 @@ def _prefix(own: Mapping[str, Any], given: Mapping[str, Tensor], path: Path) -> 
             f"the model {few(list(own))}"
         )
     best = [prefix for prefix, count in counts.items() if count == max(counts.values())]
-    if "" in best or len(best) == 1:
-        return "" if "" in best else best[0]
+    if len(best) == 1:
+        return best[0]
     fitting = [
         prefix
         for prefix in best
@@ -104,8 +104,8 @@ def _prefix(own: Mapping[str, Any], given: Mapping[str, Tensor], path: Path) -> 
     ]
     if len(fitting) != 1:
         raise InvalidInput(
-            f"{path} holds the model's tensors {len(best)} times, under {few(best)}; "
-            "save the state dict of the one to be traced"
+            f"{path} has the model's names under {few(best)}, with its shapes under "
+            f"{few(fitting) or 'none'}; save the state dict of the one to be traced"
         )
     return fitting[0]
 
