@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 CLASSES = 3
+HOOKS = {name for name in vars(nn.Module()) if "_hooks" in name}
 Inputs = Tensor | dict[str, Tensor]
 
 
@@ -366,7 +368,7 @@ def logits(model: nn.Module, x: Inputs) -> Tensor:
     return found
 
 
-def _part(x: Inputs, chosen: slice) -> Inputs:
+def part(x: Inputs, chosen: slice) -> Inputs:
     return {k: v[chosen] for k, v in x.items()} if isinstance(x, Mapping) else x[chosen]
 
 
@@ -377,7 +379,7 @@ def batches(case: Case, n: int = 12, size: int = 4) -> Iterator[tuple[Inputs, Te
         return
     x, y = case.data(n)
     for start in range(0, n, size):
-        yield _part(x, slice(start, start + size)), y[start : start + size]
+        yield part(x, slice(start, start + size)), y[start : start + size]
 
 
 def loader(case: Case, n: int = 12, size: int = 4) -> DataLoader[tuple[Tensor, Tensor]]:
@@ -453,7 +455,7 @@ def settings() -> dict[str, Any]:
 def marks(model: nn.Module) -> dict[str, Any]:
     """Everything that can be seen of a model, as plain values: two alike models compare equal."""
     return {
-        f"{name}/{key}": plain([*value.values()] if key.endswith("_hooks") else value)
+        f"{name}/{key}": plain([*value.values()] if key in HOOKS else value)
         for name, module in model.named_modules(remove_duplicate=False)
         for key, value in vars(module).items()
         if key != "_torchdynamo_wrapper_id"  # an address
@@ -465,7 +467,8 @@ def plain(value: Any) -> Any:
     if isinstance(value, Tensor):
         form = type(value).__name__, str(value.dtype), tuple(value.shape), value.stride()
         graph = value.requires_grad, type(value.grad_fn).__name__
-        held = value.detach().contiguous().reshape(-1).view(torch.uint8).tolist()
+        local = value.to_local() if isinstance(value, DTensor) else value
+        held = local.detach().contiguous().reshape(-1).view(torch.uint8).tolist()
         return form, graph, held, plain(value.grad) if value.is_leaf else None
     if isinstance(value, torch.Generator):
         return value.get_state().tolist()

@@ -1,0 +1,207 @@
+"""One process of the two that test_distributed starts: ``python -m tests.ranks NAME RANK DIR``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import distributed as dist
+from torch import nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.nn.parallel import DistributedDataParallel
+
+from ibtrace.probe import Probe
+from ibtrace.tracer import Tracer
+from ibtrace.types import InvalidInput
+from tests import zoo
+
+N = 24
+Result = dict[str, Any]
+
+
+def whole(case: zoo.Case) -> Probe:
+    """The probe of all ranks together."""
+    return Probe(*case.data(N))
+
+
+def part(case: zoo.Case, first: int = N // 2) -> Probe:
+    """This rank's part of the probe: the first samples, or the others."""
+    return whole(case).take(slice(first) if dist.get_rank() == 0 else slice(first, None))
+
+
+def parallel(model: nn.Module) -> nn.Module:
+    return DistributedDataParallel(model)
+
+
+def sharded(model: nn.Module, *, blocks: bool = True) -> nn.Module:
+    """The model's parameters in two parts; with its blocks sharded by themselves as well."""
+    mesh = init_device_mesh("cpu", (2,))
+    for block in model.children() if blocks else ():
+        if any(True for _ in block.parameters()):
+            fully_shard(block, mesh=mesh)
+    fully_shard(model, mesh=mesh)
+    return model
+
+
+def training(
+    case: zoo.Case,
+    wrap: Callable[[nn.Module], nn.Module],
+    folder: Path,
+    tracer: Callable[[nn.Module], Tracer] | None,
+    *,
+    validated: bool = False,
+) -> Result:
+    """Train on this rank's half of each batch, weights saved at each snapshot by rank 0.
+
+    Args:
+        case: Model and data.
+        wrap: Makes the model a distributed one.
+        folder: Where the weights go.
+        tracer: Makes the tracer; None trains without.
+        validated: Forward the model in eval mode before each snapshot, as a validation does.
+    """
+    model = wrap(case.model())
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-2)
+    look = tracer(model) if tracer else None
+    keep(model, folder, 0)
+    losses = []
+    for step, (x, y) in enumerate(zoo.batches(case), start=1):
+        torch.manual_seed(step)
+        mine = slice(dist.get_rank(), None, 2)
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(zoo.logits(model, zoo.part(x, mine)), y[mine])
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+        if validated:
+            with torch.no_grad():
+                zoo.logits(model.eval(), x)
+            model.train()
+        if look:
+            kinds = [type(parameter) for parameter in model.parameters()]
+            look.snapshot(step)
+            if not validated:  # which leaves parameters whole, where a snapshot parts them again
+                assert [type(parameter) for parameter in model.parameters()] == kinds
+        keep(model, folder, step)
+    if look:
+        look.close()
+    return {
+        "losses": losses,
+        "marks": zoo.marks(model),
+        "optimizer": zoo.plain(optimizer.state_dict()),
+        "generators": zoo.generators(),
+        "rows": look.trace.frame() if look else None,
+    }
+
+
+def keep(model: nn.Module, folder: Path, epoch: int) -> None:
+    """Save the whole weights."""
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+    state = get_model_state_dict(model, options=options)
+    if dist.get_rank() == 0:
+        folder.mkdir(exist_ok=True)
+        torch.save(state, folder / f"epoch{epoch}.pt")
+
+
+def data_parallel(folder: Path) -> Result:
+    """DDP with a tracer on the wrapper, on its module, and with none."""
+    case = zoo.ZOO["resnet"]
+
+    def through(model: nn.Module, *, inner: bool) -> Tracer:
+        traced = model.module if inner else model
+        assert isinstance(traced, nn.Module)
+        name = "inner" if inner else "outer"
+        return Tracer(traced, whole(case), every=1, run=folder / f"run-{name}")
+
+    train = partial(training, case, parallel)
+    return {
+        "untraced": train(folder / "untraced", None),
+        "outer": train(folder / "outer", partial(through, inner=False)),
+        "inner": train(folder / "inner", partial(through, inner=True)),
+    }
+
+
+def fully_sharded(folder: Path) -> Result:
+    """FSDP2 by blocks and as a whole, with a tracer and with none."""
+    case = zoo.ZOO["resnet"]
+
+    def tracer(model: nn.Module) -> Tracer:
+        return Tracer(model, whole(case), every=1)
+
+    as_one, train = partial(sharded, blocks=False), partial(training, case)
+    return {
+        "blocks": train(sharded, folder / "blocks", tracer),
+        "blocks untraced": train(sharded, folder / "untraced", None),
+        "one": train(as_one, folder / "one", tracer, validated=True),
+        "one untraced": train(as_one, folder / "untraced", None, validated=True),
+    }
+
+
+def parts_of_a_probe(folder: Path) -> Result:
+    """A probe in parts, for each model and layers of `PARTS`."""
+    with pytest.raises(InvalidInput, match="parts of the probe of one size on all ranks"):
+        Tracer(sharded(zoo.mlp()), part(zoo.ZOO["mlp"], 10), sharded=True)
+
+    def train(name: str, way: Way) -> Result:
+        case = zoo.ZOO[way.model]
+
+        def tracer(model: nn.Module) -> Tracer:
+            here = part(case, way.first)
+            return Tracer(model, here, every=1, sharded=True, **way.arguments)
+
+        return training(case, way.wrap, folder / name, tracer)
+
+    return {name: train(name, way) for name, way in PARTS.items()}
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way of tracing with a probe in parts.
+
+    Args:
+        model: A name of the zoo.
+        wrap: Makes the model a distributed one.
+        first: How many samples rank 0 has.
+        arguments: Of the tracer.
+    """
+
+    model: str
+    wrap: Callable[[nn.Module], nn.Module]
+    first: int
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+PARTS = {
+    "lstm": Way("lstm", parallel, 10),
+    "sharded lstm": Way("lstm", sharded, 12),
+    "batch norm": Way("resnet", parallel, 12),
+    "tokens": Way("gpt2", parallel, 9, {"reduce": "tokens", "layers": "transformer.h.?.mlp"}),
+}
+SCENARIOS = {f.__name__: f for f in (data_parallel, fully_sharded, parts_of_a_probe)}
+
+
+def main() -> None:
+    name, rank, folder = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
+    torch.set_num_threads(1)
+    dist.init_process_group(
+        "gloo",
+        init_method=f"file://{folder / 'meeting'}",
+        rank=rank,
+        world_size=2,
+        timeout=timedelta(seconds=30),
+    )
+    torch.save(SCENARIOS[name](folder), folder / f"rank{rank}.pt")
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()
