@@ -5,15 +5,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from numbers import Real
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from ibtrace.storage import FILE_NAME
 from ibtrace.trace import Trace
 from ibtrace.tracer import Tracer
-from ibtrace.types import ConfigError, RunError
+from ibtrace.types import ConfigError
 
 if TYPE_CHECKING:
     from ibtrace.plane import Verdict
@@ -59,19 +57,15 @@ class Traced:
         """Which layers compress, by which estimators: see `ibtrace.plane.verdict`."""
         return self.tracer.verdict()
 
-    def _start(self, model: nn.Module, epochs_done: int) -> None:
-        """Make the tracer, or go on with the run folder's where training goes on."""
+    def _start(self, model: nn.Module, epochs_done: int, steps_done: int) -> None:
+        """Make the tracer; training that goes on goes on with the run folder's trace, if any."""
         self._tracer = None  # of an earlier training: not to be taken for this one's if this fails
-        if epochs_done == 0:
+        if steps_done == 0:
             self._tracer = Tracer(model, self._data, **self._arguments)
             return
-        seed, run = self._arguments.get("seed", 0), self._arguments.get("run")
-        if run is None or not (Path(run) / FILE_NAME).exists() or seed not in Trace.load(run).seeds:
-            raise RunError(
-                f"training goes on after epoch {epochs_done}, but run={run} holds no trace of seed "
-                f"{seed} up to there; give the run folder of the first part, or start anew"
-            )
-        self._tracer = Tracer(model, self._data, **{**self._arguments, "resume": True})
+        # The network is not measured here: it may be inside an epoch, the first one even.
+        goes_on = {**self._arguments, "resume": True, "initial": False}
+        self._tracer = Tracer(model, self._data, **goes_on)
         self.trace.truncate(epochs_done, self.tracer.seeds)
 
     def _snapshot(self, epoch: int, step: int, metrics: Mapping[str, Any]) -> None:

@@ -13,7 +13,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ibtrace.plane import coordinates
-from ibtrace.rng import preserved_generators
 from ibtrace.trace import Trace
 from ibtrace.types import I_TY, I_XT, Row
 
@@ -40,8 +39,7 @@ class Numbers:
     Estimates are named ``I_XT/<layer>/<estimator>`` and ``I_TY/<layer>/<estimator>``, the user's
     scalars ``scalars/<name>``, the pictures ``information_plane/<estimator>``; with several seeds
     in the trace, numbers end in ``/seed<seed>``. What no snapshot brought (losses of epochs that
-    were not due, estimates that need the whole trace) is sent when the trace is complete. No
-    generator of random numbers is moved by a service.
+    were not due, estimates that need the whole trace) is sent when the trace is complete.
 
     Args:
         image_every: Send the information planes at every so many snapshots; None: at the end only.
@@ -65,17 +63,15 @@ class Numbers:
         """Send a snapshot's rows and scalars."""
         self._snapshots += 1
         due = self.image_every is not None and self._snapshots % self.image_every == 0
-        with preserved_generators():
-            images = information_planes(trace) if due else {}
-            self._send(trace, [*_of_rows(rows), *_of_scalars(rows, scalars)], images)
+        images = information_planes(trace) if due else {}
+        self._send(trace, [*_of_rows(rows), *_of_scalars(rows, scalars)], images)
 
     def close(self, trace: Trace) -> None:
         """Send what was not sent yet of the seeds seen here, and the information planes."""
         seeds = {seed for _, seed, _ in self._sent}
         points = [p for p in _of_trace(trace) if p.seed in seeds and p[:3] not in self._sent]
-        with preserved_generators():
-            self._send(trace, points, information_planes(trace))
-            self.finish()
+        self._send(trace, points, information_planes(trace))
+        self.finish()
 
     def _send(self, trace: Trace, points: Iterable[Point], images: Mapping[str, Pixels]) -> None:
         if self._several is None:

@@ -6,7 +6,6 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from ibtrace.integrations._callback import Traced, numbers
-from ibtrace.integrations._precision import full_precision
 from ibtrace.integrations._require import require
 
 if TYPE_CHECKING:
@@ -20,9 +19,9 @@ class IBTrace(Traced, TrainerCallback):
 
     What the `Trainer` logs is stored as scalars of its epoch. Training itself is not changed by one
     bit, and the probe is measured in the precision of the weights, also under ``bf16=True``. A
-    training that goes on from a checkpoint goes on with the trace in the folder ``run``. With
-    ``load_best_model_at_end`` every epoch is measured: which one is the last is known only when
-    its weights are gone.
+    training that goes on from a checkpoint goes on with the trace in the folder ``run``; without
+    one, its trace begins there. With ``load_best_model_at_end`` every epoch is measured: which one
+    is the last is known only when its weights are gone.
 
     Args:
         data: The probe: ``({"input_ids": …, "attention_mask": …}, labels)``, a ``DataLoader`` or a
@@ -46,17 +45,15 @@ class IBTrace(Traced, TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any
     ) -> None:
         """Measure the model as initialised."""
-        with full_precision(given["model"]) as model:
-            self._start(model, _epochs_done(state))
+        self._start(given["model"], math.floor(state.epoch or 0.0), state.global_step)
         self._training = True
 
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any
     ) -> None:
         """Measure the model if the epoch is due."""
-        force = args.load_best_model_at_end
-        with full_precision(given["model"]):
-            self.tracer.snapshot(_epochs_done(state), step=state.global_step, force=force)
+        last = args.load_best_model_at_end  # or may be: see above
+        self.tracer.snapshot(_epoch(state), step=state.global_step, force=last)
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any
@@ -64,17 +61,16 @@ class IBTrace(Traced, TrainerCallback):
         """Store what is logged while training with the epoch that it belongs to."""
         if self._training:
             logged = {name: value for name, value in given["logs"].items() if name != "epoch"}
-            self.tracer.log(_epochs_done(state), **numbers(logged))
+            self.tracer.log(_epoch(state), **numbers(logged))
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any
     ) -> None:
         """Measure the last epoch if it was not due."""
         self._training = False
-        with full_precision(given["model"]):
-            self.tracer.close()
+        self.tracer.close()
 
 
-def _epochs_done(state: TrainerState) -> int:
-    """Epochs of training done, a begun one counted: it must not take the place of the last."""
+def _epoch(state: TrainerState) -> int:
+    """The epoch that runs or ends here; one cut short must not take the place of the one before."""
     return math.ceil(state.epoch or 0.0)

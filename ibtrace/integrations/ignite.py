@@ -17,7 +17,8 @@ class IBTrace(Traced):
     """A handler that traces a model before training, after each epoch and at the end.
 
     The engine's ``state.metrics`` are stored as scalars of the epoch. Training itself is not
-    changed by one bit. An engine that goes on goes on with the trace in the folder ``run``.
+    changed by one bit. An engine that goes on goes on with the trace in the folder ``run``;
+    without one, its trace begins there.
 
     Args:
         model: The model that the engine trains.
@@ -51,7 +52,7 @@ class IBTrace(Traced):
         engine.add_event_handler(events.COMPLETED, self._on_completed)
 
     def _on_started(self, engine: Engine) -> None:
-        self._start(self.model, engine.state.epoch)
+        self._start(self.model, engine.state.epoch, engine.state.iteration)
 
     def _on_epoch_completed(self, engine: Engine) -> None:
         state = engine.state

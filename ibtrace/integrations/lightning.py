@@ -22,7 +22,7 @@ class IBTrace(Traced, Callback):
 
     ``trainer.callback_metrics`` of the epoch (what the module logs) are stored as scalars. The fit
     itself is not changed by one bit. If it fails, what was traced until then can be read. A fit
-    with ``ckpt_path`` goes on with the trace in the folder ``run``.
+    with ``ckpt_path`` goes on with the trace in the folder ``run``; without one, it begins there.
 
     Args:
         data: The probe: ``(x, y)``, a ``DataLoader``, a ``Dataset`` (`ibtrace.Probe.of`).
@@ -56,7 +56,7 @@ class IBTrace(Traced, Callback):
         if self.module not in modules:
             known = ", ".join(filter(None, modules))
             raise UnknownName(f"no submodule {self.module!r}; the submodules are: {known}")
-        self._start(modules[self.module], trainer.current_epoch)
+        self._start(modules[self.module], trainer.current_epoch, trainer.global_step)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measure the module if the epoch is due, and store what was logged."""
