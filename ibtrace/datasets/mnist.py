@@ -86,12 +86,15 @@ def mnist(
     parts: tuple[Part, ...] = ("train", "test") if chosen == "all" else (chosen,)
     try:
         paths = [_find(p, folders) or _download(p, mirrors) for p in parts]
-    except DownloadError as error:
+    except DownloadError:
         if fallback is None:
             raise
         data = _enlarged(digits())
-        said = f"{data.name}, scikit-learn's 8×8 digits enlarged, is used instead of MNIST"
-        warnings.warn(f"{said}: {error}", stacklevel=2)
+        warnings.warn(
+            f"{data.name}, scikit-learn's 8×8 digits enlarged, stands in for MNIST, which could "
+            "not be downloaded; put its files into a folder and set IBTRACE_DATA to it",
+            stacklevel=2,
+        )
     else:
         read = [(read_idx(images), read_idx(labels)) for images, labels in paths]
         x = torch.cat([images for images, _ in read])[:, None].float() / 255

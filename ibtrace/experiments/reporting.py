@@ -47,7 +47,7 @@ def figures(traces: Traces, folder: Path, estimator: str | None = None) -> list[
 
 
 def verdicts(traces: Traces, estimator: str | None = None) -> str:
-    """The verdict of every variant as text.
+    """The data of the run and the verdict of every variant as text.
 
     Args:
         traces: The run.
@@ -58,7 +58,7 @@ def verdicts(traces: Traces, estimator: str | None = None) -> str:
     """
     if estimator is not None:
         _estimators(traces, estimator)
-    parts = []
+    parts = _data(traces)
     for name, trace in traces.items():
         chosen = None if estimator is None else [estimator]
         title = [name, "=" * len(name)] if name else []
@@ -84,6 +84,18 @@ def report(traces: Traces, folder: Path, claims: Sequence[Claim] = ()) -> str:
     listed = "\n".join(f"  {path}" for path in [*drawn, folder / "report.txt"])
     text.append(f"Figures (each also as PDF) and this text:\n{listed}")
     return "\n\n".join(text)
+
+
+def _data(traces: Traces) -> list[str]:
+    """On which data a run was made, one line, or more if the variants differ."""
+    lines = []
+    for trace in traces.values():
+        if data := trace.meta.get("data"):
+            part = "" if data["measured_part"] == "all" else f"{data['measured_part']} "
+            sizes = f"{data['train_samples']:,} training and {data['test_samples']:,} test samples"
+            measured = f"information on {trace.meta['n']:,} {part}samples"
+            lines.append(f"Data: {data['name']}, {sizes}; {measured}")
+    return ["\n".join(dict.fromkeys(lines))] if lines else []
 
 
 def _save(figure: Figure, stem: Path) -> Path:

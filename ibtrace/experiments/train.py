@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -32,7 +33,7 @@ from ibtrace.types import RunError
 
 CHECKPOINT = "checkpoint.pt"
 _CHECKPOINT_SECONDS = 5.0
-_EVALUATION_BATCH = 4096
+_EVALUATION_BATCH = 512
 
 
 def train(
@@ -105,7 +106,11 @@ def _train_group(
         seed=seeds[0],
         resume=resume,
         **experiment.tracing(),
-        meta={"seeds": experiment.seed_list, "config": raw},
+        meta={
+            "seeds": experiment.seed_list,
+            "config": raw,
+            "data": _described(training, experiment),
+        },
     ) as tracer:
         if start == 0:
             tracer.log(0, **training.metrics())
@@ -156,8 +161,7 @@ class _Training(ABC):
         data = experiment.data
         self.seeds = seeds
         self.x, self.y = data.x.to(experiment.device), data.y.to(experiment.device)
-        how, fraction = experiment.split.how, experiment.split.fraction
-        parts = [split(data.y, fraction, how, seed=seed) for seed in seeds]
+        parts = [_split(experiment, seed) for seed in seeds]
         self.batches = Batches(
             self.x,
             self.y,
@@ -279,15 +283,36 @@ def _flushed_denormals() -> Iterator[None]:
         torch.set_flush_denormal(before)
 
 
+def _split(experiment: Experiment, seed: int) -> tuple[Tensor, Tensor]:
+    """Training and test part of a network's data.
+
+    One for all seeds where information is measured on a part: a held-out sample is then held out
+    from every network.
+    """
+    shared = experiment.probe.part != "all"
+    how, fraction = experiment.split.how, experiment.split.fraction
+    seed = experiment.seed_list[0] if shared else seed
+    return split(experiment.data.y, fraction, how, seed=seed)
+
+
 def _probe(experiment: Experiment) -> Probe:
     """The samples on which information is measured."""
     data, measured = experiment.data, experiment.probe
-    x, y = data.x, data.y
+    x, y, wanted = data.x, data.y, measured.samples
     if measured.part != "all":
-        how, fraction = experiment.split.how, experiment.split.fraction
-        train, test = split(y, fraction, how, seed=experiment.seed_list[0])
+        train, test = _split(experiment, experiment.seed_list[0])
         chosen = (train if measured.part == "train" else test).sort().values
         x, y = x[chosen], y[chosen]
-    if measured.samples is not None:
-        return Probe.draw(x, y, measured.samples).to(experiment.device)
+    if wanted is not None and wanted > len(y):
+        part = "" if measured.part == "all" else f" of its {measured.part} part"
+        said = f"probe: {data.name} has {len(y)} samples{part}, not {wanted}: all are measured"
+        warnings.warn(said, stacklevel=2)
+    elif wanted is not None:
+        return Probe.draw(x, y, wanted).to(experiment.device)
     return Probe(x, y, data.classes).to(experiment.device)
+
+
+def _described(training: _Training, experiment: Experiment) -> dict[str, Any]:
+    """The data of a run, for its report."""
+    sizes = {f"{name}_samples": part.shape[1] for name, part in training.parts.items()}
+    return {"name": experiment.data.name, **sizes, "measured_part": experiment.probe.part}
