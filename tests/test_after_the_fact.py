@@ -373,7 +373,9 @@ def test_seeds_gather_in_one_folder(
     live: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
+    generator = torch.get_rng_state()
     traced(live, out)
+    assert torch.equal(torch.get_rng_state(), generator)
     (both,) = traced(live, out, seed=1, epochs=[0, 1, 2, 3, 10]).values()
     frame = both.frame()
     assert sorted(frame[frame.seed == 0].epoch.unique()) == [0, 1, 2, 3, 4]
