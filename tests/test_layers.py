@@ -14,7 +14,7 @@ LAYERS = [
     ["types"],
     ["distributed", "numerics", "rng", "schedule", "storage"],
     ["estimators", "problems", "datasets", "models"],
-    ["probe", "reduce", "trace", "lenses", "noise", "quantize"],
+    ["probe", "reduce", "trace", "lenses", "noise", "quantize", "wrappers"],
     ["capture", "checkpoints", "measure", "plane", "claims", "compare", "testing"],
     ["tracer", "ensemble", "plots"],
     ["experiments", "integrations", "report"],

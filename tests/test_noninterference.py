@@ -16,11 +16,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ibtrace.capture import unwrap
 from ibtrace.estimators import Binning
 from ibtrace.trace import Trace
 from ibtrace.tracer import Tracer
 from ibtrace.types import Estimate, Estimator, Row, Tags
+from ibtrace.wrappers import unwrap
 from tests import zoo
 from tests.zoo import ZOO, Case, Run
 

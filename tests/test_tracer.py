@@ -249,6 +249,14 @@ def test_mistakes_are_found_before_any_training(
         Tracer(mlp(), **{"data": data(), **options})
 
 
+def test_the_last_epoch_keeps_its_step_when_it_was_not_due() -> None:
+    with Tracer(mlp(), data(), estimators=["exact"], every=10) as tracer:
+        tracer.snapshot(3, step=12)
+    frame = tracer.trace.frame()
+    assert frame[frame.epoch == 3].step.eq(12).all()
+    assert frame[frame.epoch == 0].step.isna().all()
+
+
 def test_a_closed_tracer_refuses_another_snapshot() -> None:
     tracer = Tracer(mlp(), data=data(), estimators=[Exact()])
     tracer.close()

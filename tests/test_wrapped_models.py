@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ibtrace.capture import capture, looks, named_layers, resolve, snapshot, undisturbed, unwrap
+from ibtrace.capture import capture, looks, named_layers, resolve, snapshot, undisturbed
 from ibtrace.probe import Probe
 from ibtrace.types import InvalidInput, Unsupported
+from ibtrace.wrappers import unwrap
 
 
 class Net(nn.Module):
@@ -322,8 +323,10 @@ def test_autocast_around_the_call_does_not_reach_the_probe() -> None:
     assert found["head"].dtype == torch.float32
 
 
-def test_accelerates_autocast_does_not_reach_the_probe() -> None:
+def test_accelerates_autocast_does_not_reach_the_probe(request: pytest.FixtureRequest) -> None:
     accelerate = pytest.importorskip("accelerate")
+    accelerate.state.AcceleratorState._reset_state(True)  # one precision in a process
+    request.addfinalizer(lambda: accelerate.state.AcceleratorState._reset_state(True))
     model = Net()
     expected = snapshot(model, probe(), LAYERS)
     prepared = accelerate.Accelerator(cpu=True, mixed_precision="bf16").prepare(model)

@@ -22,5 +22,4 @@ from ibtrace.capture.targets import Target as Target
 from ibtrace.capture.targets import is_activation as is_activation
 from ibtrace.capture.targets import named_layers as named_layers
 from ibtrace.capture.targets import resolve as resolve
-from ibtrace.capture.targets import unwrap as unwrap
 from ibtrace.capture.undisturbed import undisturbed as undisturbed

@@ -11,7 +11,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from ibtrace.capture.functional import Functional, functional_calls
-from ibtrace.capture.targets import OUTPUT, Layers, Target, resolve, unwrap
+from ibtrace.capture.targets import OUTPUT, Layers, Target, resolve
+from ibtrace.wrappers import unwrap
 
 Keep = Callable[[str, Tensor, tuple[float, float] | None], None]
 """Takes a layer's name, its tensor (not to be held: it may be overwritten) and its range."""

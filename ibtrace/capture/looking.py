@@ -12,13 +12,14 @@ from torch import Tensor, nn
 
 from ibtrace.capture.functional import Functional
 from ibtrace.capture.hooks import hooked
-from ibtrace.capture.targets import Layers, resolve, unwrap
+from ibtrace.capture.targets import Layers, resolve
 from ibtrace.capture.undisturbed import undisturbed
 from ibtrace.numerics.finite import count_non_finite
 from ibtrace.numerics.projections import orthonormal
 from ibtrace.probe import Probe
 from ibtrace.reduce import Reduce, Reduction, choose
 from ibtrace.types import InvalidInput, NonFinite, UnknownName
+from ibtrace.wrappers import unwrap
 
 MAX_BYTES = 2**31
 """How much activation memory a look holds at a time, if nothing else is said."""

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ibtrace.types import InvalidInput, UnknownName, Unsupported
+from ibtrace.wrappers import plain_name, unwrap
 
 Layers = str | type[nn.Module] | Callable[[str, nn.Module], bool] | Sequence[Any] | None
 """Which layers: names (``fc1``), globs (``block*.act``), module types, or ``f(name, module)``."""
@@ -31,8 +32,6 @@ _BOUNDED: dict[type[nn.Module], tuple[float, float]] = {
 }
 
 _ACTIVATIONS = ("torch.nn.modules.activation", "transformers.activations")
-_WRAPPED = ("module", "_orig_mod", "_original_module")  # DDP, DataParallel; compile; Fabric
-_INNER = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 
 
 @dataclass(frozen=True)
@@ -97,21 +96,6 @@ def _items(value: Any) -> Sequence[Any]:
     return value if isinstance(value, (tuple, list)) else []
 
 
-def unwrap(model: nn.Module) -> nn.Module:
-    """The network inside ``DistributedDataParallel``, ``DataParallel``, ``torch.compile``, Fabric.
-
-    A forward through a distributed wrapper on one rank alone would wait for the others for ever.
-    """
-    parallel = (nn.DataParallel, nn.parallel.DistributedDataParallel)
-    while not isinstance(model, torch.jit.ScriptModule):
-        inner = [name for name in _WRAPPED if name != "module" or isinstance(model, parallel)]
-        found = next((m for name in inner if (m := model._modules.get(name)) is not None), None)
-        if found is None:
-            break
-        model = found
-    return model
-
-
 def is_activation(module: nn.Module) -> bool:
     """Whether a module is an activation function of torch or Hugging Face (attention is not)."""
     home = type(module).__module__
@@ -126,8 +110,7 @@ def named_layers(model: nn.Module) -> dict[str, nn.Module]:
     """
     layers: dict[str, nn.Module] = {}
     for name, module in model.named_modules(remove_duplicate=False):
-        plain = ".".join(step for step in name.split(".") if step not in _INNER)
-        if plain:
+        if plain := plain_name(name):
             layers[plain] = module
     return layers
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ibtrace.checkpoints._find import Checkpoint
 from ibtrace.checkpoints._read import few, tensors
 from ibtrace.types import InvalidInput
+from ibtrace.wrappers import unwrap
 
 _WRAPPERS = re.compile(r"\b(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 
@@ -45,7 +46,7 @@ def load_into(model: nn.Module, checkpoint: Checkpoint) -> None:
         InvalidInput: If tensors are missing, have no place in the model or another shape; or if
             the file cannot be read or holds several such models.
     """
-    model = _unwrapped(model)
+    model = unwrap(model)
     own = model.state_dict(keep_vars=True)
     names = {_WRAPPERS.sub("", name): name for name in own}
     stored = state_dict(checkpoint)
@@ -73,17 +74,6 @@ def load_into(model: nn.Module, checkpoint: Checkpoint) -> None:
             "give the model with the architecture that was trained"
         )
     model.load_state_dict(_versioned(fitting, stored, prefix), strict=False)
-
-
-def _unwrapped(model: nn.Module) -> nn.Module:
-    """The module inside torch.compile, DDP and DataParallel."""
-    while True:
-        if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
-            model = model.module
-        elif isinstance(inner := getattr(model, "_orig_mod", None), nn.Module):
-            model = inner
-        else:
-            return model
 
 
 def _prefix(own: Mapping[str, Any], given: Mapping[str, Tensor], path: Path) -> str:

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from ibtrace.capture import resolve
 from ibtrace.checkpoints import find, load_into
 from ibtrace.experiments import config, runner
-from ibtrace.experiments.train import _probe
+from ibtrace.experiments.train import probe_of
 from ibtrace.storage import FILE_NAME
 from ibtrace.trace import Trace
 from ibtrace.tracer import At, Tracer
@@ -72,7 +72,7 @@ def trace_checkpoints(
         tracer = Tracer.from_checkpoints(
             model,
             [checkpoint.path for checkpoint in found],
-            _probe(experiment),
+            probe_of(experiment),
             epochs=[checkpoint.epoch for checkpoint in found],
             run=folder / name,
             seed=seed,
@@ -133,7 +133,7 @@ def _variant(raw: config.Raw, variant: str | None) -> tuple[str, config.Raw]:
 def _claim(folder: Path, raw: config.Raw, name: str, seed: int) -> None:
     """Make the run folder, or check that this network may be added to it."""
     if not (folder / runner.CONFIG).is_file():
-        runner._prepare(folder, raw, resume=False)
+        runner.prepare(folder, raw, resume=False)
         return
     if runner.stored_config(folder) != raw:
         raise RunError(f"{folder}: holds a run of another configuration; choose another with --out")

@@ -50,7 +50,7 @@ def run(
     runs = config.variants(raw)
     for variant in runs.values():
         _rehearse(config.build(variant))
-    _prepare(folder, raw, resume)
+    prepare(folder, raw, resume)
     jobs = {name: folder / name for name in runs}
     if len(jobs) == 1:
         ((name, path),) = jobs.items()
@@ -104,7 +104,7 @@ def _rehearse(experiment: config.Experiment) -> None:
         resolve(experiment.model(), experiment.layers)
 
 
-def _prepare(folder: Path, raw: config.Raw, resume: bool) -> None:
+def prepare(folder: Path, raw: config.Raw, resume: bool) -> None:
     """Claim the folder for this configuration, or check that it is the one to resume."""
     if resume:
         if stored_config(folder) != raw:

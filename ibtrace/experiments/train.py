@@ -175,7 +175,7 @@ class _Training(ABC):
             for at, name in enumerate(("train", "test"))
         }
         self.loss = LOSSES[experiment.loss]
-        self.probe = _probe(experiment)
+        self.probe = probe_of(experiment)
 
     @abstractmethod
     def epoch(self) -> int:
@@ -295,7 +295,7 @@ def _split(experiment: Experiment, seed: int) -> tuple[Tensor, Tensor]:
     return split(experiment.data.y, fraction, how, seed=seed)
 
 
-def _probe(experiment: Experiment) -> Probe:
+def probe_of(experiment: Experiment) -> Probe:
     """The samples on which information is measured."""
     data, measured = experiment.data, experiment.probe
     x, y, wanted = data.x, data.y, measured.samples

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ibtrace import checkpoints, distributed, estimators
-from ibtrace.capture import MAX_BYTES, Functional, Layer, Layers, unwrap
+from ibtrace.capture import MAX_BYTES, Functional, Layer, Layers
 from ibtrace.measure import context, measure
 from ibtrace.probe import Probe
 from ibtrace.reduce import Reduce, require_fitting
@@ -24,6 +24,7 @@ from ibtrace.trace import Scalar, Trace
 from ibtrace.tracer._kept import pooled, stored
 from ibtrace.tracer._observer import Networks, Observer
 from ibtrace.types import ConfigError, Estimator, NonFinite, Row, RunError, label
+from ibtrace.wrappers import unwrap
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -158,7 +159,7 @@ class Tracer:
         )
         self.probe = self._observer.probe()
         self.sinks = list(sinks) if self._leads else []
-        self._last: tuple[int, bool] | None = None
+        self._last: tuple[int, int | None, bool] | None = None
         self._closed = False
         found = self._provenance(meta or {})
         self.trace = _open(run if self._leads else None, self.seeds, resume, found)
@@ -197,6 +198,7 @@ class Tracer:
         """
         found = checkpoints.find(paths, epochs)
         model = copy.deepcopy(unwrap(model))
+        checkpoints.load_into(model, found[0])  # one that does not fit, before a run is begun
         given = {"every": 1, "initial": False, **arguments}
         with cls(model, data, **given) as tracer:
             for checkpoint in found:
@@ -227,7 +229,7 @@ class Tracer:
         self._require_open(epoch)
         look = force or self.due(epoch)
         due = [e for e, every in self._estimators if force or epoch == 0 or every(epoch)]
-        self._last = (epoch, len(due) == len(self._estimators))
+        self._last = (epoch, step, len(due) == len(self._estimators))
         with preserved_generators():
             rows = self._look(due, epoch, step) if look else []
             if not self._leads:
@@ -257,8 +259,10 @@ class Tracer:
         """Measure the last epoch seen if it was not due, then what needs the whole trace."""
         if self._closed:
             return
-        if self._last is not None and not self._last[1]:
-            self.snapshot(self._last[0], force=True)
+        if self._last is not None:
+            epoch, step, measured = self._last
+            if not measured:
+                self.snapshot(epoch, step=step, force=True)
         with preserved_generators():
             if self._deferred and self._leads:
                 self._measure_deferred()
