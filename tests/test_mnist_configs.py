@@ -16,7 +16,7 @@ import torch
 
 from ibtrace.cli import main
 from ibtrace.experiments import config, runner
-from ibtrace.experiments.train import _probe, _split
+from ibtrace.experiments.train import _split, probe_of
 from ibtrace.models import CNN, MLP
 from ibtrace.trace import Trace
 from ibtrace.types import I_TY, I_XT
@@ -165,7 +165,7 @@ def parts(probe: dict[str, Any], how: str, seeds: list[int]) -> config.Experimen
 def test_a_part_that_is_measured_is_that_part_for_every_seed(part: str, how: str) -> None:
     experiment = parts({"part": part, "samples": 300}, how, [3, 4, 5])
     bits = 2.0 ** torch.arange(12)
-    measured = set((_probe(experiment).features @ bits).tolist())
+    measured = set((probe_of(experiment).features @ bits).tolist())
     assert len(measured) == 300
     for seed in experiment.seed_list:
         train, test = (
@@ -180,5 +180,5 @@ def test_a_part_that_is_measured_is_that_part_for_every_seed(part: str, how: str
 
 def test_more_samples_than_there_are_is_said_not_hidden() -> None:
     with pytest.warns(UserWarning, match="tishby has 4096 samples, not 5000: all are measured"):
-        assert _probe(parts({"samples": 5000}, "shuffled", [0])).n == 4096
-    assert _probe(parts({"samples": 4096}, "shuffled", [0])).n == 4096
+        assert probe_of(parts({"samples": 5000}, "shuffled", [0])).n == 4096
+    assert probe_of(parts({"samples": 4096}, "shuffled", [0])).n == 4096

@@ -147,6 +147,8 @@ def test_a_cnn_is_the_chain_that_it_says(
     assert expected.shape == (8, 7)
     names = {name.rstrip("12") for name, _ in net.named_children()}
     assert ("norm" in names) == batch_norm
+    # normalisation takes the mean out: a bias before it would be a parameter without effect
+    assert all((conv.bias is None) == batch_norm for conv in convolutions(net))
 
 
 def test_a_cnn_starts_from_torchs_own_law() -> None:
