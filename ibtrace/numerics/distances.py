@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
@@ -72,17 +72,18 @@ class Distances:
         n = len(self.points)
         if self.keep and 8 * n * n <= KEEP_BYTES:
             return self._matrix[rows]
-        return self._compute(rows)
+        return self.compute(rows)
 
     @cached_property
     def _matrix(self) -> Tensor:
         n, device = len(self.points), self.points.device
         matrix = torch.empty(n, n, dtype=torch.float64, device=device)
         for rows in row_blocks(n, device):
-            matrix[rows] = self._compute(rows)
+            matrix[rows] = self.compute(rows)
         return matrix
 
-    def _compute(self, rows: slice) -> Tensor:
+    def compute(self, rows: slice) -> Tensor:
+        """The same, without keeping the whole matrix."""
         if self.norm == "max" or self.points.shape[1] <= _DIRECT_DIMENSIONS:
             block = direct(self.points[rows], self.points, self.norm)
             block.diagonal(rows.start).fill_(torch.inf)
@@ -133,6 +134,8 @@ class Space:
     amplitude: float
     seed: int
     keep: bool = False
+    ties: dict[int, bool] = field(default_factory=dict, repr=False, compare=False)
+    """Whether the points look tied, by the number of neighbours; filled by `knn.looks_tied`."""
 
     @cached_property
     def repeats(self) -> bool:

@@ -69,10 +69,14 @@ def has_tie(nearest: Tensor) -> bool:
 
 def looks_tied(space: Space, k: int) -> bool:
     """Whether points repeat, or the neighbours of some of the first points tie (a lattice)."""
+    if k not in space.ties:
+        space.ties[k] = space.repeats or _first_tie(space, k)
+    return space.ties[k]
+
+
+def _first_tie(space: Space, k: int) -> bool:
     n = len(space.points)
-    if space.repeats:
-        return True
-    sample = Distances(space.exact.points, space.norm).rows(slice(0, min(_SAMPLED_ROWS, n)))
+    sample = space.exact.compute(slice(0, min(_SAMPLED_ROWS, n)))
     return has_tie(k_smallest(sample, min(k + 1, n - 1))[0])
 
 
