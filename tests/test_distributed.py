@@ -34,7 +34,7 @@ def run_two(name: str, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         for rank in (0, 1)
     ]
     try:
-        said = [process.communicate(timeout=60)[1].decode() for process in ranks]
+        said = [process.communicate(timeout=120)[1].decode() for process in ranks]
     finally:
         for process in ranks:
             process.kill()
@@ -72,7 +72,7 @@ def test_ddp_is_traced_on_rank_0(tmp_path: Path) -> None:
 
 def test_fsdp2_is_forwarded_on_every_rank_and_written_on_rank_0(tmp_path: Path) -> None:
     first, second = run_two("fully_sharded", tmp_path)
-    for way in ("blocks", "one"):
+    for way in ("blocks", "one", "validated"):
         assert_same_rows(first[way]["rows"], alone(zoo.ZOO["resnet"], tmp_path / way))
         assert second[way]["rows"].empty
         for found in (first, second):
