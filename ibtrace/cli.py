@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -28,7 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     try:
-        status: int = options.call(options)
+        with _warnings_in_one_line():
+            status: int = options.call(options)
     except IbtraceError as error:
         print(f"{_PROG}: {error}", file=sys.stderr)
         return 2
@@ -39,6 +42,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return 0
     return status
+
+
+@contextmanager
+def _warnings_in_one_line() -> Iterator[None]:
+    """Each warning once, as a line to a person."""
+    said: set[str] = set()
+
+    def show(message: Warning | str, *_where: Any, **_: Any) -> None:
+        text = str(message)
+        if text not in said:
+            print(f"{_PROG}: {text}", file=sys.stderr)
+        said.add(text)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -37,7 +37,7 @@ Raw = dict[str, Any]
 
 @dataclass(frozen=True)
 class Split:
-    """How the data are divided.
+    """How the data are divided: for each seed anew, or as for the first where a part is measured.
 
     Args:
         fraction: Share of the samples to train on.
@@ -53,8 +53,8 @@ class Measured:
     """On which samples information is measured.
 
     Args:
-        part: All samples, or those of the training or test part (of the first seed's split).
-        samples: How many of them, drawn once; None for all.
+        part: All samples, or those of the training or test part, which all seeds then share.
+        samples: How many of them at most, drawn once; None for all.
     """
 
     part: Literal["all", "train", "test"] = "all"

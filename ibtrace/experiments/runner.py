@@ -7,6 +7,7 @@ import multiprocessing.connection
 import os
 import sys
 import threading
+import warnings
 from collections.abc import Mapping
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
@@ -17,7 +18,7 @@ import yaml
 
 from ibtrace.capture import resolve
 from ibtrace.experiments import config
-from ibtrace.experiments.train import train
+from ibtrace.experiments.train import probe_of, train
 from ibtrace.trace import Trace
 from ibtrace.types import IbtraceError, RunError
 
@@ -99,7 +100,8 @@ def _variant_order(folder: Path) -> Any:
 
 
 def _rehearse(experiment: config.Experiment) -> None:
-    """Find what only the model itself can tell is wrong, before any work and any file."""
+    """Find what only model and data can tell is wrong, before any work and any file."""
+    probe_of(experiment)
     with torch.random.fork_rng():
         resolve(experiment.model(), experiment.layers)
 
@@ -174,6 +176,7 @@ def _work(
     """One variant in a process of its own."""
     threading.Thread(target=_die_with_parent, daemon=True).start()
     torch.set_num_threads(1)
+    warnings.simplefilter("ignore", UserWarning)  # the rehearsal has said them
     try:
         train(config.build(raw), folder, raw=raw, resume=resume, label=label, place=place)
     except KeyboardInterrupt:

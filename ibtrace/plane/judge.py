@@ -274,14 +274,12 @@ def _truly_constant(rows: pd.DataFrame) -> set[str]:
 
 def _training(scalars: pd.DataFrame | None, rule: Rule) -> _Training:
     """Share of the training loss's fall that came in the last half of the epochs."""
-    unknown = _Training(
-        None, "No train_loss was recorded: whether training had converged is unknown."
-    )
-    if scalars is None:
-        return unknown
+    unknown = "whether training had converged is unknown."
+    if scalars is None or not (scalars["name"] == "train_loss").any():
+        return _Training(None, f"No train_loss was recorded: {unknown}")
     losses = scalars[(scalars["name"] == "train_loss") & np.isfinite(scalars["value"])]
     if losses["epoch"].nunique() < 3:
-        return unknown
+        return _Training(None, f"Fewer than 3 epochs have a train_loss: {unknown}")
     loss = losses.groupby("epoch")["value"].mean()
     epochs = loss.index.to_numpy()
     half = loss[epochs[epochs <= (epochs[0] + epochs[-1]) / 2][-1]]
