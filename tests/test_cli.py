@@ -100,6 +100,18 @@ def test_a_model_in_the_users_folder_is_found(
     assert "Binning.idnns" in capsys.readouterr().out
 
 
+def test_an_estimator_without_a_plane_does_not_cost_the_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = ["run", "tishby", "--epochs=2", "--seeds=1", "--quiet", f"--out={tmp_path / 'run'}"]
+    few = ["--set=estimators=[ross, exact]", "--set=variants={a: {loss: nll}}"]
+    assert main([*run, *few, "--set=probe.samples=300"]) == 0
+    said = capsys.readouterr().out
+    assert "information_plane-exact.png" in said
+    assert "curves-ross.png" in said
+    assert "information_plane-ross" not in said
+
+
 def test_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list"]) == 0
     said = capsys.readouterr().out

@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 
 from ibtrace import plots
 from ibtrace.claims import Claim, claims_table, claims_text
-from ibtrace.plane import verdict
+from ibtrace.plane import coordinates, verdict
 from ibtrace.trace import Trace
-from ibtrace.types import UnknownName
+from ibtrace.types import I_TY, I_XT, UnknownName
 
 Traces = Mapping[str, Trace]
 """The traces of a run by variant; one without variants has the name ``""``."""
@@ -23,7 +23,8 @@ def figures(traces: Traces, folder: Path, estimator: str | None = None) -> list[
     Args:
         traces: The run.
         folder: Where the files go.
-        estimator: Which estimator's plane; None draws one for each that all variants share.
+        estimator: Which estimator's plane; None draws one for each that all variants share and
+            that gave both I(X;T) and I(T;Y) (class-wise estimators give no I(X;T) of distinct X).
 
     Returns:
         The PNG files.
@@ -36,8 +37,9 @@ def figures(traces: Traces, folder: Path, estimator: str | None = None) -> list[
     titled = {name or folder.name: trace for name, trace in traces.items()}
     for chosen in _estimators(traces, estimator):
         stem = f"{_slug(chosen)}"
-        plane = plots.information_planes(titled, chosen)
-        written.append(_save(plane, folder / f"information_plane-{stem}"))
+        if estimator is not None or all(_has_plane(trace, chosen) for trace in traces.values()):
+            plane = plots.information_planes(titled, chosen)
+            written.append(_save(plane, folder / f"information_plane-{stem}"))
         for name, trace in titled.items():
             curves = plots.curves(trace, chosen)
             prefix = f"{name}-" if len(titled) > 1 else ""
@@ -113,6 +115,12 @@ def _estimators(traces: Traces, estimator: str | None) -> list[str]:
     if estimator not in shared:
         raise UnknownName(f"the run has no estimator {estimator!r}; it has: {', '.join(shared)}")
     return [estimator]
+
+
+def _has_plane(trace: Trace, estimator: str) -> bool:
+    frame = trace.frame()
+    points = coordinates(frame[frame["estimator"] == estimator])
+    return bool(points[[I_XT, I_TY]].notna().all(axis=1).any())
 
 
 def _slug(name: str) -> str:
