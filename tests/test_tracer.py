@@ -257,6 +257,23 @@ def test_the_last_epoch_keeps_its_step_when_it_was_not_due() -> None:
     assert frame[frame.epoch == 0].step.isna().all()
 
 
+def test_lazy_modules_are_drawn_with_a_warning_and_left_alone_after_a_dry_forward() -> None:
+    def lazy() -> nn.Sequential:
+        torch.manual_seed(0)
+        return nn.Sequential(nn.LazyLinear(4), nn.Tanh())
+
+    with pytest.warns(UserWarning, match="forward one batch before both"):
+        Tracer(lazy(), data(), estimators=["exact"])
+    model, untraced = lazy(), lazy()
+    for one in (model, untraced):
+        torch.manual_seed(1)
+        one(data()[0])
+    state = torch.get_rng_state()
+    Tracer(model, data(), estimators=["exact"])
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(linear(model, 0).weight, linear(untraced, 0).weight)
+
+
 def test_a_closed_tracer_refuses_another_snapshot() -> None:
     tracer = Tracer(mlp(), data=data(), estimators=[Exact()])
     tracer.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from ibtrace import checkpoints, distributed, estimators
 from ibtrace.capture import MAX_BYTES, Functional, Layer, Layers
@@ -157,6 +159,12 @@ class Tracer:
             max_bytes=max_bytes,
             max_width=max_width,
         )
+        if isinstance(model, nn.Module) and any(map(is_lazy, model.parameters())):
+            warnings.warn(
+                "the model has lazy modules, whose weights the tracer's first look draws; for the "
+                "training of an untraced run, forward one batch before both",
+                stacklevel=2,
+            )
         self.probe = self._observer.probe()
         self.sinks = list(sinks) if self._leads else []
         self._last: tuple[int, int | None, bool] | None = None
