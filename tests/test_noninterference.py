@@ -16,7 +16,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from ibtrace.capture import snapshot
 from ibtrace.estimators import Binning
+from ibtrace.probe import Probe
 from ibtrace.trace import Trace
 from ibtrace.tracer import Tracer
 from ibtrace.types import Estimate, Estimator, Row, Tags
@@ -130,6 +132,16 @@ def test_a_look_as_people_write_it_by_hand_leaves_this_mark(name: str, mark: str
         model.train()
 
     assert mark in zoo.differences(zoo.train(ZOO[name], look), untraced(name))
+
+
+@pytest.mark.parametrize("name", ["resnet", "lstm", "bert", "dropouts", "frozen norm"])
+def test_a_model_in_training_is_seen_in_eval_mode(name: str) -> None:
+    case = ZOO[name]
+    training, evaluated = case.model(), case.model().eval()
+    probe = Probe(*case.data(N))
+    found, expected = (snapshot(m, probe, case.layers) for m in (training, evaluated))
+    assert training.training
+    assert zoo.plain(found) == zoo.plain(expected)
 
 
 def _pickled(model: nn.Module) -> nn.Module:
