@@ -46,6 +46,12 @@ def reshard(model: nn.Module) -> None:
                 module.reshard()
 
 
+def share_buffers(model: nn.Module) -> None:
+    """Give every rank the buffers of rank 0 (running statistics, which differ between ranks)."""
+    for buffer in model.buffers():
+        dist.broadcast(buffer, src=0)
+
+
 def gathered(value: Tensor) -> Tensor:
     """The values of all ranks one after the other, on rank 0; this rank's own on the others.
 

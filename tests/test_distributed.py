@@ -87,11 +87,8 @@ def in_parts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any, Any]:
 
 @pytest.mark.parametrize("name", PARTS)
 def test_a_probe_in_parts_is_measured_as_a_whole(
-    name: str, in_parts: tuple[Path, Any, Any], request: pytest.FixtureRequest
+    name: str, in_parts: tuple[Path, Any, Any]
 ) -> None:
-    if name == "batch norm":
-        reason = "each rank's part goes through the running statistics of its own"
-        request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
     folder, first, second = in_parts
     way = PARTS[name]
     expected = alone(zoo.ZOO[way.model], folder / name, **way.arguments)

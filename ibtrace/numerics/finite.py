@@ -9,7 +9,7 @@ from torch import Tensor
 def count_non_finite(value: Tensor) -> int:
     """How many values are NaN or infinite; integers never are.
 
-    The extremes tell of none ten times faster than looking at each value: NaN propagates.
+    The sum tells of none many times faster than looking at each value: NaN and infinity propagate.
 
     Args:
         value: A tensor of any shape and type.
@@ -20,6 +20,6 @@ def count_non_finite(value: Tensor) -> int:
     """
     if not value.is_floating_point() or not value.numel():
         return 0
-    if all(bool(torch.isfinite(end)) for end in value.aminmax()):
+    if bool(value.sum().isfinite()):
         return 0
     return int((~torch.isfinite(value)).sum())

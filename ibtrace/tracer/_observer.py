@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, runtime_checkable
 
 from torch import Tensor, nn
@@ -17,10 +18,12 @@ from ibtrace.capture import (
     reduced,
     require_finite,
     resolve,
+    undisturbed,
 )
 from ibtrace.probe import Probe
 from ibtrace.reduce import Reduce
 from ibtrace.types import ConfigError, InvalidInput
+from ibtrace.wrappers import unwrap
 
 
 @runtime_checkable
@@ -106,19 +109,27 @@ class Observer:
                 yield part
 
     def _look_at_module(self, model: nn.Module) -> Iterator[dict[str, Layer]]:
-        for part in looks(
+        for part in self._parts(unwrap(model)):
+            yield {name: layer.map(lambda values: values[None]) for name, layer in part.items()}
+
+    def _parts(self, model: nn.Module) -> Iterator[dict[str, Layer]]:
+        see = partial(
+            looks,
             model,
             self.shard,
             self.layers,
             reduce=self.reduce,
             functional=self.functional,
             batch_size=self.batch_size,
-            max_bytes=None if self.sharded else self.max_bytes,
             max_width=self.max_width,
-        ):
-            if self.sharded:
-                part = {name: layer.map(distributed.gathered) for name, layer in part.items()}
-            yield {name: layer.map(lambda values: values[None]) for name, layer in part.items()}
+        )
+        if not self.sharded:
+            yield from see(max_bytes=self.max_bytes)
+            return
+        with undisturbed(model):
+            distributed.share_buffers(model)
+            (whole,) = see(max_bytes=None)
+        yield {name: layer.map(distributed.gathered) for name, layer in whole.items()}
 
     def _look_at_networks(self, networks: Networks) -> dict[str, Layer]:
         found = networks.activations(self.shard.inputs[""], self.layers)
