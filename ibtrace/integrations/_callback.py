@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from numbers import Real
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor, nn
+from torch import nn
 
+from ibtrace.integrations._metrics import numbers
 from ibtrace.trace import Trace
 from ibtrace.tracer import Tracer
 from ibtrace.types import ConfigError
 
 if TYPE_CHECKING:
     from ibtrace.plane import Verdict
-
-_TAKEN = ("self", "epoch", "step", "force")
 
 
 class Traced:
@@ -71,19 +69,3 @@ class Traced:
     def _snapshot(self, epoch: int, step: int, metrics: Mapping[str, Any]) -> None:
         scalars: dict[str, Any] = {**numbers(metrics)}
         self.tracer.snapshot(epoch, step=step, **scalars)
-
-
-def numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """The metrics that are single numbers, as `Tracer.snapshot` takes them.
-
-    A name that is one of its arguments gets an underscore: ``step`` is stored as ``step_``.
-
-    Example:
-        >>> numbers({"loss": 0.5, "step": 3, "note": "first"})
-        {'loss': 0.5, 'step_': 3.0}
-    """
-    single: dict[str, float] = {}
-    for name, value in metrics.items():
-        if isinstance(value, Real) or (isinstance(value, Tensor) and value.numel() == 1):
-            single[f"{name}_" if name in _TAKEN else name] = float(value)
-    return single

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from ibtrace.integrations._callback import Traced, numbers
+from ibtrace.integrations._callback import Traced
+from ibtrace.integrations._metrics import numbers
 from ibtrace.integrations._require import require
 
 if TYPE_CHECKING:

@@ -14,9 +14,7 @@ _BATCH = 1000  # the most metrics that MLflow takes at once
 
 
 class MLflow(Numbers):
-    """A sink that logs to a run of MLflow, with the epoch as the step.
-
-    MLflow allows few characters in names: ``KSG(k=5)`` becomes ``KSG_k_5``.
+    """A sink that logs to a run of MLflow by epoch; in its names ``KSG(k=5)`` is ``KSG_k_5``.
 
     Args:
         run_id: A run of yours, which is left open; by default the active one, or else a new one,

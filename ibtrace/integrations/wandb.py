@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from ibtrace.integrations._points import GROUPS
 from ibtrace.integrations._require import require
-from ibtrace.integrations._sink import GROUPS, Numbers, Pixels
+from ibtrace.integrations._sink import Numbers, Pixels
 from ibtrace.rng import preserved_generators
 
 if TYPE_CHECKING:

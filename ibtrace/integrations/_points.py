@@ -1,0 +1,60 @@
+"""The numbers of a trace as services take them: an epoch, a seed, a name, a value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+
+from ibtrace.trace import Trace
+from ibtrace.types import I_TY, I_XT, Row
+
+_QUANTITIES = {I_XT: "I_XT", I_TY: "I_TY"}
+SCALARS, PLANES = "scalars", "information_plane"
+GROUPS = (*_QUANTITIES.values(), SCALARS, PLANES)
+"""The first parts of the names."""
+
+
+class Point(NamedTuple):
+    """A number of a trace and what it is, without the seed in its name."""
+
+    epoch: int
+    seed: int
+    name: str
+    value: float
+
+
+def _name(quantity: str, layer: str, estimator: str) -> str:
+    return f"{_QUANTITIES.get(quantity, quantity)}/{layer}/{estimator}"
+
+
+def _scalar_name(name: str, layer: str = "") -> str:
+    return "/".join(part for part in (SCALARS, layer, name) if part)
+
+
+def of_rows(rows: Iterable[Row]) -> Iterator[Point]:
+    """The estimates."""
+    for row in rows:
+        name = _name(row.quantity, row.layer, row.estimator)
+        yield Point(row.epoch, row.seed, name, row.bits)
+
+
+def of_scalars(rows: Sequence[Row], scalars: Mapping[str, Any]) -> Iterator[Point]:
+    """Scalars of the rows' epoch: one number for each of their seeds, or one for all."""
+    seeds = list(dict.fromkeys(row.seed for row in rows))
+    for name, value in scalars.items():
+        each = torch.as_tensor(value, dtype=torch.float64).expand(len(seeds)).tolist()
+        for seed, number in zip(seeds, each, strict=True):
+            yield Point(rows[0].epoch, seed, _scalar_name(name), number)
+
+
+def of_trace(trace: Trace) -> Iterator[Point]:
+    """All that the trace holds."""
+    for table, name_of, named, value in (
+        (trace.frame(), _name, ["quantity", "layer", "estimator"], "bits"),
+        (trace.scalars(), _scalar_name, ["name", "layer"], "value"),
+    ):
+        names = map(name_of, *(table[column] for column in named))
+        epochs, seeds, values = (table[column].tolist() for column in ("epoch", "seed", value))
+        yield from map(Point, epochs, seeds, names, values)
