@@ -101,6 +101,7 @@ def training(
         "optimizer": zoo.plain(optimizer.state_dict()),
         "generators": zoo.generators(),
         "rows": look.trace.frame() if look else None,
+        "verdict": str(look.verdict()) if look else None,
     }
 
 

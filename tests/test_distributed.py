@@ -57,7 +57,8 @@ def assert_same_rows(found: pd.DataFrame, expected: pd.DataFrame) -> None:
 
 
 def unlike(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
-    return [name for name in one if name != "rows" and one[name] != other[name]]
+    seen = ("rows", "verdict")
+    return [name for name in one if name not in seen and one[name] != other[name]]
 
 
 def test_ddp_is_traced_on_rank_0(tmp_path: Path) -> None:
@@ -66,6 +67,8 @@ def test_ddp_is_traced_on_rank_0(tmp_path: Path) -> None:
         assert_same_rows(first[way]["rows"], alone(zoo.ZOO["resnet"], tmp_path / way))
         assert_same_rows(Trace.load(tmp_path / f"run-{way}").frame(), first[way]["rows"])
         assert second[way]["rows"].empty
+        assert "inconclusive" in first[way]["verdict"]
+        assert second[way]["verdict"] == "Rank 1 measures nothing; the verdict is on rank 0."
         for found in (first, second):
             assert unlike(found[way], found["untraced"]) == []
 

@@ -148,7 +148,8 @@ class Verdict:
 
     def __str__(self) -> str:
         estimators = dict.fromkeys(one.estimator for one in self.layers)
-        parts = [self._heading(), *(self._block(name) for name in estimators)]
+        parts = [self._heading()] if estimators else []
+        parts += [self._block(name) for name in estimators]
         if len(estimators) > 1:
             parts.append(self._together())
         if self.notes:

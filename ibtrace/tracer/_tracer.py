@@ -17,6 +17,7 @@ from torch.nn.parameter import is_lazy
 from ibtrace import checkpoints, distributed, estimators
 from ibtrace.capture import MAX_BYTES, Functional, Layer, Layers
 from ibtrace.measure import context, measure
+from ibtrace.plane import Rule, Verdict
 from ibtrace.probe import Probe
 from ibtrace.reduce import Reduce, require_fitting
 from ibtrace.reduce import check as check_reduce
@@ -30,8 +31,6 @@ from ibtrace.wrappers import unwrap
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from ibtrace.plane import Verdict
 
 
 class Sink(Protocol):
@@ -279,7 +278,13 @@ class Tracer:
         self._closed = True
 
     def verdict(self) -> Verdict:
-        """Which layers compress, by which estimators: see `ibtrace.plane.verdict`."""
+        """Which layers compress, by which estimators: see `ibtrace.plane.verdict`.
+
+        On ranks other than 0, which measure nothing, a verdict on no layer that says so.
+        """
+        if not self._leads:
+            said = f"Rank {distributed.rank()} measures nothing; the verdict is on rank 0."
+            return Verdict((), (), (said,), Rule())
         return self.trace.verdict()
 
     def plot(self) -> Figure:
