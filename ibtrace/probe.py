@@ -115,7 +115,7 @@ class Probe:
         if not parts:
             raise TooFewSamples("Probe needs at least 2 samples, got an empty data set")
         x = {name: torch.cat([inputs[name] for inputs, _ in parts]) for name in parts[0][0]}
-        return cls(x[""] if "" in x else x, torch.cat([labels for _, labels in parts]))
+        return cls(as_x(x), torch.cat([labels for _, labels in parts]))
 
     @classmethod
     def draw(cls, x: Inputs, y: Tensor, n: int, seed: int = 0) -> Probe:
@@ -228,7 +228,7 @@ class Probe:
 
     def _moved(self, device: torch.device | str) -> Probe:
         moved = {name: value.to(device) for name, value in self.inputs.items()}
-        return Probe(moved[""] if "" in moved else moved, self.y.to(device), self.classes)
+        return Probe(as_x(moved), self.y.to(device), self.classes)
 
     def tokens(self, count: int) -> Probe:
         """The probe of which each real token is a sample: its own input is X, its sequence's Y.
@@ -257,11 +257,16 @@ class Probe:
                 "use token:mean, or another layer"
             )
         y = self.y.repeat_interleave(mask.sum(1), dim=0)
-        return Probe(inputs[""] if "" in inputs else inputs, y, self.classes)
+        return Probe(as_x(inputs), y, self.classes)
 
 
 def _entropy(ids: Tensor) -> float:
     return float(entropy(sample_counts(ids)))
+
+
+def as_x(inputs: dict[str, Tensor]) -> Inputs:
+    """The x of a probe with these `Probe.inputs`: the tensor itself if its name is ``""``."""
+    return inputs.get("", inputs)
 
 
 def _frozen(value: Any) -> Tensor:

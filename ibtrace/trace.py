@@ -332,7 +332,7 @@ class Trace:
         Raises:
             RunError: If they were not kept, or are not those of the trace.
         """
-        from ibtrace.probe import Probe
+        from ibtrace.probe import Probe, as_x
 
         file = self._folder / PROBE
         if not file.is_file():
@@ -340,7 +340,7 @@ class Trace:
         kept = read_tensors(file, "probe", "restore it, or run again")
         y = kept.pop("y")
         inputs = {name.removeprefix("x").removeprefix("."): value for name, value in kept.items()}
-        probe = Probe(inputs.get("", inputs), y)
+        probe = Probe(as_x(inputs), y)
         if probe.digest != self.meta.get("probe_digest"):
             raise RunError(f"{file}: not the probe of this trace; restore it, or run again")
         return probe

@@ -21,5 +21,6 @@ from ibtrace.capture.targets import Layers as Layers
 from ibtrace.capture.targets import Target as Target
 from ibtrace.capture.targets import is_activation as is_activation
 from ibtrace.capture.targets import named_layers as named_layers
+from ibtrace.capture.targets import require_reached as require_reached
 from ibtrace.capture.targets import resolve as resolve
 from ibtrace.capture.undisturbed import undisturbed as undisturbed

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 from ibtrace.capture.functional import Functional
 from ibtrace.capture.hooks import hooked
-from ibtrace.capture.targets import Layers, resolve
+from ibtrace.capture.targets import Layers, require_reached, resolve
 from ibtrace.capture.undisturbed import undisturbed
 from ibtrace.numerics.finite import count_non_finite
 from ibtrace.numerics.projections import orthonormal
 from ibtrace.probe import Probe
 from ibtrace.reduce import Reduce, Reduction, choose
-from ibtrace.types import InvalidInput, NonFinite, UnknownName
+from ibtrace.types import InvalidInput, NonFinite
 from ibtrace.wrappers import unwrap
 
 MAX_BYTES = 2**31
@@ -102,8 +102,6 @@ def looks(
         one = _Pass(model, probe, layers, reduce, max_bytes, max_width, wanted)
         found = one.run(functional, batch_size)
         wanted = one.left
-        for name, layer in found.items():
-            require_finite(name, layer.values)
         yield found
         del found, one
 
@@ -136,10 +134,7 @@ def snapshot(
         NonFinite: If activations hold NaN or infinite values; names the layer.
     """
     one = _Pass(unwrap(model), probe, layers, _AS_IT_IS, None, None, None)
-    found = {name: layer.values for name, layer in one.run(functional, batch_size).items()}
-    for name, value in found.items():
-        require_finite(name, value)
-    return found
+    return {name: layer.values for name, layer in one.run(functional, batch_size).items()}
 
 
 def reduced(
@@ -185,11 +180,10 @@ class _Store:
         self._values: Tensor | None = None
         self._name = name
         self._max_width = max_width
-        self._variable = "" if reduction.name == "flatten" else reduction.name
-        if reduction.name == "flatten" and output.dim() > 2:
-            self._variable = "flatten"
+        as_it_is = not reduction.name or (reduction.name == "flatten" and output.dim() <= 2)
+        self._said = [] if as_it_is else [reduction.name]
         if output.dtype != torch.float32:
-            self._variable = ", ".join(filter(None, [self._variable, _precision(output)]))
+            self._said.append(str(output.dtype).removeprefix("torch."))
 
     def reduced(self, output: Tensor, mask: Tensor | None) -> Tensor:
         """T of a batch."""
@@ -205,8 +199,7 @@ class _Store:
             )
         if self._frame is None and self._max_width and t[0].numel() > self._max_width:
             self._frame = _frame(self._name, t.shape[1], self._max_width).to(t.device)
-            said = f"{self._max_width} random projections of {t.shape[1]}"
-            self._variable = ", ".join(filter(None, [self._variable, said]))
+            self._said.append(f"{self._max_width} random projections of {t.shape[1]}")
             self._bounds = None
         if self._frame is not None:
             t = (t.double() @ self._frame).to(t.dtype)
@@ -230,7 +223,8 @@ class _Store:
 
     def layer(self, values: Tensor) -> Layer:
         """These values as the layer's T."""
-        return Layer(values, self._variable, self._shape, self._bounds, self.reduction.per_token)
+        variable, per_token = ", ".join(self._said), self.reduction.per_token
+        return Layer(values, variable, self._shape, self._bounds, per_token)
 
 
 class _Pass:
@@ -251,7 +245,7 @@ class _Pass:
         self.wanted = wanted
         self.left: set[str] = set()
         self.stores: dict[str, _Store] = {}
-        self.free = max_bytes
+        self.held = 0
         self.fired: list[str] = []
         self.rows = slice(0, 0)
         self.mask: Tensor | None = None
@@ -277,8 +271,11 @@ class _Pass:
                 inputs = {name: x[self.rows].to(device) for name, x in probe.inputs.items()}
                 call(model, inputs)
                 if start == 0 and self.layers is not None:
-                    self._require_all([target.name for target in targets])
-        return {name: store.filled() for name, store in self.stores.items()}
+                    require_reached((target.name for target in targets), self.fired)
+        found = {name: store.filled() for name, store in self.stores.items()}
+        for name, layer in found.items():
+            require_finite(name, layer.values)
+        return found
 
     def keep(self, name: str, output: Tensor, bounds: tuple[float, float] | None) -> None:
         """Take one batch of one layer."""
@@ -312,37 +309,24 @@ class _Pass:
 
     def _fits(self, name: str, size: int) -> bool:
         """Reserve memory for a layer, or leave it to the next pass."""
-        if self.free is None or self.max_bytes is None:
+        if self.max_bytes is None:
             return True
         if size > self.max_bytes:
             raise InvalidInput(
                 f"layer {name!r} needs {size:,} bytes on this probe, max_bytes is "
                 f"{self.max_bytes:,}; reduce it (reduce=, max_width=), or raise max_bytes"
             )
-        if size > self.free or self.left:
+        if self.held + size > self.max_bytes or self.left:
             self.left.add(name)
             del self.stores[name]
             return False
-        self.free -= size
+        self.held += size
         return True
-
-    def _require_all(self, names: list[str]) -> None:
-        """Raise if a layer that was asked for by name or pattern never fired."""
-        silent = [name for name in names if name not in self.fired]
-        if silent:
-            fired = ", ".join(self.fired) or "none"
-            raise UnknownName(
-                f"layers {', '.join(silent)} were not called in the forward pass; called: {fired}"
-            )
 
 
 def call(model: nn.Module, inputs: Mapping[str, Tensor]) -> Any:
     """``model(x)`` for a single input (of the name ``""``), else ``model(**inputs)``."""
     return model(inputs[""]) if "" in inputs else model(**inputs)
-
-
-def _precision(output: Tensor) -> str:
-    return str(output.dtype).removeprefix("torch.")
 
 
 def _frame(name: str, width: int, to: int) -> Tensor:

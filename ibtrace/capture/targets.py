@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
@@ -144,6 +144,21 @@ def resolve(model: nn.Module, layers: Layers = None) -> list[Target]:
         targets.update({target.name: target for target in found})
     _refuse_scripted({target.name: target.module for target in targets.values()})
     return list(targets.values())
+
+
+def require_reached(names: Iterable[str], reached: Sequence[str]) -> None:
+    """Raise if a layer that was asked for never fired.
+
+    Args:
+        names: The layers asked for.
+        reached: Those that fired in a forward pass.
+
+    Raises:
+        UnknownName: Naming the silent ones and those that fired.
+    """
+    if silent := [name for name in names if name not in reached]:
+        missing, called = ", ".join(silent), ", ".join(reached) or "none"
+        raise UnknownName(f"layers {missing} were not called in the forward pass; called: {called}")
 
 
 def _refuse_scripted(modules: Mapping[str, nn.Module]) -> None:

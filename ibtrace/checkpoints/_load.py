@@ -13,9 +13,7 @@ from torch import Tensor, nn
 from ibtrace.checkpoints._find import Checkpoint
 from ibtrace.checkpoints._read import few, tensors
 from ibtrace.types import InvalidInput
-from ibtrace.wrappers import unwrap
-
-_WRAPPERS = re.compile(r"\b(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+from ibtrace.wrappers import plain_name, unwrap
 
 
 def state_dict(checkpoint: Checkpoint) -> dict[str, Tensor]:
@@ -48,9 +46,9 @@ def load_into(model: nn.Module, checkpoint: Checkpoint) -> None:
     """
     model = unwrap(model)
     own = model.state_dict(keep_vars=True)
-    names = {_WRAPPERS.sub("", name): name for name in own}
+    names = {plain_name(name): name for name in own}
     stored = state_dict(checkpoint)
-    given = {_WRAPPERS.sub("", name): value for name, value in stored.items()}
+    given = {plain_name(name): value for name, value in stored.items()}
     prefix = _prefix({name: own[names[name]] for name in names}, given, checkpoint.path)
     fitting = {names[name]: given[prefix + name] for name in names if prefix + name in given}
     loaded = {id(own[name]) for name in fitting}
@@ -120,7 +118,7 @@ def _versioned(
     """The tensors with the modules' version numbers, by which modules read their older formats."""
     versioned = OrderedDict(fitting)
     if versions := getattr(stored, "_metadata", None):
-        plain = {_WRAPPERS.sub("", f"{name}."): value for name, value in versions.items()}
+        plain = {plain_name(f"{name}."): value for name, value in versions.items()}
         mine = {n.removeprefix(prefix): v for n, v in plain.items() if n.startswith(prefix)}
         vars(versioned)["_metadata"] = {name.rstrip("."): value for name, value in mine.items()}
     return versioned

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from ibtrace import capture
 from ibtrace.ensemble.chain import Chain
-from ibtrace.types import UnknownName
 
 Look = Callable[[Tensor], dict[str, Tensor]]
 """From shared inputs ``(n, ...)`` to ``{layer: (seeds, n, ...)}``, in the order of the forward."""
@@ -63,10 +62,8 @@ def through_hooks(template: nn.Module, every: Every, layers: capture.Layers, x: 
         template(x)
     names = list(one)
     wanted = [target.name for target in capture.resolve(template, layers)]
-    silent = [name for name in wanted if name not in one]
-    if silent and layers is not None:
-        missing, called = ", ".join(silent), ", ".join(names) or "none"
-        raise UnknownName(f"layers {missing} were not called in the forward pass; called: {called}")
+    if layers is not None:
+        capture.require_reached(wanted, names)
 
     def see(network: nn.Module, batch: Tensor) -> dict[str, Tensor]:
         with capture.capture(network, wanted) as seen:

@@ -9,20 +9,14 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import NullLocator
 
 from ibtrace.compare import disagreement
-from ibtrace.plots._plane import _Plane, markers
+from ibtrace.plots._plane import _Plane, explain
 from ibtrace.plots._style import (
-    EPOCHS,
     GREY,
     NotebookFigure,
     epoch_norm,
-    epoch_ticks,
-    legend_below,
     styled,
 )
 from ibtrace.trace import Trace
@@ -55,8 +49,7 @@ def planes_by_estimator(trace: Trace, notes: Mapping[str, str] | None = None) ->
     down = -(-len(planes) // across)
     figure = NotebookFigure(figsize=(0.9 + 2.35 * across, 0.3 + 2.4 * down), layout="constrained")
     grid = figure.subplots(down, across, squeeze=False)
-    last = max(plane.last_epoch for plane in drawn)
-    norm = epoch_norm(last)
+    norm = epoch_norm(max(plane.last_epoch for plane in drawn))
     for axes in list(grid.flat)[len(planes) :]:
         axes.set_axis_off()
     for axes, (name, plane) in zip(grid.flat, planes.items(), strict=False):
@@ -74,17 +67,7 @@ def planes_by_estimator(trace: Trace, notes: Mapping[str, str] | None = None) ->
         plane.draw(axes, norm)
         axes.set_xlabel("I(X;T) (bits)\n" + textwrap.fill(plane.estimands, 42), fontsize=7)
         axes.set_ylabel("I(T;Y) (bits)", fontsize=7)
-    layers = max((plane.layers for plane in drawn), key=len)
-    handles = [
-        Line2D([], [], linestyle="", marker=marker, color=GREY, markersize=4)
-        for marker in markers(layers)
-    ]
-    legend_below(figure, handles, layers)
-    bar = figure.colorbar(ScalarMappable(norm, EPOCHS), ax=grid, pad=0.015, aspect=40)
-    bar.set_ticks(epoch_ticks(last), labels=[f"{tick:,}" for tick in epoch_ticks(last)])
-    bar.ax.yaxis.set_minor_locator(NullLocator())
-    bar.outline.set_visible(False)
-    bar.set_label("Epoch")
+    explain(figure, drawn, grid, norm, pad=0.015, aspect=40)
     return figure
 
 

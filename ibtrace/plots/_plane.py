@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -80,24 +80,31 @@ def information_planes(traces: Mapping[str, Trace], estimator: str | None = None
     planes = {name: _Plane(one, estimator) for name, one in as_mapping(traces).items()}
     figure = NotebookFigure(figsize=(1.3 + 3.1 * len(planes), 3.3), layout="constrained")
     row = figure.subplots(1, len(planes), sharex=True, sharey=True, squeeze=False)[0]
-    last = max(plane.last_epoch for plane in planes.values())
-    norm = epoch_norm(last)
+    norm = epoch_norm(max(plane.last_epoch for plane in planes.values()))
     for axes, (name, plane) in zip(row, planes.items(), strict=True):
         plane.draw(axes, norm)
         axes.set_title(name, loc="left")
         axes.label_outer(remove_inner_ticks=False)
-    layers = max((plane.layers for plane in planes.values()), key=len)
+    explain(figure, list(planes.values()), row, norm, pad=0.02, aspect=30)
+    return figure
+
+
+def explain(
+    figure: Figure, planes: Sequence[_Plane], axes: Any, norm: FuncNorm, *, pad: float, aspect: int
+) -> None:
+    """The legend of the layers' marks under a figure, and the bar of the epochs' colours."""
+    layers = max((plane.layers for plane in planes), key=len)
     handles = [
         Line2D([], [], linestyle="", marker=marker, color=GREY, markersize=4)
         for marker in markers(layers)
     ]
     legend_below(figure, handles, layers)
-    bar = figure.colorbar(ScalarMappable(norm, EPOCHS), ax=row, pad=0.02, aspect=30)
-    bar.set_ticks(epoch_ticks(last), labels=[f"{tick:,}" for tick in epoch_ticks(last)])
+    ticks = epoch_ticks(max(plane.last_epoch for plane in planes))
+    bar = figure.colorbar(ScalarMappable(norm, EPOCHS), ax=axes, pad=pad, aspect=aspect)
+    bar.set_ticks(ticks, labels=[f"{tick:,}" for tick in ticks])
     bar.ax.yaxis.set_minor_locator(NullLocator())
     bar.outline.set_visible(False)
     bar.set_label("Epoch")
-    return figure
 
 
 class _Plane:

@@ -20,7 +20,7 @@ from ibtrace.capture import (
     resolve,
     undisturbed,
 )
-from ibtrace.probe import Probe
+from ibtrace.probe import Probe, as_x
 from ibtrace.reduce import Reduce
 from ibtrace.types import ConfigError, InvalidInput
 from ibtrace.wrappers import unwrap
@@ -92,8 +92,7 @@ class Observer:
         if not equal and isinstance(self.model, nn.Module) and distributed.is_sharded(self.model):
             raise InvalidInput("a sharded model needs parts of the probe of one size on all ranks")
         inputs = {name: distributed.gathered(x) for name, x in self.shard.inputs.items()}
-        x = inputs[""] if "" in inputs else inputs
-        return Probe(x, distributed.gathered(self.shard.y), self.shard.classes)
+        return Probe(as_x(inputs), distributed.gathered(self.shard.y), self.shard.classes)
 
     def looks(self) -> Iterator[dict[str, Layer]]:
         """The layers with their values as ``(seeds, n, d)``, part by part; on rank 0 only."""

@@ -208,8 +208,9 @@ class Tracer:
         checkpoints.load_into(model, found[0])  # one that does not fit, before a run is begun
         given = {"every": 1, "initial": False, **arguments}
         with cls(model, data, **given) as tracer:
-            for checkpoint in found:
-                checkpoints.load_into(model, checkpoint)
+            for at, checkpoint in enumerate(found):
+                if at:
+                    checkpoints.load_into(model, checkpoint)
                 tracer.snapshot(checkpoint.epoch, step=checkpoint.step)
         return tracer
 
