@@ -142,6 +142,7 @@ def test_whatever_holds_the_samples_is_a_probe(data: Any) -> None:
     after = torch.get_rng_state(), str(np.random.get_state()), random.getstate()
     assert torch.equal(before[0], after[0])
     assert before[1:] == after[1:]
+    assert isinstance(probe.x, Tensor)  # with nothing to name it, x is not a mapping
     assert torch.equal(probe.features, X)
     assert torch.equal(probe.y, Y)
     assert Probe.of(data, n=4).n == 4
