@@ -13,7 +13,7 @@ from ibtrace import datasets as datasets
 from ibtrace import estimators as estimators
 from ibtrace import problems as problems
 from ibtrace.capture import snapshot as snapshot
-from ibtrace.compare import compare as compare
+from ibtrace.comparison import compare as compare
 from ibtrace.ensemble import Ensemble as Ensemble
 from ibtrace.estimators import information as information
 from ibtrace.plane import Rule as Rule

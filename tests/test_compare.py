@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from ibtrace import compare, plots
 from ibtrace.cli import main
-from ibtrace.compare import (
+from ibtrace.comparison import (
     COLUMNS,
     Trial,
     calibration_laws,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
+import pkgutil
 import subprocess
 import sys
 
@@ -41,6 +43,15 @@ def test_the_public_names_are_these() -> None:
 def test_every_public_name_is_documented() -> None:
     for name in PUBLIC:
         assert inspect.getdoc(getattr(ibtrace, name)), name
+
+
+def test_no_name_hides_a_package() -> None:
+    """``ibtrace.comparison.summary`` works as it is written."""
+    packages = [each.name for each in pkgutil.walk_packages(ibtrace.__path__) if each.ispkg]
+    assert "comparison" in packages
+    for name in packages:
+        module = importlib.import_module(f"ibtrace.{name}")
+        assert getattr(ibtrace, name) is module
 
 
 def test_importing_ibtrace_loads_no_plotting_and_no_command_line() -> None:

@@ -15,7 +15,7 @@ LAYERS = [
     ["distributed", "numerics", "rng", "schedule", "storage"],
     ["estimators", "problems", "datasets", "models"],
     ["probe", "reduce", "trace", "lenses", "noise", "quantize", "wrappers"],
-    ["capture", "checkpoints", "measure", "plane", "claims", "compare", "testing"],
+    ["capture", "checkpoints", "measure", "plane", "claims", "comparison", "testing"],
     ["tracer", "ensemble", "plots"],
     ["experiments", "integrations", "report"],
     ["cli", "__main__"],

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from ibtrace import plots
 from ibtrace import problems as laws
-from ibtrace.compare import (
+from ibtrace.comparison import (
     OFF_BITS,
     Trial,
     named_estimators,
@@ -53,7 +53,7 @@ def compare(
 
     Args:
         estimators: Registry names or instances; None takes all.
-        problems: The laws; None takes `ibtrace.compare.suite`.
+        problems: The laws; None takes `ibtrace.comparison.suite`.
         folder: Where ``comparison.csv``, ``summary.csv`` and the figures go.
         n: Numbers of samples.
         seeds: Samples of each law and n.
@@ -61,7 +61,7 @@ def compare(
         progress: Draw a progress bar.
 
     Returns:
-        One row for each trial (see `ibtrace.compare.compare`), and whether all were done: at
+        One row for each trial (see `ibtrace.comparison.compare`), and whether all were done: at
         Ctrl-C what is done is kept, written and drawn.
 
     Raises:

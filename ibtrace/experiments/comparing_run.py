@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from ibtrace import estimators as registered
 from ibtrace import plots
-from ibtrace.compare import (
+from ibtrace.comparison import (
     Trial,
     calibration_laws,
     disagreement,
@@ -58,7 +58,7 @@ class Comparison:
 
     Args:
         trace: The estimates, in memory, with the run's ceilings.
-        calibration: What `ibtrace.compare.compare` gives on laws of the run's size.
+        calibration: What `ibtrace.comparison.compare` gives on laws of the run's size.
         declined: Why an estimator gave no number, by estimator and layer.
         n: Samples used.
         of: Samples of the probe.

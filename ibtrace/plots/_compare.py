@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from ibtrace.compare import overall, summary
+from ibtrace.comparison import overall, summary
 from ibtrace.plots._style import EPOCHS, GREY, MARKERS, NotebookFigure, legend_below, styled
 from ibtrace.types import InvalidInput
 

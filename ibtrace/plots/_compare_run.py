@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ibtrace.compare import disagreement
+from ibtrace.comparison import disagreement
 from ibtrace.plots._plane import _Plane, explain
 from ibtrace.plots._style import (
     GREY,

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ibtrace import estimators as registered
 from ibtrace import problems as laws
-from ibtrace.compare._suite import suite
+from ibtrace.comparison._suite import suite
 from ibtrace.problems import Problem
 from ibtrace.types import Estimator, IbtraceError, InvalidInput, label
 

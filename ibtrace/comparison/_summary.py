@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ibtrace.compare._trials import COLUMNS, OK
+from ibtrace.comparison._trials import COLUMNS, OK
 from ibtrace.types import InvalidInput
 
 OFF_BITS = 0.5
