@@ -1,4 +1,4 @@
-"""The fixed inputs and labels on which information is measured."""
+"""The probe: inputs and labels, checked, hashed, and what depends on them alone."""
 
 from __future__ import annotations
 
