@@ -10,22 +10,13 @@ from typing import Literal, get_args
 import torch
 from torch import nn
 
+from ibtrace.activations import TABLE
 from ibtrace.types import ConfigError, UnknownName
 
 Init = Literal["idnns", "ibsgd", "default"]
 
 _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
-    "tanh": nn.Tanh,
-    "relu": nn.ReLU,
-    "sigmoid": nn.Sigmoid,
-    "leaky_relu": nn.LeakyReLU,
-    "elu": nn.ELU,
-    "gelu": nn.GELU,
-    "silu": nn.SiLU,
-    "softplus": nn.Softplus,
-    "softsign": nn.Softsign,
-    "hardtanh": nn.Hardtanh,
-    "relu6": nn.ReLU6,
+    **{known.name: known.modules[0] for known in TABLE if known.plain},
     "linear": nn.Identity,
 }
 
@@ -46,8 +37,8 @@ class MLP(nn.Sequential):
 
     Args:
         widths: Units of each layer, the inputs first: ``(12, 10, 7, 5, 4, 3, 2)``.
-        activation: After each hidden layer: tanh, relu, sigmoid, leaky_relu, elu, gelu, silu,
-            softplus, softsign, hardtanh, relu6 or linear.
+        activation: After each hidden layer: the name of any that acts unit by unit in
+            `ibtrace.activations.TABLE` (tanh, relu, sigmoid, leaky_relu, gelu, …), or linear.
         output: After the last layer: softmax, log_softmax, sigmoid, or logits for nothing.
         init: ``idnns``, ``ibsgd`` or ``default``.
         generator: Draws the initial weights. None draws them from torch's global generator, as

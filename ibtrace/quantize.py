@@ -7,35 +7,19 @@ With at most 2^b values per unit, T is a discrete variable, and on enumerated in
 from __future__ import annotations
 
 import copy
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ibtrace import activations
 from ibtrace.types import ConfigError, InvalidInput
 
+Range = tuple[float, float] | None
+
 _FLOAT32_BITS = 32
-_FIXED: dict[type[nn.Module], tuple[float, float]] = {
-    nn.Tanh: (-1.0, 1.0),
-    nn.Softsign: (-1.0, 1.0),
-    nn.Sigmoid: (0.0, 1.0),
-    nn.Hardsigmoid: (0.0, 1.0),
-    nn.Softmax: (0.0, 1.0),
-}
-_RUNNING: tuple[type[nn.Module], ...] = (
-    nn.ReLU,
-    nn.LeakyReLU,
-    nn.PReLU,
-    nn.ELU,
-    nn.CELU,
-    nn.SELU,
-    nn.GELU,
-    nn.SiLU,
-    nn.Mish,
-    nn.Softplus,
-    nn.Hardswish,
-)
-_WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_LEFT = "log_softmax"
 _BEFORE_TRAINING = 6.0  # the range of an unbounded activation of which nothing is known yet
 
 
@@ -70,8 +54,8 @@ class Quantizer(nn.Module):
     A range that is not given is a moving average of the smallest and largest value of the batches
     seen in training mode, as in quantization-aware training (Jacob et al. 2018): the first
     batch sets it, each later one moves it by ``momentum``. It is part of the state dictionary and
-    stays as it is in eval mode. Before any training it is [-6, 6], or [0, 6] of a ReLU. 0 is always
-    in it.
+    stays as it is in eval mode. Before any training it is [-6, 6], cut where the activation has a
+    bound of its own (a ReLU: [0, 6]). 0 is always in it.
 
     Args:
         bits: The number of levels is 2^bits.
@@ -182,7 +166,14 @@ _QUANTIZED: dict[type[nn.Module], type[nn.Module]] = {
 }
 
 
-def quantize(model: nn.Module, bits: int, *, weights: bool = True) -> nn.Module:
+def quantize(
+    model: nn.Module,
+    bits: int,
+    *,
+    weights: bool = True,
+    ranges: Mapping[type[nn.Module], Range] | None = None,
+    leave: Collection[type[nn.Module]] = (),
+) -> nn.Module:
     """A copy of a model that trains and runs at b bits (Lorenzen et al. 2022).
 
     Every activation module gives values on a grid of 2^bits levels per layer: on the activation's
@@ -192,9 +183,11 @@ def quantize(model: nn.Module, bits: int, *, weights: bool = True) -> nn.Module:
     straight through the rounding.
 
     Names of layers and parameters stay as they are, so that a trace of ``hidden1`` is a trace
-    of quantized values. Not quantized: logits that no activation follows, log-softmax, and
-    activations that a forward method calls as functions. A quantized softmax rounds small
-    probabilities to 0, of which a logarithm takes no gradient: train on logits where bits are few.
+    of quantized values. Activations are those of `ibtrace.activations`; a module without
+    parameters that is neither one of them nor torch's own is refused, because it may be one. Not
+    quantized: logits that no activation follows, log-softmax, and activations that a forward
+    method calls as functions. A quantized softmax rounds small probabilities to 0, of which a
+    logarithm takes no gradient: train on logits where bits are few.
 
     Differences from Lorenzen et al.'s code: theirs has tanh on the range of each batch, in eval
     mode too, and leaves the weights of tanh layers as they are (``weights=False`` here, which
@@ -204,13 +197,16 @@ def quantize(model: nn.Module, bits: int, *, weights: bool = True) -> nn.Module:
         model: Any module; left as it is.
         bits: 2 to 16, or 32.
         weights: Whether to quantize weights as well as activations.
+        ranges: Further activation types, each with its range; None follows the batches.
+        leave: Module types that are no activations, whatever they look like.
 
     Returns:
         The copy, in the same mode and on the same device.
 
     Raises:
         ConfigError: If bits is none of these.
-        InvalidInput: If the model has no activation module, or is quantized already.
+        InvalidInput: If the model has no activation module, one that may be one, or is quantized
+            already.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(2, 1), nn.Tanh())
@@ -222,41 +218,65 @@ def quantize(model: nn.Module, bits: int, *, weights: bool = True) -> nn.Module:
         raise ConfigError(f"quantize: bits must be 2 to 16, or 32, got {bits!r}")
     if any(isinstance(module, Quantizer) for module in model.modules()):
         raise InvalidInput("quantize: the model is quantized already; quantize the original")
-    activations = [module for module in model.modules() if _is_quantizable(module)]
-    if not activations:
+    quantized = copy.deepcopy(model)
+    place = next((p.device for p in quantized.parameters()), None)
+    quantizers = {
+        module: quantizer.to(place).train(module.training)
+        for module in quantized.modules()
+        if not isinstance(module, tuple(leave))
+        and (quantizer := _quantizer(module, bits, ranges or {})) is not None
+    }
+    if not quantizers:
         raise InvalidInput(
             "quantize: the model has no activation module; use modules such as nn.Tanh() "
             "instead of functions"
         )
-    quantized = copy.deepcopy(model)
     if bits == _FLOAT32_BITS:
         return quantized
-    place = next((p.device for p in quantized.parameters()), None)
-    for module in list(quantized.modules()):
-        if _is_quantizable(module):
-            _add_quantizer(module, bits, place)
-        elif weights and type(module) in _QUANTIZED:
+    for module, quantizer in quantizers.items():
+        module.add_module("quantizer", quantizer)
+        module.register_forward_hook(_on_output)
+    for module in quantized.modules():
+        if weights and type(module) in _QUANTIZED:
             # a change of class keeps names, parameters and optimiser states as they are
             module.__class__ = _QUANTIZED[type(module)]
             module.weight_bits = bits  # type: ignore[assignment]
     return quantized
 
 
-def _is_quantizable(module: nn.Module) -> bool:
-    return _range(module) is not None or isinstance(module, _RUNNING)
+def _quantizer(
+    module: nn.Module, bits: int, ranges: Mapping[type[nn.Module], Range]
+) -> Quantizer | None:
+    """What rounds a module's output; None if the module is no activation.
+
+    Raises:
+        InvalidInput: If it may be one.
+    """
+    kind, known = type(module), activations.find(module)
+    if kind in ranges:
+        return Quantizer(bits, ranges[kind])
+    if known is None:
+        if _may_be_one(module):
+            name = kind.__name__
+            raise InvalidInput(
+                f"quantize: {name} may be an activation, and is not in ibtrace.activations; give "
+                f"ranges={{{name}: (low, high)}} (None: unknown), or leave=[{name}] if it is none"
+            )
+        return None
+    if known.name == _LEFT:
+        return None
+    low, high = activations.ends(module)
+    start = (
+        -_BEFORE_TRAINING if low is None else min(low, 0.0),
+        _BEFORE_TRAINING if high is None else max(high, 0.0),
+    )
+    return Quantizer(bits, activations.closed_range(module), start=start)
 
 
-def _range(module: nn.Module) -> tuple[float, float] | None:
-    if isinstance(module, nn.Hardtanh):
-        return float(module.min_val), float(module.max_val)
-    return _FIXED.get(type(module))
-
-
-def _add_quantizer(module: nn.Module, bits: int, place: torch.device | None) -> None:
-    low = 0.0 if isinstance(module, nn.ReLU) else -_BEFORE_TRAINING
-    quantizer = Quantizer(bits, _range(module), start=(low, _BEFORE_TRAINING))
-    module.add_module("quantizer", quantizer.to(place).train(module.training))
-    module.register_forward_hook(_on_output)
+def _may_be_one(module: nn.Module) -> bool:
+    """Whether a module that is none of torch's own has nothing but a function."""
+    foreign = not type(module).__module__.startswith("torch.nn.")
+    return foreign and not any(module.children()) and not module.state_dict()
 
 
 def _on_output(module: nn.Module, _args: Any, output: Tensor) -> Tensor:

@@ -12,28 +12,28 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from ibtrace.activations import BY_NAME
 from ibtrace.capture.targets import is_activation, named_layers
 
 Functional = bool | str | Sequence[str]
 """Which called activations: all of them (True), or globs of their names."""
 
-_UNIT, _SIGNED = (0.0, 1.0), (-1.0, 1.0)
-_RANGES: dict[str, tuple[float, float] | None] = {
-    **dict.fromkeys(("relu", "leaky_relu", "prelu", "elu", "selu", "celu", "gelu", "silu")),
-    **dict.fromkeys(("mish", "softplus", "hardswish", "logsigmoid", "log_softmax", "glu")),
-    **dict.fromkeys(("tanh", "softsign"), _SIGNED),
-    **dict.fromkeys(("sigmoid", "hardsigmoid", "softmax", "softmin"), _UNIT),
-    "relu6": (0.0, 6.0),
-    "hardtanh": None,
-}
 _HOMES = (torch, F, Tensor, torch.special)
 _FUNCTIONS: dict[Any, str] = {
     getattr(home, spelt): name
-    for name in _RANGES
+    for name in BY_NAME
     for spelt in (name, f"{name}_")
     for home in _HOMES
     if hasattr(home, spelt)
 } | {torch.special.expit: "sigmoid"}
+
+
+def _range(function: str) -> tuple[float, float] | None:
+    """The closed range of a called function; hardtanh's is among its arguments."""
+    known = BY_NAME[function]
+    if known.low is None or known.high is None or function == "hardtanh":
+        return None
+    return known.low, known.high
 
 
 class _Watch(TorchFunctionMode):
@@ -77,7 +77,7 @@ def functional_calls(
         caller, is_module = running[-1] if running else ("", False)
         name = f"{caller}.{function}" if caller else function
         if not is_module and any(fnmatch.fnmatchcase(name, p) for p in patterns or ()):
-            give(name, result, _RANGES[function])
+            give(name, result, _range(function))
 
     def enter(name: str, activation: bool) -> Callable[..., None]:
         return lambda _module, _args: running.append((name, activation))

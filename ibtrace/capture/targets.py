@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ibtrace import activations
 from ibtrace.types import InvalidInput, UnknownName, Unsupported
 from ibtrace.wrappers import plain_name, unwrap
 
@@ -20,18 +21,7 @@ Layers = str | type[nn.Module] | Callable[[str, nn.Module], bool] | Sequence[Any
 OUTPUT = "output"
 """The name of the model's own output in a trace."""
 
-_BOUNDED: dict[type[nn.Module], tuple[float, float]] = {
-    nn.Tanh: (-1.0, 1.0),
-    nn.Softsign: (-1.0, 1.0),
-    nn.Sigmoid: (0.0, 1.0),
-    nn.Hardsigmoid: (0.0, 1.0),
-    nn.Softmax: (0.0, 1.0),
-    nn.Softmin: (0.0, 1.0),
-    nn.Softmax2d: (0.0, 1.0),
-    nn.ReLU6: (0.0, 6.0),
-}
-
-_ACTIVATIONS = ("torch.nn.modules.activation", "transformers.activations")
+_ACTIVATIONS = ("transformers.activations",)
 
 
 @dataclass(frozen=True)
@@ -55,9 +45,7 @@ class Target:
         """The closed range of a bounded activation's output, else None."""
         if self.part:
             return None
-        if isinstance(self.module, nn.Hardtanh) and not isinstance(self.module, nn.ReLU6):
-            return (float(self.module.min_val), float(self.module.max_val))
-        return _BOUNDED.get(type(self.module))
+        return activations.closed_range(self.module)
 
     def tensor(self, value: Any) -> Tensor:
         """The tensor that is meant inside what the module returned (or was given).
@@ -98,8 +86,7 @@ def _items(value: Any) -> Sequence[Any]:
 
 def is_activation(module: nn.Module) -> bool:
     """Whether a module is an activation function of torch or Hugging Face (attention is not)."""
-    home = type(module).__module__
-    return home in _ACTIVATIONS and not isinstance(module, nn.MultiheadAttention)
+    return activations.find(module) is not None or type(module).__module__ in _ACTIVATIONS
 
 
 def named_layers(model: nn.Module) -> dict[str, nn.Module]:

@@ -13,17 +13,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ibtrace.activations import BY_NAME
 from ibtrace.capture import OUTPUT
 from ibtrace.ensemble.losses import Loss, cross_entropy, nll
 
+_DERIVED = ("tanh", "relu", "sigmoid", "softmax", "log_softmax")  # gradients written out below
 _KINDS: dict[type[nn.Module], str] = {
     nn.Linear: "linear",
-    nn.Tanh: "tanh",
-    nn.ReLU: "relu",
-    nn.Sigmoid: "sigmoid",
     nn.Identity: "identity",
-    nn.Softmax: "softmax",
-    nn.LogSoftmax: "log_softmax",
+    **{BY_NAME[name].modules[0]: name for name in _DERIVED},
 }
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
