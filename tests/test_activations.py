@@ -110,7 +110,7 @@ def test_a_network_takes_every_plain_activation_by_name(name: str) -> None:
 
 def test_a_subclass_with_its_own_forward_has_no_known_range() -> None:
     assert activations.closed_range(Shifted()) is None
-    quantizer = quantize(nn.Sequential(Shifted()), 4)[0].quantizer  # type: ignore[index, union-attr]
+    quantizer = quantize(nn.Sequential(Shifted()), 4)[0].quantizer  # type: ignore[index]
     assert isinstance(quantizer, Quantizer)
     assert quantizer.fixed is None
 
