@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ibtrace.claims import Claim, Outcome, Status
-from ibtrace.plane import LayerVerdict, Verdict, bootstrap, phases, verdict
+from ibtrace.plane import LayerVerdict, Verdict, interval, phases, verdict
 from ibtrace.trace import Trace
 from ibtrace.types import I_TY, I_XT
 
@@ -50,7 +50,7 @@ def _from_call(found: LayerVerdict, wanted: str) -> Outcome:
 
 def _decide(values: np.ndarray, unit: str, *, above: float) -> Outcome:
     """Held if the interval of the mean over seeds lies above a bound, failed if below."""
-    mean, lower, upper = bootstrap(values.astype(float))
+    mean, lower, upper = interval(values.astype(float))
     number = f"{mean:.2f} {unit} [{lower:.2f}, {upper:.2f}], {len(values)} seeds"
     status: Status = "inconclusive"
     if lower > above:

@@ -4,10 +4,12 @@ from ibtrace.plane.coordinates import coordinates as coordinates
 from ibtrace.plane.coordinates import mean_coordinates as mean_coordinates
 from ibtrace.plane.coordinates import phases as phases
 from ibtrace.plane.drops import Interval as Interval
-from ibtrace.plane.drops import bootstrap as bootstrap
+from ibtrace.plane.drops import half_width as half_width
 from ibtrace.plane.drops import held_out_drops as held_out_drops
+from ibtrace.plane.drops import interval as interval
 from ibtrace.plane.drops import lasting_drops as lasting_drops
 from ibtrace.plane.drops import peak_to_final_drops as peak_to_final_drops
+from ibtrace.plane.drops import windowed as windowed
 from ibtrace.plane.judge import judge as judge
 from ibtrace.plane.judge import verdict as verdict
 from ibtrace.plane.result import Call as Call

@@ -3,11 +3,18 @@
 1. A seed's *peak-to-final drop* is ``max over epochs of I(X;T) - I(X;T) at the last epoch``. The
    maximum of a noisy curve lies above the curve, so this is positive for a layer that does
    nothing. It is reported with its interval, as the field does, but it does not decide.
-2. The *held-out fall* decides: the peak epoch comes from the mean curve of the other seeds, the
-   fall from the seed left out. Its expectation is zero where nothing moves, be the noise white or
-   a slow wandering. (Simulated false "compresses" on curves without a trend, whose peak-to-final
-   drops are 0.2 to 0.4 bits: 4 to 7 % with 3 seeds, 2 % or less from 5 on.) Where seeds peak at
-   different epochs it understates the fall.
+2. The *held-out fall* decides: the peak comes from the mean curve of the other seeds, the fall
+   from the seed left out, between means over a tenth of the snapshots (`Rule.window_share`): at
+   the peak, and at the end. Its expectation is zero where nothing moves, be the noise white or a
+   slow wandering. Where seeds peak at different epochs it understates the fall. Its interval is
+   Student's, made longer for the peaks that the seeds share (`half_width`).
+
+   Simulated false "compresses" on curves without a trend, with offsets of the seeds' own and white,
+   wandering or Student-t (2.5) noise of .1, .3, .5, 1 or 3 bits, 12, 60 or 200 snapshots: 1 % or
+   less on average over the noises for every number of seeds from 3 to 50, 2.2 % at worst (nominal:
+   2.5 %). A fall of .5 bit in white noise of .1 bit is seen with 3, 4, 5, 10 seeds in 96, 99.9,
+   100, 100 % of runs of 60 snapshots, and in 40, 77, 92, 100 % of runs of 12, where a window is
+   one snapshot.
 3. "compresses" if its whole interval lies above `Rule.least_drop`. "does not compress" if the
    whole interval lies below, and so does that of the *lasting drop*, from a seed's own peak to the
    highest of its last snapshots (else a few seeds that fall would hide among others that rise), the
@@ -26,10 +33,11 @@ from ibtrace.plane.coordinates import check_frame
 from ibtrace.plane.drops import (
     Array,
     Interval,
-    bootstrap,
     held_out_drops,
+    interval,
     lasting_drops,
     peak_to_final_drops,
+    windowed,
 )
 from ibtrace.plane.result import Call, Consensus, LayerVerdict, Rule, Verdict
 from ibtrace.trace import Trace
@@ -130,9 +138,10 @@ def _judge_layer(
     rule: Rule,
 ) -> LayerVerdict:
     kept, epochs, curves = _curves(rows)
-    drops, held_out_each = peak_to_final_drops(curves), held_out_drops(curves)
+    drops = peak_to_final_drops(curves)
+    held_out_each = held_out_drops(windowed(curves, rule.window_share))
     lasting = lasting_drops(curves, rule.final_share)
-    held_out = _interval(held_out_each, rule)
+    held_out = interval(held_out_each, rule.confidence, held_out=True)
     falling = np.fmax(held_out_each, lasting) > rule.least_drop
     mean = curves.mean(axis=0) if kept else np.full(len(epochs), np.nan)
     peak = int(mean.argmax())
@@ -162,7 +171,7 @@ def _judge_layer(
         call=call,
         cause=cause,
         remarks=tuple(text for text in remarks if text not in cause),
-        drop=_interval(drops, rule),
+        drop=interval(drops, rule.confidence),
         held_out=held_out,
         peak_epoch=epochs[peak],
         peak_bits=float(mean[peak]),
@@ -186,8 +195,10 @@ def _no_call(seeds: int, snapshots: int, flags: Mapping[str, str], rule: Rule) -
         return "inconclusive", "the layer is constant"
     if seeds >= rule.least_seeds:
         return None
-    few = {0: "no seed has a number at the last epoch", 1: "one seed"}
-    return "inconclusive", few.get(seeds, f"{seeds} seeds, at least {rule.least_seeds} are needed")
+    if not seeds:
+        return "inconclusive", "no seed has a number at the last epoch"
+    number = f"{seeds} seed{'s' * (seeds > 1)}"
+    return "inconclusive", f"{number}, at least {rule.least_seeds} are needed"
 
 
 def _fall(held_out: Interval, rule: Rule) -> _Finding | None:
@@ -212,7 +223,7 @@ def _ceiling(rows: pd.DataFrame, entropy: float) -> float:
 def _no_fall(held_out: Interval, lasting: Array, training: _Training, rule: Rule) -> _Finding:
     if held_out.upper >= rule.least_drop:
         return "inconclusive", f"the interval of the held-out fall spans {rule.least_drop:g} bit"
-    if _interval(lasting, rule).upper >= rule.least_drop:
+    if interval(lasting, rule.confidence).upper >= rule.least_drop:
         number = int((lasting > rule.least_drop).sum())
         falling = f"{number} of {len(lasting)} seeds {'falls' if number == 1 else 'fall'} for good"
         most = f"by up to {lasting.max():.2f} bits"
@@ -220,10 +231,6 @@ def _no_fall(held_out: Interval, lasting: Array, training: _Training, rule: Rule
     if training.converged is False:
         return "inconclusive", "training had not converged"
     return "does not compress", f"held-out fall below {rule.least_drop:g} bit"
-
-
-def _interval(values: Array, rule: Rule) -> Interval:
-    return bootstrap(values, confidence=rule.confidence, resamples=rule.resamples, seed=rule.seed)
 
 
 def _curves(rows: pd.DataFrame) -> tuple[list[int], list[int], Array]:
@@ -260,9 +267,7 @@ def _constant_remarks(estimator: str) -> tuple[str, ...]:
 def _few_seeds(kept: int, rule: Rule) -> tuple[str, ...]:
     if not rule.least_seeds <= kept < 5:
         return ()
-    return (
-        f"{kept} seeds are few: their interval covers the mean less often than it says; run 5.",
-    )
+    return (f"{kept} seeds are few: their interval is long, and a fall is often missed; run 5.",)
 
 
 def _truly_constant(rows: pd.DataFrame) -> set[str]:

@@ -32,8 +32,7 @@ class Rule:
             them has not fallen for good.
         late_share: Training had not converged if more than this share of the fall of the
             training loss came in the last half of the epochs.
-        resamples: Bootstrap resamples.
-        seed: Seeds the bootstrap.
+        window_share: The held-out fall is taken between means of this share of the snapshots.
     """
 
     least_drop: float = 0.1
@@ -42,8 +41,7 @@ class Rule:
     near_ceiling: float = 0.05
     final_share: float = 0.2
     late_share: float = 0.1
-    resamples: int = 9999
-    seed: int = 0
+    window_share: float = 0.1
 
 
 @dataclass(frozen=True)
@@ -160,7 +158,7 @@ class Verdict:
         percent = f"{self.rule.confidence:.0%}".replace("%", " %")
         lines = (
             f"Fall of I(X;T) from its peak to the last epoch: bits, mean over seeds,"
-            f" {percent} bootstrap interval.",
+            f" {percent} interval.",
             "drop: each seed from its own peak, which noise makes look high.",
             "held out: from the peak epoch of the other seeds; its interval decides at"
             f" {self.rule.least_drop:g} bit.",
