@@ -79,7 +79,8 @@ def measure(
         step: Optimiser steps done, if known.
 
     Returns:
-        Two rows for each estimator, layer and seed, in the order of the layers.
+        Two rows for each estimator, layer and seed, in the order of the layers; without labels
+        the one about X.
     """
     flat = {name: flatten(value) for name, value in activations.items()}
     probe = probe.to(next((value.device for value in flat.values()), probe.device))
@@ -97,7 +98,8 @@ def measure(
             start = time.perf_counter()
             pair = information(one, torch.stack([flat[name] for name in names]), subject)
             seconds = (time.perf_counter() - start) / (len(names) * len(seeds))
-            for quantity, estimate in zip((I_XT, I_TY), pair, strict=True):
+            quantities = (I_XT, I_TY) if subject.labelled else (I_XT,)
+            for quantity, estimate in zip(quantities, pair, strict=False):
                 for (name, seed), numbers in _unbatch(estimate, list(product(names, seeds))):
                     rows.append(
                         Row(

@@ -340,8 +340,8 @@ class Trace:
         kept = read_tensors(file, "probe", "restore it, or run again")
         y = kept.pop("y")
         inputs = {name.removeprefix("x").removeprefix("."): value for name, value in kept.items()}
-        probe = Probe(as_x(inputs), y)
-        if probe.digest != self.meta.get("probe_digest"):
+        probe = Probe(as_x(inputs), y, 0 if y.is_floating_point() else None)
+        if probe.digest != self.meta.get("samples_digest", self.meta.get("probe_digest")):
             raise RunError(f"{file}: not the probe of this trace; restore it, or run again")
         return probe
 

@@ -202,7 +202,7 @@ class ProbeLike(Protocol):
 
     @property
     def labels(self) -> Tensor:
-        """Class ids, int64 ``(n,)``, or continuous targets ``(n, dy)``."""
+        """Class ids, int64 ``(n,)``, or continuous targets ``(n, dy)``; without labels dy is 0."""
         ...
 
     def cached(self, key: str, compute: Callable[[], _Cached]) -> _Cached:

@@ -193,7 +193,7 @@ def test_an_error_inside_the_forward_leaves_no_mark() -> None:
     model = Breaks().train()
 
     def look() -> None:
-        with pytest.raises(RuntimeError, match="broken on purpose"):
+        with pytest.raises(InvalidInput, match="broken on purpose"):
             snapshot(model, probe())
 
     leaves_no_mark(model, look)

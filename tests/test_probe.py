@@ -80,7 +80,6 @@ def test_draw_is_seeded_keeps_order_and_leaves_the_global_generator() -> None:
         ((X, torch.full((6,), torch.nan)), NonFinite, "y has 6 NaN or infinite"),
         ((X, Y - 1), InvalidInput, r"0 or more, got -1\.\.1"),
         ((X, Y, 2), InvalidInput, r"must be 0\.\.1, got 0\.\.2"),
-        ((X, torch.eye(6).long()), InvalidInput, "argmax of one-hot"),
         ((X, torch.zeros(6, 2, 2)), InvalidInput, r"\(n, dy\)"),
     ],
 )
@@ -177,7 +176,6 @@ class HuggingFace(TorchDataset[dict[str, Any]]):
     [
         (7, None, "got int"),
         ([(X, Y, Y)], None, "got list of 3|got tuple of 3"),
-        ([{"input_ids": X}], None, "got a mapping of input_ids"),
         ((X, Y), 7, "7 samples are wanted of 6"),
         ([], None, "empty data set"),
         (({}, Y), None, "holds no tensor"),

@@ -24,10 +24,10 @@ def hooked(
     targets: Sequence[Target],
     keep: Keep,
     *,
-    start: Callable[[], None] = lambda: None,
+    start: Callable[[], None] | None = None,
     functional: Functional = False,
     drop_repeated_output: bool = False,
-) -> Iterator[None]:
+) -> Iterator[Callable[[], None]]:
     """Call ``keep`` for each target as the forward passes of a model reach it.
 
     A module called more than once in a forward gives ``name``, ``name:1``, ``name:2`` …. Hooks
@@ -37,20 +37,25 @@ def hooked(
         model: The module that is called, without wrappers.
         targets: See `resolve`.
         keep: Called with each tensor.
-        start: Called as each forward begins.
+        start: Called as each forward of the model begins, which then counts as a batch of its
+            own; None leaves it to the caller to say where one begins.
         functional: Also activation functions that no module stands for; see `functional_calls`.
         drop_repeated_output: Pass over an output that is the very tensor of a layer before it.
 
     Yields:
-        Nothing.
+        What says that a batch begins.
     """
     calls: Counter[str] = Counter()
     seen: list[tuple[Callable[[], Tensor | None], int]] = []
 
-    def begin(_module: nn.Module, _args: Any) -> None:
+    def begin() -> None:
         calls.clear()
         seen.clear()
-        start()
+
+    def on_begin(_module: nn.Module, _args: Any) -> None:
+        begin()
+        if start is not None:
+            start()
 
     def give(name: str, tensor: Tensor, bounds: tuple[float, float] | None) -> None:
         if drop_repeated_output:
@@ -73,7 +78,8 @@ def hooked(
         return hook
 
     with ExitStack() as stack:
-        stack.callback(model.register_forward_pre_hook(begin).remove)
+        if start is not None:
+            stack.callback(model.register_forward_pre_hook(on_begin).remove)
         for target in targets:
             if target.part == "input":
                 handle = target.module.register_forward_pre_hook(on_input(target), with_kwargs=True)
@@ -82,7 +88,7 @@ def hooked(
             stack.callback(handle.remove)
         if functional:
             stack.enter_context(functional_calls(model, functional, give))
-        yield
+        yield begin
 
 
 @contextmanager

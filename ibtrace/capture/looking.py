@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ibtrace.capture.calling import Forward, call
 from ibtrace.capture.functional import Functional
 from ibtrace.capture.hooks import hooked
 from ibtrace.capture.targets import Layers, require_reached, resolve
@@ -66,6 +67,7 @@ def looks(
     *,
     reduce: Reduce = None,
     functional: Functional = False,
+    forward: Forward | None = None,
     batch_size: int = 512,
     max_bytes: int | None = MAX_BYTES,
     max_width: int | None = None,
@@ -81,7 +83,8 @@ def looks(
         layers: See `resolve`.
         reduce: See `ibtrace.reduce`.
         functional: See `capture`.
-        batch_size: Samples per forward.
+        forward: How the model is called; None goes by the form of the probe's x. See `call`.
+        batch_size: Samples per forward; all of them where an input belongs to all together.
         max_bytes: Bytes of activations held at a time; a lower bound means more passes. None: all.
         max_width: Wider T are projected to this many dimensions by a fixed random orthonormal
             frame (always the same for a layer's name and width).
@@ -100,7 +103,7 @@ def looks(
     wanted: Set[str] | None = None
     while wanted is None or wanted:
         one = _Pass(model, probe, layers, reduce, max_bytes, max_width, wanted)
-        found = one.run(functional, batch_size)
+        found = one.run(functional, batch_size, forward)
         wanted = one.left
         yield found
         del found, one
@@ -112,16 +115,17 @@ def snapshot(
     layers: Layers = None,
     *,
     functional: Functional = False,
+    forward: Forward | None = None,
     batch_size: int = 512,
 ) -> dict[str, Tensor]:
     """The activations of the chosen layers on the whole probe, the model left as it was.
 
     Args:
-        model: Any module; called as ``model(x)``, or ``model(**x)`` for inputs by name, on the
-            device of its parameters.
+        model: Any module, on the device of its parameters.
         probe: The fixed inputs, forwarded in order.
         layers: See `resolve`.
         functional: See `capture`.
+        forward: How the model is called; see `call`.
         batch_size: Samples per forward.
 
     Returns:
@@ -134,7 +138,7 @@ def snapshot(
         NonFinite: If activations hold NaN or infinite values; names the layer.
     """
     one = _Pass(unwrap(model), probe, layers, _AS_IT_IS, None, None, None)
-    return {name: layer.values for name, layer in one.run(functional, batch_size).items()}
+    return {name: layer.values for name, layer in one.run(functional, batch_size, forward).items()}
 
 
 def reduced(
@@ -250,11 +254,14 @@ class _Pass:
         self.rows = slice(0, 0)
         self.mask: Tensor | None = None
 
-    def run(self, functional: Functional, batch_size: int) -> dict[str, Layer]:
+    def run(
+        self, functional: Functional, batch_size: int, forward: Forward | None
+    ) -> dict[str, Layer]:
         """Forward the probe; what was captured."""
         model, probe = self.model, self.probe
         device = next((p.device for p in model.parameters()), probe.device)
         targets = resolve(model, self.layers)
+        batch_size = probe.n if probe.undivided else batch_size
         with (
             undisturbed(model),
             hooked(
@@ -263,13 +270,13 @@ class _Pass:
                 self.keep,
                 functional=functional,
                 drop_repeated_output=self.layers is None,
-            ),
+            ) as begin,
         ):
             for start in range(0, probe.n, batch_size):
                 self.rows = slice(start, min(start + batch_size, probe.n))
                 self.mask = None if probe.mask is None else probe.mask[self.rows]
-                inputs = {name: x[self.rows].to(device) for name, x in probe.inputs.items()}
-                call(model, inputs)
+                begin()
+                call(model, probe.batch(self.rows, device), forward)
                 if start == 0 and self.layers is not None:
                     require_reached((target.name for target in targets), self.fired)
         found = {name: store.filled() for name, store in self.stores.items()}
@@ -322,11 +329,6 @@ class _Pass:
             return False
         self.held += size
         return True
-
-
-def call(model: nn.Module, inputs: Mapping[str, Tensor]) -> Any:
-    """``model(x)`` for a single input (of the name ``""``), else ``model(**inputs)``."""
-    return model(inputs[""]) if "" in inputs else model(**inputs)
 
 
 def _frame(name: str, width: int, to: int) -> Tensor:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from ibtrace.datasets.batches import Batches as Batches
 from ibtrace.datasets.digits import digits as digits
 from ibtrace.datasets.idx import read_idx as read_idx
+from ibtrace.datasets.labels import Classes as Classes
+from ibtrace.datasets.labels import Labels as Labels
+from ibtrace.datasets.labels import read_labels as read_labels
 from ibtrace.datasets.mnist import DownloadError as DownloadError
 from ibtrace.datasets.mnist import mnist as mnist
 from ibtrace.datasets.splits import Order as Order

@@ -275,7 +275,7 @@ def _calibrate(
         probe.n,
         min(probe.features.shape[1], _LARGEST_DIM),
         few,
-        classes=len(probe.y.unique()) if probe.discrete else None,
+        classes=len(probe.labels.unique()) if probe.discrete else None,
         y_dim=1 if probe.discrete else probe.labels.shape[1],
     )
     done: list[Trial] = []

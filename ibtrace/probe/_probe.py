@@ -3,34 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset
 
-from ibtrace.datasets import Dataset
+from ibtrace.datasets import Classes, Dataset, read_labels
+from ibtrace.datasets.labels import is_multi_hot
 from ibtrace.numerics.bins import row_ids
 from ibtrace.numerics.entropy import entropy, sample_counts
 from ibtrace.numerics.finite import count_non_finite
-from ibtrace.rng import preserved_generators
+from ibtrace.probe.inputs import Inputs, leaves, mapped, read_inputs, samples_first
+from ibtrace.probe.reading import read
 from ibtrace.types import InvalidInput, NonFinite, TooFewSamples
 
 _Value = TypeVar("_Value")
 
-
-Inputs = Tensor | Mapping[str, Tensor]
-"""What a model is called with: ``model(x)`` for a tensor, ``model(**x)`` for named ones."""
-
 ATTENTION_MASK = "attention_mask"
-_LABELS = ("labels", "label")
-_READ = 256
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False)
 class Probe:
     """Inputs and labels that stay the same, in the same order, for a whole trace.
 
@@ -38,51 +33,93 @@ class Probe:
     depends on X alone (ids, distances) is computed once and kept by `cached`.
 
     Args:
-        x: Inputs as the model takes them, ``(n, ...)``, floats or integer tokens; or several by
-            name (``input_ids``, ``attention_mask``), with which the model is called as
-            ``model(**x)``.
-        y: Class ids, integers ``(n,)``, or continuous targets, floats ``(n,)`` or ``(n, dy)``.
-        classes: Number of classes, if the labels are to be checked against it.
+        x: Inputs as the model takes them, ``(n, ...)``, floats or integer tokens: a tensor, an
+            array, a DataFrame; a mapping of the model's arguments (``input_ids``,
+            ``attention_mask``); a tuple of them in order; a graph of torch_geometric, whose nodes
+            are the samples. None, flags and numbers among them are constants. See
+            `ibtrace.capture.call` for how the model is called with them.
+        y: One label for each sample: class ids or names, or continuous targets, floats ``(n,)`` or
+            ``(n, dy)``; rows of 0 and 1 ``(n, L)`` are one joint label; ids ``(n, tokens)`` are
+            labels of the tokens, for ``reduce="tokens"``. None: no labels, so I(X;T) alone. How
+            they are read: `ibtrace.datasets.read_labels`.
+        classes: How many classes there are, or their names in order; 0 if y are numbers, not
+            classes.
+        whole: Names of inputs that belong to all samples together and are never cut into batches
+            (``"adjacency"``, or ``"1"`` of a tuple). Names that begin with ``edge_`` are. Where
+            there are any, the whole probe is forwarded at once.
+
+    Attributes:
+        class_names: The names of classes 0, 1, …, or None.
 
     Raises:
-        InvalidInput: If x and y differ in length, labels are negative, not below ``classes``, or
-            of the wrong shape.
+        InvalidInput: If x and y differ in length, or y has no plain meaning.
         NonFinite: If x or y holds NaN or infinite values.
         TooFewSamples: If there are fewer than two samples.
 
     Example:
-        >>> probe = Probe(torch.eye(4), torch.tensor([0, 0, 1, 1]))
-        >>> probe.n, probe.label_entropy
-        (4, 1.0)
+        >>> probe = Probe(torch.eye(4), ["no", "no", "yes", "yes"])
+        >>> probe.n, probe.label_entropy, probe.class_names
+        (4, 1.0, ('no', 'yes'))
     """
 
     x: Inputs
     y: Tensor
-    classes: int | None = None
+    classes: int | None
+    class_names: tuple[str, ...] | None
+    whole: tuple[str, ...]
 
-    def __post_init__(self) -> None:
-        x = self.x
-        if isinstance(x, Mapping):
-            object.__setattr__(self, "x", {name: _frozen(value) for name, value in x.items()})
-        else:
-            object.__setattr__(self, "x", _frozen(x))
-        object.__setattr__(self, "y", _frozen(self.y))
-        _check(self.inputs, self.y, self.classes)
+    def __init__(
+        self, x: Any, y: Any = None, classes: Classes = None, *, whole: Sequence[str] = ()
+    ) -> None:
+        whole = (whole,) if isinstance(whole, str) else tuple(whole)
+        x = read_inputs(x)
+        if y is None:
+            first = next(iter(samples_first(x, whole).values()), torch.empty(0))
+            y, classes = first.new_empty((len(first), 0), dtype=torch.float32), 0
+        labels = read_labels(y, classes)
+        with torch.inference_mode(False):
+            y = labels.values.clone()
+        self._set(x, y, labels.classes, labels.names, whole)
+        _check(x, self.inputs, self.y, self.whole)
+
+    def _set(
+        self,
+        x: Inputs,
+        y: Tensor,
+        classes: int | None,
+        class_names: tuple[str, ...] | None,
+        whole: tuple[str, ...],
+    ) -> None:
+        object.__setattr__(self, "x", x)
+        object.__setattr__(self, "y", y)
+        object.__setattr__(self, "classes", classes)
+        object.__setattr__(self, "class_names", class_names)
+        object.__setattr__(self, "whole", whole)
+
+    def replaced(self, x: Inputs, y: Tensor) -> Probe:
+        """The probe of other tensors, whose labels mean what these mean.
+
+        Args:
+            x: Inputs, as tensors.
+            y: Labels, as `Probe.y` has them.
+        """
+        probe = object.__new__(Probe)
+        probe._set(x, y, self.classes, self.class_names, self.whole)
+        return probe
 
     @classmethod
     def of(cls, data: Any, n: int | None = None) -> Probe:
         """A probe from whatever holds the samples; no generator is moved by reading it.
 
         Args:
-            data: A `Probe`; ``(x, y)``; a ``DataLoader``, a ``Dataset`` or an iterable of batches.
-                A sample or batch is ``(x, y)``, or a mapping with ``labels`` (or ``label``), whose
-                other tensors are the inputs. A loader is read once, in this process, and frozen:
-                random augmentations and orders are drawn once.
-            n: Take only the first n samples.
+            data: A `Probe`; ``(x, y)``; x alone (a tensor, an array, a DataFrame); a graph; a
+                mapping of inputs with or without ``labels``; a ``DataLoader``, a ``Dataset`` or an
+                iterable of batches: see `ibtrace.probe.read`.
+            n: Take only n samples: the first, or of a shuffling loader some, always the same.
 
         Raises:
-            InvalidInput: If it is none of these, a batch has another form, or it holds fewer than
-                n samples.
+            InvalidInput: If it is none of these, a batch has another form, it holds fewer than n
+                samples, or has no end and there is no n.
 
         Example:
             >>> from torch.utils.data import TensorDataset
@@ -92,7 +129,7 @@ class Probe:
         if isinstance(data, Dataset):
             data = cls(data.x, data.y, data.classes)
         elif not isinstance(data, Probe):
-            data = cls(*data) if _is_pair(data) else cls._read(data, n)
+            data = cls(*read(data, n))
         if n is None or data.n == n:
             return cast("Probe", data)
         if data.n < n:
@@ -100,55 +137,63 @@ class Probe:
         return cast("Probe", data.take(slice(n)))
 
     @classmethod
-    def _read(cls, data: Any, n: int | None) -> Probe:
-        parts: list[tuple[dict[str, Tensor], Tensor]] = []
-        seen = 0
-        loader = _loader(data)
-        samplers = [getattr(loader, name, None) for name in ("sampler", "batch_sampler")]
-        owners = [loader, data, *samplers, getattr(samplers[1], "sampler", None)]
-        with preserved_generators(*(getattr(owner, "generator", None) for owner in owners)):
-            for batch in loader:
-                parts.append(_inputs_and_labels(batch))
-                seen += len(parts[-1][1])
-                if n is not None and seen >= n:
-                    break
-        if not parts:
-            raise TooFewSamples("Probe needs at least 2 samples, got an empty data set")
-        x = {name: torch.cat([inputs[name] for inputs, _ in parts]) for name in parts[0][0]}
-        return cls(as_x(x), torch.cat([labels for _, labels in parts]))
-
-    @classmethod
-    def draw(cls, x: Inputs, y: Tensor, n: int, seed: int = 0) -> Probe:
+    def draw(cls, x: Any, y: Any, n: int, seed: int = 0) -> Probe:
         """A probe of ``n`` samples drawn without replacement, kept in the order of the data.
 
         Args:
-            x: Inputs, ``(m, ...)``, or several by name.
-            y: Labels, ``(m, ...)``.
+            x: Inputs of m samples.
+            y: Labels of m samples.
             n: Samples to keep, at most m.
             seed: Seeds the draw; the global generators are left alone.
 
         Raises:
             InvalidInput: If ``n`` is larger than the data.
         """
-        if n > len(y):
-            raise InvalidInput(f"Probe.draw wants {n} samples of {len(y)}; lower n")
-        chosen = torch.randperm(len(y), generator=torch.Generator().manual_seed(seed))[:n]
-        chosen = chosen.sort().values
-        return cls(_part(x, chosen), y[chosen])
+        everything = cls(x, y)
+        if n > everything.n:
+            raise InvalidInput(f"Probe.draw wants {n} samples of {everything.n}; lower n")
+        order = torch.randperm(everything.n, generator=torch.Generator().manual_seed(seed))
+        return everything.take(order[:n].sort().values)
 
-    def take(self, chosen: slice | Tensor) -> Probe:
+    def take(self, rows: slice | Tensor) -> Probe:
         """The probe of some of the samples."""
-        return Probe(_part(self.x, chosen), self.y[chosen], self.classes)
+        return self.replaced(self.batch(rows), self.y[rows])
+
+    def batch(self, rows: slice | Tensor, device: torch.device | str | None = None) -> Inputs:
+        """The inputs of some of the samples: `x` cut to them.
+
+        Args:
+            rows: Which samples.
+            device: Where to put the tensors; None leaves them.
+        """
+        cut = self.inputs
+
+        def part(name: str, value: Any) -> Any:
+            if not isinstance(value, Tensor):
+                return value
+            value = value[rows] if name in cut else value
+            return value if device is None else value.to(device)
+
+        return mapped(self.x, part)
+
+    @property
+    def undivided(self) -> bool:
+        """Whether some input belongs to all samples together, so that none may be left out."""
+        cut = self.inputs
+        return any(
+            isinstance(value, Tensor) and value.dim() > 0 and name not in cut
+            for name, value in leaves(self.x)
+        )
 
     @property
     def n(self) -> int:
         """Number of samples."""
         return len(self.y)
 
-    @property
+    @cached_property
     def inputs(self) -> dict[str, Tensor]:
-        """The inputs by name; a single tensor has the name ``""``."""
-        return dict(self.x) if isinstance(self.x, Mapping) else {"": self.x}
+        """The inputs that have the samples first, by name; a single tensor has the name ``""``."""
+        return samples_first(self.x, self.whole)
 
     @property
     def device(self) -> torch.device:
@@ -162,9 +207,25 @@ class Probe:
         return None if mask is None or mask.dim() != 2 else mask.bool()
 
     @property
+    def labelled(self) -> bool:
+        """Whether there are labels; without, there is no I(T;Y)."""
+        return self.y.dim() == 1 or self.y.shape[1] > 0
+
+    @property
     def discrete(self) -> bool:
         """Whether the labels are class ids."""
         return not self.y.is_floating_point()
+
+    @cached_property
+    def label_kind(self) -> Literal["none", "numbers", "classes", "joint", "tokens"]:
+        """What the labels are: one class or number a sample, a joint label, or one a token."""
+        if not self.labelled:
+            return "none"
+        if not self.discrete:
+            return "numbers"
+        if self.y.dim() == 1:
+            return "classes"
+        return "joint" if is_multi_hot(self.y) else "tokens"
 
     @cached_property
     def features(self) -> Tensor:
@@ -183,15 +244,29 @@ class Probe:
 
     @cached_property
     def labels(self) -> Tensor:
-        """Class ids, int64 ``(n,)``, or continuous targets ``(n, dy)``."""
-        if self.discrete:
-            return self.y.long()
-        return self.y if self.y.dim() > 1 else self.y[:, None]
+        """Class ids, int64 ``(n,)``, or continuous targets ``(n, dy)``.
+
+        Rows of 0 and 1, a sample's several labels, are one symbol each.
+
+        Raises:
+            InvalidInput: If the labels are those of tokens, of which a sample has many.
+        """
+        if self.label_kind == "tokens":
+            raise InvalidInput(
+                f"Probe: y {tuple(self.y.shape)} has several class ids for each sample; if they "
+                "are its tokens', trace with reduce='tokens'; else give one id a sample, or, to "
+                "take a row as one label, y.unique(dim=0, return_inverse=True)[1]"
+            )
+        if self.label_kind == "joint":
+            return row_ids(self.y.to(torch.int8))
+        return self.y if self.y.dim() > 1 or self.discrete else self.y[:, None]
 
     @cached_property
     def label_entropy(self) -> float:
-        """H(Y) of the empirical labels in bits: the ceiling of I(T;Y). NaN if continuous."""
-        return _entropy(row_ids(self.labels[:, None])) if self.discrete else float("nan")
+        """H(Y) of the empirical labels in bits: the ceiling of I(T;Y). NaN if there is none."""
+        if self.label_kind not in ("classes", "joint"):
+            return float("nan")
+        return _entropy(row_ids(self.labels[:, None]))
 
     @cached_property
     def input_entropy(self) -> float:
@@ -202,7 +277,10 @@ class Probe:
     def digest(self) -> str:
         """sha256 of inputs and labels with their shapes and types: the probe's identity."""
         sha = hashlib.sha256()
-        for name, value in [*sorted(self.inputs.items()), ("", self.y)]:
+        for name, value in [*sorted(leaves(self.x)), ("", self.y)]:
+            if not isinstance(value, Tensor):
+                sha.update(f"{name}={value!r}".encode())
+                continue
             value = value.cpu().contiguous()
             sha.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
             sha.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
@@ -227,8 +305,7 @@ class Probe:
         return self.cached(f"on {device}", lambda: self._moved(device))
 
     def _moved(self, device: torch.device | str) -> Probe:
-        moved = {name: value.to(device) for name, value in self.inputs.items()}
-        return Probe(as_x(moved), self.y.to(device), self.classes)
+        return self.replaced(self.batch(slice(None), device), self.y.to(device))
 
     def tokens(self, count: int) -> Probe:
         """The probe of which each real token is a sample: its own input is X, its sequence's Y.
@@ -256,8 +333,19 @@ class Probe:
                 f"reduce='tokens' found {count} tokens in the layer, but the inputs are {shapes}; "
                 "use token:mean, or another layer"
             )
-        y = self.y.repeat_interleave(mask.sum(1), dim=0)
-        return Probe(as_x(inputs), y, self.classes)
+        return self.replaced(as_x(inputs), self._token_labels(mask))
+
+    def _token_labels(self, mask: Tensor) -> Tensor:
+        """The label of each real token: its own, or that of its sequence."""
+        if not self.discrete or self.y.shape[1:] != mask.shape[1:]:
+            return self.y.repeat_interleave(mask.sum(1), dim=0)
+        y = self.y[mask]
+        if ignored := int((y < 0).sum()):
+            raise InvalidInput(
+                f"Probe: {ignored} real tokens have a negative label; give them a class of their "
+                "own, or 0 in attention_mask"
+            )
+        return y
 
 
 def _entropy(ids: Tensor) -> float:
@@ -269,88 +357,27 @@ def as_x(inputs: dict[str, Tensor]) -> Inputs:
     return inputs.get("", inputs)
 
 
-def _frozen(value: Any) -> Tensor:
-    return torch.as_tensor(value).detach().clone()
-
-
-def _is_pair(data: Any) -> bool:
-    """Whether this is (x, y), not two batches: loaders yield lists, people write tuples."""
-    if isinstance(data, list):
-        return len(data) == 2 and hasattr(data[1], "dtype")
-    return isinstance(data, tuple) and len(data) == 2
-
-
-def _part(x: Inputs, chosen: slice | Tensor) -> Inputs:
-    if isinstance(x, Mapping):
-        return {name: value[chosen] for name, value in x.items()}
-    return x[chosen]
-
-
-def _loader(data: Any) -> Iterable[Any]:
-    """What yields the batches: in this process, so that a loader's own workers are not touched."""
-    if isinstance(data, DataLoader):
-        batches: dict[str, Any] = {"batch_size": data.batch_size}
-        if data.batch_sampler is not None:
-            batches = {"batch_sampler": data.batch_sampler}
-        elif not isinstance(data.dataset, IterableDataset):
-            batches["sampler"] = data.sampler
-        return DataLoader(data.dataset, collate_fn=data.collate_fn, **batches)
-    indexed = hasattr(data, "__getitem__") and hasattr(data, "__len__")
-    if isinstance(data, IterableDataset) or (indexed and not isinstance(data, (list, tuple))):
-        return DataLoader(data, batch_size=_READ)
-    if isinstance(data, Iterable):
-        return data
-    raise InvalidInput(
-        f"Probe: data must be (x, y), a DataLoader or a Dataset, got {type(data).__name__}"
-    )
-
-
-def _inputs_and_labels(batch: Any) -> tuple[dict[str, Tensor], Tensor]:
-    """A batch as named inputs and labels."""
-    if isinstance(batch, Mapping):
-        label = next((name for name in _LABELS if name in batch), None)
-        if label is not None:
-            named = {k: v for k, v in batch.items() if k != label and isinstance(v, Tensor)}
-            return named, torch.as_tensor(batch[label])
-        got = f"a mapping of {', '.join(map(str, batch))}"
-    elif isinstance(batch, (tuple, list)) and len(batch) == 2:
-        x, y = batch
-        if isinstance(x, Mapping):
-            return dict(x), torch.as_tensor(y)
-        return {"": torch.as_tensor(x)}, torch.as_tensor(y)
-    else:
-        got = type(batch).__name__
-        if isinstance(batch, (tuple, list)):
-            got = f"{got} of {len(batch)}"
-    raise InvalidInput(
-        f"Probe: a batch must be (x, y) or a mapping with 'labels', got {got}; "
-        "give the tracer data=(x, y), x a tensor or a dictionary of the model's arguments"
-    )
-
-
-def _check(inputs: Mapping[str, Tensor], y: Tensor, classes: int | None) -> None:
-    for name, x in inputs.items():
-        if x.dim() < 1 or y.dim() < 1 or len(x) != len(y):
-            shapes = f"{name or 'x'} {tuple(x.shape)} and y {tuple(y.shape)}"
-            raise InvalidInput(f"Probe: {shapes} must have the same number of samples first")
+def _check(x: Inputs, inputs: Mapping[str, Tensor], y: Tensor, whole: Sequence[str]) -> None:
+    known = dict(leaves(x))
+    if absent := [name for name in whole if not isinstance(known.get(name), Tensor)]:
+        raise InvalidInput(f"Probe: whole: x has no tensor {absent[0]!r}; it has {list(known)}")
     if not inputs:
-        raise InvalidInput("Probe: x holds no tensor; give the model's inputs by name")
+        raise InvalidInput("Probe: x holds no tensor of the samples; give the model's inputs")
+    for name, value in inputs.items():
+        if len(value) != len(y):
+            shown, got = f"{name or 'x'} {tuple(value.shape)}", f"y {tuple(y.shape)}"
+            if y.shape[1:] == (0,):
+                first = next(iter(inputs))
+                got = f"{first or 'x'} {tuple(inputs[first].shape)}"
+            means = f"; if {name} belongs to all samples together: whole=[{name!r}]" if name else ""
+            raise InvalidInput(
+                f"Probe: {shown} and {got} must have the same number of samples first{means}"
+            )
     if len(y) < 2:
         raise TooFewSamples(f"Probe needs at least 2 samples, got {len(y)}")
-    for name, value in [*inputs.items(), ("y", y)]:
-        if bad := count_non_finite(value):
+    for name, value in [*known.items(), ("y", y)]:
+        if isinstance(value, Tensor) and (bad := count_non_finite(value)):
             shown = name or "x"
             raise NonFinite(
                 f"Probe: {shown} has {bad} NaN or infinite values; remove those samples"
             )
-    if y.is_floating_point():
-        if y.dim() > 2:
-            raise InvalidInput(f"Probe: continuous y must be (n,) or (n, dy), got {tuple(y.shape)}")
-        return
-    if y.dim() != 1:
-        got = tuple(y.shape)
-        raise InvalidInput(f"Probe: class ids must be (n,), got {got}; take argmax of one-hot rows")
-    low, high = int(y.min()), int(y.max())
-    if low < 0 or (classes is not None and high >= classes):
-        allowed = "0 or more" if classes is None else f"0..{classes - 1}"
-        raise InvalidInput(f"Probe: class ids must be {allowed}, got {low}..{high}")

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ibtrace import distributed
 from ibtrace.capture import (
+    Forward,
     Functional,
     Layer,
     Layers,
@@ -56,6 +57,7 @@ class Observer:
         layers: See `ibtrace.capture.resolve`.
         reduce: See `ibtrace.reduce`.
         functional: See `ibtrace.capture.capture`.
+        forward: See `ibtrace.capture.call`.
         batch_size: Samples per forward.
         max_bytes: See `ibtrace.capture.looks`.
         max_width: See `ibtrace.capture.looks`.
@@ -72,6 +74,7 @@ class Observer:
     layers: Layers
     reduce: Reduce
     functional: Functional
+    forward: Forward | None
     batch_size: int
     max_bytes: int
     max_width: int | None
@@ -83,6 +86,11 @@ class Observer:
         resolve(self.model.template, self.layers)
         if self.functional:
             raise ConfigError("functional=True needs one network; an Ensemble has many")
+        if self.forward is not None or list(self.shard.inputs) != [""]:
+            raise ConfigError(
+                "an Ensemble is called with one tensor; trace networks that are called in another "
+                "way (forward=, several inputs) one by one, with seed= for each"
+            )
 
     def probe(self) -> Probe:
         """The probe that is measured on: that of all ranks, if each has a part."""
@@ -92,7 +100,7 @@ class Observer:
         if not equal and isinstance(self.model, nn.Module) and distributed.is_sharded(self.model):
             raise InvalidInput("a sharded model needs parts of the probe of one size on all ranks")
         inputs = {name: distributed.gathered(x) for name, x in self.shard.inputs.items()}
-        return Probe(as_x(inputs), distributed.gathered(self.shard.y), self.shard.classes)
+        return self.shard.replaced(as_x(inputs), distributed.gathered(self.shard.y))
 
     def looks(self) -> Iterator[dict[str, Layer]]:
         """The layers with their values as ``(seeds, n, d)``, part by part; on rank 0 only."""
@@ -119,6 +127,7 @@ class Observer:
             self.layers,
             reduce=self.reduce,
             functional=self.functional,
+            forward=self.forward,
             batch_size=self.batch_size,
             max_width=self.max_width,
         )

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from ibtrace import checkpoints, distributed, estimators
-from ibtrace.capture import MAX_BYTES, Functional, Layer, Layers
+from ibtrace.capture import MAX_BYTES, Forward, Functional, Layer, Layers
 from ibtrace.measure import context, measure
 from ibtrace.plane import Rule, Verdict
 from ibtrace.probe import Probe
@@ -70,7 +70,8 @@ class Tracer:
 
     Args:
         model: Any torch module, or an `Ensemble` of networks trained together.
-        data: The probe: ``(x, y)``, a `Probe`, a ``DataLoader`` or a ``Dataset`` (`Probe.of`).
+        data: The probe: ``(x, y)``, x alone (no labels: I(X;T) alone), a `Probe`, a ``DataLoader``
+            or a ``Dataset`` (`Probe.of`).
         layers: Which layers; None means every activation module and the output. See
             `ibtrace.capture.resolve`.
         reduce: What T is where a layer gives more than a vector for each sample: ``flatten``,
@@ -78,6 +79,9 @@ class Tracer:
             mapping of layer patterns to these; None goes by the shape. See `ibtrace.reduce`.
         functional: Trace activation functions that are called (``F.relu``) as well: True, or
             globs of their names. See `ibtrace.capture.capture`.
+        forward: How the model is called with a batch of the probe's x:
+            ``lambda model, batch: model(batch, return_loss=False)``; None goes by the form of x.
+            See `ibtrace.capture.call`.
         estimators: Registry names, instances, or `At(estimator, every)`.
         every: When to look: an int, epochs, a callable, or `log_spaced(total, count)`.
         run: Folder of the run; None keeps the trace in memory.
@@ -121,6 +125,7 @@ class Tracer:
         layers: Layers = None,
         reduce: Reduce = None,
         functional: Functional = False,
+        forward: Forward | None = None,
         estimators: Sequence[str | Estimator | At] = ("binning", "ksg"),
         every: int | Iterable[int] | Schedule | None = None,
         run: str | Path | None = None,
@@ -154,6 +159,7 @@ class Tracer:
             layers=layers,
             reduce=reduce,
             functional=functional,
+            forward=forward,
             batch_size=batch_size,
             max_bytes=max_bytes,
             max_width=max_width,
@@ -408,6 +414,8 @@ class Tracer:
             "n": self.probe.n,
             "label_entropy": self.probe.label_entropy,
             "input_entropy": self.probe.input_entropy,
+            "labels": self.probe.label_kind,
+            "class_names": self.probe.class_names and list(self.probe.class_names),
             "configurations": {label(e): repr(e) for e, _ in self._estimators},
             **meta,
         }
@@ -421,7 +429,10 @@ def _open(
         return Trace.create(run, meta=meta)
     trace = Trace.load(run)
     if trace.meta.get("probe_digest") != meta["probe_digest"]:
-        raise RunError(f"{run} was traced on another probe; choose another folder")
+        raise RunError(
+            f"{run} was traced on another probe; choose another folder, or, where the data draw "
+            "their samples or augmentations anew, make one Probe.of(data) for all seeds"
+        )
     held = sorted(set(seeds) & set(trace.seeds))
     if held and not resume:
         raise RunError(

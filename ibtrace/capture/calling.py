@@ -1,0 +1,107 @@
+"""How a model is called with a probe's inputs."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ibtrace.probe import Graph, Inputs
+from ibtrace.probe.inputs import leaves
+from ibtrace.types import IbtraceError, InvalidInput
+
+Forward = Callable[[nn.Module, Any], Any]
+"""Calls a model with a batch of a probe's inputs: ``lambda model, batch: model(batch, flag=True)``.
+A batch has the form of the probe's x, cut to some of its samples."""
+
+_OF_A_CALL = (TypeError, ValueError, AttributeError, LookupError, RuntimeError)
+_SPEAKS_FOR_ITSELF = (IbtraceError, torch.OutOfMemoryError)
+_HOW = "say how it is called: forward=lambda model, batch: model(…)"
+
+
+def call(model: nn.Module, batch: Inputs, forward: Forward | None = None) -> Any:
+    """The model's output for a batch.
+
+    Without ``forward`` it is called as ``model(x)`` for a tensor; as ``model(**x)`` for a mapping
+    and as ``model(*x)`` for a tuple where its forward takes those arguments, else with the mapping
+    or tuple as its one argument; a graph is its one argument too, if it does not take ``x`` and
+    ``edge_index``.
+
+    Args:
+        model: Any module.
+        batch: See `ibtrace.probe.Probe.batch`.
+        forward: Calls it in another way.
+
+    Raises:
+        InvalidInput: If its forward cannot take the batch, or fails on it; says what it got.
+    """
+    try:
+        if forward is not None:
+            return forward(model, batch)
+        args, kwargs = arguments(model, batch)
+        return model(*args, **kwargs)
+    except _OF_A_CALL as error:
+        if isinstance(error, _SPEAKS_FOR_ITSELF):
+            raise
+        said = str(error).strip().split("\n", maxsplit=1)[0]
+        raise InvalidInput(
+            f"{type(model).__name__} failed on the probe's x ({described(batch)}): "
+            f"{type(error).__name__}: {said}; {_mend(model, batch)}"
+        ) from error
+
+
+def arguments(model: nn.Module, batch: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The positional and named arguments that a batch means for a model.
+
+    Raises:
+        InvalidInput: If its forward can take the batch neither in parts nor as one argument.
+    """
+    if not isinstance(batch, (Mapping, tuple, Graph)):
+        return (batch,), {}
+    if isinstance(batch, Graph):
+        named = {key: value for key, value in batch.fields.items() if key in ("x", "edge_index")}
+        spread: tuple[tuple[Any, ...], dict[str, Any]] = ((), named)
+        whole = batch.built()
+    elif isinstance(batch, tuple):
+        spread, whole = (batch, {}), batch
+    else:
+        by_name = all(isinstance(key, str) for key in batch)
+        spread, whole = ((), dict(batch)) if by_name else ((batch,), {}), batch
+    try:
+        signature = inspect.signature(model.forward)
+    except (TypeError, ValueError):  # scripted: it says itself what it does not take
+        return spread
+    for args, kwargs in (spread, ((whole,), {})):
+        try:
+            signature.bind(*args, **kwargs)
+        except TypeError:
+            continue
+        return args, kwargs
+    raise InvalidInput(
+        f"{type(model).__name__}.forward{signature} does not take the probe's x "
+        f"({described(batch)}); {_HOW}"
+    )
+
+
+def described(batch: Inputs) -> str:
+    """The leaves of inputs with their shapes, in a line."""
+    parts = []
+    for name, value in leaves(batch):
+        kind = str(value.dtype).removeprefix("torch.") if isinstance(value, Tensor) else ""
+        shown = f"{kind} {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
+        parts.append(f"{name}: {shown}" if name else shown)
+    return ", ".join(parts)
+
+
+def _mend(model: nn.Module, batch: Inputs) -> str:
+    """What to do about a failed call: types that differ, or the way of calling."""
+    kinds = {p.dtype for p in model.parameters() if p.is_floating_point()}
+    for name, value in leaves(batch):
+        known = isinstance(value, Tensor) and value.is_floating_point()
+        if known and len(kinds) == 1 and value.dtype not in kinds:
+            kind = str(next(iter(kinds))).removeprefix("torch.")
+            return f"its weights are {kind}: give {name or 'x'} as torch.{kind}"
+    return _HOW
