@@ -192,8 +192,8 @@ def test_it_says_where_it_passes_the_entropy_of_the_ids() -> None:
     t = corners + along + 0.01 * noise(80, 2, seed=1)
     estimate = GaussianCopula()(t, ids)
     assert float(estimate.bits) > 2
-    assert bool(estimate.flags["above_ceiling"])
-    assert not bool(GaussianCopula()(along, ids).flags["above_ceiling"])
+    assert bool(estimate.flags["above_entropy"])
+    assert not bool(GaussianCopula()(along, ids).flags["above_entropy"])
 
 
 def test_plane_is_two_calls_and_batches_are_loops() -> None:

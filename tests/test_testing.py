@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ibtrace import problems, testing
+from ibtrace.estimators import checked
 from ibtrace.types import (
     CONTINUOUS,
     Estimate,
@@ -34,6 +35,7 @@ def psi(value: Tensor | int) -> Tensor:
     return torch.digamma(torch.as_tensor(value, dtype=torch.float64))
 
 
+@checked
 @dataclass(frozen=True)
 class Toy:
     """A sound estimator in few lines: I(X;Y) = ψ(k) + ψ(N) − <ψ(n_x + 1) + ψ(n_y + 1)>, in bits.
@@ -99,6 +101,7 @@ class Toy:
         return Estimate.from_local(local)
 
 
+@checked
 @dataclass(frozen=True)
 class PlugIn:
     """I(X;Y) = H(X) + H(Y) − H(X, Y) of ids, in bits of their table (Shannon 1948).
@@ -237,9 +240,10 @@ class PoolsTheBatch(Toy):
 
 
 class TransposesTheFlags(Toy):
-    def finish(self, local: Tensor) -> Estimate:
-        found = Estimate.from_local(local)
-        object.__setattr__(found, "flags", {"tied": (found.bits > 9).mT} if local.dim() > 2 else {})
+    def __call__(self, x: Tensor, y: Tensor, *, seed: int = 0) -> Estimate:
+        found = super().__call__(x, y, seed=seed)
+        if found.bits.dim() > 1:
+            object.__setattr__(found, "flags", {"tied": (found.bits > 9).mT})
         return found
 
 
@@ -305,6 +309,47 @@ class IntervalUpsideDown(Toy):
 class SwallowsFailure(Toy):
     def finish(self, local: Tensor) -> Estimate:
         return Estimate(local.mean(-1) * torch.nan)
+
+
+class Unchecked(Toy):
+    def __call__(self, x: Tensor, y: Tensor, *, seed: int = 0) -> Estimate:
+        return dataclasses.replace(super().__call__(x, y, seed=seed), flags={})
+
+
+class Hides(Toy):
+    def finish(self, local: Tensor) -> Estimate:
+        return Estimate(torch.full(local.shape[:-1], torch.nan))
+
+    def __call__(self, x: Tensor, y: Tensor, *, seed: int = 0) -> Estimate:
+        found = super().__call__(x, y, seed=seed)
+        never = {name: torch.zeros_like(raised) for name, raised in found.flags.items()}
+        return dataclasses.replace(found, flags=never)
+
+
+class HidesFarBelowZero(Hides):
+    def finish(self, local: Tensor) -> Estimate:
+        return Estimate(local.mean(-1) - 20, stderr=torch.tensor(100.0))
+
+
+class HidesBelowZero(Hides):
+    def finish(self, local: Tensor) -> Estimate:
+        return Estimate(local.mean(-1) * 0 - 0.1, stderr=torch.tensor(0.03))
+
+
+@dataclass(frozen=True)
+class HidesAboveEntropy(PlugIn):
+    def one(self, x: Tensor, y: Tensor) -> Tensor:
+        return super().one(x, y) + 2
+
+    def __call__(self, x: Tensor, y: Tensor, *, seed: int = 0) -> Estimate:
+        found = super().__call__(x, y, seed=seed)
+        return found.flagged(above_entropy=torch.tensor(False))
+
+
+class UncheckedPlane(Toy):
+    def plane(self, t: Tensor, probe: ProbeLike, *, seed: int = 0) -> tuple[Estimate, Estimate]:
+        bits = torch.zeros(t.shape[:-2])
+        return Estimate(bits), Estimate(bits)
 
 
 class TagsOfAnother(Toy):
@@ -414,6 +459,12 @@ PLANTED = [
     ("plane", PlaneOfOneLayer, r"I\(X;T\) of plane, .* is not that of a call"),
     ("precision", RoundsToHalf, r"float32 and float64 differ on data around 100"),
     ("precision", CancelsFarFromZero, r"float32 and float64 differ on data around 100"),
+    ("flags", Unchecked, r"lacks not_finite, below_zero, above_entropy; decorate it"),
+    ("flags", Hides, r"gives nan ± nan bits on ordinary data without not_finite"),
+    ("flags", HidesFarBelowZero, r"gives -19.* ± 100.0 bits on ordinary data without below_zero"),
+    ("flags", HidesBelowZero, r"gives -0.1 ± 0.0.* bits on ordinary data without below_zero"),
+    ("flags", HidesAboveEntropy, r"bits on ordinary data without above_entropy"),
+    ("flags", UncheckedPlane, r"lacks not_finite, below_zero, above_entropy; decorate it"),
     ("estimate", SwallowsFailure, r"gives nan bits"),
     ("estimate", IntervalUpsideDown, r"gives lower .* above upper"),
     ("kinds", TagsOfAnother, r"continuous x with continuous y, which the tags exclude, is taken"),

@@ -1,7 +1,8 @@
 """Estimators of mutual information, one method per file; this is their registry.
 
 ``make("ksg", k=5)`` is ``KSG(k=5)``. Every estimator is a frozen dataclass that follows
-`ibtrace.types.Estimator`, and every registered one passes the contract of `ibtrace.testing`.
+`ibtrace.types.Estimator`, wears `checked` (which flags what no information can be), and, if
+registered, passes the contract of `ibtrace.testing`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ibtrace.estimators._checks import checked as checked
 from ibtrace.estimators._inputs import is_ids
 from ibtrace.estimators.adaptive_binning import AdaptiveBinning as AdaptiveBinning
 from ibtrace.estimators.binning import Binning as Binning

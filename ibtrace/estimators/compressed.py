@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from ibtrace.estimators._checks import checked
 from ibtrace.estimators._inputs import check_pair, is_ids
 from ibtrace.estimators._mlp import descend, forward, mlp, trainable
 from ibtrace.estimators.ksg import KSG
@@ -25,6 +26,7 @@ from ibtrace.types import ConfigError, Estimate, Estimator, Tags, label
 _BATCH, _LEARNING_RATE = 256, 3e-3
 
 
+@checked
 @dataclass(frozen=True)
 class Compressed:
     """I(f(X); g(Y)) of variables compressed to few dimensions, by any base estimator.

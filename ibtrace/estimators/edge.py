@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ibtrace.estimators._checks import checked
 from ibtrace.estimators._inputs import check_pair, is_ids
 from ibtrace.numerics.bins import dense_ids, joint_ids, row_ids
 from ibtrace.numerics.entropy import constant, local_information, sample_counts
@@ -21,6 +22,7 @@ _FLOOR_DIMENSIONS = 6
 _SAMPLES_PER_BIT = 10
 
 
+@checked
 @dataclass(frozen=True)
 class EDGE:
     """I(X;Y) of a dependency graph: the ensemble estimator of Noshad, Zeng & Hero (2019).

@@ -16,6 +16,7 @@ from typing import ClassVar, NamedTuple, get_args
 import torch
 from torch import Tensor
 
+from ibtrace.estimators._checks import checked
 from ibtrace.estimators._inputs import check_pair, check_variable, is_ids, samples
 from ibtrace.numerics.bins import dense_ids, joint_ids, row_ids
 from ibtrace.numerics.entropy import (
@@ -77,6 +78,7 @@ def near_ceiling(bits: Tensor, n: int) -> Tensor:
     return bits >= 0.95 * math.log2(n)
 
 
+@checked
 class PlugIn:
     """An estimator that makes its variables discrete and takes the plug-in information.
 

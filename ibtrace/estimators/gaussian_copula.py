@@ -9,6 +9,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from ibtrace.estimators._checks import checked
 from ibtrace.estimators._inputs import check_pair, each_problem, is_ids, refuse_two_ids
 from ibtrace.numerics.bins import dense_ids
 from ibtrace.numerics.distances import is_constant
@@ -33,6 +34,7 @@ class _Scores(NamedTuple):
     degenerate: bool
 
 
+@checked
 @dataclass(frozen=True)
 class GaussianCopula:
     """I(X;Y) of the normal law that has the data's ranks: cheap, parametric, one number per pair.
@@ -50,7 +52,7 @@ class GaussianCopula:
     If one variable is ids, each class has a normal law of its own and all together another,
     I = H(T) - Σ_c N_c/N H(T | c) (Ince et al.'s ``gcmi_model_cd``). The mixture is not normal, so
     that with several columns H(T) is too high, and the estimate may pass the entropy of the ids
-    (flag ``above_ceiling``).
+    (flag ``above_entropy``).
 
     ``bias_correction`` takes off the known bias of each entropy of a fitted normal law,
     ½ Σ_i ψ((N - i) / 2) + d/2 (log 2 - log(N - 1)) nats, i = 1, …, d. The result is never clipped.
@@ -146,7 +148,7 @@ class GaussianCopula:
         return _estimate(about_x), self(t, probe.labels.to(t.device))
 
     def _pair(self, first: _Scores, y: Tensor) -> Tensor:
-        """Bits, standard error and what `_estimate` reads, ``(8,)``."""
+        """Bits, standard error and what `_estimate` reads, ``(6,)``."""
         second = _scores(y)
         tied, degenerate = first.tied or second.tied, first.degenerate or second.degenerate
         if first.constant or second.constant:
@@ -184,7 +186,6 @@ class GaussianCopula:
         if self.bias_correction and shrunk == 0:
             nats -= entropy_bias(n, d)
             nats += sum(size / n * entropy_bias(size, d) for size in sizes)
-        entropy = float((n / torch.bincount(ids)[ids]).log().mean())
         return _result(
             t.device,
             nats,
@@ -192,7 +193,6 @@ class GaussianCopula:
             tied=scores.tied,
             degenerate=scores.degenerate,
             shrinkage=shrunk,
-            above=nats > entropy,
         )
 
 
@@ -216,17 +216,16 @@ def _result(
     constant: bool = False,
     tied: bool = False,
     degenerate: bool = False,
-    above: bool = False,
     shrinkage: float = 0.0,
 ) -> Tensor:
     stderr = 0.0 if local is None else float(local.std()) / math.sqrt(len(local))
     bits = [nats / math.log(2), stderr / math.log(2)]
-    flags = [float(flag) for flag in (constant, tied, degenerate, above)]
+    flags = [float(flag) for flag in (constant, tied, degenerate)]
     return torch.tensor([*bits, *flags, shrinkage], dtype=torch.float64, device=device)
 
 
 def _estimate(solved: Tensor) -> Estimate:
-    bits, stderr, constant, tied, degenerate, above, shrinkage = solved.unbind(-1)
+    bits, stderr, constant, tied, degenerate, shrinkage = solved.unbind(-1)
     return Estimate(
         bits=bits,
         stderr=stderr,
@@ -234,7 +233,6 @@ def _estimate(solved: Tensor) -> Estimate:
             "constant": constant > 0,
             "ties": tied > 0,
             "degenerate": degenerate > 0,
-            "above_ceiling": above > 0,
             "shrunk": shrinkage > 0,
         },
         diagnostics={"shrinkage": shrinkage},

@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from ibtrace.estimators._checks import checked
 from ibtrace.estimators._inputs import check_pair, each_problem, is_ids, refuse_two_ids
 from ibtrace.numerics.distances import row_ids
 from ibtrace.numerics.kernels import gaussian_sums
@@ -20,6 +21,7 @@ from ibtrace.types import (
 )
 
 
+@checked
 @dataclass(frozen=True)
 class KDE:
     """Bounds on I(X; T + ε), ε ~ N(0, s²I), for a mixture of Gaussians (Kolchinsky & Tracey 2017).

@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ibtrace.estimators._checks import checked
 from ibtrace.estimators._inputs import check_pair, each_problem, is_ids, refuse_two_ids
 from ibtrace.estimators.ross import check_fields
 from ibtrace.numerics.bins import dense_ids
@@ -28,6 +29,7 @@ from ibtrace.types import (
 _UNSTABLE = 30.0
 
 
+@checked
 @dataclass(frozen=True)
 class KozachenkoLeonenko:
     """I(X;Y) = H(X) + H(Y) - H(X,Y) of nearest-neighbour entropies.

@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from ibtrace.estimators._checks import checked
 from ibtrace.estimators._inputs import (
     check_pair,
     each_problem,
@@ -30,6 +31,7 @@ from ibtrace.types import (
 )
 
 
+@checked
 @dataclass(frozen=True)
 class KSG:
     """I(X;Y) of two continuous variables from the k nearest neighbours of each sample.

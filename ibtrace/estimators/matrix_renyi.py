@@ -10,6 +10,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from ibtrace.estimators._checks import checked
 from ibtrace.estimators._inputs import check_pair, each_problem, is_ids, samples
 from ibtrace.numerics.bins import dense_ids
 from ibtrace.numerics.distances import Distances, is_constant
@@ -29,6 +30,7 @@ from ibtrace.types import ConfigError, Estimate, ProbeLike, Tags, Unsupported, l
 Width = Literal["silverman", "median", "alignment"] | float
 
 
+@checked
 @dataclass(frozen=True)
 class MatrixRenyi:
     """I_α(X;Y) = S_α(A) + S_α(B) - S_α(A∘B / tr) of the Gram matrices of the samples.

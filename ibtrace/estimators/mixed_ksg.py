@@ -9,6 +9,7 @@ from typing import ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from ibtrace.estimators._checks import checked
 from ibtrace.estimators._inputs import check_pair, each_problem, is_ids, many_dimensions, samples
 from ibtrace.estimators.ross import check_fields
 from ibtrace.numerics.bins import dense_ids
@@ -24,6 +25,7 @@ class _First(NamedTuple):
     distances: Rows
 
 
+@checked
 @dataclass(frozen=True)
 class MixedKSG:
     """I(X;Y) of any two variables, discrete, continuous, or continuous with atoms.

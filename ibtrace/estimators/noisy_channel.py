@@ -10,6 +10,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from ibtrace.estimators._checks import checked
 from ibtrace.estimators._inputs import check_pair, each_problem, is_ids, refuse_two_ids
 from ibtrace.numerics import noisy_mixtures
 from ibtrace.numerics.distances import row_ids
@@ -30,6 +31,7 @@ _SYMBOLS = {
 _QUANTILE = 1.959964  # two-sided 95 % of the normal law
 
 
+@checked
 @dataclass(frozen=True)
 class NoisyChannel:
     """I(X; T + Z), Z ~ N(0, s² I), by Monte Carlo with its error bar (Goldfeld et al. 2019).

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ibtrace.estimators._checks import checked
 from ibtrace.estimators._inputs import (
     check_pair,
     each_problem,
@@ -26,6 +27,7 @@ from ibtrace.numerics.distances import is_constant, row_ids
 from ibtrace.types import Estimate, MissingDependency, Tags, label
 
 
+@checked
 @dataclass(frozen=True)
 class NPEET:
     """I(X;Y) by ``mi`` of NPEET, or of its fork npeet-plus, which is the same (Ver Steeg 2000).

@@ -10,6 +10,7 @@ from typing import ClassVar, TypeVar
 import torch
 from torch import Tensor
 
+from ibtrace.estimators._checks import checked
 from ibtrace.estimators._inputs import check_pair, each_problem, is_ids
 from ibtrace.numerics.distances import Norm, Space, is_constant, row_ids
 from ibtrace.numerics.knn import class_neighbours, looks_tied
@@ -27,6 +28,7 @@ from ibtrace.types import (
 _Counts = TypeVar("_Counts")
 
 
+@checked
 @dataclass(frozen=True)
 class Ross:
     """I(X;Y) of class ids and a continuous variable, from nearest neighbours within classes.

@@ -10,12 +10,14 @@ import torch
 from sklearn.feature_selection import mutual_info_classif, mutual_info_regression
 from torch import Tensor
 
+from ibtrace.estimators._checks import checked
 from ibtrace.estimators._inputs import check_pair, each_problem, is_ids
 from ibtrace.estimators.ross import check_fields
 from ibtrace.numerics.bins import dense_ids
 from ibtrace.types import Estimate, Tags, Unsupported, label
 
 
+@checked
 @dataclass(frozen=True)
 class SklearnMI:
     """I(X;Y) by ``mutual_info_classif`` and ``mutual_info_regression``, given in bits.

@@ -11,6 +11,7 @@ from typing import ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from ibtrace.estimators._checks import checked
 from ibtrace.estimators._inputs import check_pair, each_problem, is_ids
 from ibtrace.estimators._mlp import descend, forward, mlp, parameters, trainable
 from ibtrace.estimators.sliced import require_count
@@ -27,6 +28,7 @@ _LARGEST_BLOCK = 2048  # samples whose pairs are scored together in the evaluati
 _CHECK_EVERY, _PATIENCE = 20, 10
 
 
+@checked
 @dataclass(frozen=True)
 class Variational:
     """A lower bound on I(X;Y) from a critic trained on one half and evaluated on the other.

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import unittest
 
-from ibtrace.testing import _form, _invariance, _values
+from ibtrace.testing import _flags, _form, _invariance, _values
 from ibtrace.testing._applies import Check as Check
 from ibtrace.testing._applies import accepted_kinds as accepted_kinds
 from ibtrace.testing._applies import truths as truths
@@ -46,6 +46,7 @@ checks: list[tuple[str, Check]] = [
     ("plane", _invariance.check_plane),
     ("precision", _invariance.check_precision),
     ("device", _invariance.check_device),
+    ("flags", _flags.check_flags),
     ("estimate", _form.check_estimate),
     ("kinds", _form.check_kinds),
     ("errors", _form.check_errors),

@@ -1,0 +1,105 @@
+"""What no information can be is flagged, by every estimator, in every call."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from typing import Any
+
+import pytest
+import torch
+
+from ibtrace import estimators
+from ibtrace.estimators import _checks, information
+from ibtrace.estimators._checks import FLAGS, flagged, roof_of
+from ibtrace.probe import Probe
+from ibtrace.types import Estimate
+
+N = 40
+X = torch.randn(N, 1, generator=torch.Generator().manual_seed(0))
+Y = torch.arange(N) % 4
+
+PLANTED = {
+    "not_finite": [(math.nan, 0.1), (math.inf, 0.1), (-math.inf, math.nan), (0.3, math.inf)],
+    "below_zero": [(-0.4, 0.1), (-0.01, math.nan), (-11663.0, 11600.0), (-1e-5, 0.0)],
+    "above_entropy": [(3.1, 5.0), (2.2, math.nan)],
+}
+
+
+@pytest.mark.parametrize("name", estimators.names())
+@pytest.mark.parametrize("flag", FLAGS)
+def test_every_estimator_raises_every_flag(
+    name: str, flag: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The mathematics of each estimator gives way to a number that must be flagged."""
+    estimator = estimators.make(name)
+    kind = next(k for k in type(estimator).__mro__ if "__call__" in vars(k))
+    for bits, stderr in PLANTED[flag]:
+
+        def planted(*_: Any, seed: int = 0, bits: float = bits, stderr: float = stderr) -> Estimate:
+            return Estimate(torch.tensor(bits), stderr=torch.tensor(stderr))
+
+        assert hasattr(vars(kind)["__call__"], "__wrapped__")
+        monkeypatch.setattr(kind, "__call__", _checks.checked_call(planted))
+        plane = [planted() for _ in range(2)]
+        if hasattr(kind, "plane"):
+            assert hasattr(kind.plane, "__wrapped__")
+            both = functools.partial(lambda *_, plane, seed=0: tuple(plane), plane=plane)
+            monkeypatch.setattr(kind, "plane", _checks.checked_plane(both))
+        called = [estimator(X, Y), *information(estimator, X, Probe(X.round(), Y))]
+        for estimate in called:
+            raised = {n for n, value in estimate.flags.items() if bool(value)}
+            assert flag in raised
+            torch.testing.assert_close(float(estimate.bits), bits, equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    ("bits", "stderr"), [(-0.2, 0.1), (0.0, 0.0), (1.9, math.nan), (-1e-12, 0.0), (2.0, 0.0)]
+)
+def test_what_may_be_is_not_flagged(bits: float, stderr: float) -> None:
+    estimate = Estimate(torch.tensor(bits), stderr=torch.tensor(stderr))
+    raised = flagged(estimate, [torch.tensor(2.0)]).flags
+    assert not any(bool(raised[name]) for name in FLAGS)
+
+
+def test_the_roof_of_a_discrete_variable_is_its_entropy() -> None:
+    ids = torch.arange(100_000) < 100
+    for value in (ids.long(), ids.double()[:, None], ids.float()[:, None].repeat(1, 3)):
+        roof = roof_of(value)
+        assert roof is not None
+        assert abs(float(roof) - 0.0114) < 1e-4
+    assert roof_of(X) is None
+    assert roof_of(torch.relu(torch.randn(100, 1))) is None  # atoms and a continuous part
+
+
+def test_a_constant_feature_has_no_information_to_give() -> None:
+    rare = (torch.arange(100_000) < 100).long()
+    estimate = estimators.make("sklearn")(torch.ones(100_000, 1), rare)
+    assert float(estimate.bits) <= 0.01 or bool(estimate.flags["above_entropy"])
+
+
+def test_flags_of_a_batch_belong_to_their_problem() -> None:
+    estimate = Estimate(torch.tensor([0.5, -0.5, math.nan]), stderr=torch.tensor(0.1))
+    raised = flagged(estimate, [torch.tensor([0.4, 9.0, 9.0])]).flags
+    assert raised["above_entropy"].tolist() == [True, False, False]
+    assert raised["below_zero"].tolist() == [False, True, False]
+    assert raised["not_finite"].tolist() == [False, False, True]
+
+
+def test_a_flag_of_the_estimators_own_stays() -> None:
+    estimate = Estimate(torch.tensor(0.5), flags={"below_zero": torch.tensor(True)})
+    assert bool(flagged(dataclasses.replace(estimate), []).flags["below_zero"])
+
+
+def weights(n: int) -> tuple[float, ...]:
+    return tuple(float(1 + k) for k in range(n))
+
+
+@pytest.mark.parametrize("correction", ["none", "miller_madow", "grassberger", "chao_shen"])
+def test_an_entropy_itself_is_not_above_it(correction: str) -> None:
+    ids = torch.randint(0, 30, (200,), generator=torch.Generator().manual_seed(1))
+    estimate = estimators.make("exact", correction=correction)(ids, ids)
+    assert not bool(estimate.flags["above_entropy"])
+    weighed = estimators.make("exact", weights=weights(200))(ids, ids)
+    assert not bool(weighed.flags["above_entropy"])
