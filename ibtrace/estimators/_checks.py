@@ -100,7 +100,7 @@ def roof_of(
 
 
 def _roofs(estimator: Any, *values: Tensor) -> list[Tensor]:
-    correction = getattr(estimator, "correction", "none")
+    correction: Correction = getattr(estimator, "correction", "none")
     weights = getattr(estimator, "weights", None)
     roofs = [roof_of(value, correction, weights) for value in values]
     return [roof for roof in roofs if roof is not None]
