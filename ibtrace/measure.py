@@ -40,13 +40,13 @@ def context(
         captured: What a trace records of it in its meta entry ``captured``.
         trace_values: See `LayerContext`.
     """
-    bounds = captured.get("activation_range")
+    bounds, tokens = captured.get("activation_range"), captured.get("token_inputs")
     return LayerContext(
         name=name,
         activation_range=None if bounds is None else (float(bounds[0]), float(bounds[1])),
         trace_values=trace_values,
         variable=str(captured.get("variable", "")),
-        per_token=bool(captured.get("per_token", False)),
+        token_inputs=None if tokens is None else tuple(map(str, tokens)),
     )
 
 
@@ -84,17 +84,16 @@ def measure(
     """
     flat = {name: flatten(value) for name, value in activations.items()}
     probe = probe.to(next((value.device for value in flat.values()), probe.device))
-    each_token = {name for name in flat if contexts[name].per_token}
     rows: list[Row] = []
     for estimator in estimators:
-        groups: dict[tuple[torch.Size, bool, str], list[str]] = defaultdict(list)
+        groups: dict[tuple[torch.Size, tuple[str, ...] | None, str], list[str]] = defaultdict(list)
         bound = {name: bind(estimator, contexts[name]) for name in flat}
         for name, value in flat.items():
-            groups[value.shape, name in each_token, repr(bound[name])].append(name)
-        for names in groups.values():
+            tokens = contexts[name].token_inputs
+            groups[value.shape, tokens, repr(bound[name])].append(name)
+        for (shape, tokens, _), names in groups.items():
             one = bound[names[0]]
-            samples = flat[names[0]].shape[1]
-            subject = probe.tokens(samples) if names[0] in each_token else probe
+            subject = probe if tokens is None else probe.tokens(shape[1], tokens)
             start = time.perf_counter()
             pair = information(one, torch.stack([flat[name] for name in names]), subject)
             seconds = (time.perf_counter() - start) / (len(names) * len(seeds))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ibtrace.types import ConfigError, InvalidInput, UnknownName
 
@@ -17,25 +17,64 @@ Reduce = How | Mapping[str, How] | None
 
 
 @dataclass(frozen=True)
+class Axes:
+    """Which axis of a layer's output is what.
+
+    Args:
+        batch: The axis of the samples.
+        channels: The axes of channels; all others are positions (space, time, tokens). None if
+            that is not known.
+    """
+
+    batch: int = 0
+    channels: frozenset[int] | None = None
+
+    def positions(self, dims: int) -> tuple[int, ...]:
+        """The axes, of so many, that are neither samples nor channels; none if not known."""
+        if self.channels is None:
+            return ()
+        return tuple(a for a in range(dims) if a != self.batch and a not in self.channels)
+
+    def length(self, shape: Sequence[int]) -> int:
+        """How many positions there are, if they lie along one axis, else 0."""
+        positions = self.positions(len(shape))
+        wide = [axis for axis in positions if shape[axis] > 1] or list(positions[:1])
+        return shape[wide[0]] if len(wide) == 1 else 0
+
+    def sequence(self, output: Tensor) -> Tensor:
+        """The output as ``(n, positions, d)``."""
+        positions = self.positions(output.dim())
+        rest = [a for a in range(output.dim()) if a != self.batch and a not in positions]
+        moved = output.permute(self.batch, *positions, *rest)
+        return moved.flatten(1, len(positions)).flatten(2) if rest else moved.flatten(1)[..., None]
+
+
+@dataclass(frozen=True)
 class Reduction:
-    """How a layer's output ``(n, ...)`` becomes T ``(n, d)``.
+    """How a layer's output becomes T ``(n, d)``.
 
     Args:
         name: As it stands in the estimand.
-        reduce: Takes the output and which tokens are real (bool ``(n, tokens)``, or None).
+        reduce: Takes the output and which positions are real (bool ``(n, positions)``, or None).
         per_token: Whether each token becomes a sample of its own, ``(tokens in all, d)``.
+        axes: Which axis of the output is what.
+        masked: Whether padding has to be left out.
+        raw: Whether it is the user's function, given the output as the layer made it.
     """
 
     name: str
     reduce: Callable[[Tensor, Tensor | None], Tensor]
     per_token: bool = False
+    axes: Axes = Axes()
+    masked: bool = False
+    raw: bool = False
 
     def __call__(self, output: Tensor, mask: Tensor | None = None) -> Tensor:
         """T of some samples.
 
         Args:
-            output: What the layer computed, ``(n, ...)``.
-            mask: Which tokens are real, bool ``(n, tokens)``.
+            output: What the layer computed.
+            mask: Which positions are real, bool ``(n, positions)``.
 
         Raises:
             InvalidInput: If the output does not have the shape that the reduction needs.
@@ -48,40 +87,7 @@ def flatten(output: Tensor, mask: Tensor | None = None) -> Tensor:
     return output.flatten(1) if output.dim() > 1 else output[:, None]
 
 
-def _gap(output: Tensor, mask: Tensor | None) -> Tensor:
-    if output.dim() < 3:
-        raise InvalidInput(f"gap needs (n, channels, space …), got {tuple(output.shape)}")
-    return output.flatten(2).mean(2)
-
-
-def _tokens(output: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """The output as ``(n, tokens, d)`` and the mask that goes with it."""
-    if output.dim() < 3:
-        raise InvalidInput(f"token reductions need (n, tokens, d), got {tuple(output.shape)}")
-    if mask is not None and mask.shape[1] != output.shape[1]:
-        got, masked = output.shape[1], mask.shape[1]
-        raise InvalidInput(f"{got} tokens, but attention_mask has {masked}; reduce by a callable")
-    return output.flatten(2), None if mask is None else mask.to(output.device)
-
-
-def _token_cls(output: Tensor, mask: Tensor | None) -> Tensor:
-    tokens, mask = _tokens(output, mask)
-    if mask is None:
-        return tokens[:, 0]
-    return tokens[torch.arange(len(tokens), device=tokens.device), mask.int().argmax(1)]
-
-
-def _token_last(output: Tensor, mask: Tensor | None) -> Tensor:
-    tokens, mask = _tokens(output, mask)
-    if mask is None:
-        return tokens[:, -1]
-    places = torch.arange(mask.shape[1], device=mask.device)
-    last = (mask * places).argmax(1)
-    return tokens[torch.arange(len(tokens), device=tokens.device), last]
-
-
-def _token_mean(output: Tensor, mask: Tensor | None) -> Tensor:
-    tokens, mask = _tokens(output, mask)
+def _mean(tokens: Tensor, mask: Tensor | None) -> Tensor:
     if mask is None:
         return tokens.mean(1)
     weights = mask.to(tokens.dtype)
@@ -89,29 +95,43 @@ def _token_mean(output: Tensor, mask: Tensor | None) -> Tensor:
     return total / weights.sum(1, keepdim=True).clamp(min=1)
 
 
-def _each_token(output: Tensor, mask: Tensor | None) -> Tensor:
-    tokens, mask = _tokens(output, mask)
+def _first(tokens: Tensor, mask: Tensor | None) -> Tensor:
+    if mask is None:
+        return tokens[:, 0]
+    return tokens[torch.arange(len(tokens), device=tokens.device), mask.int().argmax(1)]
+
+
+def _last(tokens: Tensor, mask: Tensor | None) -> Tensor:
+    if mask is None:
+        return tokens[:, -1]
+    places = torch.arange(mask.shape[1], device=mask.device)
+    last = (mask * places).argmax(1)
+    return tokens[torch.arange(len(tokens), device=tokens.device), last]
+
+
+def _each(tokens: Tensor, mask: Tensor | None) -> Tensor:
     return tokens.flatten(0, 1) if mask is None else tokens[mask]
 
 
-REDUCTIONS: dict[str, Reduction] = {
-    "flatten": Reduction("flatten", flatten),
-    "gap": Reduction("gap", _gap),
-    "token:cls": Reduction("token:cls", _token_cls),
-    "token:mean": Reduction("token:mean", _token_mean),
-    "token:last": Reduction("token:last", _token_last),
-    "tokens": Reduction("tokens", _each_token, per_token=True),
+_OF_TOKENS = {
+    "gap": _mean,
+    "gap:first": _mean,
+    "gap:last": _mean,
+    "token:cls": _first,
+    "token:mean": _mean,
+    "token:last": _last,
+    "tokens": _each,
 }
-"""``flatten``: all values; ``gap``: global average pooling over space; ``token:cls``, ``:mean``,
-``:last``: the first, the mean or the last real token of a sequence; ``tokens``: each real token a
-sample, with its own input token as X (Voita et al. 2019, arXiv:1909.01380)."""
+
+REDUCTIONS = ("flatten", *_OF_TOKENS)
+"""``flatten``: all values; ``gap``: global average pooling over space, the channels being where
+the layer has them, or said to be first or last; ``token:cls``, ``:mean``, ``:last``: the first,
+the mean or the last real token of a sequence; ``tokens``: each real token a sample, with its own
+input token as X (Voita et al. 2019, arXiv:1909.01380)."""
 
 
-def by_name(how: How) -> Reduction:
-    """The reduction that a name or a callable stands for.
-
-    Args:
-        how: A key of `REDUCTIONS`, or a function from ``(n, ...)`` to ``(n, d)``.
+def _require_known(how: How) -> None:
+    """Raise unless it is one of `REDUCTIONS`, or a function from ``(n, ...)`` to ``(n, d)``.
 
     Raises:
         UnknownName: If there is no reduction of that name.
@@ -120,11 +140,9 @@ def by_name(how: How) -> Reduction:
     if isinstance(how, str):
         if how not in REDUCTIONS:
             raise UnknownName(f"no reduction {how!r}; there are: {', '.join(REDUCTIONS)}")
-        return REDUCTIONS[how]
+        return
     if not callable(how):
         raise ConfigError(f"reduce takes a name, a callable or a mapping, got {how!r}")
-    called = getattr(how, "__name__", type(how).__name__)
-    return Reduction(called, lambda output, mask: flatten(how(output)))
 
 
 def check(reduce: Reduce) -> None:
@@ -136,7 +154,7 @@ def check(reduce: Reduce) -> None:
     """
     hows = reduce.values() if isinstance(reduce, Mapping) else [] if reduce is None else [reduce]
     for how in hows:
-        by_name(how)
+        _require_known(how)
 
 
 def require_fitting(reduce: Reduce, layers: Iterable[str]) -> None:
@@ -152,30 +170,99 @@ def require_fitting(reduce: Reduce, layers: Iterable[str]) -> None:
             raise UnknownName(f"reduce: no layer fits {pattern!r}; those traced are: {known}")
 
 
-def choose(reduce: Reduce, layer: str, output: Tensor, model: nn.Module) -> Reduction:
-    """The reduction of one layer: the user's, or what its shape suggests.
+def choose(reduce: Reduce, layer: str, shape: Sequence[int], axes: Axes) -> Reduction:
+    """The reduction of one layer: the user's, or the mean over its positions.
 
-    ``(n,)`` and ``(n, d)`` need none; only a callable is applied to them. By shape, ``(n, tokens,
-    d)`` gets the mean token, but where the model has one-dimensional convolutions, whose outputs
-    are ``(n, channels, length)``, it is flattened; more dimensions are feature maps, and get
-    global average pooling.
+    ``(n,)`` and ``(n, d)`` need none; only a callable is applied to them. Of any other shape the
+    positions (space, time, tokens) are averaged, and the channels kept; where the samples are not
+    first they are put there. A callable is given the output as the layer made it.
 
     Args:
         reduce: The user's choice; the first pattern that fits the layer's name counts.
         layer: The layer's name.
-        output: What it computed, ``(n, ...)``.
-        model: The model it belongs to.
+        shape: The shape of what it computed.
+        axes: What is known of its axes.
+
+    Raises:
+        InvalidInput: If channels and positions cannot be told from each other, and it matters.
     """
-    if isinstance(reduce, Mapping):
-        fitting = [how for pattern, how in reduce.items() if fnmatch.fnmatchcase(layer, pattern)]
-        how = fitting[0] if fitting else None
-    else:
-        how = reduce
-    if output.dim() <= 2 and not callable(how):
-        return REDUCTIONS["flatten"]
-    if how is not None:
-        return by_name(how)
-    if output.dim() > 3:
-        return REDUCTIONS["gap"]
-    convolves = any(isinstance(module, nn.Conv1d) for module in model.modules())
-    return REDUCTIONS["flatten" if convolves else "token:mean"]
+    how = _chosen(reduce, layer)
+    if callable(how):
+        function = how
+        called = getattr(how, "__name__", type(how).__name__)
+        return Reduction(called, lambda output, mask: flatten(function(output)), raw=True)
+    moved = f"samples from axis {axes.batch}" if axes.batch else ""
+    dims = len(shape)
+    if dims <= 2 or how == "flatten":
+        said = "flatten" if dims > 2 else ""
+        return _flattening(", ".join(filter(None, (said, moved))), axes)
+    settled = _settled(how, dims, axes)
+    if settled is None:
+        raise InvalidInput(
+            f"cannot tell channels from positions in its shape {tuple(shape)}; say "
+            f"reduce={{{layer!r}: 'gap:first'}} (channels come first), 'gap:last', 'flatten' or "
+            "a callable"
+        )
+    if not settled.positions(dims):
+        return _flattening(", ".join(filter(None, ("flatten", moved))), settled)
+    name = how if how and how != "gap" else _averaged(settled, dims)
+    of_tokens = _OF_TOKENS[how or "gap"]
+    return Reduction(
+        ", ".join(filter(None, (name, moved))),
+        lambda output, mask: _reduced(output, mask, settled, of_tokens),
+        per_token=how == "tokens",
+        axes=settled,
+        masked=True,
+    )
+
+
+def _chosen(reduce: Reduce, layer: str) -> How | None:
+    """What the user asks for this layer."""
+    if not isinstance(reduce, Mapping):
+        return reduce
+    fitting = [how for pattern, how in reduce.items() if fnmatch.fnmatchcase(layer, pattern)]
+    return fitting[0] if fitting else None
+
+
+def _flattening(name: str, axes: Axes) -> Reduction:
+    return Reduction(name, lambda output, mask: flatten(output.movedim(axes.batch, 0)), axes=axes)
+
+
+def _settled(how: str | None, dims: int, axes: Axes) -> Axes | None:
+    """The axes with the channels known: by the user's word, else by evidence."""
+    others = [axis for axis in range(dims) if axis != axes.batch]
+    if how == "gap:first":
+        return replace(axes, channels=frozenset(others[:1]))
+    if how == "gap:last":
+        return replace(axes, channels=frozenset(others[-1:]))
+    if axes.channels is None:
+        by_name = how is not None and how.startswith("token")
+        return replace(axes, channels=frozenset(others[1:])) if by_name else None
+    channels = axes.channels - {axes.batch}
+    return replace(axes, channels=channels or frozenset(others))
+
+
+def _averaged(axes: Axes, dims: int) -> str:
+    """What the mean over the positions is called."""
+    others = [axis for axis in range(dims) if axis != axes.batch]
+    if axes.channels == frozenset(others[:1]):
+        return "gap"
+    if axes.channels == frozenset(others[-1:]):
+        return "token:mean" if dims == 3 else "gap:last"
+    return f"mean over axes {', '.join(map(str, axes.positions(dims)))}"
+
+
+def _reduced(
+    output: Tensor,
+    mask: Tensor | None,
+    axes: Axes,
+    of_tokens: Callable[[Tensor, Tensor | None], Tensor],
+) -> Tensor:
+    """T by a function of tokens ``(n, tokens, d)`` and their mask."""
+    if of_tokens is _mean and mask is None:
+        mean = output.mean(axes.positions(output.dim()), keepdim=True)
+        return mean.movedim(axes.batch, 0).flatten(1)
+    tokens = axes.sequence(output)
+    if mask is not None and mask.shape[1] != tokens.shape[1]:
+        raise InvalidInput(f"{tokens.shape[1]} positions, but the mask has {mask.shape[1]}")
+    return of_tokens(tokens, None if mask is None else mask.to(output.device))

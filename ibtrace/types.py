@@ -172,14 +172,14 @@ class LayerContext:
         trace_values: Values of the layer pooled over all snapshots of the trace, ``(m, d)``;
             only where the estimator asked for them with ``needs_trace``.
         variable: How T was made of the layer's output (``gap``); empty if it is the output itself.
-        per_token: Whether the samples are tokens, not inputs.
+        token_inputs: If the samples are tokens: the names of the inputs whose tokens they are.
     """
 
     name: str
     activation_range: tuple[float, float] | None = None
     trace_values: Tensor | None = None
     variable: str = ""
-    per_token: bool = False
+    token_inputs: tuple[str, ...] | None = None
 
 
 class ProbeLike(Protocol):

@@ -101,8 +101,9 @@ def test_inputs_by_name_are_one_x() -> None:
     probe = Probe({"input_ids": tokens, "attention_mask": mask}, torch.tensor([0, 1, 0]))
     assert probe.features.shape == (3, 6)
     assert probe.x_ids[0] == probe.x_ids[2] != probe.x_ids[1]
-    assert probe.mask is not None
-    assert probe.mask.sum() == 7
+    (stream,) = probe.streams
+    assert stream.inputs == ("input_ids",)
+    assert stream.tokens(probe.n).sum() == 7
     other = Probe({"input_ids": mask, "attention_mask": tokens}, probe.y)
     assert other.digest != probe.digest
     assert probe.take(slice(2)).inputs["input_ids"].shape == (2, 3)

@@ -14,9 +14,11 @@ from torch import Tensor, nn
 from ibtrace.estimators import Exact, information
 from ibtrace.plane import judge
 from ibtrace.probe import Probe
-from ibtrace.reduce import REDUCTIONS, choose
+from ibtrace.reduce import Axes, choose
 from ibtrace.tracer import Tracer
 from ibtrace.types import ConfigError, InvalidInput, UnknownName
+
+FIRST, LAST = Axes(0, frozenset({1})), Axes(0, frozenset({2}))
 
 
 @settings(deadline=None, max_examples=50)
@@ -39,29 +41,73 @@ def test_token_reductions_equal_a_loop_over_samples(
         "tokens": torch.cat(real),
     }
     for name, value in expected.items():
-        torch.testing.assert_close(REDUCTIONS[name](output, given_mask), value)
+        torch.testing.assert_close(choose(name, "", output.shape, LAST)(output, given_mask), value)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("batch", [0, 1, 2])
+@pytest.mark.parametrize("channel", [1, 2])
+def test_wherever_samples_and_channels_are_t_is_the_same(
+    batch: int, channel: int, masked: bool
+) -> None:
+    tokens = torch.randn(4, 5, 3)  # samples, positions, channels
+    mask = torch.arange(5) < torch.tensor([[5], [1], [3], [2]]) if masked else None
+    others = [axis for axis in range(3) if axis != batch]
+    place = others[channel - 1]
+    position = others[2 - channel]
+    order = sorted(range(3), key=[batch, position, place].__getitem__)
+    output = tokens.permute(order)
+    axes = Axes(batch, frozenset({place}))
+    for name in ("token:cls", "token:mean", "token:last", "tokens", "gap", None):
+        expected = choose(name, "", tokens.shape, LAST)(tokens, mask)
+        torch.testing.assert_close(choose(name, "", output.shape, axes)(output, mask), expected)
 
 
 def test_gap_is_the_mean_over_space() -> None:
     maps = torch.randn(5, 3, 4, 2)
     expected = torch.stack([torch.stack([c.mean() for c in one]) for one in maps])
-    torch.testing.assert_close(REDUCTIONS["gap"](maps), expected)
-    torch.testing.assert_close(REDUCTIONS["flatten"](maps), maps.reshape(5, 24))
+    last = maps.permute(0, 2, 3, 1)
+    for how, axes in (("gap", FIRST), (None, FIRST), ("gap:first", LAST), ("gap:first", Axes())):
+        torch.testing.assert_close(choose(how, "", maps.shape, axes)(maps), expected)
+    for how, axes in (("gap", Axes(0, frozenset({3}))), ("gap:last", FIRST), ("gap:last", Axes())):
+        reduction = choose(how, "", last.shape, axes)
+        assert reduction.name == "gap:last"
+        torch.testing.assert_close(reduction(last), expected)
+    torch.testing.assert_close(choose("flatten", "", maps.shape, FIRST)(maps), maps.reshape(5, 24))
 
 
 @pytest.mark.parametrize(
-    ("shape", "model", "name"),
+    ("shape", "axes", "name"),
     [
-        ((5,), nn.Linear(1, 1), "flatten"),
-        ((5, 3), nn.Linear(1, 1), "flatten"),
-        ((5, 7, 3), nn.Linear(1, 1), "token:mean"),
-        ((5, 7, 3), nn.Sequential(nn.Conv1d(1, 1, 1)), "flatten"),
-        ((5, 7, 3, 3), nn.Conv2d(1, 1, 1), "gap"),
-        ((5, 7, 3, 3, 3), nn.Conv3d(1, 1, 1), "gap"),
+        ((5,), Axes(), ""),
+        ((5, 3), Axes(), ""),
+        ((3, 5), Axes(1), "samples from axis 1"),
+        ((5, 7, 3), LAST, "token:mean"),
+        ((7, 5, 3), Axes(1, frozenset({2})), "token:mean, samples from axis 1"),
+        ((5, 7, 3), FIRST, "gap"),
+        ((5, 7, 3, 3), FIRST, "gap"),
+        ((5, 7, 3, 3), Axes(0, frozenset({3})), "gap:last"),
+        ((5, 7, 3, 3, 3), FIRST, "gap"),
+        ((5, 2, 7, 3), Axes(0, frozenset({1, 3})), "mean over axes 2"),
+        ((5, 7, 3), Axes(0, frozenset({1, 2})), "flatten"),
+        ((5, 7, 3), Axes(0, frozenset()), "flatten"),
     ],
 )
-def test_the_default_goes_by_the_shape(shape: tuple[int, ...], model: nn.Module, name: str) -> None:
-    assert choose(None, "layer", torch.zeros(shape), model).name == name
+def test_what_is_averaged_is_what_is_neither_samples_nor_channels(
+    shape: tuple[int, ...], axes: Axes, name: str
+) -> None:
+    reduction = choose(None, "layer", shape, axes)
+    assert reduction.name == name
+    assert len(reduction(torch.zeros(shape))) == 5
+
+
+@pytest.mark.parametrize("how", [None, "gap"])
+@pytest.mark.parametrize("shape", [(5, 7, 3), (5, 7, 3, 3)])
+def test_axes_that_nothing_tells_apart_are_asked_for(how: Any, shape: tuple[int, ...]) -> None:
+    with pytest.raises(InvalidInput, match=r"reduce=\{'act': 'gap:first'\}.*'gap:last'"):
+        choose(how, "act", shape, Axes())
+    for said in ("gap:first", "gap:last", "flatten", "token:mean", first_channel):
+        choose({"act": said}, "act", shape, Axes())
 
 
 def first_channel(maps: Tensor) -> Tensor:
@@ -102,8 +148,7 @@ def test_rows_say_what_t_is_and_are_its_information(
     frame = tracer.trace.frame()
     for (layer, value), name, width in zip(maps.items(), said, widths, strict=True):
         mine = frame[(frame.layer == layer) & (frame.quantity == "I(T;Y)")]
-        by = choose(reduce, layer, value, model)
-        t = by(value)
+        t = choose(reduce, layer, value.shape, FIRST)(value)
         assert t.shape == (probe.n, width)
         assert mine.bits.item() == information(Exact(), t[None], probe)[1].bits.item()
         assert mine.estimand.item() == Exact().estimand + (f"; T: {name}" if name else "")
@@ -169,7 +214,7 @@ def test_tokens_are_judged_by_their_own_ceiling() -> None:
         ({"1": "pool"}, UnknownName, "no reduction 'pool'"),
         ({"3": "gap", "conv*": "gap"}, UnknownName, r"reduce: no layer .*'conv\*'.*1, 3, output"),
         (3, ConfigError, "name, a callable or a mapping, got 3"),
-        ({"1": "tokens"}, InvalidInput, r"72 tokens in the layer.*\(24, 1, 6, 6\)"),
+        ({"1": "tokens"}, InvalidInput, r"384 tokens in the layer.*\(24, 1, 6, 6\)"),
         (lambda value: value.sum(0), InvalidInput, "'1': reduce made .* must keep the samples"),
     ],
 )
@@ -181,5 +226,5 @@ def test_what_cannot_be_reduced_is_an_error(
 
 
 def test_a_mask_of_another_length_is_an_error() -> None:
-    with pytest.raises(InvalidInput, match="4 tokens, but attention_mask has 3"):
-        REDUCTIONS["token:mean"](torch.zeros(2, 4, 1), torch.ones(2, 3, dtype=torch.bool))
+    with pytest.raises(InvalidInput, match="4 positions, but the mask has 3"):
+        choose("token:mean", "", (2, 4, 1), LAST)(torch.zeros(2, 4, 1), torch.ones(2, 3) > 0)

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from ibtrace.capture.calling import Forward as Forward
 from ibtrace.capture.calling import call as call
+from ibtrace.capture.evidence import Evidence as Evidence
 from ibtrace.capture.functional import Functional as Functional
 from ibtrace.capture.hooks import capture as capture
 from ibtrace.capture.looking import MAX_BYTES as MAX_BYTES
 from ibtrace.capture.looking import Layer as Layer
 from ibtrace.capture.looking import looks as looks
+from ibtrace.capture.looking import read_layers as read_layers
 from ibtrace.capture.looking import reduced as reduced
 from ibtrace.capture.looking import require_finite as require_finite
 from ibtrace.capture.looking import snapshot as snapshot

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import zlib
 from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass, replace
@@ -11,21 +12,22 @@ import torch
 from torch import Tensor, nn
 
 from ibtrace.capture.calling import Forward, call
+from ibtrace.capture.evidence import Evidence, Reading, Run, gather
 from ibtrace.capture.functional import Functional
-from ibtrace.capture.hooks import hooked
+from ibtrace.capture.hooks import Keep, hooked
 from ibtrace.capture.targets import Layers, require_reached, resolve
 from ibtrace.capture.undisturbed import undisturbed
 from ibtrace.numerics.finite import count_non_finite
 from ibtrace.numerics.projections import orthonormal
 from ibtrace.probe import Probe
-from ibtrace.reduce import Reduce, Reduction, choose
+from ibtrace.reduce import Reduce, Reduction
 from ibtrace.types import InvalidInput, NonFinite
 from ibtrace.wrappers import unwrap
 
 MAX_BYTES = 2**31
 """How much activation memory a look holds at a time, if nothing else is said."""
 
-_AS_IT_IS = Reduction("", lambda output, mask: output)
+_AS_IT_IS = Reading(Reduction("", lambda output, mask: output))
 
 
 @dataclass(frozen=True)
@@ -37,14 +39,14 @@ class Layer:
         variable: What T is, where it is not simply the layer's float32 output: ``gap``.
         shape: The layer's own output for one sample.
         activation_range: The closed range that T lies in, if the layer is bounded.
-        per_token: Whether the samples are tokens, not inputs.
+        token_inputs: If the samples are tokens: the names of the inputs whose tokens they are.
     """
 
     values: Tensor
     variable: str
     shape: tuple[int, ...]
     activation_range: tuple[float, float] | None
-    per_token: bool
+    token_inputs: tuple[str, ...] | None
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Layer:
         """The same layer with other values."""
@@ -56,7 +58,7 @@ class Layer:
             "shape": list(self.shape),
             "variable": self.variable,
             "activation_range": self.activation_range and list(self.activation_range),
-            "per_token": self.per_token,
+            "token_inputs": self.token_inputs and list(self.token_inputs),
         }
 
 
@@ -71,6 +73,7 @@ def looks(
     batch_size: int = 512,
     max_bytes: int | None = MAX_BYTES,
     max_width: int | None = None,
+    evidence: Evidence | None = None,
 ) -> Iterator[dict[str, Layer]]:
     """The chosen layers on the whole probe, as many at a time as fit into ``max_bytes``.
 
@@ -88,6 +91,7 @@ def looks(
         max_bytes: Bytes of activations held at a time; a lower bound means more passes. None: all.
         max_width: Wider T are projected to this many dimensions by a fixed random orthonormal
             frame (always the same for a layer's name and width).
+        evidence: What `read_layers` found for these arguments, where there are several looks.
 
     Yields:
         ``{layer: what was captured}``, in the order of the forward pass.
@@ -100,13 +104,79 @@ def looks(
         NonFinite: If activations hold NaN or infinite values; names the layer.
     """
     model = unwrap(model)
+    if evidence is None:
+        evidence = read_layers(
+            model,
+            probe,
+            layers,
+            reduce=reduce,
+            functional=functional,
+            forward=forward,
+            batch_size=batch_size,
+        )
     wanted: Set[str] | None = None
     while wanted is None or wanted:
-        one = _Pass(model, probe, layers, reduce, max_bytes, max_width, wanted)
+        one = _Pass(model, probe, layers, evidence, max_bytes, max_width, wanted)
         found = one.run(functional, batch_size, forward)
         wanted = one.left
         yield found
         del found, one
+
+
+def read_layers(
+    model: nn.Module,
+    probe: Probe,
+    layers: Layers = None,
+    *,
+    reduce: Reduce = None,
+    functional: Functional = False,
+    forward: Forward | None = None,
+    batch_size: int = 512,
+) -> Evidence:
+    """What T will be of each layer, by a few forwards of a few samples.
+
+    Layers that nobody named and that cannot be read are left out of a look, with a warning here.
+
+    Args:
+        model: See `looks`.
+        probe: See `looks`.
+        layers: See `resolve`.
+        reduce: See `ibtrace.reduce`.
+        functional: See `capture`.
+        forward: See `call`.
+        batch_size: Samples per forward.
+    """
+    evidence = gather(
+        _runner(unwrap(model), layers, functional, forward), probe, reduce, batch_size
+    )
+    if layers is None:
+        for name, layer in evidence.layers.items():
+            if layer.trouble:
+                warnings.warn(f"layer {name!r} is left out: {layer.trouble}", stacklevel=2)
+    return evidence
+
+
+def _runner(
+    model: nn.Module, layers: Layers, functional: Functional, forward: Forward | None
+) -> Run:
+    """What runs the model on a probe, under hooks on these layers."""
+
+    def run(probe: Probe, keep: Keep) -> None:
+        with (
+            undisturbed(model),
+            hooked(
+                model,
+                resolve(model, layers),
+                keep,
+                functional=functional,
+                drop_repeated_output=layers is None,
+            ) as begin,
+        ):
+            device = next((p.device for p in model.parameters()), probe.device)
+            begin()
+            call(model, probe.batch(slice(None), device), forward)
+
+    return run
 
 
 def snapshot(
@@ -137,7 +207,7 @@ def snapshot(
         InvalidInput: If a layer's output does not have the samples first.
         NonFinite: If activations hold NaN or infinite values; names the layer.
     """
-    one = _Pass(unwrap(model), probe, layers, _AS_IT_IS, None, None, None)
+    one = _Pass(unwrap(model), probe, layers, None, None, None, None)
     return {name: layer.values for name, layer in one.run(functional, batch_size, forward).items()}
 
 
@@ -145,8 +215,7 @@ def reduced(
     name: str,
     outputs: Tensor,
     bounds: tuple[float, float] | None,
-    model: nn.Module,
-    reduce: Reduce = None,
+    evidence: Evidence,
     max_width: int | None = None,
 ) -> Layer:
     """A layer of several networks at once, reduced like that of one.
@@ -155,14 +224,19 @@ def reduced(
         name: The layer's name.
         outputs: What it computed, ``(networks, n, ...)``.
         bounds: Its closed range, if it is bounded.
-        model: One of the networks.
-        reduce: See `looks`.
+        evidence: What is known of the layers of one of the networks.
         max_width: See `looks`.
+
+    Raises:
+        InvalidInput: If the layer cannot be read.
     """
-    store = _Store(name, outputs[0], choose(reduce, name, outputs[0], model), bounds, max_width)
-    if outputs.dim() == 3 and not callable(reduce) and max_width is None:
+    reading = evidence.of(name)
+    if reading.reduction is None:
+        raise InvalidInput(f"layer {name!r}: {reading.trouble}")
+    store = _Store(name, outputs[0], reading, bounds, max_width, outputs.shape[1])
+    if outputs.dim() == 3 and not reading.reduction.name and max_width is None:
         return store.layer(outputs)
-    return store.layer(torch.stack([store.reduced(one, None) for one in outputs]))
+    return store.layer(torch.stack([store.reduced(one, slice(None)) for one in outputs]))
 
 
 class _Store:
@@ -172,31 +246,37 @@ class _Store:
         self,
         name: str,
         output: Tensor,
-        reduction: Reduction,
+        reading: Reading,
         bounds: tuple[float, float] | None,
         max_width: int | None,
+        samples: int,
     ) -> None:
-        self.reduction = reduction
-        self._shape = tuple(output.shape[1:])
+        assert reading.reduction is not None
+        self.reduction = reading.reduction
+        self.per_token = self.reduction.per_token
+        self._reading = reading
+        self._samples = samples
+        shape = list(output.shape)
+        del shape[self.reduction.axes.batch]
+        self._shape = tuple(shape)
         self._bounds = bounds
         self._frame: Tensor | None = None
         self._filled = 0
         self._values: Tensor | None = None
         self._name = name
         self._max_width = max_width
-        as_it_is = not reduction.name or (reduction.name == "flatten" and output.dim() <= 2)
-        self._said = [] if as_it_is else [reduction.name]
+        self._said = [self.reduction.name] if self.reduction.name else []
         if output.dtype != torch.float32:
             self._said.append(str(output.dtype).removeprefix("torch."))
 
-    def reduced(self, output: Tensor, mask: Tensor | None) -> Tensor:
-        """T of a batch."""
-        size = len(output)
+    def reduced(self, output: Tensor, rows: slice) -> Tensor:
+        """T of a batch, these rows of the probe."""
+        size = len(range(*rows.indices(self._samples)))
         try:
-            t = self.reduction(output, mask)
+            t = self.reduction(output, self._reading.mask(rows))
         except InvalidInput as error:
             raise InvalidInput(f"layer {self._name!r}: {error}") from error
-        if t.dim() < 1 or (len(t) != size and not self.reduction.per_token):
+        if t.dim() < 1 or (len(t) != size and not self.per_token):
             raise InvalidInput(
                 f"layer {self._name!r}: reduce made {tuple(t.shape)} of {tuple(output.shape)}; "
                 "it must keep the samples first"
@@ -227,8 +307,9 @@ class _Store:
 
     def layer(self, values: Tensor) -> Layer:
         """These values as the layer's T."""
-        variable, per_token = ", ".join(self._said), self.reduction.per_token
-        return Layer(values, variable, self._shape, self._bounds, per_token)
+        stream = self._reading.stream
+        tokens = None if not self.per_token else () if stream is None else stream.inputs
+        return Layer(values, ", ".join(self._said), self._shape, self._bounds, tokens)
 
 
 class _Pass:
@@ -239,20 +320,19 @@ class _Pass:
         model: nn.Module,
         probe: Probe,
         layers: Layers,
-        reduce: Reduce | Reduction,
+        evidence: Evidence | None,
         max_bytes: int | None,
         max_width: int | None,
         wanted: Set[str] | None,
     ) -> None:
         self.model, self.probe, self.layers = model, probe, layers
-        self.reduce, self.max_bytes, self.max_width = reduce, max_bytes, max_width
+        self.evidence, self.max_bytes, self.max_width = evidence, max_bytes, max_width
         self.wanted = wanted
         self.left: set[str] = set()
         self.stores: dict[str, _Store] = {}
         self.held = 0
         self.fired: list[str] = []
         self.rows = slice(0, 0)
-        self.mask: Tensor | None = None
 
     def run(
         self, functional: Functional, batch_size: int, forward: Forward | None
@@ -274,7 +354,6 @@ class _Pass:
         ):
             for start in range(0, probe.n, batch_size):
                 self.rows = slice(start, min(start + batch_size, probe.n))
-                self.mask = None if probe.mask is None else probe.mask[self.rows]
                 begin()
                 call(model, probe.batch(self.rows, device), forward)
                 if start == 0 and self.layers is not None:
@@ -291,28 +370,31 @@ class _Pass:
             self.fired.append(name)
         if (self.wanted is not None and name not in self.wanted) or name in self.left:
             return
-        size = self.rows.stop - self.rows.start
-        if output.dim() < 1 or len(output) != size:
+        reading = _AS_IT_IS if self.evidence is None else self.evidence.of(name)
+        if reading.reduction is None:
+            if self.layers is None:
+                return  # `read_layers` has warned
+            raise InvalidInput(f"layer {name!r}: {reading.trouble}")
+        size, axis = self.rows.stop - self.rows.start, reading.reduction.axes.batch
+        if not reading.reduction.raw and (output.dim() <= axis or output.shape[axis] != size):
             raise InvalidInput(
                 f"layer {name!r} gave shape {tuple(output.shape)} for {size} samples; "
                 "choose a layer whose output has the samples first"
             )
         if first:
-            chosen = self.reduce
-            if not isinstance(chosen, Reduction):
-                chosen = choose(chosen, name, output, self.model)
-            self.stores[name] = _Store(name, output, chosen, bounds, self.max_width)
+            self.stores[name] = _Store(name, output, reading, bounds, self.max_width, self.probe.n)
         store = self.stores[name]
-        t = store.reduced(output, self.mask)
-        rows = self._rows(output) if store.reduction.per_token else self.probe.n
+        t = store.reduced(output, self.rows)
+        rows = self._rows(reading, t) if store.per_token else self.probe.n
         if first and not self._fits(name, store.size(t, rows)):
             return
         store.add(t, rows)
 
-    def _rows(self, output: Tensor) -> int:
+    def _rows(self, reading: Reading, t: Tensor) -> int:
         """How many tokens the probe has in all."""
-        mask = self.probe.mask
-        return self.probe.n * output.shape[1] if mask is None else int(mask.sum())
+        if reading.stream is not None and reading.stream.real is not None:
+            return int(reading.stream.real.sum())
+        return len(t) // (self.rows.stop - self.rows.start) * self.probe.n
 
     def _fits(self, name: str, size: int) -> bool:
         """Reserve memory for a layer, or leave it to the next pass."""

@@ -245,9 +245,9 @@ def _measure(
 
 def _some(value: Tensor, rows: Tensor, told: LayerContext, whole: bool) -> Tensor:
     """The samples compared."""
-    if told.per_token and not whole:
+    if told.token_inputs is not None and not whole:
         raise InvalidInput("each token is a sample here; leave out --n")
-    return value if told.per_token else value[rows]
+    return value[rows] if told.token_inputs is None else value
 
 
 def _by_estimator(

@@ -17,12 +17,11 @@ from ibtrace.numerics.bins import row_ids
 from ibtrace.numerics.entropy import entropy, sample_counts
 from ibtrace.numerics.finite import count_non_finite
 from ibtrace.probe.inputs import Inputs, leaves, mapped, read_inputs, samples_first
+from ibtrace.probe.padding import Stream, streams
 from ibtrace.probe.reading import read
 from ibtrace.types import InvalidInput, NonFinite, TooFewSamples
 
 _Value = TypeVar("_Value")
-
-ATTENTION_MASK = "attention_mask"
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -200,11 +199,14 @@ class Probe:
         """Where the probe is."""
         return self.y.device
 
-    @property
-    def mask(self) -> Tensor | None:
-        """Which tokens are real, bool ``(n, tokens)``: the input ``attention_mask``, if any."""
-        mask = self.inputs.get(ATTENTION_MASK)
-        return None if mask is None or mask.dim() != 2 else mask.bool()
+    @cached_property
+    def streams(self) -> list[Stream]:
+        """The sequences and other things that the inputs consist of, and their padding."""
+        return streams(self.inputs)
+
+    def with_inputs(self, inputs: Mapping[str, Tensor]) -> Probe:
+        """The probe with other inputs of the same names."""
+        return self.replaced(mapped(self.x, lambda name, value: inputs.get(name, value)), self.y)
 
     @property
     def labelled(self) -> bool:
@@ -307,33 +309,35 @@ class Probe:
     def _moved(self, device: torch.device | str) -> Probe:
         return self.replaced(self.batch(slice(None), device), self.y.to(device))
 
-    def tokens(self, count: int) -> Probe:
+    def tokens(self, count: int, names: Sequence[str] | None = None) -> Probe:
         """The probe of which each real token is a sample: its own input is X, its sequence's Y.
 
         Args:
             count: How many tokens there are in all.
+            names: The inputs whose tokens they are; None: the only ones of so many tokens.
 
         Raises:
-            InvalidInput: If no input has that many tokens.
+            InvalidInput: If no input has that many tokens, or several have.
         """
-        return self.cached(f"{count} tokens", lambda: self._tokens(count))
+        return self.cached(f"{count} tokens of {names}", lambda: self._tokens(count, names))
 
-    def _tokens(self, count: int) -> Probe:
-        mask = self.mask
-        if mask is None:
-            mask = torch.ones(self.n, count // self.n, dtype=torch.bool, device=self.device)
-        inputs = {
-            name: value[mask]
-            for name, value in self.inputs.items()
-            if name != ATTENTION_MASK and value.shape[:2] == mask.shape
-        }
-        if not inputs or int(mask.sum()) != count:
-            shapes = ", ".join(str(tuple(value.shape)) for value in self.inputs.values())
+    def _tokens(self, count: int, names: Sequence[str] | None) -> Probe:
+        fitting = [
+            stream
+            for stream in self.streams
+            if names is None or stream.inputs == tuple(names)
+            if stream.length and count == int(stream.tokens(self.n).sum())
+        ]
+        if len(fitting) != 1:
+            shapes = ", ".join(f"{n or 'x'} {tuple(v.shape)}" for n, v in self.inputs.items())
+            which = "several inputs have" if fitting else "no input has"
             raise InvalidInput(
-                f"reduce='tokens' found {count} tokens in the layer, but the inputs are {shapes}; "
+                f"reduce='tokens' found {count} tokens in the layer, {which} so many: {shapes}; "
                 "use token:mean, or another layer"
             )
-        return self.replaced(as_x(inputs), self._token_labels(mask))
+        real = fitting[0].tokens(self.n).to(self.device)
+        inputs = {name: self.inputs[name][real] for name in fitting[0].inputs}
+        return self.replaced(as_x(inputs), self._token_labels(real))
 
     def _token_labels(self, mask: Tensor) -> Tensor:
         """The label of each real token: its own, or that of its sequence."""

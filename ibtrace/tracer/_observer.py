@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
 from ibtrace import distributed
 from ibtrace.capture import (
+    Evidence,
     Forward,
     Functional,
     Layer,
     Layers,
     looks,
+    read_layers,
     reduced,
     require_finite,
     resolve,
@@ -102,6 +104,19 @@ class Observer:
         inputs = {name: distributed.gathered(x) for name, x in self.shard.inputs.items()}
         return self.shard.replaced(as_x(inputs), distributed.gathered(self.shard.y))
 
+    @cached_property
+    def evidence(self) -> Evidence:
+        """What T is of each layer, found at the first look and kept for all."""
+        return read_layers(
+            self.model if isinstance(self.model, nn.Module) else self.model.template,
+            self.shard,
+            self.layers,
+            reduce=self.reduce,
+            functional=self.functional,
+            forward=self.forward,
+            batch_size=self.batch_size,
+        )
+
     def looks(self) -> Iterator[dict[str, Layer]]:
         """The layers with their values as ``(seeds, n, d)``, part by part; on rank 0 only."""
         leads = distributed.rank() == 0
@@ -125,7 +140,7 @@ class Observer:
             model,
             self.shard,
             self.layers,
-            reduce=self.reduce,
+            evidence=self.evidence,
             functional=self.functional,
             forward=self.forward,
             batch_size=self.batch_size,
@@ -145,9 +160,7 @@ class Observer:
         layers = {}
         for name, value in found.items():
             bounds = ranges.get(name.partition(":")[0])
-            layers[name] = reduced(
-                name, value, bounds, networks.template, self.reduce, self.max_width
-            )
+            layers[name] = reduced(name, value, bounds, self.evidence, self.max_width)
             for seed, one in zip(networks.seeds, layers[name].values, strict=True):
                 require_finite(f"{name} (seed {seed})", one)
         return layers

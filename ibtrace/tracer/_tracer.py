@@ -343,8 +343,8 @@ class Tracer:
         if new:
             self._captured.update(new)
             for name, record in new.items():
-                if record["per_token"]:
-                    tokens = self.probe.tokens(part[name].values.shape[1])
+                if record["token_inputs"] is not None:
+                    tokens = self.probe.tokens(part[name].values.shape[1], record["token_inputs"])
                     record["input_entropy"] = tokens.input_entropy
             self.trace.update_meta({"captured": self._captured})
 

@@ -1,0 +1,169 @@
+"""What T will be of each layer, settled once for a trace by a look at a few samples.
+
+Shapes alone do not tell samples from time, channels from space, or one sequence's padding from
+another's. Two forwards with different numbers of samples show the axis that follows the batch; the
+operations around a layer show its channels (`axes`); altered inputs show whose padding it holds
+(`masks`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from ibtrace.capture.axes import AxisWatch, Channels
+from ibtrace.capture.hooks import Keep
+from ibtrace.capture.masks import Positions, telling_rows, whose
+from ibtrace.probe import Probe, Stream
+from ibtrace.reduce import Axes, Reduce, Reduction, choose
+from ibtrace.types import InvalidInput
+
+Run = Callable[[Probe, Keep], None]
+"""A forward of a probe under hooks, after which the model is as it was."""
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """How one layer's output becomes T.
+
+    Args:
+        reduction: What is done with it, if that is known.
+        stream: The input whose tokens its positions are, if any.
+        trouble: Why it cannot be read, for a warning or an error; empty if it can.
+    """
+
+    reduction: Reduction | None = None
+    stream: Stream | None = None
+    trouble: str = ""
+
+    def mask(self, rows: slice) -> Tensor | None:
+        """Which positions are real in these samples, bool ``(n, positions)``; None: all."""
+        if self.stream is None or self.stream.real is None:
+            return None
+        return self.stream.real[rows]
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What is known of a model's layers.
+
+    Args:
+        layers: Each layer that ran, by name.
+    """
+
+    layers: Mapping[str, Reading] = field(default_factory=dict)
+
+    def of(self, name: str) -> Reading:
+        """One layer; of a call that was not seen, what is known of the module's first one."""
+        stem = name.partition(":")[0]
+        unseen = Reading(trouble="it did not run on the first samples of the probe")
+        return self.layers.get(name, self.layers.get(stem, unseen))
+
+
+@dataclass(frozen=True)
+class _Seen:
+    shape: tuple[int, ...]
+    channels: Channels
+
+
+def gather(run: Run, probe: Probe, reduce: Reduce, batch_size: int) -> Evidence:
+    """What T will be of each layer.
+
+    Args:
+        run: Runs the model on a probe.
+        probe: The whole probe, of which a few samples are used.
+        reduce: The user's choice.
+        batch_size: Samples of the forward that is made where the model does not take a few.
+    """
+    rows = telling_rows(probe)
+    seen, fewer = None, None
+    if not probe.undivided:
+        seen, fewer = _watched(run, probe.take(rows)), _shapes(run, probe.take(rows[:-1]))
+    if seen is None or fewer is None:
+        batch_size = probe.n if probe.undivided else batch_size
+        seen, fewer = _watched(run, probe.take(slice(batch_size))) or {}, {}
+    readings = {
+        name: _reading(name, layer, _batch_axis(layer.shape, fewer.get(name), len(rows)), reduce)
+        for name, layer in seen.items()
+    }
+    axes = {n: r.reduction.axes for n, r in readings.items() if r.reduction and r.reduction.masked}
+    for name, positions in whose(_forward(run), probe, axes, rows).items():
+        readings[name] = _with_positions(name, readings[name], positions)
+    return Evidence(readings)
+
+
+def _reading(name: str, layer: _Seen, batch: int | None, reduce: Reduce) -> Reading:
+    """How a layer is reduced, or why it cannot be."""
+    try:
+        reduction = choose(reduce, name, layer.shape, Axes(batch or 0, layer.channels))
+    except InvalidInput as error:
+        return Reading(trouble=str(error))
+    if batch is not None or reduction.raw:
+        return Reading(reduction)
+    return Reading(
+        trouble=f"no one axis of its shape {layer.shape} follows the number of samples; choose "
+        "another layer, or unfold it by a callable in reduce="
+    )
+
+
+def _with_positions(name: str, reading: Reading, positions: Positions) -> Reading:
+    if not positions.trouble and reading.reduction and reading.reduction.per_token:
+        if positions.stream is None:
+            positions = Positions(trouble="it is not known whose tokens its positions are")
+    if not positions.trouble:
+        return Reading(reading.reduction, positions.stream)
+    return Reading(
+        trouble=f"{positions.trouble}; say what T is of it by reduce={{{name!r}: 'flatten'}} "
+        "or a callable"
+    )
+
+
+def _watched(run: Run, probe: Probe) -> dict[str, _Seen] | None:
+    """Each layer's shape and channels; None if the model does not take so few samples."""
+    watch = AxisWatch()
+    shapes: dict[str, tuple[int, ...]] = {}
+    channels: dict[str, Callable[[], Channels]] = {}
+
+    def keep(name: str, output: Tensor, bounds: tuple[float, float] | None) -> None:
+        shapes[name] = tuple(output.shape)
+        channels[name] = watch.of(output)
+
+    try:
+        with watch:
+            run(probe, keep)
+    except Exception:  # whatever a model says to so few samples, the look itself will hear
+        return None
+    return {name: _Seen(shape, channels[name]()) for name, shape in shapes.items()}
+
+
+def _shapes(run: Run, probe: Probe) -> dict[str, tuple[int, ...]] | None:
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def keep(name: str, output: Tensor, bounds: tuple[float, float] | None) -> None:
+        shapes[name] = tuple(output.shape)
+
+    try:
+        run(probe, keep)
+    except Exception:
+        return None
+    return shapes
+
+
+def _forward(run: Run) -> Callable[[Probe], dict[str, Tensor]]:
+    def forward(probe: Probe) -> dict[str, Tensor]:
+        outputs: dict[str, Tensor] = {}
+        run(probe, lambda name, output, bounds: outputs.update({name: output.clone()}))
+        return outputs
+
+    return forward
+
+
+def _batch_axis(shape: Sequence[int], fewer: Sequence[int] | None, size: int) -> int | None:
+    """The axis whose length follows the number of samples; None if there is not just one."""
+    if fewer is None or len(fewer) != len(shape):
+        return 0
+    moving = [axis for axis, (a, b) in enumerate(zip(shape, fewer, strict=True)) if a != b]
+    following = [axis for axis in moving if shape[axis] == size and fewer[axis] == size - 1]
+    return following[0] if len(following) == 1 else None

@@ -1,0 +1,172 @@
+"""Whose positions a layer's are: which input's padding, if any, it has to leave out.
+
+Names and lengths do not tell: a decoder may be as long as its encoder. What tells is what a layer
+depends on. An input's contents are altered, and then its padding alone, in a forward of a few
+samples; where the layer changes, it holds them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ibtrace.probe import Probe
+from ibtrace.probe.padding import Stream, altered
+from ibtrace.reduce import Axes
+from ibtrace.types import InvalidInput
+
+Forward = Callable[[Probe], Mapping[str, Tensor]]
+"""Every layer's output on a probe, the model left as it was."""
+
+
+@dataclass(frozen=True, eq=False)
+class Positions:
+    """What the positions of a layer are.
+
+    Args:
+        stream: The input whose tokens they are, if any.
+        trouble: Why that cannot be told, for the message; empty if it can.
+    """
+
+    stream: Stream | None = None
+    trouble: str = ""
+
+
+def whose(
+    forward: Forward, probe: Probe, axes: Mapping[str, Axes], rows: Tensor
+) -> dict[str, Positions]:
+    """The input that each layer's positions belong to.
+
+    Args:
+        forward: Runs the model.
+        probe: The whole probe.
+        axes: Which axis of each layer is what.
+        rows: A few samples, some of them padded; see `telling_rows`.
+    """
+    streams = probe.streams
+    if len(streams) == 1 and not streams[0].padded and not streams[0].unclear:
+        return {name: Positions(streams[0]) for name in axes}
+    few = probe.take(rows)
+    before = forward(few)
+    contents = [_outputs(forward, few, stream, None) for stream in streams]
+    padding = [
+        _outputs(forward, few, stream, ~stream.real[rows]) if stream.real is not None else None
+        for stream in streams
+    ]
+    result = {}
+    for name, layer in axes.items():
+        if name not in before:
+            continue
+        seen = [
+            _Seen(
+                stream,
+                _changes(before, whole, name) is not False,
+                _places(before, pads, name, layer),
+                None if stream.real is None else stream.real[rows],
+            )
+            for stream, whole, pads in zip(streams, contents, padding, strict=True)
+        ]
+        result[name] = _decide(layer.length(before[name].shape), [s for s in seen if s.reaches])
+    return result
+
+
+def telling_rows(probe: Probe) -> Tensor:
+    """At least three samples (if there are), among them two with padding for each padded input.
+
+    All of them, where some input belongs to all samples together.
+    """
+    if probe.undivided:
+        return torch.arange(probe.n, device=probe.device)
+    chosen: list[int] = []
+    for stream in probe.streams:
+        if stream.real is not None:
+            chosen += (~stream.real).any(1).nonzero()[:2, 0].tolist()
+    chosen = list(dict.fromkeys(chosen))
+    chosen += [row for row in range(probe.n) if row not in chosen][: max(0, 3 - len(chosen))]
+    return torch.tensor(sorted(chosen), device=probe.device)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What altering one input does to one layer."""
+
+    stream: Stream
+    reaches: bool
+    places: Tensor | bool | None
+    real: Tensor | None
+
+    @property
+    def padding_shows(self) -> bool:
+        """Whether altered padding changes the layer anywhere (or that is not known)."""
+        return self.places is None or bool(torch.as_tensor(self.places).any())
+
+    @property
+    def padding_stays(self) -> bool:
+        """Whether altered padding changes the layer at the padding's places and nowhere else."""
+        if not isinstance(self.places, Tensor) or self.real is None:
+            return False
+        if self.places.shape != self.real.shape or not bool(self.places.any()):
+            return False
+        return not bool((self.places & self.real).any())
+
+
+def _decide(length: int, seen: list[_Seen]) -> Positions:
+    """The stream of a layer with so many positions, of those inputs that reach it."""
+    fitting = [one for one in seen if one.stream.length == length and length > 0]
+    if at_home := [one for one in fitting if one.padding_stays]:
+        return Positions(at_home[0].stream)
+    unclear = [one.stream.mask for one in seen if one.stream.unclear]
+    if len(fitting) > 1:
+        decoders = [one for one in fitting if one.stream.inputs[0].startswith("decoder_")]
+        fitting = decoders if len(decoders) == 1 else fitting
+    padded = [one.stream for one in fitting if one.stream.padded or one.stream.unclear]
+    if len(fitting) == 1 and not fitting[0].stream.unclear:
+        return Positions(fitting[0].stream)
+    if fitting and not padded:
+        return Positions(fitting[0].stream if len(fitting) == 1 else None)
+    if fitting and len(padded) == 1 and padded[0].unclear:
+        return Positions(None, f"{padded[0].mask} does not say which tokens are real")
+    if fitting:
+        names = " or ".join(one.stream.inputs[0] for one in fitting)
+        return Positions(None, f"its {length} positions may be those of {names}")
+    if unclear:
+        return Positions(None, f"{unclear[0]} does not say which tokens are real")
+    shows = [one.stream for one in seen if one.stream.padded and one.padding_shows]
+    if shows:
+        stream = shows[0]
+        said = f"padding shows in its {length} positions, {stream.mask} is for {stream.length}"
+        return Positions(None, said)
+    return Positions()
+
+
+def _outputs(
+    forward: Forward, few: Probe, stream: Stream, where: Tensor | None
+) -> Mapping[str, Tensor] | None:
+    """The layers on altered inputs; None if the model does not take them."""
+    inputs = few.inputs
+    changed = {name: altered(inputs[name], where) for name in stream.inputs}
+    try:
+        return forward(few.with_inputs({**inputs, **changed}))
+    except (InvalidInput, RuntimeError, ValueError, LookupError):
+        return None  # then it is not known what the layer depends on: it may be all
+
+
+def _changes(
+    before: Mapping[str, Tensor], after: Mapping[str, Tensor] | None, name: str
+) -> bool | None:
+    if after is None or name not in after or after[name].shape != before[name].shape:
+        return None
+    return not torch.equal(after[name], before[name])
+
+
+def _places(
+    before: Mapping[str, Tensor], after: Mapping[str, Tensor] | None, name: str, axes: Axes
+) -> Tensor | bool | None:
+    """At which positions ``(n, positions)`` a layer changed; a bool if it has no one sequence."""
+    changed = _changes(before, after, name)
+    if changed is None or axes.length(before[name].shape) == 0 or after is None:
+        return changed
+    return axes.sequence(before[name] != after[name]).any(2)

@@ -1,0 +1,154 @@
+"""Which inputs are the tokens of one sequence, and which of these are real, not padding."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+_COMPANIONS = re.compile(
+    r"(token_type|position|segment|lang|type)_?(ids|s)$|global_attention_mask$"
+)
+_OTHER_MASKS = re.compile(r"(head_mask|global_attention_mask)$")
+_ONE_IS_REAL = re.compile(r"(attention|attn|input)_mask$")
+_ONE_IS_PADDING = re.compile(r"pad(ding)?_mask$")
+_DECODER = "decoder"
+_LARGE = 1000.0
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """Inputs that stand for one sequence, and what is known of its padding.
+
+    Args:
+        inputs: Their names, the tokens first; ``("",)`` for a single tensor.
+        length: Tokens in a sequence; 0 for what is no sequence.
+        mask: The name of the input that marks the padding, if any.
+        real: Which tokens are real, bool ``(n, length)``; None if all are, or if it is unclear.
+        unclear: Whether a mask goes with it that cannot be read.
+    """
+
+    inputs: tuple[str, ...]
+    length: int
+    mask: str = ""
+    real: Tensor | None = None
+    unclear: bool = False
+
+    def tokens(self, n: int) -> Tensor:
+        """Which of n sequences' tokens are real, bool ``(n, length)``."""
+        return torch.ones(n, self.length, dtype=torch.bool) if self.real is None else self.real
+
+    @property
+    def padded(self) -> bool:
+        """Whether some tokens are padding."""
+        return self.real is not None
+
+
+def streams(inputs: Mapping[str, Tensor]) -> list[Stream]:
+    """The sequences, images and other things that a probe's inputs consist of.
+
+    A mask belongs to the inputs of its length whose names begin as its own does:
+    ``decoder_attention_mask`` to ``decoder_input_ids``, ``src_key_padding_mask`` to ``src``.
+
+    Args:
+        inputs: The inputs by name, ``(n, ...)``.
+    """
+    masks = {name: value for name, value in inputs.items() if is_mask(name)}
+    begins = {name: _begin(name) for name in masks}
+    contents: dict[str, list[str]] = {}
+    names = [name for name in inputs if name not in masks]
+    for name in sorted(names, key=lambda name: bool(_COMPANIONS.search(name))):
+        owner = next((o for o in contents if _goes_with(name, o, inputs)), name)
+        contents.setdefault(owner, []).append(name)
+    known = sorted({*filter(None, begins.values()), _DECODER}, key=len, reverse=True)
+    result = []
+    for owner, members in contents.items():
+        value = inputs[owner]
+        length = value.shape[1] if value.dim() in (2, 3) else 0
+        begin = next((b for b in known if _last(owner).startswith(b)), "")
+        own = [m for m in masks if begins[m] == begin and masks[m].shape[-1] == length]
+        result.append(_stream(tuple(members), length, {name: masks[name] for name in own}))
+    return result
+
+
+def is_mask(name: str) -> bool:
+    """Whether an input of this name marks other inputs, and is no content of its own."""
+    last = _last(name)
+    return last.endswith("mask") and not _OTHER_MASKS.search(last)
+
+
+def real_tokens(name: str, mask: Tensor) -> Tensor | None:
+    """What a mask says, as bool ``(n, tokens)``, True for what is real; None if it is unclear.
+
+    ``attention_mask`` is 1 for real tokens, ``key_padding_mask`` is 1 for padding; a mask that is
+    added to attention scores is 0 for real tokens and very negative for padding. ``(n, 1, 1,
+    tokens)`` is read as ``(n, tokens)``. Other names, forms and values are unclear.
+
+    Args:
+        name: The input's name.
+        mask: Its value.
+    """
+    if mask.dim() < 2 or any(size != 1 for size in mask.shape[1:-1]):
+        return None
+    flat = mask.reshape(len(mask), mask.shape[-1])
+    if flat.is_floating_point() and bool((flat < 0).any()):
+        added = bool(((flat == 0) | (flat < -_LARGE)).all())
+        return flat == 0 if added else None
+    if bool((flat < 0).any()) or (flat.is_floating_point() and bool((flat != flat.round()).any())):
+        return None
+    if _ONE_IS_PADDING.search(_last(name)):
+        return flat == 0
+    return flat != 0 if _ONE_IS_REAL.search(_last(name)) else None
+
+
+def altered(value: Tensor, where: Tensor | None = None) -> Tensor:
+    """Other contents that are as possible as these: each value is the least or the greatest.
+
+    Args:
+        value: Any tensor.
+        where: Only there, bool of the shape of its first axes.
+    """
+    if value.dtype == torch.bool:
+        other = ~value
+    else:
+        other = torch.where(value != value.min(), value.min(), value.max())
+    if where is None:
+        return other
+    return torch.where(
+        where.reshape(*where.shape, *(1,) * (value.dim() - where.dim())), other, value
+    )
+
+
+def _stream(names: tuple[str, ...], length: int, masks: Mapping[str, Tensor]) -> Stream:
+    """A stream with what its masks say together."""
+    telling = {
+        name: mask for name, mask in masks.items() if bool((mask != mask.flatten()[0]).any())
+    }
+    read = {name: real_tokens(name, mask) for name, mask in telling.items()}
+    real = [tokens for tokens in read.values() if tokens is not None]
+    agree = all(torch.equal(real[0], tokens) for tokens in real)
+    if len(real) < len(read) or not agree:
+        return Stream(names, length, ", ".join(read), unclear=True)
+    return Stream(names, length, next(iter(read), ""), real[0] if real else None)
+
+
+def _goes_with(name: str, owner: str, inputs: Mapping[str, Tensor]) -> bool:
+    """Whether an input only says something of another one's tokens."""
+    if not _COMPANIONS.search(name) or inputs[name].shape[:2] != inputs[owner].shape[:2]:
+        return False
+    return name.startswith(_DECODER) == owner.startswith(_DECODER)
+
+
+def _begin(mask: str) -> str:
+    """``decoder_`` for ``decoder_attention_mask``."""
+    last = _last(mask)
+    known = _ONE_IS_REAL.search(last) or re.search(r"(key_)?pad(ding)?_mask$", last)
+    begin = last[: known.start()] if known else last.removesuffix("mask")
+    return begin.removesuffix("key_").rstrip("_")
+
+
+def _last(name: str) -> str:
+    return name.rpartition(".")[2]

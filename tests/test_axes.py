@@ -1,0 +1,311 @@
+"""Which axis is what is told by what a layer is made of and given to, and not by its shape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ibtrace.capture import looks
+from ibtrace.capture.axes import AxisWatch
+from ibtrace.probe import Probe
+from ibtrace.tracer import Tracer
+from ibtrace.types import InvalidInput
+
+
+class Between(nn.Module):
+    """An activation between what comes before it and what after; no shape repeats a length."""
+
+    def __init__(self, before: Callable[..., Any], after: Callable[..., Any], *parts: nn.Module):
+        super().__init__()
+        self.before, self.after, self.act = before, after, nn.Tanh()
+        self.parts = nn.ModuleList(parts)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.act(self.before(x, *self.parts))
+        out: Tensor = self.after(hidden, *self.parts).flatten(1).sum(1)
+        return out
+
+
+def images(n: int = 7) -> Tensor:
+    return torch.randn(n, 3, 6, 10, generator=torch.Generator().manual_seed(0))
+
+
+def sequences(n: int = 7) -> Tensor:
+    return torch.randn(n, 5, 3, generator=torch.Generator().manual_seed(0))
+
+
+def as_is(x: Tensor, *parts: nn.Module) -> Tensor:
+    return x
+
+
+def last(x: Tensor, *parts: nn.Module) -> Tensor:
+    return x.permute(0, 2, 3, 1)
+
+
+def heads(x: Tensor) -> Tensor:
+    n, length, _ = x.shape
+    return x.view(n, length, 2, 8).transpose(1, 2)
+
+
+def windows(x: Tensor) -> Tensor:
+    n, height, width, channels = x.shape
+    parts: Tensor = (
+        x.view(n, height // 2, 2, width // 2, 2, channels).transpose(2, 3).reshape(n, -1, channels)
+    )
+    return parts
+
+
+MAPS: dict[str, tuple[Between, tuple[int, ...]]] = {
+    "conv": (Between(lambda x, c: c(x), as_is, nn.Conv2d(3, 16, 3)), (0, 1)),
+    "conv, normalised": (
+        Between(lambda x, c, b: b(c(x)), as_is, nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16)),
+        (0, 1),
+    ),
+    "conv, pooled": (
+        Between(lambda x, c: F.max_pool2d(F.relu(c(x)), 2), as_is, nn.Conv2d(3, 16, 3)),
+        (0, 1),
+    ),
+    "conv, added to itself": (
+        Between(
+            lambda x, c: c(x) + 2 * c(x).mean((2, 3), keepdim=True), as_is, nn.Conv2d(3, 16, 3)
+        ),
+        (0, 1),
+    ),
+    "conv of slices": (
+        Between(lambda x, c: torch.cat([c(x)[:, :4], c(x)[:, 4:]], 1), as_is, nn.Conv2d(3, 16, 3)),
+        (0, 1),
+    ),
+    "given to a conv": (Between(as_is, lambda x, c: c(x), nn.Conv2d(3, 16, 3)), (0, 1)),
+    "given to a norm": (Between(as_is, lambda x, c: c(x), nn.GroupNorm(1, 3)), (0, 1)),
+    "moved, given to a linear": (Between(last, lambda x, c: c(x), nn.Linear(3, 16)), (0, 3)),
+    "given, moved, to a linear": (
+        Between(as_is, lambda x, c: c(last(x)), nn.Linear(3, 16)),
+        (0, 1),
+    ),
+    "linear": (Between(lambda x, c: c(last(x)), as_is, nn.Linear(3, 16)), (0, 3)),
+    "linear, normalised": (
+        Between(lambda x, c, m: m(c(last(x))), as_is, nn.Linear(3, 16), nn.LayerNorm(16)),
+        (0, 3),
+    ),
+    "conv, moved": (Between(lambda x, c: last(c(x)), as_is, nn.Conv2d(3, 16, 3)), (0, 3)),
+    "linear, moved back": (
+        Between(lambda x, c: c(last(x)).movedim(-1, 1), as_is, nn.Linear(3, 16)),
+        (0, 1),
+    ),
+    "linear, rolled": (
+        Between(lambda x, c: torch.roll(c(last(x)), (1, 1), (1, 2)), as_is, nn.Linear(3, 16)),
+        (0, 3),
+    ),
+    "windows": (Between(lambda x, c: windows(c(last(x))), as_is, nn.Linear(3, 16)), (0, 2)),
+    "patches": (
+        Between(lambda x, c: c(x).flatten(2).transpose(1, 2), as_is, nn.Conv2d(3, 16, 2, 2)),
+        (0, 2),
+    ),
+    "3d": (
+        Between(lambda x, c: c(x[:, None]), as_is, nn.Conv3d(1, 16, 2)),
+        (0, 1),
+    ),
+}
+
+TOKENS: dict[str, tuple[Between, tuple[int, ...]]] = {
+    "linear": (Between(lambda x, c: c(x), as_is, nn.Linear(3, 16)), (0, 2)),
+    "conv": (Between(lambda x, c: c(x.mT), as_is, nn.Conv1d(3, 16, 2)), (0, 1)),
+    "conv, moved back": (
+        Between(lambda x, c: c(x.transpose(1, 2)).mT, as_is, nn.Conv1d(3, 16, 2)),
+        (0, 2),
+    ),
+    "linear beside a conv": (
+        Between(
+            lambda x, c, d: c(x), lambda x, c, d: d(x.mT), nn.Linear(3, 16), nn.Conv1d(16, 2, 2)
+        ),
+        (0, 2),
+    ),
+    "recurrent": (
+        Between(lambda x, c: c(x)[0], as_is, nn.LSTM(3, 16, batch_first=True)),
+        (0, 2),
+    ),
+    "steps, stacked": (
+        Between(lambda x, c: torch.stack([c(t) for t in x.unbind(1)], 1), as_is, nn.Linear(3, 16)),
+        (0, 2),
+    ),
+    "steps, stacked last": (
+        Between(
+            lambda x, c: torch.stack([c(x[:, t]) for t in range(5)], -1), as_is, nn.Linear(3, 16)
+        ),
+        (0, 1),
+    ),
+    "matmul": (Between(lambda x, c: x @ c.weight.detach().mT, as_is, nn.Linear(3, 16)), (0, 2)),
+    "attention": (
+        Between(
+            lambda x, c: F.scaled_dot_product_attention(c(x), c(x), c(x)), as_is, nn.Linear(3, 16)
+        ),
+        (0, 2),
+    ),
+    "attention by hand": (
+        Between(lambda x, c: (c(x) @ c(x).mT).softmax(-1) @ c(x), as_is, nn.Linear(3, 16)),
+        (0, 2),
+    ),
+    "multi-head": (
+        Between(
+            lambda x, c, a: a(c(x), c(x), c(x))[0],
+            as_is,
+            nn.Linear(3, 16),
+            nn.MultiheadAttention(16, 2, batch_first=True),
+        ),
+        (0, 2),
+    ),
+    "heads": (Between(lambda x, c: heads(c(x)), as_is, nn.Linear(3, 16)), (0, 1, 3)),
+    "einsum": (
+        Between(lambda x, c: torch.einsum("nld,kd->nlk", x, c.weight), as_is, nn.Linear(3, 16)),
+        (0, 2),
+    ),
+    "given to a linear": (Between(as_is, lambda x, c: c(x), nn.Linear(3, 16)), (0, 2)),
+    "given to weights": (
+        Between(as_is, lambda x, c: x @ c.weight.mT, nn.Linear(3, 16)),
+        (0, 2),
+    ),
+}
+
+
+def act(model: nn.Module, x: Tensor, **arguments: Any) -> Any:
+    probe = Probe(x, torch.arange(len(x)) % 2)
+    return next(iter(looks(model.eval(), probe, ["act"], **arguments)))["act"]
+
+
+@pytest.mark.parametrize(
+    ("model", "kept", "x"),
+    [
+        *(pytest.param(*case, images(), id=f"maps: {name}") for name, case in MAPS.items()),
+        *(pytest.param(*case, sequences(), id=f"tokens: {name}") for name, case in TOKENS.items()),
+    ],
+)
+def test_channels_are_kept_and_all_else_is_averaged(
+    model: Between, kept: tuple[int, ...], x: Tensor
+) -> None:
+    seen = []
+    handle = model.act.register_forward_hook(lambda _module, _args, output: seen.append(output))
+    with torch.no_grad():
+        model.eval()(x)
+    handle.remove()
+    positions = [axis for axis in range(seen[0].dim()) if axis not in kept]
+    torch.testing.assert_close(act(model, x).values, seen[0].mean(positions).flatten(1))
+
+
+@pytest.mark.parametrize("n", [5, 7])
+def test_samples_are_where_the_batch_is(n: int) -> None:
+    class Recurrent(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.cell, self.act = nn.LSTM(3, 16), nn.Tanh()
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = self.act(self.cell(x.transpose(0, 1))[0])[-1]
+            return out
+
+    torch.manual_seed(0)
+    model, x = Recurrent(), sequences(n)  # five steps, so that for n = 5 the shape says nothing
+    layer = act(model, x)
+    with torch.no_grad():
+        expected = model.act(model.cell(x.transpose(0, 1))[0]).mean(0)
+    torch.testing.assert_close(layer.values, expected)
+    assert layer.variable == "token:mean, samples from axis 1"
+    assert layer.shape == (5, 16)
+    parts = act(model, x, batch_size=3).values
+    torch.testing.assert_close(parts, expected)
+
+
+class Alone(nn.Module):
+    """An activation on the inputs themselves, of which nothing is known."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.act, self.head = nn.Tanh(), nn.Linear(15, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(self.act(x).flatten(1))
+        return out
+
+
+def test_what_nothing_tells_is_left_out_with_a_word_or_asked_for() -> None:
+    x = sequences()
+    data = x, torch.arange(len(x)) % 2
+    with pytest.warns(UserWarning, match=r"'act' is left out.*cannot tell.*reduce=\{'act': 'gap:"):
+        tracer = Tracer(Alone(), data, estimators=["binning"])
+    assert set(tracer.trace.frame().layer) == {"output"}
+    with pytest.raises(InvalidInput, match=r"layer 'act': cannot tell channels.*'gap:last'"):
+        Tracer(Alone(), data, layers=["act"])
+    for how, axis in (("gap:last", 1), ("token:mean", 1), ("gap:first", 2)):
+        torch.testing.assert_close(act(Alone(), x, reduce=how).values, x.tanh().mean(axis))
+
+
+class Frames(nn.Module):
+    """Frames that are folded into the batch."""
+
+    def __init__(self, frames: int) -> None:
+        super().__init__()
+        self.frames, self.act, self.head = frames, nn.ReLU(), nn.Linear(3, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(self.act(x.flatten(0, 1)).view_as(x).mean(1))
+        return out
+
+
+def test_what_does_not_follow_the_batch_holds_no_samples() -> None:
+    x = sequences()
+    data = x, torch.arange(len(x)) % 2
+    with pytest.warns(UserWarning, match=r"'act' is left out: no one axis of its shape \(15, 3\)"):
+        tracer = Tracer(Frames(5), data, estimators=["binning"])
+    assert set(tracer.trace.frame().layer) == {"output"}
+    with pytest.raises(InvalidInput, match="layer 'act': no one axis"):
+        Tracer(Frames(5), data, layers=["act"])
+    folded = act(Frames(5), x, reduce=lambda value: value.unflatten(0, (-1, 5)))
+    torch.testing.assert_close(folded.values, x.relu().flatten(1))
+
+
+class Similar(nn.Module):
+    """Every sample against every other: as wide as the batch is large."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = x[:, 0] @ x[:, 0].T
+        return out
+
+
+def test_a_layer_as_wide_as_the_batch_is_refused() -> None:
+    x = sequences()
+    with pytest.raises(InvalidInput, match="layer 'output': no one axis"):
+        Tracer(Similar(), (x, torch.arange(len(x)) % 2), layers=["output"])
+
+
+def test_the_look_that_settles_it_leaves_no_mark() -> None:
+    class Draws(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.act, self.calls = nn.Conv1d(3, 4, 1), nn.Tanh(), 0
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.calls += 1
+            out: Tensor = self.act(self.conv(x.mT) + torch.randn(1)).mean(2)
+            return out
+
+    torch.manual_seed(0)
+    model, x = Draws(), sequences()
+    state = torch.get_rng_state()
+    drawn = act(model, x).values
+    assert torch.equal(torch.get_rng_state(), state)
+    assert model.calls == 0
+    torch.testing.assert_close(act(model, x).values, drawn)
+
+
+def test_a_watched_forward_is_the_forward() -> None:
+    torch.manual_seed(0)
+    for model, _ in [*MAPS.values()]:
+        x = images()
+        with torch.no_grad(), AxisWatch():
+            watched = model.eval()(x)
+        with torch.no_grad():
+            assert torch.equal(watched, model(x))
