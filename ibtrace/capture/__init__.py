@@ -26,4 +26,5 @@ from ibtrace.capture.targets import is_activation as is_activation
 from ibtrace.capture.targets import named_layers as named_layers
 from ibtrace.capture.targets import require_reached as require_reached
 from ibtrace.capture.targets import resolve as resolve
+from ibtrace.capture.undisturbed import SEED as SEED
 from ibtrace.capture.undisturbed import undisturbed as undisturbed

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator
+import random
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import partial
-from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ibtrace import distributed
+from ibtrace.capture.saving import Saved
 from ibtrace.rng import preserved_generators
 
-_OWN = frozenset(vars(nn.Module()))
+SEED = 0x1B7ACE
+"""What a look draws from: a model that samples is seen with the same noise at every look."""
 
 
 @contextmanager
 def undisturbed(model: nn.Module) -> Iterator[None]:
     """Eager, in eval mode, without gradients or autocast; afterwards all is as it was.
 
-    Restores every module's training flag, plain attributes (a counter or cache that a forward
-    sets; what it puts into a list, dict, set or tensor) and buffers, weights that a ``max_norm``
-    lets the forward rescale, and the generators of torch, NumPy and Python, the global ones and
-    those that torch modules hold. Compiled modules run eagerly inside, and transformer layers
+    Restores what a forward can change: every module's training flag, attributes (a counter or
+    cache; what is put into a dict, list, set, tensor or array, or added to a class), parameters,
+    buffers and submodules, and the generators of torch, NumPy and Python, the global ones and
+    those that modules hold. See `ibtrace.capture.saving.Saved` for how far that reaches. Inside,
+    all generators are seeded with `SEED`, compiled modules run eagerly, and transformer layers
     without the fused path that passes over their parts.
 
     Args:
@@ -32,23 +34,20 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
 
     Yields:
         Nothing.
+
+    Raises:
+        RunError: If something that the forward changed cannot be put back; all else is.
     """
     # Flags are set, not train() or eval() called: those may be overridden (frozen BatchNorm,
     # adapters that merge their weights), and would not undo each other.
     modules = list({id(module): module for module in model.modules()}.values())
-    attributes = [(module, dict(module.__dict__)) for module in modules if not _is_lazy(module)]
     training = [(module, module.training) for module in modules]
-    buffers = [
-        (module, name, buffer, buffer.clone())
-        for module in modules
-        for name, buffer in module._buffers.items()
-        if buffer is not None and not nn.parameter.is_lazy(buffer)
-    ]
-    contents = [refill for module in modules for refill in _contents(module)]
-    generators = [v for m in modules for v in vars(m).values() if isinstance(v, torch.Generator)]
+    saved = Saved(model)
     try:
         with ExitStack() as stack:
-            stack.enter_context(preserved_generators(*generators))
+            stack.enter_context(preserved_generators(*saved.generators))
+            _seed(saved.generators)
+            stack.enter_context(torch.inference_mode(False))
             stack.enter_context(torch.no_grad())
             for device in sorted({"cpu", *(p.device.type for p in model.parameters())} - {"meta"}):
                 stack.enter_context(torch.autocast(device, enabled=False))
@@ -63,54 +62,17 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
         for module, was in training:
             module.training = was
         distributed.reshard(model)
-        for module, before in attributes:
-            _restore_attributes(module, before)
-        with torch.no_grad():
-            for refill in contents:
-                refill()
-            for module, name, buffer, values in buffers:
-                _restore_buffer(module, name, buffer, values)
+        saved.restore()
 
 
-def _is_lazy(module: nn.Module) -> bool:
-    return isinstance(module, nn.modules.lazy.LazyModuleMixin)
-
-
-def _restore_attributes(module: nn.Module, before: dict[str, object]) -> None:
-    now = module.__dict__
-    for name in [name for name in now if name not in before]:
-        del now[name]
-    for name, value in before.items():
-        if name not in now or now[name] is not value:
-            now[name] = value
-
-
-def _restore_buffer(module: nn.Module, name: str, buffer: Tensor, values: Tensor) -> None:
-    if not isinstance(module, torch.jit.ScriptModule):  # those are one tensor, whatever is set
-        module._buffers[name] = buffer
-    _restore_values(buffer, values)
-
-
-def _restore_values(tensor: Tensor, values: Tensor) -> None:
-    if not torch.equal(tensor, values):
-        tensor.copy_(values)
-
-
-def _contents(module: nn.Module) -> Iterator[Callable[[], None]]:
-    """What gives back to the tensors and containers that a module holds what is in them now."""
-    held = [value for name, value in vars(module).items() if name not in _OWN]
-    if getattr(module, "max_norm", None) is not None:  # rescales its weights as it is called
-        held += module._parameters.values()
-    for value in held:
-        if isinstance(value, Tensor):
-            yield partial(_restore_values, value, value.detach().clone())
-        elif isinstance(value, (dict, set, list, deque)):
-            yield partial(_refill, value, value.copy())
-
-
-def _refill(container: Any, items: Any) -> None:
-    container.clear()
-    (container.update if isinstance(container, (dict, set)) else container.extend)(items)
+def _seed(generators: Iterable[torch.Generator]) -> None:
+    """Seed the global generators and those that modules hold."""
+    for generator in (torch.default_generator, *generators):
+        generator.manual_seed(SEED)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(SEED)
+    np.random.seed(SEED)
+    random.seed(SEED)
 
 
 @contextmanager

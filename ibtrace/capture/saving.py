@@ -1,0 +1,299 @@
+"""What a forward can change of a model, saved and put back."""
+
+from __future__ import annotations
+
+import random
+import types
+from collections import OrderedDict, UserDict, UserList, deque
+from collections.abc import Callable, Iterator
+from dataclasses import is_dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ibtrace import distributed
+from ibtrace.types import RunError
+
+PARAMETER_BYTES = 2**28
+"""Up to this size the parameters of a model are copied for a look; of a larger one only those of
+layers that are known to rescale them (``max_norm``)."""
+
+_PLAIN = (type(None), bool, int, float, complex, str, bytes, type, types.ModuleType)
+
+_HOLDERS = (types.SimpleNamespace, UserDict, UserList)
+_BUILT_IN = ("torch", "builtins", "typing", "collections", "abc", "enum")
+
+
+class Saved:
+    """The state of a model and of all that hangs on it: see `Saved.restore`.
+
+    Saved are the attributes of every module (``__dict__``, ``__slots__`` and those of its class),
+    parameters, buffers and submodules by name, and, followed through dicts, lists, tuples, sets,
+    deques, dataclasses and objects of the package that the module comes from: the tensors, arrays
+    and random generators that these hold. Nothing of the model's own code runs.
+
+    Args:
+        model: Any module. What is lazy in it keeps the shapes that a forward gives it.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.generators: list[torch.Generator] = []
+        self._undo: list[Callable[[], None]] = []
+        self._seen: dict[int, object] = {}
+        self._classes: set[type] = set()
+        self._all_parameters = not distributed.is_sharded(model) and _bytes(model) < PARAMETER_BYTES
+        waiting: list[tuple[object, str]] = [(model, "")]
+        while waiting:
+            value, home = waiting.pop()
+            if isinstance(value, _PLAIN) or id(value) in self._seen:
+                continue
+            self._seen[id(value)] = value
+            if isinstance(value, nn.Module):
+                home = _package(value)
+            waiting += [(inner, home) for inner in self._save(value, home)]
+
+    def restore(self) -> None:
+        """Put back what has changed, in place, and check that it is as it was.
+
+        Raises:
+            RunError: If something cannot be put back; everything else is.
+        """
+        failed: list[Exception] = []
+        for undo in self._undo:
+            try:
+                undo()
+            except Exception as error:  # the rest is still to be put back
+                failed.append(error)
+        if failed:
+            raise RunError(
+                f"a look changed what it cannot put back ({len(failed)} times; first: {failed[0]})"
+            ) from failed[0]
+
+    def _save(self, value: Any, home: str) -> Iterator[object]:
+        """Save one object; what hangs on it."""
+        if isinstance(value, Tensor):
+            self._save_tensor(value)
+        elif isinstance(value, np.ndarray):
+            self._undo.append(partial(_restore_array, value, value.copy()))
+            yield from value.ravel().tolist() if value.dtype == object else ()
+        elif isinstance(value, (dict, list, deque, set, tuple, frozenset)):
+            yield from self._save_container(value)
+            if _package(value) not in _BUILT_IN:
+                yield from self._save_object(value)
+        elif isinstance(value, torch.Generator):
+            self.generators.append(value)
+        elif isinstance(value, (np.random.Generator, np.random.RandomState, random.Random)):
+            self._undo.append(_generator(value))
+        elif isinstance(value, nn.Module):
+            yield from self._save_module(value)
+        elif is_dataclass(value) or isinstance(value, _HOLDERS) or _at(value, home):
+            yield from self._save_object(value)
+
+    def _save_container(self, value: Any) -> Iterator[object]:
+        if isinstance(value, dict):
+            yield from self._save_dict(value)
+            return
+        items = list(_base(value).__iter__(value))
+        if isinstance(value, (list, deque)):
+            self._undo.append(partial(_restore_sequence, value, items))
+        elif isinstance(value, set):
+            self._undo.append(partial(_restore_set, value, items))
+        yield from items
+
+    def _save_module(self, module: nn.Module) -> Iterator[object]:
+        if isinstance(module, torch.jit.ScriptModule):
+            for buffer in module.buffers():
+                self._save_tensor(buffer)
+            yield from module.children()
+        elif isinstance(module, nn.modules.lazy.LazyModuleMixin):  # becomes another module
+            yield from module.children()
+        else:
+            if getattr(module, "max_norm", None) is not None and not self._all_parameters:
+                for parameter in module._parameters.values():
+                    if parameter is not None:
+                        self._undo.append(_tensor(parameter))
+            yield from self._save_object(module)
+
+    def _save_object(self, value: object) -> Iterator[object]:
+        held = getattr(value, "__dict__", None)
+        if isinstance(held, dict):
+            yield from self._save_dict(held)
+        for kind in type(value).__mro__:
+            if kind.__module__.partition(".")[0] in _BUILT_IN:
+                continue
+            for slot in vars(kind).values():
+                if isinstance(slot, types.MemberDescriptorType):
+                    before = _slot(slot, value)
+                    self._undo.append(partial(_restore_slot, slot, value, before))
+                    yield from before
+            if kind not in self._classes:
+                self._classes.add(kind)
+                yield from self._save_class(kind)
+
+    def _save_class(self, kind: type) -> Iterator[object]:
+        """Counters and caches that a class shares between its instances."""
+        before = {name: value for name, value in vars(kind).items() if _is_data(name, value)}
+        self._undo.append(partial(_restore_class, kind, before))
+        yield from before.values()
+
+    def _save_dict(self, value: dict[Any, Any]) -> Iterator[object]:
+        items = list(_base(value).items(value))
+        self._undo.append(partial(_restore_dict, value, items))
+        yield from (item for _, item in items)
+
+    def _save_tensor(self, tensor: Tensor) -> None:
+        if nn.parameter.is_lazy(tensor) or tensor.is_meta:
+            return
+        if isinstance(tensor, nn.Parameter) and not self._all_parameters:
+            return
+        self._undo.append(_tensor(tensor))
+
+
+def _bytes(model: nn.Module) -> int:
+    whole = [p for p in model.parameters() if not nn.parameter.is_lazy(p)]
+    return sum(p.numel() * p.element_size() for p in whole)
+
+
+def _package(value: object) -> str:
+    return type(value).__module__.partition(".")[0]
+
+
+def _at(value: object, home: str) -> bool:
+    """Whether an object is of the package that the module which holds it comes from."""
+    callables = (types.FunctionType, types.MethodType, types.BuiltinFunctionType)
+    return (
+        home not in ("torch", "") and _package(value) == home and not isinstance(value, callables)
+    )
+
+
+def _base(value: Any) -> Any:
+    """The built-in class whose methods act on a container whatever its own class forbids."""
+    kinds = (OrderedDict, dict, list, deque, set, tuple, frozenset)
+    return next(kind for kind in kinds if isinstance(value, kind))
+
+
+def _restore_dict(value: dict[Any, Any], items: list[tuple[Any, Any]]) -> None:
+    """One key at a time, so that nothing is lost should a key refuse."""
+    base = _base(value)
+    if _same_items(base.items(value), items):
+        return
+    wanted = dict(items)
+    for key in [key for key in base.keys(value) if key not in wanted]:
+        base.__delitem__(value, key)
+    for key, item in items:
+        if not base.__contains__(value, key) or base.__getitem__(value, key) is not item:
+            base.__setitem__(value, key, item)
+    if list(base.keys(value)) != [key for key, _ in items]:
+        for key, item in items:
+            base.__delitem__(value, key)
+            base.__setitem__(value, key, item)
+    if not _same_items(base.items(value), items):
+        raise RunError(f"a {type(value).__name__} does not take back its items")
+
+
+def _same_items(now: Any, before: list[tuple[Any, Any]]) -> bool:
+    pairs = list(now)
+    return len(pairs) == len(before) and all(
+        a is c and b is d for (a, b), (c, d) in zip(pairs, before, strict=True)
+    )
+
+
+def _restore_sequence(value: Any, items: list[Any]) -> None:
+    base = _base(value)
+    now = list(base.__iter__(value))
+    if len(now) == len(items) and all(a is b for a, b in zip(now, items, strict=True)):
+        return
+    if base is list:
+        list.__setitem__(value, slice(None), items)
+    else:
+        deque.clear(value)
+        deque.extend(value, items)
+
+
+def _restore_set(value: set[Any], items: list[Any]) -> None:
+    if set.__ne__(value, set(items)):
+        set.update(value, items)
+        set.intersection_update(value, items)
+
+
+def _slot(slot: types.MemberDescriptorType, value: object) -> tuple[object, ...]:
+    """What a slot holds, as a tuple of one; an empty one if it holds nothing."""
+    try:
+        return (slot.__get__(value),)
+    except AttributeError:
+        return ()
+
+
+def _restore_slot(
+    slot: types.MemberDescriptorType, value: object, before: tuple[object, ...]
+) -> None:
+    now = _slot(slot, value)
+    if now and not before:
+        slot.__delete__(value)
+    elif before and not (now and now[0] is before[0]):
+        slot.__set__(value, before[0])
+
+
+def _is_data(name: str, value: object) -> bool:
+    described = hasattr(type(value), "__get__") or callable(value)
+    return not (name.startswith("__") or name.startswith("_abc_") or described)
+
+
+def _restore_class(kind: type, before: dict[str, object]) -> None:
+    now = {name: value for name, value in vars(kind).items() if _is_data(name, value)}
+    for name in now.keys() - before.keys():
+        type.__delattr__(kind, name)
+    for name, value in before.items():
+        if name not in now or now[name] is not value:
+            type.__setattr__(kind, name, value)
+
+
+def _tensor(tensor: Tensor) -> Callable[[], None]:
+    values = tensor.detach().clone()
+    return partial(_restore_tensor, tensor, values, tensor.requires_grad)
+
+
+def _restore_tensor(tensor: Tensor, values: Tensor, needs_gradient: bool) -> None:
+    """Give a tensor back its values, and its shape and type if a forward has changed these."""
+    if tensor.is_leaf and tensor.requires_grad != needs_gradient:
+        tensor.requires_grad_(needs_gradient)
+    if _same_bits(tensor, values):
+        return
+    with torch.inference_mode(tensor.is_inference()), torch.no_grad():
+        if tensor.shape == values.shape and tensor.dtype == values.dtype:
+            tensor.copy_(values)
+        else:
+            tensor.data = values
+
+
+def _same_bits(one: Tensor, other: Tensor) -> bool:
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    if type(one) not in (Tensor, nn.Parameter, nn.Buffer) or one.layout != torch.strided:
+        try:
+            return torch.equal(one, other)
+        except (RuntimeError, NotImplementedError):
+            return False
+    if one.is_quantized:
+        return torch.equal(one, other)
+    return torch.equal(*(t.detach().reshape(-1).view(torch.uint8) for t in (one, other)))
+
+
+def _restore_array(array: np.ndarray[Any, Any], values: np.ndarray[Any, Any]) -> None:
+    if array.shape != values.shape:
+        array.resize(values.shape, refcheck=False)
+    if array.dtype == object or array.tobytes() != values.tobytes():
+        array[...] = values
+
+
+def _generator(value: Any) -> Callable[[], None]:
+    """What gives a NumPy or Python generator back the state that it has now."""
+    if isinstance(value, np.random.Generator):
+        bits = value.bit_generator
+        return partial(setattr, bits, "state", bits.state)
+    if isinstance(value, np.random.RandomState):
+        return partial(value.set_state, value.get_state())
+    return partial(value.setstate, value.getstate())
