@@ -44,7 +44,8 @@ class Saved:
         self._undo: list[Callable[[], None]] = []
         self._seen: dict[int, object] = {}
         self._classes: set[type] = set()
-        self._all_parameters = not distributed.is_sharded(model) and _bytes(model) < PARAMETER_BYTES
+        self._sharded = distributed.is_sharded(model)
+        self._all_parameters = not self._sharded and _bytes(model) < PARAMETER_BYTES
         waiting: list[tuple[object, str]] = [(model, "")]
         while waiting:
             value, home = waiting.pop()
@@ -115,6 +116,8 @@ class Saved:
                 for parameter in module._parameters.values():
                     if parameter is not None:
                         self._undo.append(_tensor(parameter))
+            if self._sharded:  # a forward gathers parameters, which `distributed.reshard` parts
+                self._seen[id(module._parameters)] = module._parameters
             yield from self._save_object(module)
 
     def _save_object(self, value: object) -> Iterator[object]:
