@@ -23,6 +23,7 @@ layers that are known to rescale them (``max_norm``)."""
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, type, types.ModuleType)
 
+_OWN = frozenset(vars(nn.Module()))
 _HOLDERS = (types.SimpleNamespace, UserDict, UserList)
 _BUILT_IN = ("torch", "builtins", "typing", "collections", "abc", "enum")
 
@@ -116,8 +117,12 @@ class Saved:
                 for parameter in module._parameters.values():
                     if parameter is not None:
                         self._undo.append(_tensor(parameter))
-            if self._sharded:  # a forward gathers parameters, which `distributed.reshard` parts
-                self._seen[id(module._parameters)] = module._parameters
+            if self._sharded:  # torch gathers parameters and sets itself up in the first forward;
+                own = [vars(module).get(name) for name in _OWN]  # `distributed.reshard` parts again
+                self._seen.update((id(held), held) for held in own if isinstance(held, dict))
+                for buffer in module._buffers.values():
+                    if buffer is not None:
+                        self._save_tensor(buffer)
             yield from self._save_object(module)
 
     def _save_object(self, value: object) -> Iterator[object]:
