@@ -23,7 +23,7 @@ layers that are known to rescale them (``max_norm``)."""
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, type, types.ModuleType)
 
-_OWN = frozenset(vars(nn.Module()))
+_TORCH = frozenset(vars(nn.Module())) - {"_buffers", "_modules", "training"}
 _HOLDERS = (types.SimpleNamespace, UserDict, UserList)
 _BUILT_IN = ("torch", "builtins", "typing", "collections", "abc", "enum")
 
@@ -118,11 +118,8 @@ class Saved:
                     if parameter is not None:
                         self._undo.append(_tensor(parameter))
             if self._sharded:  # torch gathers parameters and sets itself up in the first forward;
-                own = [vars(module).get(name) for name in _OWN]  # `distributed.reshard` parts again
-                self._seen.update((id(held), held) for held in own if isinstance(held, dict))
-                for buffer in module._buffers.values():
-                    if buffer is not None:
-                        self._save_tensor(buffer)
+                own = [held for name, held in vars(module).items() if name in _TORCH]
+                self._seen.update((id(held), held) for held in own)  # `reshard` parts them again
             yield from self._save_object(module)
 
     def _save_object(self, value: object) -> Iterator[object]:
