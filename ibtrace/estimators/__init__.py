@@ -10,10 +10,12 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ibtrace.estimators._checks import checked as checked
 from ibtrace.estimators._inputs import is_ids
+from ibtrace.estimators._unlabelled import Unlabelled
 from ibtrace.estimators.adaptive_binning import AdaptiveBinning as AdaptiveBinning
 from ibtrace.estimators.binning import Binning as Binning
 from ibtrace.estimators.compressed import Compressed as Compressed
@@ -99,7 +101,8 @@ def information(
         seed: Seeds whatever is random inside.
 
     Returns:
-        Two estimates of shape ``(...)``.
+        Two estimates of shape ``(...)``; of a probe without labels the second is NaN, and flagged
+        ``no_labels``.
 
     Raises:
         InvalidInput: If ``t`` does not have the probe's number of samples.
@@ -109,6 +112,14 @@ def information(
         got = f"activations {tuple(t.shape)} on a probe of {probe.n} samples"
         raise InvalidInput(f"information: {got}; t must be (..., n, d) in the probe's order")
     plane = getattr(estimator, "plane", None)
+    if probe.labels.shape[-1] == 0:
+        about_x: Estimate = (
+            estimator(probe.features, t, seed=seed)
+            if plane is None
+            else plane(t, Unlabelled(probe, estimator.tags.y), seed=seed)[0]
+        )
+        none = torch.full_like(about_x.bits, torch.nan)
+        return about_x, Estimate(none, flags={"no_labels": torch.ones_like(none)})
     if plane is not None:
         pair: tuple[Estimate, Estimate] = plane(t, probe, seed=seed)
         return pair
