@@ -282,9 +282,14 @@ class Trace:
         return plane.verdict(self, rule)
 
     def plot(self, estimator: str | None = None) -> Figure:
-        """The information plane (`ibtrace.plots.information_plane`)."""
+        """The information plane; of a trace without labels, I(X;T) against the epoch.
+
+        See `ibtrace.plots.information_plane` and `ibtrace.plots.curves`.
+        """
         from ibtrace import plots
 
+        if self.meta.get("labels") == "none":
+            return plots.curves(self, estimator)
         return plots.information_plane(self, estimator)
 
     # --- activations ------------------------------------------------------------------------

@@ -59,9 +59,11 @@ def hooked(
 
     def give(name: str, tensor: Tensor, bounds: tuple[float, float] | None) -> None:
         if drop_repeated_output:
-            if name == OUTPUT and any(r() is tensor and v == tensor._version for r, v in seen):
+            # an inference tensor counts no changes
+            version = -1 if tensor.is_inference() else tensor._version
+            if name == OUTPUT and any(r() is tensor and v == version for r, v in seen):
                 return
-            seen.append((weakref.ref(tensor), tensor._version))
+            seen.append((weakref.ref(tensor), version))
         times = calls[name]
         calls[name] += 1
         keep(f"{name}:{times}" if times else name, tensor.detach(), bounds)

@@ -343,6 +343,7 @@ class _Pass:
         targets = resolve(model, self.layers)
         batch_size = probe.n if probe.undivided else batch_size
         with (
+            torch.inference_mode(False),  # its tensors could not be restored or measured
             undisturbed(model),
             hooked(
                 model,

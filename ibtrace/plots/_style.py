@@ -140,8 +140,8 @@ def ceilings(trace: Trace) -> dict[str, tuple[float, str]]:
     if meta.get("n"):
         bits = float(np.log2(meta["n"]))
         found[I_XT] = bits, f"log₂ N = {bits:.4g}"
-    if meta.get("label_entropy") is not None:
-        bits = float(meta["label_entropy"])
+    bits = float(meta.get("label_entropy", np.nan))
+    if np.isfinite(bits):  # of continuous targets there is none
         found[I_TY] = bits, f"H(Y) = {bits:.3g}"
     return found
 

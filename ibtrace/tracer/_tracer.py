@@ -244,7 +244,7 @@ class Tracer:
         look = force or self.due(epoch)
         due = [e for e, every in self._estimators if force or epoch == 0 or every(epoch)]
         self._last = (epoch, step, len(due) == len(self._estimators))
-        with preserved_generators():
+        with torch.inference_mode(False), preserved_generators():
             rows = self._look(due, epoch, step) if look else []
             if not self._leads:
                 return []
@@ -277,7 +277,7 @@ class Tracer:
             epoch, step, measured = self._last
             if not measured:
                 self.snapshot(epoch, step=step, force=True)
-        with preserved_generators():
+        with torch.inference_mode(False), preserved_generators():
             if self._deferred and self._leads:
                 self._measure_deferred()
             for sink in self.sinks:
