@@ -11,6 +11,7 @@ from torch import nn
 
 from ibtrace.estimators import KDE, Binning
 from ibtrace.experiments import config
+from ibtrace.experiments.train import train
 from ibtrace.tracer import At
 from ibtrace.types import ConfigError, IbtraceError, UnknownName
 
@@ -137,3 +138,117 @@ def test_variants_are_mappings_of_changes() -> None:
 def test_configurations_survive_yaml() -> None:
     raw = config.read("tishby")
     assert yaml.safe_load(yaml.safe_dump(raw)) == raw
+
+
+FUNCTIONS = """
+import torch
+from torch import nn
+from ibtrace.datasets import Dataset
+
+def net(hidden=4, **more):
+    return nn.Sequential(nn.Linear(12, hidden), nn.Tanh(), nn.Linear(hidden, 2))
+
+def typed(hidden: int = 4) -> nn.Sequential:
+    return net(hidden)
+
+def no_net(): return 3
+
+def fails(): raise RuntimeError("no file\\nthere")
+
+def labelled(n=20, scale=1):
+    x = torch.randn(n, 12, generator=torch.Generator().manual_seed(1))
+    return Dataset("mine", scale * x, torch.arange(n) % 2)
+
+def pair(n=20):
+    return torch.randn(n, 12).double().numpy(), ["no", "yes"] * (n // 2)
+
+def numbers():
+    return torch.randn(20, 12), torch.randn(20)
+
+def doubled(model, batch): return model(2 * batch)
+
+class Scaled:
+    def __init__(self, by: float = 1.0): self.by = by
+    def __call__(self, model, batch): return model(self.by * batch)
+"""
+
+
+@pytest.fixture
+def functions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a module of functions without annotations, as users write them."""
+    (tmp_path / "their_functions.py").write_text(FUNCTIONS)
+    monkeypatch.syspath_prepend(tmp_path)
+    return "their_functions"
+
+
+@pytest.mark.parametrize(
+    "entry", ["net", {"class_path": "net", "init_args": {"hidden": 3}}, "typed"]
+)
+def test_a_function_without_annotations_makes_the_model(functions: str, entry: Any) -> None:
+    if isinstance(entry, str):
+        named: Any = f"{functions}.{entry}"
+    else:
+        named = {**entry, "class_path": f"{functions}.{entry['class_path']}"}
+    model = config.build({**small(), "model": named}).model()
+    width = 4 if isinstance(entry, str) else 3
+    assert model.get_submodule("0").weight.shape == (width, 12)
+
+
+@pytest.mark.parametrize(("name", "names"), [("labelled", None), ("pair", ("no", "yes"))])
+def test_a_function_without_annotations_gives_the_data(
+    functions: str, name: str, names: tuple[str, ...] | None
+) -> None:
+    named = {"class_path": f"{functions}.{name}", "init_args": {"n": 30}}
+    data = config.build({**small(), "data": named}).data
+    assert len(data) == 30
+    assert (data.classes, data.class_names) == (2, names)
+
+
+@pytest.mark.parametrize(
+    ("key", "entry", "match"),
+    [
+        ("model", "no_net", r"no_net gave int; it must give a torch\.nn\.Module"),
+        ("model", "fails", "fails failed: RuntimeError: no file there"),
+        ("model", ("typed", {"hiden": 3}), r"hiden.*it takes \(hidden"),
+        (
+            "data",
+            ("labelled", {"m": 3}),
+            r"unexpected keyword argument 'm'; it takes \(n=20, scale=1\)",
+        ),
+        ("data", "fails", "fails failed: RuntimeError: no file there"),
+        ("data", "no_net", "gave int: Probe: data must be"),
+        ("data", "numbers", "class labels y"),
+        ("model", {"init_args": {}}, "class_path"),
+    ],
+)
+def test_functions_that_will_not_do_are_one_line(
+    functions: str, key: str, entry: Any, match: str
+) -> None:
+    named: Any = entry
+    if isinstance(entry, str):
+        named = f"{functions}.{entry}"
+    elif isinstance(entry, tuple):
+        named = {"class_path": f"{functions}.{entry[0]}", "init_args": entry[1]}
+    with pytest.raises(ConfigError, match=match) as caught:
+        config.build({**small(), key: named}).model()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("entry", ["doubled", {"class_path": "Scaled", "init_args": {"by": 2.0}}])
+def test_a_configuration_says_how_the_model_is_called(
+    functions: str, entry: Any, tmp_path: Path
+) -> None:
+    named: Any = f"{functions}.{entry}"
+    if isinstance(entry, dict):
+        named = {**entry, "class_path": f"{functions}.{entry['class_path']}"}
+    ways = {
+        "called": {"data": f"{functions}.labelled", "forward": named},
+        "scaled": {"data": {"class_path": f"{functions}.labelled", "init_args": {"scale": 2}}},
+        "as it is": {"data": f"{functions}.labelled"},
+    }
+    raw = {**small(), "model": f"{functions}.net", "seeds": 1, "estimators": ["kde"], "epochs": 2}
+    traces = {n: train(config.build({**raw, **way}), tmp_path / n) for n, way in ways.items()}
+    bits = {name: trace.frame()["bits"].to_numpy() for name, trace in traces.items()}
+    # the plane of called networks is that of scaled inputs, in training and in looking
+    assert bits["called"] == pytest.approx(bits["scaled"], abs=1e-4)
+    assert bits["called"] != pytest.approx(bits["as it is"], abs=1e-2)

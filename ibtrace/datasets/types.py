@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
+from ibtrace.datasets.labels import read_labels
 from ibtrace.types import InvalidInput
 
 
@@ -17,29 +17,34 @@ class Dataset:
     Args:
         name: As it stands in tables and runs.
         x: Inputs, floats ``(n, ...)``.
-        y: Class ids, int64 ``(n,)``.
-        classes: Number of classes; labels lie in ``0..classes-1``.
+        y: Class labels as `read_labels` takes them: ids, names, one-hot rows; kept as class ids,
+            int64 ``(n,)``.
+        classes: Number of classes; labels lie in ``0..classes-1``. 0: as many as y has.
+        class_names: The names of classes 0, 1, …; by default those in y, None if it holds ids.
 
     Raises:
-        InvalidInput: If x and y differ in length, or labels are not int64 ids below ``classes``.
+        InvalidInput: If x and y differ in length, or y is not one class below ``classes`` a sample.
     """
 
     name: str
     x: Tensor
     y: Tensor
-    classes: int
+    classes: int = 0
+    class_names: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        if self.y.dim() != 1 or self.y.dtype != torch.int64:
-            got = f"{self.y.dtype} {tuple(self.y.shape)}"
-            raise InvalidInput(f"Dataset {self.name}: y must be int64 class ids (n,), got {got}")
-        if len(self.x) != len(self.y):
-            got = f"{len(self.x)} inputs and {len(self.y)} labels"
-            raise InvalidInput(f"Dataset {self.name}: x and y must be equally long, got {got}")
-        if len(self.y) and not (0 <= int(self.y.min()) and int(self.y.max()) < self.classes):
-            got = f"{int(self.y.min())}..{int(self.y.max())}"
-            allowed = f"0..{self.classes - 1}"
-            raise InvalidInput(f"Dataset {self.name}: labels must lie in {allowed}, got {got}")
+        who = f"Dataset {self.name}"
+        labels = read_labels(self.y, self.class_names or self.classes or None, who)
+        if labels.values.dim() != 1 or labels.values.is_floating_point():
+            got = f"{labels.values.dtype} {tuple(labels.values.shape)}"
+            raise InvalidInput(f"{who}: y must be one class a sample, got {got}")
+        if len(self.x) != len(labels.values):
+            got = f"{len(self.x)} inputs and {len(labels.values)} labels"
+            raise InvalidInput(f"{who}: x and y must be equally long, got {got}")
+        most = int(labels.values.max()) + 1 if len(labels.values) else 0
+        object.__setattr__(self, "y", labels.values)
+        object.__setattr__(self, "classes", self.classes or labels.classes or most)
+        object.__setattr__(self, "class_names", labels.names)
 
     def __len__(self) -> int:
         return len(self.y)

@@ -23,6 +23,7 @@ import ibtrace
 from ibtrace import estimators
 from ibtrace.capture import MAX_BYTES
 from ibtrace.datasets import Dataset
+from ibtrace.experiments import functions
 from ibtrace.reduce import check as check_reduce
 from ibtrace.schedule import Schedule, log_spaced, schedule
 from ibtrace.tracer import At
@@ -66,8 +67,8 @@ class Experiment:
     """Everything that one run needs.
 
     Args:
-        model: Makes a network; called once for each seed with torch seeded.
-        data: The data set.
+        model: Makes a network, a class or a function; called once for each seed with torch seeded.
+        data: The data set, or a function that gives one, or ``(x, y)`` (see `Probe.of`).
         optimizer: Makes an optimiser from parameters.
         epochs: Epochs of training.
         seeds: How many (0, 1, …), or which.
@@ -87,6 +88,8 @@ class Experiment:
         snapshots: How many points, evenly on a log axis, or the epochs themselves.
         store_activations: Keep the activations of each snapshot.
         device: Where to train and measure.
+        forward: Calls a network with a batch of inputs, in training and tracing, where
+            ``network(x)`` will not do: ``my_net.forward``, or a class of such functions.
     """
 
     model: Callable[[], nn.Module]
@@ -108,6 +111,7 @@ class Experiment:
     snapshots: int | list[int] = 100
     store_activations: bool = False
     device: str = "cpu"
+    forward: Callable[[nn.Module, Any], Any] | None = None
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):
@@ -134,6 +138,7 @@ class Experiment:
             "layers": self.layers,
             "reduce": self.reduce,
             "functional": self.functional,
+            "forward": self.forward,
             "max_bytes": self.max_bytes,
             "max_width": self.max_width,
             "estimators": self.build_estimators(),
@@ -303,10 +308,11 @@ def build(raw: Raw) -> Experiment:
         ConfigError: If a key is unknown, or a value has the wrong type or cannot be used.
         IbtraceError: Whatever the data set or an estimator objects to.
     """
+    rest, built = functions.build(raw)
     parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(Experiment)
+    parser.add_class_arguments(Experiment, skip=set(built))
     try:
-        experiment = Experiment(**vars(parser.instantiate(parser.parse_object(raw))))
+        experiment = Experiment(**vars(parser.instantiate(parser.parse_object(rest))), **built)
     except IbtraceError:
         raise
     except (ArgumentError, TypeError, ValueError, ImportError, OSError) as error:

@@ -68,7 +68,8 @@ def train(
     """
     folder = Path(folder)
     seeds = experiment.seed_list
-    together = Ensemble(lambda seed: experiment.model(), seeds[:1]).fast
+    plain = experiment.forward is None
+    together = plain and Ensemble(lambda seed: experiment.model(), seeds[:1]).fast
     groups = [seeds] if together else [[seed] for seed in seeds]
     total = experiment.epochs * len(groups)
     bar = tqdm(total=total, desc=label, position=place, disable=label is None, unit=" epochs")
@@ -243,19 +244,25 @@ class _Alone(_Training):
         torch.manual_seed(seeds[0])
         self.networks: nn.Module = experiment.model().to(experiment.device)
         self.optimizer = experiment.optimizer(self.networks.parameters())
+        self.forward = experiment.forward
 
     def epoch(self) -> int:
         self.networks.train()
         for x, y in self.batches:
             self.optimizer.zero_grad()
-            self.loss(self.networks(x[0]), y[0]).backward()
+            self.loss(self.output(x[0]), y[0]).backward()
             self.optimizer.step()
         return len(self.batches)
 
     def outputs(self, x: Tensor) -> Tensor:
         with undisturbed(self.networks):
-            found: Tensor = self.networks(x[0])
-        return found[None]
+            return self.output(x[0])[None]
+
+    def output(self, x: Tensor) -> Tensor:
+        """The network's output as the experiment calls it, ``(n, classes)``."""
+        call = self.forward or nn.Module.__call__
+        output: Tensor = call(self.networks, x)
+        return output
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -299,6 +306,7 @@ def probe_of(experiment: Experiment) -> Probe:
     """The samples on which information is measured."""
     data, measured = experiment.data, experiment.probe
     x, y, wanted = data.x, data.y, measured.samples
+    classes = data.class_names or data.classes
     if measured.part != "all":
         train, test = _split(experiment, experiment.seed_list[0])
         chosen = (train if measured.part == "train" else test).sort().values
@@ -308,8 +316,8 @@ def probe_of(experiment: Experiment) -> Probe:
         said = f"probe: {data.name} has {len(y)} samples{part}, not {wanted}: all are measured"
         warnings.warn(said, stacklevel=2)
     elif wanted is not None:
-        return Probe.draw(x, y, wanted).to(experiment.device)
-    return Probe(x, y, data.classes).to(experiment.device)
+        return Probe.draw(x, y, wanted, classes=classes).to(experiment.device)
+    return Probe(x, y, classes).to(experiment.device)
 
 
 def _described(training: _Training, experiment: Experiment) -> dict[str, Any]:

@@ -126,7 +126,7 @@ class Probe:
             3
         """
         if isinstance(data, Dataset):
-            data = cls(data.x, data.y, data.classes)
+            data = cls(data.x, data.y, data.class_names or data.classes)
         elif not isinstance(data, Probe):
             data = cls(*read(data, n))
         if n is None or data.n == n:
@@ -136,7 +136,7 @@ class Probe:
         return cast("Probe", data.take(slice(n)))
 
     @classmethod
-    def draw(cls, x: Any, y: Any, n: int, seed: int = 0) -> Probe:
+    def draw(cls, x: Any, y: Any, n: int, seed: int = 0, *, classes: Classes = None) -> Probe:
         """A probe of ``n`` samples drawn without replacement, kept in the order of the data.
 
         Args:
@@ -144,11 +144,12 @@ class Probe:
             y: Labels of m samples.
             n: Samples to keep, at most m.
             seed: Seeds the draw; the global generators are left alone.
+            classes: As of a probe.
 
         Raises:
             InvalidInput: If ``n`` is larger than the data.
         """
-        everything = cls(x, y)
+        everything = cls(x, y, classes)
         if n > everything.n:
             raise InvalidInput(f"Probe.draw wants {n} samples of {everything.n}; lower n")
         order = torch.randperm(everything.n, generator=torch.Generator().manual_seed(seed))
