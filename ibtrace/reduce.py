@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from ibtrace.patterns import matches
 from ibtrace.types import ConfigError, InvalidInput, UnknownName
 
 How = str | Callable[[Tensor], Tensor]
@@ -165,7 +165,7 @@ def require_fitting(reduce: Reduce, layers: Iterable[str]) -> None:
     """
     names = list(layers)
     for pattern in reduce if isinstance(reduce, Mapping) else ():
-        if not fnmatch.filter(names, pattern):
+        if not any(matches(name, pattern) for name in names):
             known = ", ".join(names)
             raise UnknownName(f"reduce: no layer fits {pattern!r}; those traced are: {known}")
 
@@ -220,7 +220,7 @@ def _chosen(reduce: Reduce, layer: str) -> How | None:
     """What the user asks for this layer."""
     if not isinstance(reduce, Mapping):
         return reduce
-    fitting = [how for pattern, how in reduce.items() if fnmatch.fnmatchcase(layer, pattern)]
+    fitting = [how for pattern, how in reduce.items() if matches(layer, pattern)]
     return fitting[0] if fitting else None
 
 

@@ -63,6 +63,10 @@ class MissingDependency(IbtraceError, ImportError):
     """An optional package is absent; the text says what to install."""
 
 
+class LeftOut(UserWarning):
+    """Layers that nobody named one by one cannot be traced, and are not; says which, and why."""
+
+
 # --- estimates ------------------------------------------------------------------------------
 
 

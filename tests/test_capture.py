@@ -136,7 +136,7 @@ def test_an_output_without_the_samples_first_is_an_error() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return x.sum(0)
 
-    with pytest.raises(InvalidInput, match=r"'output' gave shape \(3,\) for 20 samples"):
+    with pytest.raises(InvalidInput, match=r"'output': it gave shape \(3,\) for 20 samples"):
         snapshot(Summed(), probe())
 
 

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "ibtrace"
 
 LAYERS = [
     ["types"],
-    ["distributed", "numerics", "rng", "schedule", "storage"],
+    ["activations", "distributed", "numerics", "patterns", "rng", "schedule", "storage"],
     ["estimators", "problems", "datasets", "models"],
     ["probe", "reduce", "trace", "lenses", "noise", "quantize", "wrappers"],
     ["capture", "checkpoints", "measure", "plane", "claims", "comparison", "testing"],

@@ -86,7 +86,7 @@ def is_input(value: Tensor) -> bool:
 
 
 def test_a_layer_beyond_max_bytes_is_an_error_before_any_training() -> None:
-    with pytest.raises(InvalidInput, match=r"'1' needs 12,800 bytes .* max_bytes is 12,799"):
+    with pytest.raises(InvalidInput, match=r"'1': it needs 12,800 bytes .* max_bytes is 12,799"):
         Tracer(deep(), probe(), max_bytes=ONE - 1)
     assert Tracer(deep(), probe(), max_bytes=ONE - 1, max_width=4, estimators=["exact"]).trace
 

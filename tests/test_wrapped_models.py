@@ -212,7 +212,7 @@ def test_called_activations_have_the_name_of_their_caller() -> None:
 
 def test_nothing_is_left_of_watching_called_activations() -> None:
     model = Net()
-    with pytest.raises(RuntimeError, match="mat1"):
+    with pytest.raises(InvalidInput, match="mat1"):
         snapshot(model, Probe(torch.ones(4, 7), torch.zeros(4).long()), "head", functional=True)
     assert not torch.overrides._get_current_function_mode_stack()
     for module in model.modules():

@@ -20,11 +20,14 @@ from ibtrace.capture.looking import reduced as reduced
 from ibtrace.capture.looking import require_finite as require_finite
 from ibtrace.capture.looking import snapshot as snapshot
 from ibtrace.capture.targets import OUTPUT as OUTPUT
+from ibtrace.capture.targets import WHOLE as WHOLE
 from ibtrace.capture.targets import Layers as Layers
+from ibtrace.capture.targets import Selection as Selection
 from ibtrace.capture.targets import Target as Target
 from ibtrace.capture.targets import is_activation as is_activation
 from ibtrace.capture.targets import named_layers as named_layers
-from ibtrace.capture.targets import require_reached as require_reached
+from ibtrace.capture.targets import output_name as output_name
 from ibtrace.capture.targets import resolve as resolve
+from ibtrace.capture.targets import silent as silent
 from ibtrace.capture.undisturbed import SEED as SEED
 from ibtrace.capture.undisturbed import undisturbed as undisturbed

@@ -51,9 +51,11 @@ class Evidence:
 
     Args:
         layers: Each layer that ran, by name.
+        left_out: Why a layer is not traced; looks add to it.
     """
 
     layers: Mapping[str, Reading] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
 
     def of(self, name: str) -> Reading:
         """One layer; of a call that was not seen, what is known of the module's first one."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -14,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from ibtrace.activations import BY_NAME
 from ibtrace.capture.targets import is_activation, named_layers
+from ibtrace.patterns import matches
 
 Functional = bool | str | Sequence[str]
 """Which called activations: all of them (True), or globs of their names."""
@@ -70,13 +70,13 @@ def functional_calls(
     Yields:
         Nothing.
     """
-    patterns = ["*"] if wanted is True else [wanted] if isinstance(wanted, str) else wanted
+    patterns = ["**"] if wanted is True else [wanted] if isinstance(wanted, str) else wanted
     running: list[tuple[str, bool]] = []
 
     def seen(function: str, result: Tensor) -> None:
         caller, is_module = running[-1] if running else ("", False)
         name = f"{caller}.{function}" if caller else function
-        if not is_module and any(fnmatch.fnmatchcase(name, p) for p in patterns or ()):
+        if not is_module and any(matches(name, p) for p in patterns or ()):
             give(name, result, _range(function))
 
     def enter(name: str, activation: bool) -> Callable[..., None]:

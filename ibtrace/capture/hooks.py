@@ -11,11 +11,15 @@ from typing import Any
 from torch import Tensor, nn
 
 from ibtrace.capture.functional import Functional, functional_calls
-from ibtrace.capture.targets import OUTPUT, Layers, Target, resolve
+from ibtrace.capture.targets import Layers, Target, is_default, resolve
+from ibtrace.types import InvalidInput
 from ibtrace.wrappers import unwrap
 
 Keep = Callable[[str, Tensor, tuple[float, float] | None], None]
 """Takes a layer's name, its tensor (not to be held: it may be overwritten) and its range."""
+
+Refuse = Callable[[str, str], None]
+"""Takes the name of a layer that cannot be taken, and why."""
 
 
 @contextmanager
@@ -27,6 +31,7 @@ def hooked(
     start: Callable[[], None] | None = None,
     functional: Functional = False,
     drop_repeated_output: bool = False,
+    refuse: Refuse | None = None,
 ) -> Iterator[Callable[[], None]]:
     """Call ``keep`` for each target as the forward passes of a model reach it.
 
@@ -41,6 +46,8 @@ def hooked(
             own; None leaves it to the caller to say where one begins.
         functional: Also activation functions that no module stands for; see `functional_calls`.
         drop_repeated_output: Pass over an output that is the very tensor of a layer before it.
+        refuse: Told of layers that nobody wrote out and whose output holds no tensor; None: that
+            is an error.
 
     Yields:
         What says that a batch begins.
@@ -59,23 +66,34 @@ def hooked(
 
     def give(name: str, tensor: Tensor, bounds: tuple[float, float] | None) -> None:
         if drop_repeated_output:
-            # an inference tensor counts no changes
-            version = -1 if tensor.is_inference() else tensor._version
-            if name == OUTPUT and any(r() is tensor and v == version for r, v in seen):
-                return
-            seen.append((weakref.ref(tensor), version))
+            seen.append((weakref.ref(tensor), _version(tensor)))
         times = calls[name]
         calls[name] += 1
         keep(f"{name}:{times}" if times else name, tensor.detach(), bounds)
 
+    def give_part(target: Target, value: Any, bounds: tuple[float, float] | None) -> None:
+        try:
+            tensor = target.tensor(value)
+        except InvalidInput as error:
+            if target.choice == "" or refuse is None:
+                raise
+            refuse(target.name, str(error))
+            return
+        whole = target.module is model and not target.part and not target.path
+        if drop_repeated_output and whole:
+            if any(r() is tensor and v == _version(tensor) for r, v in seen):
+                return
+        give(target.name, tensor, bounds)
+
     def on_output(target: Target) -> Callable[..., None]:
         bounds = target.activation_range
-        return lambda _module, _args, output: give(target.name, target.tensor(output), bounds)
+        return lambda _module, _args, output: give_part(target, output, bounds)
 
     def on_input(target: Target) -> Callable[..., None]:
         def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            first = next(iter([*args, *kwargs.values()]), None)
-            give(target.name, target.tensor(first), None)
+            given = [*args, *kwargs.values()]
+            first = next((value for value in given if isinstance(value, Tensor)), None)
+            give_part(target, next(iter(given), None) if first is None else first, None)
 
         return hook
 
@@ -91,6 +109,11 @@ def hooked(
         if functional:
             stack.enter_context(functional_calls(model, functional, give))
         yield begin
+
+
+def _version(tensor: Tensor) -> int:
+    """How often it was changed in place; an inference tensor does not count that."""
+    return -1 if tensor.is_inference() else tensor._version
 
 
 @contextmanager
@@ -136,6 +159,6 @@ def capture(
         keep,
         start=captured.clear,
         functional=functional,
-        drop_repeated_output=layers is None,
+        drop_repeated_output=is_default(layers),
     ):
         yield captured

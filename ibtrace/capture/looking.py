@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 import zlib
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,17 +15,20 @@ from ibtrace.capture.calling import Forward, call
 from ibtrace.capture.evidence import Evidence, Reading, Run, gather
 from ibtrace.capture.functional import Functional
 from ibtrace.capture.hooks import Keep, hooked
-from ibtrace.capture.targets import Layers, require_reached, resolve
+from ibtrace.capture.targets import Layers, Target, is_default, resolve, silent, stem
 from ibtrace.capture.undisturbed import undisturbed
 from ibtrace.numerics.finite import count_non_finite
 from ibtrace.numerics.projections import orthonormal
+from ibtrace.patterns import is_pattern
 from ibtrace.probe import Probe
 from ibtrace.reduce import Reduce, Reduction
-from ibtrace.types import InvalidInput, NonFinite
+from ibtrace.types import InvalidInput, LeftOut, NonFinite
 from ibtrace.wrappers import unwrap
 
 MAX_BYTES = 2**31
 """How much activation memory a look holds at a time, if nothing else is said."""
+
+_ONE_BATCH = "forward the probe as one batch (batch_size=n), or choose another layer"
 
 _AS_IT_IS = Reading(Reduction("", lambda output, mask: output))
 
@@ -115,12 +118,18 @@ def looks(
             batch_size=batch_size,
         )
     wanted: Set[str] | None = None
+    anything = False
     while wanted is None or wanted:
         one = _Pass(model, probe, layers, evidence, max_bytes, max_width, wanted)
-        found = one.run(functional, batch_size, forward)
+        part = one.run(functional, batch_size, forward)
         wanted = one.left
-        yield found
-        del found, one
+        anything = anything or bool(part or wanted)
+        if not anything:
+            _refuse_all(one.refused)
+        _say_left_out(evidence, one.refused)
+        if part:
+            yield part
+        del part, one
 
 
 def read_layers(
@@ -135,7 +144,7 @@ def read_layers(
 ) -> Evidence:
     """What T will be of each layer, by a few forwards of a few samples.
 
-    Layers that nobody named and that cannot be read are left out of a look, with a warning here.
+    Layers that nobody wrote out and that cannot be read are left out of a look, with a warning.
 
     Args:
         model: See `looks`.
@@ -146,14 +155,7 @@ def read_layers(
         forward: See `call`.
         batch_size: Samples per forward.
     """
-    evidence = gather(
-        _runner(unwrap(model), layers, functional, forward), probe, reduce, batch_size
-    )
-    if layers is None:
-        for name, layer in evidence.layers.items():
-            if layer.trouble:
-                warnings.warn(f"layer {name!r} is left out: {layer.trouble}", stacklevel=2)
-    return evidence
+    return gather(_runner(unwrap(model), layers, functional, forward), probe, reduce, batch_size)
 
 
 def _runner(
@@ -169,7 +171,8 @@ def _runner(
                 resolve(model, layers),
                 keep,
                 functional=functional,
-                drop_repeated_output=layers is None,
+                drop_repeated_output=is_default(layers),
+                refuse=lambda name, why: None,  # the look itself will say so
             ) as begin,
         ):
             device = next((p.device for p in model.parameters()), probe.device)
@@ -208,7 +211,11 @@ def snapshot(
         NonFinite: If activations hold NaN or infinite values; names the layer.
     """
     one = _Pass(unwrap(model), probe, layers, None, None, None, None)
-    return {name: layer.values for name, layer in one.run(functional, batch_size, forward).items()}
+    captured = one.run(functional, batch_size, forward)
+    if not captured:
+        _refuse_all(one.refused)
+    _say_left_out(Evidence(), one.refused)
+    return {name: layer.values for name, layer in captured.items()}
 
 
 def reduced(
@@ -293,12 +300,32 @@ class _Store:
         """Bytes of the whole layer, judged by the T of one sample or token."""
         return rows * t[:1].numel() * t.element_size()
 
-    def add(self, t: Tensor, rows: int) -> None:
-        """Put the T of a batch into its place among ``rows`` in all."""
+    def add(self, t: Tensor, rows: int) -> str:
+        """Put the T of a batch into its place; why not, if it does not fit.
+
+        Args:
+            t: T of the batch.
+            rows: How many there are in all; counts for the first batch.
+        """
         if self._values is None:
             self._values = t.new_empty((rows, *t.shape[1:]))
-        self._values[self._filled : self._filled + len(t)] = t
+        held, rows = self._values, len(self._values)
+        if t.shape[1:] != held.shape[1:] or t.dtype != held.dtype:
+            then, now = (f"{tuple(v.shape[1:])} {v.dtype}" for v in (held, t))
+            return f"T is {then} a sample in one batch and {now} in another; {_ONE_BATCH}"
+        if self._filled + len(t) > rows:
+            return f"it gave more than {rows} rows; {_ONE_BATCH}"
+        held[self._filled : self._filled + len(t)] = t
         self._filled += len(t)
+        return ""
+
+    @property
+    def missing(self) -> str:
+        """Why it is not whole after a pass; empty if it is."""
+        rows = 0 if self._values is None else len(self._values)
+        if self._filled == rows:
+            return ""
+        return f"it ran for {self._filled} of {rows} rows, not in every batch; {_ONE_BATCH}"
 
     def filled(self) -> Layer:
         """What was captured."""
@@ -332,6 +359,8 @@ class _Pass:
         self.stores: dict[str, _Store] = {}
         self.held = 0
         self.fired: list[str] = []
+        self.refused: dict[str, str] = {}
+        self.targets: list[Target] = []
         self.rows = slice(0, 0)
 
     def run(
@@ -340,56 +369,97 @@ class _Pass:
         """Forward the probe; what was captured."""
         model, probe = self.model, self.probe
         device = next((p.device for p in model.parameters()), probe.device)
-        targets = resolve(model, self.layers)
+        self.targets = resolve(model, self.layers)
+        self._written = {t.name for t in self.targets if t.choice == ""} | _names(functional)
         batch_size = probe.n if probe.undivided else batch_size
         with (
             torch.inference_mode(False),  # its tensors could not be restored or measured
             undisturbed(model),
             hooked(
                 model,
-                targets,
+                self.targets,
                 self.keep,
                 functional=functional,
-                drop_repeated_output=self.layers is None,
+                drop_repeated_output=is_default(self.layers),
+                refuse=self.refuse,
             ) as begin,
         ):
             for start in range(0, probe.n, batch_size):
                 self.rows = slice(start, min(start + batch_size, probe.n))
                 begin()
                 call(model, probe.batch(self.rows, device), forward)
-                if start == 0 and self.layers is not None:
-                    require_reached((target.name for target in targets), self.fired)
-        found = {name: store.filled() for name, store in self.stores.items()}
-        for name, layer in found.items():
+                if start == 0:
+                    reached = [*self.fired, *self.refused]
+                    for name in silent(self.targets, reached):
+                        self.refuse(name, "it is not called in the forward pass")
+        for name, store in list(self.stores.items()):
+            if store.missing:
+                self.refuse(name, store.missing)
+        captured = {name: store.filled() for name, store in self.stores.items()}
+        for name, layer in captured.items():
             require_finite(name, layer.values)
-        return found
+        return captured
+
+    def refuse(self, name: str, why: str) -> None:
+        """Leave a layer out, or raise if it was written out."""
+        if stem(name) in self._written:
+            raise InvalidInput(f"layer {name!r}: {why}")
+        self.refused[name] = why
+        self.stores.pop(name, None)
 
     def keep(self, name: str, output: Tensor, bounds: tuple[float, float] | None) -> None:
         """Take one batch of one layer."""
         first = self.rows.start == 0
         if first:
             self.fired.append(name)
-        if (self.wanted is not None and name not in self.wanted) or name in self.left:
+        not_now = self.wanted is not None and name not in self.wanted
+        if not_now or name in self.left or name in self.refused:
             return
         reading = _AS_IT_IS if self.evidence is None else self.evidence.of(name)
+        if why := self._why_not(reading, output):
+            self.refuse(name, why)
+            return
+        try:
+            if first and name not in self.stores:
+                self._begin(name, output, reading, bounds)
+            elif name in self.stores:
+                self._add(name, self.stores[name].reduced(output, self.rows))
+            else:
+                self.refuse(name, f"it did not run in the first batch; {_ONE_BATCH}")
+        except InvalidInput as error:
+            self.refuse(name, str(error).removeprefix(f"layer {name!r}: "))
+
+    def _why_not(self, reading: Reading, output: Tensor) -> str:
+        """Why a batch of a layer cannot be taken; empty if it can."""
         if reading.reduction is None:
-            if self.layers is None:
-                return  # `read_layers` has warned
-            raise InvalidInput(f"layer {name!r}: {reading.trouble}")
+            return reading.trouble
+        if output.layout != torch.strided or output.is_nested:
+            return "its output is sparse or nested; choose a layer with a plain tensor"
+        if output.is_complex():
+            return "its output is complex; give torch.view_as_real of it by a callable in reduce="
         size, axis = self.rows.stop - self.rows.start, reading.reduction.axes.batch
         if not reading.reduction.raw and (output.dim() <= axis or output.shape[axis] != size):
-            raise InvalidInput(
-                f"layer {name!r} gave shape {tuple(output.shape)} for {size} samples; "
-                "choose a layer whose output has the samples first"
+            shape = tuple(output.shape)
+            return (
+                f"it gave shape {shape} for {size} samples; choose a layer whose output has the "
+                "samples first, or unfold it by a callable in reduce="
             )
-        if first:
-            self.stores[name] = _Store(name, output, reading, bounds, self.max_width, self.probe.n)
-        store = self.stores[name]
+        return "" if output.numel() else f"its output {tuple(output.shape)} is empty"
+
+    def _begin(
+        self, name: str, output: Tensor, reading: Reading, bounds: tuple[float, float] | None
+    ) -> None:
+        """Make the place of a layer, and put its first batch there."""
+        store = _Store(name, output, reading, bounds, self.max_width, self.probe.n)
         t = store.reduced(output, self.rows)
         rows = self._rows(reading, t) if store.per_token else self.probe.n
-        if first and not self._fits(name, store.size(t, rows)):
-            return
-        store.add(t, rows)
+        self.stores[name] = store
+        if self._fits(name, store.size(t, rows)):
+            self._add(name, t, rows)
+
+    def _add(self, name: str, t: Tensor, rows: int = 0) -> None:
+        if why := self.stores[name].add(t, rows):
+            self.refuse(name, why)
 
     def _rows(self, reading: Reading, t: Tensor) -> int:
         """How many tokens the probe has in all."""
@@ -403,7 +473,7 @@ class _Pass:
             return True
         if size > self.max_bytes:
             raise InvalidInput(
-                f"layer {name!r} needs {size:,} bytes on this probe, max_bytes is "
+                f"layer {name!r}: it needs {size:,} bytes on this probe, max_bytes is "
                 f"{self.max_bytes:,}; reduce it (reduce=, max_width=), or raise max_bytes"
             )
         if self.held + size > self.max_bytes or self.left:
@@ -412,6 +482,34 @@ class _Pass:
             return False
         self.held += size
         return True
+
+
+def _names(functional: Functional) -> set[str]:
+    """The called activations that were written out, not meant by a pattern."""
+    wanted = [functional] if isinstance(functional, str) else functional
+    return set() if isinstance(wanted, bool) else {name for name in wanted if not is_pattern(name)}
+
+
+def _say_left_out(evidence: Evidence, refused: Mapping[str, str]) -> None:
+    """Warn of layers that are not traced, each once for all looks."""
+    new = {name: why for name, why in refused.items() if name not in evidence.left_out}
+    evidence.left_out.update(new)
+    by_cause: dict[str, list[str]] = {}
+    for name, why in new.items():
+        by_cause.setdefault(why, []).append(name)
+    if new:
+        said = "; ".join(f"{_listed(names)}: {why}" for why, names in by_cause.items())
+        warnings.warn(f"left out of the trace: {said}", LeftOut, stacklevel=3)
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 6} more" if len(names) > 6 else ""
+    return ", ".join(names[:6]) + more
+
+
+def _refuse_all(left_out: Mapping[str, str]) -> None:
+    name, why = next(iter(left_out.items()), ("output", "no layer ran"))
+    raise InvalidInput(f"no layer can be traced; layer {name!r}: {why}")
 
 
 def _frame(name: str, width: int, to: int) -> Tensor:

@@ -2,26 +2,67 @@
 
 from __future__ import annotations
 
-import fnmatch
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ibtrace import activations
+from ibtrace.patterns import is_pattern, matches
 from ibtrace.types import InvalidInput, UnknownName, Unsupported
 from ibtrace.wrappers import plain_name, unwrap
-
-Layers = str | type[nn.Module] | Callable[[str, nn.Module], bool] | Sequence[Any] | None
-"""Which layers: names (``fc1``), globs (``block*.act``), module types, or ``f(name, module)``."""
 
 OUTPUT = "output"
 """The name of the model's own output in a trace."""
 
+WHOLE = "<output>"
+"""The same, which stands in a trace where a module of the model is itself called ``output``."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """A choice of layers with what is to be left out of it.
+
+    Args:
+        layers: See `resolve`.
+        exclude: The same, but without None: these are not meant.
+    """
+
+    layers: Any = None
+    exclude: Any = ()
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """The layers that were found where nobody chose any.
+
+    Args:
+        names: What is traced, in the order of the forward pass; a second call is ``act:1``.
+        known: Every layer that could have been, by its name.
+        note: What was chosen from what, in a sentence.
+    """
+
+    names: tuple[str, ...]
+    known: frozenset[str]
+    note: str
+
+
 _ACTIVATIONS = ("transformers.activations",)
+
+
+Layers = (
+    str
+    | type[nn.Module]
+    | Callable[[str, nn.Module], bool]
+    | Sequence[Any]
+    | Selection
+    | Defaults
+    | None
+)
+"""Which layers: names (``fc1``), patterns (``block*.act``), module types, ``f(name, module)``."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +74,15 @@ class Target:
         module: The module that is hooked.
         part: ``""`` for the output, ``"input"`` for the first argument.
         path: How to come to a tensor inside a structured output: indices and fields.
+        choice: What chose it where that was a pattern, a type or a function; empty if it was
+            written out. None: nobody chose it, it is a default.
     """
 
     name: str
     module: nn.Module
     part: str = ""
     path: tuple[int | str, ...] = ()
+    choice: str | None = ""
 
     @property
     def activation_range(self) -> tuple[float, float] | None:
@@ -53,16 +97,25 @@ class Target:
         Raises:
             InvalidInput: If there is none; names the type.
         """
-        found = value
+        inner, is_state = value, False
         for step in self.path:
-            found = _inside(found, step)
-        if not self.path and not isinstance(found, Tensor):
-            found = next((item for item in _items(value) if isinstance(item, Tensor)), None)
-        if isinstance(found, Tensor):
-            return found
+            # of a recurrent layer: its output, then its states, (layers, n, h) each
+            is_state = is_state or (isinstance(self.module, nn.RNNBase) and step == 1)
+            if isinstance(inner, Tensor) and not is_state:
+                raise InvalidInput(
+                    f"layer {self.name!r}: {self.path} leads into a tensor; choose its columns by "
+                    "a callable in reduce="
+                )
+            inner = _inside(inner, step)
+        if not self.path and not isinstance(inner, Tensor):
+            inner = next((item for item in _items(value) if isinstance(item, Tensor)), None)
+        if isinstance(inner, Tensor):
+            return inner.transpose(0, 1).flatten(1) if is_state and inner.dim() == 3 else inner
         got = type(value).__name__
         if self.path:
             raise InvalidInput(f"layer {self.name!r}: no tensor there in its output of type {got}")
+        if self.part:
+            raise InvalidInput(f"layer {self.name!r}: the module is given {got}, no tensor")
         raise InvalidInput(
             f"layer {self.name!r} returned {got} without a tensor; choose one with "
             f"'{self.name}[0]' or '{self.name}.field'"
@@ -102,14 +155,28 @@ def named_layers(model: nn.Module) -> dict[str, nn.Module]:
     return layers
 
 
+def output_name(model: nn.Module) -> str:
+    """What the model's own output is called: `OUTPUT`, or `WHOLE` where a module has that name."""
+    return WHOLE if OUTPUT in named_layers(unwrap(model)) else OUTPUT
+
+
+def is_default(layers: Layers) -> bool:
+    """Whether nobody chose the layers."""
+    chosen = layers.layers if isinstance(layers, Selection) else layers
+    return chosen is None or isinstance(chosen, Defaults)
+
+
 def resolve(model: nn.Module, layers: Layers = None) -> list[Target]:
     """The targets that a choice of layers means on this model, in the order of its modules.
 
     Args:
         model: The model.
-        layers: None for every activation module and the output; else names, globs, types or a
-            callable, alone or in a list. A name may end in ``:input`` (what the module is given),
-            ``[0]`` (an element of a tuple output) or ``.field`` (of a dataclass or dict output).
+        layers: None for every activation module and the output; else names, patterns, types or a
+            callable, alone or in a list. In a pattern ``*`` stops at a dot and ``**`` crosses it
+            (``"block*.act"``, ``"**.act"``). A name may end in ``:input`` (what the module is
+            given), ``[0]`` (an element of a tuple output) or ``.field`` (of a dataclass or dict
+            output). Of a recurrent layer ``lstm[1][0]`` are the last hidden states of all its
+            layers side by side, ``lstm[1][0][-1]`` those of the last one; of a GRU ``gru[1]``.
 
     Raises:
         UnknownName: If a name or pattern matches no module; lists the layers there are.
@@ -117,35 +184,80 @@ def resolve(model: nn.Module, layers: Layers = None) -> list[Target]:
     """
     model = unwrap(model)
     modules = named_layers(model)
+    everything = {**modules, output_name(model): model}
+    if isinstance(layers, Selection):
+        targets = resolve(model, layers.layers)
+        excluded = _each(layers.exclude, everything, model) if layers.exclude else {}
+        return [target for target in targets if target.name not in excluded]
+    if isinstance(layers, Defaults):
+        return _defaults(layers, everything)
     if layers is None:
-        _refuse_scripted({OUTPUT: model, **modules})
-        chosen = [Target(name, m) for name, m in modules.items() if is_activation(m)]
-        return [*chosen, Target(OUTPUT, model)]
-    wanted = layers if isinstance(layers, Sequence) and not isinstance(layers, str) else [layers]
+        _refuse_scripted(everything)
+        names = [name for name, m in modules.items() if is_activation(m)]
+        return [
+            Target(name, everything[name], choice=None) for name in [*names, output_name(model)]
+        ]
+    targets = list(_each(layers, everything, model).values())
+    _refuse_scripted({target.name: target.module for target in targets})
+    return targets
+
+
+def _each(
+    layers: Layers, everything: Mapping[str, nn.Module], model: nn.Module
+) -> dict[str, Target]:
+    """What each of several choices means."""
+    choices = layers if isinstance(layers, Sequence) and not isinstance(layers, str) else [layers]
     targets: dict[str, Target] = {}
-    for choice in wanted:
-        found = _match(choice, model, modules)
-        if not found:
-            known = ", ".join([*modules, OUTPUT])
+    for choice in choices:
+        meant = _match(choice, everything, model)
+        if not meant:
+            known = ", ".join(everything)
             raise UnknownName(f"no layer matches {choice!r}; the layers are: {known}")
-        targets.update({target.name: target for target in found})
-    _refuse_scripted({target.name: target.module for target in targets.values()})
-    return list(targets.values())
+        for target in meant:
+            if target.name not in targets or target.choice == "":
+                targets[target.name] = target
+    return targets
 
 
-def require_reached(names: Iterable[str], reached: Sequence[str]) -> None:
-    """Raise if a layer that was asked for never fired.
+def _defaults(defaults: Defaults, everything: Mapping[str, nn.Module]) -> list[Target]:
+    stems = dict.fromkeys(stem(name) for name in defaults.names)
+    parsed = {name: _parse(name, everything) for name in stems}
+    return [
+        Target(name, everything[module], part, path, None)
+        for name, (module, part, path) in parsed.items()
+        if module in everything
+    ]
+
+
+def stem(name: str) -> str:
+    """A layer's name without the number of a call: ``act`` of ``act:1``."""
+    return re.sub(r":\d+$", "", name)
+
+
+def silent(targets: Sequence[Target], reached: Sequence[str]) -> list[str]:
+    """The layers that a pattern or a type means and that never fired in a forward pass.
+
+    Defaults that never fired are not among them: nobody asked for those.
 
     Args:
-        names: The layers asked for.
-        reached: Those that fired in a forward pass.
+        targets: The layers asked for.
+        reached: Those that fired.
 
     Raises:
-        UnknownName: Naming the silent ones and those that fired.
+        UnknownName: If a layer was written out and never fired, or none that a pattern means did;
+            names those that fired.
     """
-    if silent := [name for name in names if name not in reached]:
-        missing, called = ", ".join(silent), ", ".join(reached) or "none"
-        raise UnknownName(f"layers {missing} were not called in the forward pass; called: {called}")
+    called = ", ".join(reached) or "none"
+    missing = [target for target in targets if target.name not in reached]
+    if written := [target.name for target in missing if target.choice == ""]:
+        names = ", ".join(written)
+        raise UnknownName(f"layers {names} were not called in the forward pass; called: {called}")
+    fired = {target.choice for target in targets if target.name in reached}
+    if idle := [t.choice for t in missing if t.choice is not None and t.choice not in fired]:
+        raise UnknownName(
+            f"no layer that {idle[0]} means was called in the forward pass; called: {called}"
+        )
+    return [target.name for target in missing if target.choice is not None]
 
 
 def _refuse_scripted(modules: Mapping[str, nn.Module]) -> None:
@@ -157,18 +269,23 @@ def _refuse_scripted(modules: Mapping[str, nn.Module]) -> None:
         )
 
 
-def _match(choice: Any, model: nn.Module, modules: Mapping[str, nn.Module]) -> list[Target]:
+def _match(choice: Any, everything: Mapping[str, nn.Module], model: nn.Module) -> list[Target]:
+    below = {name: module for name, module in everything.items() if module is not model}
     if isinstance(choice, type):
-        return [Target(name, m) for name, m in modules.items() if isinstance(m, choice)]
+        meant = [Target(name, m) for name, m in below.items() if isinstance(m, choice)]
+        return [replace(target, choice=choice.__name__) for target in meant]
     if not isinstance(choice, str):
-        return [Target(name, m) for name, m in modules.items() if choice(name, m)]
-    everything = {**modules, OUTPUT: model}
+        said = getattr(choice, "__name__", type(choice).__name__)
+        return [Target(name, m, choice=said) for name, m in below.items() if choice(name, m)]
+    if choice == WHOLE:
+        return [Target(choice, model)]
     if choice in everything:
         return [Target(choice, everything[choice])]
     pattern, part, path = _parse(choice, everything)
     suffix = choice[len(pattern) :]
-    names = [name for name in everything if fnmatch.fnmatchcase(name, pattern)]
-    return [Target(name + suffix, everything[name], part, path) for name in names]
+    names = [name for name in everything if matches(name, pattern)]
+    said = repr(choice) if is_pattern(pattern) else ""
+    return [Target(name + suffix, everything[name], part, path, said) for name in names]
 
 
 def _parse(choice: str, names: Mapping[str, nn.Module]) -> tuple[str, str, tuple[int | str, ...]]:

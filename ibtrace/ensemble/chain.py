@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ibtrace.activations import BY_NAME
-from ibtrace.capture import OUTPUT
+from ibtrace.capture import OUTPUT, WHOLE
 from ibtrace.ensemble.losses import Loss, cross_entropy, nll
 
 _DERIVED = ("tanh", "relu", "sigmoid", "softmax", "log_softmax")  # gradients written out below
@@ -129,10 +129,15 @@ class Chain:
         fits = x.shape[-1] == self._first.shape[-1] and x.dtype == self._first.dtype
         return fits and x.dim() in (2, 3)
 
+    @property
+    def output_name(self) -> str:
+        """What the whole network's output is called."""
+        return WHOLE if any(stage.name == OUTPUT for stage in self.stages) else OUTPUT
+
     def shows(self, names: set[str], x: Tensor) -> bool:
         """Whether all of these layers on shared inputs ``(n, units)`` are outputs of stages."""
         stages = {stage.name for stage in self.stages}
-        return names <= {*stages, OUTPUT} and x.dim() == 2 and self.takes(x)
+        return names <= {*stages, self.output_name, WHOLE} and x.dim() == 2 and self.takes(x)
 
     def forward(self, x: Tensor) -> Tensor:
         """Outputs ``(seeds, batch, units)`` of inputs as `takes` takes them."""

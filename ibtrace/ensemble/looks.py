@@ -39,8 +39,9 @@ def through_chain(chain: Chain, names: set[str], default: bool) -> Look:
         last = outputs[stages[-1]]
         seen = {name: outputs[name] for name in stages if name in names}
         repeated = default and any(value is last for value in seen.values())
-        if capture.OUTPUT in names and not repeated:
-            seen[capture.OUTPUT] = last
+        for name in {chain.output_name, capture.WHOLE} & names:
+            if not repeated:
+                seen[name] = last
         return seen
 
     return look
@@ -61,9 +62,9 @@ def through_hooks(template: nn.Module, every: Every, layers: capture.Layers, x: 
     with capture.undisturbed(template), capture.capture(template, layers) as one:
         template(x)
     names = list(one)
-    wanted = [target.name for target in capture.resolve(template, layers)]
-    if layers is not None:
-        capture.require_reached(wanted, names)
+    targets = capture.resolve(template, layers)
+    capture.silent(targets, names)
+    wanted = [target.name for target in targets if target.name in names]
 
     def see(network: nn.Module, batch: Tensor) -> dict[str, Tensor]:
         with capture.capture(network, wanted) as seen:

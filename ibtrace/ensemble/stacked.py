@@ -185,6 +185,11 @@ class Ensemble:
                     if start == 0:
                         shape = (len(self.seeds), len(x), *value.shape[2:])
                         stored[name] = value.new_empty(shape)
+                    if stored[name].shape[2:] != value.shape[2:]:
+                        raise InvalidInput(
+                            f"layer {name!r} gave {tuple(stored[name].shape[2:])} a sample in the "
+                            f"first batch and {tuple(value.shape[2:])} in a later one"
+                        )
                     stored[name][:, start : start + len(batch)] = value
         return stored
 

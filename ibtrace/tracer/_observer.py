@@ -117,6 +117,11 @@ class Observer:
             batch_size=self.batch_size,
         )
 
+    @property
+    def left_out(self) -> dict[str, str]:
+        """The layers that are not traced, and why; empty before the first look."""
+        return dict(self.evidence.left_out) if "evidence" in vars(self) else {}
+
     def looks(self) -> Iterator[dict[str, Layer]]:
         """The layers with their values as ``(seeds, n, d)``, part by part; on rank 0 only."""
         leads = distributed.rank() == 0

@@ -330,12 +330,19 @@ class Tracer:
                         one.update({name: layer.values[at] for name, layer in found.items()})
         except NonFinite as error:
             raise NonFinite(f"epoch {epoch}: {error}") from error
+        self._say_left_out()
         if self._captured:
             require_fitting(self._reduce, self._captured)
         for seed, one in zip(self.seeds, kept, strict=True):
             if one:
                 self.trace.save_activations(epoch, one, seed)
         return rows
+
+    def _say_left_out(self) -> None:
+        """Record which layers are not traced, and why."""
+        left_out = self._observer.left_out
+        if left_out and left_out != self.trace.meta.get("left_out"):
+            self.trace.update_meta({"left_out": left_out})
 
     def _remember(self, part: Mapping[str, Layer]) -> None:
         """Record what T is of each layer, the first time that it is seen."""
