@@ -231,7 +231,7 @@ seeds: 1
 snapshots: [0, 1, 2]
 batch_size: 40
 layers: [bert.bert.encoder.layer.*.output, output]
-reduce: {"*.output": "token:cls"}
+reduce: {"**.output": "token:cls"}
 estimators: [kde]
 """
 
