@@ -109,7 +109,7 @@ def _plain(y: Any, who: str) -> Tensor | list[Any]:
         return _column(array.astype(str).reshape(-1).tolist(), array, who)
     if array.dtype.kind not in "biuf":
         raise InvalidInput(f"{who}: y is {array.dtype}; give class names, class ids or numbers")
-    return _integers(torch.from_numpy(np.array(array)), who)
+    return _integers(as_tensor(array), who)
 
 
 def as_array(value: Any, who: str) -> np.ndarray[Any, Any]:
@@ -125,6 +125,12 @@ def as_array(value: Any, who: str) -> np.ndarray[Any, Any]:
     if array.ndim == 0:
         raise InvalidInput(f"{who} must hold one value for each sample, got {_shown(value)}")
     return np.asarray(array)
+
+
+def as_tensor(array: np.ndarray[Any, Any]) -> Tensor:
+    """A NumPy array of numbers, of any byte order or width, as a tensor of its own."""
+    kind = np.dtype("float64") if array.dtype.itemsize > 8 else array.dtype.newbyteorder("=")
+    return torch.from_numpy(np.array(array, dtype=kind))
 
 
 def _present(items: list[Any], who: str) -> list[Any]:

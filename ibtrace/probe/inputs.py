@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ibtrace.datasets.labels import as_array, dense, signed
+from ibtrace.datasets.labels import as_array, as_tensor, dense, signed
 from ibtrace.types import InvalidInput
 
 Inputs = Any
@@ -101,13 +101,10 @@ def _from_array(x: Any, name: str) -> Tensor:
             ) from error
     if array.dtype.kind not in "biuf":
         raise InvalidInput(f"Probe: {name} is {array.dtype}; give numbers")
-    array = array.astype(array.dtype.newbyteorder("="))
-    if array.dtype.itemsize > 8:
-        array = array.astype("float64")
-    tensor = torch.from_numpy(array)
+    tensor = as_tensor(array)
     if tensor.dtype == torch.float64:
         tensor = tensor.to(torch.get_default_dtype())
-    return signed(tensor, f"Probe: {name}").clone()
+    return signed(tensor, f"Probe: {name}")
 
 
 def is_graph(x: Any) -> bool:
