@@ -49,7 +49,7 @@ def call(model: nn.Module, batch: Inputs, forward: Forward | None = None) -> Any
         said = str(error).strip().split("\n", maxsplit=1)[0]
         raise InvalidInput(
             f"{type(model).__name__} failed on the probe's x ({described(batch)}): "
-            f"{type(error).__name__}: {said}; {_mend(model, batch)}"
+            f"{type(error).__name__}: {said}; {_mend(said, model, batch)}"
         ) from error
 
 
@@ -96,9 +96,11 @@ def described(batch: Inputs) -> str:
     return ", ".join(parts)
 
 
-def _mend(model: nn.Module, batch: Inputs) -> str:
+def _mend(said: str, model: nn.Module, batch: Inputs) -> str:
     """What to do about a failed call: types that differ, or the way of calling."""
     kinds = {p.dtype for p in model.parameters() if p.is_floating_point()}
+    if "type" not in said:
+        return _HOW
     for name, value in leaves(batch):
         known = isinstance(value, Tensor) and value.is_floating_point()
         if known and len(kinds) == 1 and value.dtype not in kinds:
