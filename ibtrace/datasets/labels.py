@@ -96,6 +96,8 @@ def _plain(y: Any, who: str) -> Tensor | list[Any]:
         if len({item.shape for item in y}) > 1:
             raise InvalidInput(f"{who}: y's tensors differ in shape; give each sample one label")
         return _integers(dense(torch.stack(list(y)), f"{who}: y"), who)
+    if isinstance(y, (list, tuple)) and y and all(isinstance(item, str) for item in y):
+        return list(map(str, y))  # an array would cut zeros off their ends
     array = as_array(y, f"{who}: y")
     if array.ndim > 1 and array.size == len(array):
         array = array.reshape(-1)
