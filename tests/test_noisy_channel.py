@@ -35,12 +35,12 @@ def random_layer(n: int = 40, d: int = 3, seed: int = 0) -> Tensor:
 @pytest.mark.parametrize("problem", CHANNELS, ids=lambda problem: problem.name)
 def test_the_interval_covers_the_integrated_truth(problem: GaussianChannel) -> None:
     points, ids = torch.tensor(problem.points), torch.arange(len(problem.points))
-    estimator = NoisyChannel(problem.noise_sd, samples=200)
-    found = [estimator(ids, points, seed=seed) for seed in range(50)]
+    estimator = NoisyChannel(problem.noise_sd)  # few samples: the draws have a floor
+    found = [estimator(ids, points, seed=seed) for seed in range(200)]
     covered = [bool(e.lower <= problem.bits <= e.upper) for e in found]
-    assert sum(covered) >= 45
+    assert sum(covered) >= 180
     spread = torch.stack([e.bits for e in found]).std()
-    assert float(found[0].stderr) == pytest.approx(float(spread), rel=0.4)
+    assert float(found[0].stderr) == pytest.approx(float(spread), rel=0.3)
 
 
 @settings(max_examples=20, deadline=None)

@@ -4,6 +4,7 @@ import math
 import pickle
 from collections import Counter
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -153,7 +154,9 @@ def naive_symbols(estimator: Any, t: Array) -> Array:
         ranked = np.sort(t.ravel())
         ranks = [math.ceil(k * t.size / estimator.bins) for k in range(1, estimator.bins)]
         edges = ranked[np.minimum(ranks, t.size - 1)]
-        return np.asarray((t[..., None] >= edges).sum(-1))
+        tied = [edge for edge, following in pairwise(edges) if edge == following]
+        above = (t[..., None] > np.asarray(tied, t.dtype)).sum(-1)  # a tied edge is a bin itself
+        return np.asarray((t[..., None] >= np.unique(edges)).sum(-1) + 1j * above)
     if estimator.preset == "idnns":
         edges = np.linspace(-1, 1, 30).astype(np.float32)
         return np.asarray(edges[np.digitize(t, edges) - 1])
@@ -199,19 +202,20 @@ def test_plane_is_two_calls(estimator: Any, repeated: bool) -> None:
 
 
 @pytest.mark.parametrize("estimator", [Binning(), Binning(range=(5, 6)), Binning(width=9.0)])
-def test_continuous_labels_are_binned_over_their_own_range(estimator: Binning) -> None:
+def test_continuous_labels_are_cut_at_their_own_quantiles(estimator: Binning) -> None:
     labels = normal(3, 200, 1) * 1e-3
     t = normal(4, 200, 2)
     _, with_labels = estimator.plane(t, Probe(t, labels))
-    ids = torch.from_numpy(naive_symbols(Binning(), labels.numpy())[:, 0].astype(int))
-    same(with_labels, estimator(t, ids))
+    symbols = naive_symbols(AdaptiveBinning(), labels.numpy())[:, 0].real
+    same(with_labels, estimator(t, torch.from_numpy(symbols.astype(int))))
 
 
 def test_adaptive_bins_of_continuous_labels_are_their_own() -> None:
     labels, t = normal(3, 200, 1), normal(4, 200, 2) + 60
     bound = AdaptiveBinning(bins=4, range="trace", edges=(59.0, 60.0, 61.0))
     _, estimate = bound.plane(t, Probe(t, labels))
-    ids = torch.from_numpy(naive_symbols(AdaptiveBinning(bins=4), labels.numpy())[:, 0])
+    symbols = naive_symbols(AdaptiveBinning(bins=4), labels.numpy())[:, 0].real
+    ids = torch.from_numpy(symbols.astype(int))
     same(estimate, bound(t, ids))
 
 
@@ -313,15 +317,16 @@ def test_adaptive_bins_see_only_the_order(seed: int, bins: int) -> None:
     same(estimator(t, y), estimator(t.exp() * 3 - 8, y))
 
 
-def test_tied_values_share_one_bin_and_are_reported() -> None:
-    t = torch.cat([torch.zeros(60), torch.arange(1.0, 41)])[:, None]
+def test_tied_values_are_a_bin_of_their_own_and_are_reported() -> None:
+    t = torch.cat([torch.zeros(55), torch.arange(1.0, 46)])[:, None]
     estimate = AdaptiveBinning(bins=10)(torch.arange(100), t)
-    assert estimate.diagnostics["value_bins"].item() == 5
-    assert estimate.diagnostics["occupied_bins"].item() == 5
-    expected = 0.6 * math.log2(1 / 0.6) + 4 * 0.1 * math.log2(10)
+    assert estimate.diagnostics["value_bins"].item() == 6
+    assert estimate.diagnostics["occupied_bins"].item() == 6
+    masses = [0.55, 0.05, 0.1, 0.1, 0.1, 0.1]
+    expected = sum(mass * math.log2(1 / mass) for mass in masses)
     assert estimate.bits.item() == pytest.approx(expected)
     above = AdaptiveBinning(bins=10)(torch.arange(100), -t)
-    assert above.diagnostics["value_bins"].item() == 5
+    assert above.diagnostics["value_bins"].item() == 6
 
 
 def test_adaptive_edges_of_the_trace_stay_put() -> None:

@@ -12,22 +12,24 @@ carries three flags beside the estimator's own; the number itself is left as it 
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
-from ibtrace.estimators._inputs import is_ids
+from ibtrace.estimators._inputs import is_ids, refuse_two_ids
 from ibtrace.numerics.bins import dense_ids, row_ids
 from ibtrace.numerics.entropy import (
     Correction,
     bias_correction,
+    distinct,
     entropy,
     sample_counts,
     sample_masses,
 )
-from ibtrace.types import Estimate, ProbeLike
+from ibtrace.types import Estimate, ProbeLike, Unsupported
 
 FLAGS = ("not_finite", "below_zero", "above_entropy")
 
@@ -35,6 +37,11 @@ _ROUNDING = 1e-6
 _ERRORS_BELOW = 3
 _NEVER_BELOW = 0.5  # bits; an error this large excuses nothing
 _REPEATED = 0.95  # share of samples that are not alone with their value, in a discrete variable
+
+_SHARED = 1.5  # a soft count below it is of a sample alone
+_FULL = 0.9  # share of the smaller entropy
+_BIASED = 0.1  # bits
+_NEARLY_ALL = 0.95
 
 _Class = TypeVar("_Class", bound=type[Any])
 
@@ -97,6 +104,96 @@ def roof_of(
         return -(masses / masses.sum() * shares.clamp(min=1e-300).log2()).sum(-1)
     added = bias_correction(counts, "miller_madow" if correction == "none" else correction)
     return entropy(counts) + added
+
+
+class Sampling(NamedTuple):
+    """Whether samples suffice for a table of symbols, ``(...)`` each.
+
+    Args:
+        bias: The first-order bias of its plug-in information, in bits.
+        unique: Whether most samples are alone with their symbol, and the estimate is as large as
+            that alone makes it.
+        biased: Whether the bias exceeds 0.1 bit.
+    """
+
+    bias: Tensor
+    unique: Tensor
+    biased: Tensor
+
+    @property
+    def raised(self) -> Tensor:
+        """Whether there is either reason."""
+        return self.unique | self.biased
+
+
+def undersampled(x: Tensor, y: Tensor, xy: Tensor, bits: Tensor) -> Sampling:
+    """Whether an estimate is what random labels would give as well.
+
+    With K = Σ 1/count symbols, plug-in information is too high by (K_xy - K_x - K_y + 1) / 2n
+    nats (Miller 1955). Where samples are alone with their symbol of X, the estimate is H(Y)
+    whatever X knows, and that bias does not show it.
+
+    Args:
+        x: How many samples share each sample's symbol, ``(..., n)``. Counts may be soft: the sum
+            over samples of how alike they are, itself included.
+        y: The same of the other variable.
+        xy: The same of the pairs.
+        bits: The estimate, ``(...)``.
+    """
+    n = xy.shape[-1]
+    x, y, xy = (counts.to(torch.float64) for counts in (x, y, xy))
+    symbols = [(1 / counts).sum(-1) for counts in (x, y, xy)]
+    bias = (symbols[2] - symbols[0] - symbols[1] + 1) / (2 * n * math.log(2))
+    alone = [(counts < _SHARED).double().mean(-1) > 0.5 for counts in (x, y)]
+    least = torch.minimum(*(-(counts / n).log2().mean(-1) for counts in (x, y)))
+    unique = (alone[0] | alone[1]) & (bits >= _FULL * least) & (least > _ROUNDING)
+    return Sampling(bias, unique, bias > _BIASED)
+
+
+def crowded(counts: Tensor) -> Tensor:
+    """Whether nearly every sample shares its symbol with nearly all, ``(...)``."""
+    n = counts.shape[-1]
+    return (counts >= _NEARLY_ALL * n).double().mean(-1) >= _NEARLY_ALL
+
+
+def as_classes(target: Tensor) -> Tensor | None:
+    """Classes of ids ``(n,)`` or of equal rows of floats ``(n, d)``; None if these hardly repeat.
+
+    A continuous target that never repeats is no grouping: information about its classes is
+    information about the samples, whatever the target is.
+    """
+    if is_ids(target):
+        return dense_ids(target)
+    ids = row_ids(target.detach())
+    return ids if 2 * (int(ids.max()) + 1) <= len(ids) else None
+
+
+def undefined(shape: torch.Size, device: torch.device) -> Estimate:
+    """No number, and a flag that says so."""
+    nan = torch.full(shape, torch.nan, dtype=torch.float64, device=device)
+    return Estimate(nan, flags={"undefined": torch.tensor(True)})
+
+
+def require_classes(name: str, x: Tensor, y: Tensor) -> None:
+    """Raise unless one variable says which samples are a class and the other one is a layer.
+
+    Args:
+        name: The estimator's label, for the message.
+        x: The first variable: ids, or floats whose rows repeat, if y is floats.
+        y: The second variable.
+
+    Raises:
+        Unsupported: If both are ids, or both are floats and rows of x hardly repeat.
+    """
+    refuse_two_ids(name, x, y, "give the layer as floats")
+    if is_ids(x) or is_ids(y):
+        return
+    numbers = distinct(sample_counts(row_ids(x.detach())))
+    if bool((2 * numbers > x.shape[-2]).any()):
+        raise Unsupported(
+            f"{name}: x and y are both floats, and rows of x hardly repeat, so that nothing says "
+            "which samples are a class; for I(X;T) give x as ids, such as torch.arange(n)"
+        )
 
 
 def _roofs(estimator: Any, *values: Tensor) -> list[Tensor]:

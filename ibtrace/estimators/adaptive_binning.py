@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from ibtrace.estimators.binning import trace_values
+from ibtrace.estimators.binning import label_bins, trace_values
 from ibtrace.estimators.exact import PlugIn, Symbols, check_correction, largest
 from ibtrace.numerics.bins import digitise, quantile_edges, row_ids
 from ibtrace.numerics.entropy import Correction, distinct
@@ -26,11 +26,11 @@ class AdaptiveBinning(PlugIn):
     range nor the scale of the layer enters (a strictly increasing map of T leaves the number
     as it is). Chelombiev et al. found compression in ReLU networks with such bins.
 
-    Edges are values of the layer (rank ``ceil(k m / bins)`` of m). Tied values (the zeros of a
-    ReLU) fall into one bin, which then holds more than its share; the diagnostic ``value_bins``
+    Edges are values of the layer (rank ``ceil(k m / bins)`` of m). A value that more than one bin's
+    share of them has (the zeros of a ReLU) is a bin of its own. The diagnostic ``value_bins``
     says how many of the ``bins`` the ties leave, and ``occupied_bins`` counts the distinct rows.
-    Flags: ``constant`` (0 bits) and ``near_ceiling`` (within 5 % of ``log₂ n``, where the plug-in
-    saturates; Nothnagel & Geiger 2026).
+    A probe's continuous labels are cut column by column. Flags: those of `Binning`, but for
+    ``out_of_range``.
 
     Cost: O(N d log(N d)) time, O(N d) memory. Units: bits.
 
@@ -108,14 +108,15 @@ class AdaptiveBinning(PlugIn):
             raise InvalidInput(
                 "AdaptiveBinning(range='trace') has no trace yet; bind() it to a layer first"
             )
-        if self.edges and not labels:
+        if labels:
+            return row_ids(label_bins(value, self.bins)), {}
+        if self.edges:
             edges = value.new_tensor(self.edges)
         else:
             edges = quantile_edges(value.flatten(-2), self.bins)
-        left = (
-            (edges[..., 1:] != edges[..., :-1]).sum(-1) + 1 + (value.amin((-2, -1)) < edges[..., 0])
-        )
-        return row_ids(digitise(value, edges)), {"value_bins": left}
+        low, high = value.amin((-2, -1)), value.amax((-2, -1))
+        starts = edges.diff(dim=-1).ne(0).sum(-1) + 1 - (high < edges[..., -1]).to(torch.int64)
+        return row_ids(digitise(value, edges)), {"value_bins": starts + (low < edges[..., 0])}
 
     def _report(
         self, measured: Sequence[Symbols]

@@ -12,7 +12,15 @@ import torch
 from torch import Tensor
 
 from ibtrace.estimators.exact import PlugIn, Symbols, check_correction, largest
-from ibtrace.numerics.bins import bins_within, digitise_linspace, floor_bins, row_ids, uniform_bins
+from ibtrace.numerics.bins import (
+    bins_within,
+    digitise,
+    digitise_linspace,
+    floor_bins,
+    quantile_edges,
+    row_ids,
+    uniform_bins,
+)
 from ibtrace.numerics.entropy import Correction, distinct
 from ibtrace.types import ConfigError, InvalidInput, LayerContext, Tags
 
@@ -43,8 +51,10 @@ class Binning(PlugIn):
 
     Diagnostics: ``out_of_range``, the share of values beyond a given range (the flag of that name
     is raised above 0), and ``occupied_bins``, the number of distinct rows seen. Flags:
-    ``constant`` (all samples in one bin: exactly 0 bits) and ``near_ceiling`` (within 5 % of
-    ``log₂ n``, where the plug-in saturates; Nothnagel & Geiger 2026).
+    ``constant`` (all samples in one bin: exactly 0 bits), ``near_ceiling`` (within 5 % of
+    ``log₂ n``, where the plug-in saturates; Nothnagel & Geiger 2026), ``crowded`` (one bin holds
+    95 % of the samples, which differ: an outlier sets the range) and ``undersampled`` (so few
+    samples share a symbol that I(T;Y) says little of T; see `Exact`).
 
     Two presets reproduce published code: `Binning.idnns` and `Binning.ibsgd`.
 
@@ -55,8 +65,8 @@ class Binning(PlugIn):
 
     Args:
         bins: Number of bins per unit; 30 if neither it nor ``width`` is given.
-        width: Width of a bin, instead of ``bins``. Floats given as continuous labels of a probe
-            are in other units: they are cut into 30 bins over their own range.
+        width: Width of a bin, instead of ``bins``. A probe's continuous labels are in other units:
+            they are cut, column by column, into ``bins`` (or 30) bins of equal mass.
         range: See above.
         correction: ``none``, ``miller_madow``, ``grassberger`` or ``chao_shen``, applied to each
             entropy; see `ibtrace.numerics.entropy.entropy`.
@@ -156,7 +166,7 @@ class Binning(PlugIn):
     def _discretise(self, value: Tensor, *, labels: bool) -> tuple[Tensor, Mapping[str, Tensor]]:
         inside = torch.zeros(value.shape[:-2], dtype=torch.float64, device=value.device)
         if labels:
-            return row_ids(own_range_bins(value, self.bins or _DEFAULT_BINS)), {_OUT: inside}
+            return row_ids(label_bins(value, self.bins or _DEFAULT_BINS)), {_OUT: inside}
         if self.width is not None:
             return row_ids(floor_bins(value, self.width)), {_OUT: inside}
         bins = self.bins or _DEFAULT_BINS
@@ -184,6 +194,16 @@ def own_range_bins(values: Tensor, bins: int) -> Tensor:
     """Equal bins on each problem's own minimum and maximum, for floats ``(..., n, d)``."""
     low, high = values.amin((-2, -1), keepdim=True), values.amax((-2, -1), keepdim=True)
     return bins_within(values, low, high, bins)
+
+
+def label_bins(labels: Tensor, bins: int) -> Tensor:
+    """Bins of equal mass in each column of continuous labels ``(..., n, d)``.
+
+    Labels may have any unit and a heavy tail, which leaves ranks as they are.
+    """
+    columns = labels.mT.unsqueeze(-1)
+    numbers = digitise(columns, quantile_edges(columns.squeeze(-1), max(2, bins)))
+    return numbers.squeeze(-1).mT.contiguous()
 
 
 def check_range(name: str, given: object, names: Sequence[str]) -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ibtrace.estimators._checks import checked
+from ibtrace.estimators._checks import checked, undersampled
 from ibtrace.estimators._inputs import check_pair, is_ids
 from ibtrace.numerics.bins import dense_ids, joint_ids, row_ids
 from ibtrace.numerics.entropy import constant, local_information, sample_counts
@@ -51,9 +51,10 @@ class EDGE:
         members: Number of bandwidths, at least 4.
         cap: The most that the log-likelihood ratio log₂ (N_ij N / N_i N_j) may be, in bits.
 
-    Flags: those above; ``near_ceiling`` (within 5 % of log₂ N: nearly every sample has a cell
-    for itself); ``constant`` (a variable that never varies: 0 bits). The standard error is that
-    of the weighted log-ratio's mean, the offsets held fixed.
+    Flags: those above; ``undersampled`` (even in the widest cells so few samples meet that the
+    bias exceeds 0.1 bit, or most are alone; see `Exact`); ``near_ceiling`` (within 5 % of log₂ N:
+    nearly every sample has a cell for itself); ``constant`` (a variable that never varies: 0
+    bits). The standard error is that of the weighted log-ratio's mean, the offsets held fixed.
 
     References:
         Noshad, Zeng & Hero 2019, Scalable mutual information estimation using dependence graphs,
@@ -116,6 +117,7 @@ class EDGE:
                 sample_counts(ids) for ids in (cells[0], cells[1], joint_ids(cells[0], cells[1]))
             )
             ratio = local_information(first, second, both)
+            widest = first, second, both
             if self.cap is not None:
                 over = (ratio > self.cap).any(-1)
                 capped = over if capped is None else capped | over
@@ -127,6 +129,8 @@ class EDGE:
             near_ceiling=estimate.bits >= 0.95 * math.log2(n),
             capped=torch.zeros_like(estimate.bits) if capped is None else capped,
             projected=torch.full_like(estimate.bits, any(one.projected for one in hashed)),
+            # The weights cancel a small bias of few samples, and not one that the widest has too.
+            undersampled=undersampled(*widest, estimate.bits).raised,
         )
 
 

@@ -16,7 +16,7 @@ from typing import ClassVar, NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from ibtrace.estimators._checks import checked
+from ibtrace.estimators._checks import checked, undersampled
 from ibtrace.estimators._inputs import check_pair, check_variable, is_ids, samples
 from ibtrace.numerics.bins import dense_ids, joint_ids, row_ids
 from ibtrace.numerics.entropy import (
@@ -37,6 +37,8 @@ from ibtrace.types import (
     TooFewSamples,
     label,
 )
+
+_CROWDED, _NEARLY_ALL, _UNDEFINED = "crowded", 0.95, "undefined"
 
 
 class Symbols(NamedTuple):
@@ -106,7 +108,8 @@ class PlugIn:
         values = value.detach()
         values = values.float() if values.element_size() < 4 else values
         ids, figures = self._discretise(values, labels=labels)
-        return symbols(ids, measured=True, figures=figures)
+        found = symbols(ids, measured=True, figures=figures)
+        return found._replace(figures={**figures, _CROWDED: _crowded(values, found.counts)})
 
     def __call__(self, x: Tensor, y: Tensor, *, seed: int = 0) -> Estimate:
         """I(x; y) in bits; floats are made discrete, integer ids are taken as they are.
@@ -128,7 +131,9 @@ class PlugIn:
         pair = [self._symbols(x), self._symbols(y)]
         joint = sample_counts(joint_ids(pair[0].ids, pair[1].ids))
         measured = [symbol for symbol in pair if symbol.measured] or pair
-        return self._estimate(pair[0], pair[1], joint, measured)
+        estimate = self._estimate(pair[0], pair[1], joint, measured)
+        enumerated = len(measured) == 1 and any(_never_repeats(s) for s in pair if not s.measured)
+        return self._judge(estimate, pair[0], pair[1], joint, known=enumerated)
 
     def plane(self, t: Tensor, probe: ProbeLike, *, seed: int = 0) -> tuple[Estimate, Estimate]:
         """I(X;T) and I(T;Y) in bits, from making T discrete once.
@@ -164,7 +169,26 @@ class PlugIn:
         # Pairs with a variable that never repeats never repeat either.
         xt = x.counts if all_x_distinct else sample_counts(joint_ids(x.ids, layer.ids))
         ty = sample_counts(joint_ids(layer.ids, y.ids))
-        return self._estimate(x, layer, xt, [layer]), self._estimate(layer, y, ty, [layer])
+        about_x = self._estimate(x, layer, xt, [layer])
+        about_y = self._estimate(layer, y, ty, [layer])
+        # Where X never repeats, I(X;T) is H(T): no pair of symbols is seen too rarely to count.
+        whole = bool(getattr(probe, "population", False))
+        return (
+            self._judge(about_x, x, layer, xt, known=all_x_distinct or whole),
+            self._judge(about_y, layer, y, ty, known=whole),
+        )
+
+    def _judge(
+        self, estimate: Estimate, x: Symbols, y: Symbols, joint: Tensor, *, known: bool
+    ) -> Estimate:
+        """The estimate with ``undersampled`` raised, unless the law is known."""
+        sparse = undersampled(x.counts, y.counts, joint, estimate.bits)
+        corrected = self.correction != "none"
+        raised = (sparse.unique if corrected else sparse.raised) & (not known)
+        return dataclasses.replace(
+            estimate.flagged(undersampled=raised),
+            diagnostics={**estimate.diagnostics, "first_order_bias": sparse.bias},
+        )
 
     def _labels_of(self, probe: ProbeLike, device: torch.device) -> Callable[[], Symbols]:
         def compute() -> Symbols:
@@ -181,12 +205,14 @@ class PlugIn:
         added = information_correction(x.counts, y.counts, joint, self.correction)
         bits = local.mean(-1) + added
         flags, diagnostics = self._report(measured)
+        no = torch.zeros((), dtype=torch.bool, device=bits.device)
         return Estimate(
             bits=bits,
             stderr=local.std(-1) / math.sqrt(n),
             flags={
                 "constant": constant(x.counts) | constant(y.counts),
                 "near_ceiling": near_ceiling(bits, n),
+                _CROWDED: largest([symbol.figures.get(_CROWDED, no) for symbol in (x, y)]),
                 **flags,
             },
             diagnostics=diagnostics,
@@ -196,6 +222,22 @@ class PlugIn:
 def _inputs_of(probe: ProbeLike, device: torch.device) -> tuple[Symbols, bool]:
     x = symbols(dense_ids(probe.x_ids.to(device)))
     return x, bool((x.counts == 1).all())
+
+
+def _never_repeats(symbol: Symbols) -> bool:
+    return bool((symbol.counts == 1).all())
+
+
+def _crowded(values: Tensor, counts: Tensor) -> Tensor:
+    """Whether one symbol holds nearly all samples of a problem, whose values differ, ``(...)``."""
+    most = counts.amax(-1, keepdim=True)
+    crowd = (most >= _NEARLY_ALL * counts.shape[-1]).squeeze(-1)
+    if not bool(crowd.any()):
+        return crowd
+    others = (counts < most).unsqueeze(-1)
+    low = values.masked_fill(others, torch.inf).amin(-2)
+    high = values.masked_fill(others, -torch.inf).amax(-2)
+    return crowd & (low < high).any(-1)
 
 
 def largest(tensors: Sequence[Tensor]) -> Tensor:
@@ -218,8 +260,15 @@ class Exact(PlugIn):
     entropy of the sample, ``log₂ n`` however the network was trained, and I(T;Y) is H(Y)
     ("constant or infinite", Goldfeld et al. 2019). The flag ``near_ceiling`` marks estimates within
     5 % of ``log₂ n``, where the plug-in saturates (Nothnagel & Geiger 2026), and ``constant`` a
-    variable with one value: 0 bits. The diagnostic ``distinct`` counts the distinct
-    representations.
+    variable with one value: 0 bits.
+
+    Of a draw, I(T;Y) is near H(Y) whatever T knows once few samples share a symbol. The flag
+    ``undersampled`` says so: more than half of the samples are alone with their symbol and the
+    estimate is within 10 % of the smaller entropy, or (uncorrected) the bias above exceeds 0.1 bit.
+    It is not raised of I(X;T) where X never repeats: T is a function of X then, and the estimate
+    H(T). Nor is it of a probe that is the whole population. Of continuous targets that hardly
+    repeat, I(T;Y) would be H(T): NaN, flagged ``undefined``. Diagnostics: ``distinct``, the number
+    of distinct representations, and ``first_order_bias`` in bits.
 
     Cost: O(N d + N log N) time, O(N d) memory. Units: bits.
 
@@ -278,7 +327,9 @@ class Exact(PlugIn):
         return "T exactly, by its distinct values"
 
     def _discretise(self, value: Tensor, *, labels: bool) -> tuple[Tensor, Mapping[str, Tensor]]:
-        return row_ids(value), {}
+        ids = row_ids(value)
+        seldom = 2 * distinct(sample_counts(ids)) > ids.shape[-1]
+        return ids, {_UNDEFINED: seldom} if labels else {}
 
     def _report(
         self, measured: Sequence[Symbols]
@@ -293,6 +344,10 @@ class Exact(PlugIn):
         self, x: Symbols, y: Symbols, joint: Tensor, measured: Sequence[Symbols]
     ) -> Estimate:
         estimate = super()._estimate(x, y, joint, measured)
+        if _UNDEFINED in y.figures:
+            undefined = y.figures[_UNDEFINED].expand(estimate.bits.shape)
+            nan = estimate.bits.masked_fill(undefined, torch.nan)
+            estimate = dataclasses.replace(estimate.flagged(undefined=undefined), bits=nan)
         return estimate if self.weights is None else self._weigh(estimate, x, y)
 
     def _weigh(self, estimate: Estimate, x: Symbols, y: Symbols) -> Estimate:

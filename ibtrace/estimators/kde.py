@@ -8,8 +8,15 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from ibtrace.estimators._checks import checked
-from ibtrace.estimators._inputs import check_pair, each_problem, is_ids, refuse_two_ids
+from ibtrace.estimators._checks import (
+    as_classes,
+    checked,
+    crowded,
+    require_classes,
+    undefined,
+    undersampled,
+)
+from ibtrace.estimators._inputs import check_pair, each_problem, is_ids
 from ibtrace.numerics.distances import row_ids
 from ibtrace.numerics.kernels import gaussian_sums
 from ibtrace.types import (
@@ -43,7 +50,9 @@ class KDE:
     do not exhaust, I may be larger, as none of the numbers can pass log2 N.
 
     T may come first or second: it is the one given as floats; the other one gives the classes.
-    If both are floats, T is y, and equal rows of x make a class. Both ids are refused.
+    If both are floats, T is y, and equal rows of x make a class; where these hardly repeat, the
+    pair is refused, and I(T;Y) of such targets in `plane` is NaN, flagged ``undefined``. Both ids
+    are refused.
 
     Args:
         noise_variance: s² > 0 (s0² below).
@@ -54,7 +63,10 @@ class KDE:
             number then still depends on the scale of T, less than with fixed noise.
 
     Flags: ``constant`` (T or the classes never vary), ``near_ceiling`` (within 5 % of log2 N:
-    the noise hardly merges any two samples). Diagnostics: ``noise_variance`` used, ``ceiling``
+    the noise hardly merges any two samples), ``crowded`` (the noise merges nearly all, which
+    differ: an outlier sets the adaptive noise, or the noise is wide) and ``undersampled`` (so few
+    samples are near each other that I(T;Y) says little of T; see `Exact`, with the sums of the
+    kernel for counts). Diagnostics: ``noise_variance`` used, ``first_order_bias``, ``ceiling``
     (the entropy of the classes; log2 N if all are single samples).
 
     References:
@@ -112,10 +124,10 @@ class KDE:
 
         Raises:
             InvalidInput: If x or y is malformed.
-            Unsupported: If both are ids.
+            Unsupported: If both are ids, or both are floats and rows of x hardly repeat.
         """
         check_pair(label(self), x, y)
-        refuse_two_ids(label(self), x, y, "give the layer as floats")
+        require_classes(label(self), x, y)
         classes, t = (y, x) if is_ids(y) else (x, y)
         terms = each_problem(lambda c, one: self._terms(one, [c]), classes, t)
         return self._estimate(terms[..., 0, :, :], t)
@@ -123,16 +135,20 @@ class KDE:
     def plane(self, t: Tensor, probe: ProbeLike, *, seed: int = 0) -> tuple[Estimate, Estimate]:
         """I(X;T) and I(T;Y) in bits from one pass over the pairs of ``t (..., n, d)``.
 
-        Equal rows of continuous targets make a class: if all targets differ, I(T;Y) is I(X;T).
-
         Raises:
             InvalidInput: If ``t`` is malformed or does not pair with the probe.
         """
         ids, targets = probe.x_ids.to(t.device), probe.labels.to(t.device)
         check_pair(label(self), ids, t)
         check_pair(label(self), ids, targets)
-        terms = each_problem(lambda c, one: self._terms(one, [c, targets]), ids, t)
-        return self._estimate(terms[..., 0, :, :], t), self._estimate(terms[..., 1, :, :], t)
+        classes = as_classes(targets)
+        groups = [] if classes is None else [classes]
+        terms = each_problem(lambda c, one: self._terms(one, [c, *groups]), ids, t)
+        whole = bool(getattr(probe, "population", False))
+        about_x = self._estimate(terms[..., 0, :, :], t, whole)
+        if classes is None:
+            return about_x, undefined(about_x.bits.shape, t.device)
+        return about_x, self._estimate(terms[..., 1, :, :], t, whole)
 
     def _variance(self, t: Tensor) -> Tensor:
         if self.noise == "fixed":
@@ -142,7 +158,11 @@ class KDE:
         return self.noise_variance * torch.where(largest > 0, largest, 1)
 
     def _terms(self, t: Tensor, groups: list[Tensor]) -> Tensor:
-        """Per sample, ``(groups, 5, n)``: upper kind, lower kind, crossed both ways, ceiling."""
+        """Per sample, ``(groups, 7, n)``.
+
+        Upper kind, lower kind, crossed both ways, samples of its class, and sums of its kernel
+        over all samples and over its class.
+        """
         n = len(t)
         ids = [row_ids(group) for group in groups]
         sums = gaussian_sums(t, self._variance(t), ids).log2()
@@ -153,14 +173,19 @@ class KDE:
             within = own - size.log2()
             upper, lower = within - whole
             floor, roof = within[0] - whole[1], within[1] - whole[0]
-            terms.append(torch.stack([upper, lower, floor, roof, -(size / n).log2()]))
+            kind = 0 if self.bound == "upper" else 1
+            near = sums[0][kind].exp2(), own[kind].exp2()
+            terms.append(torch.stack([upper, lower, floor, roof, size, *near]))
         return torch.stack(terms)
 
-    def _estimate(self, terms: Tensor, t: Tensor) -> Estimate:
+    def _estimate(self, terms: Tensor, t: Tensor, known: bool = False) -> Estimate:
         n = terms.shape[-1]
         own = Estimate.from_local(terms[..., 0 if self.bound == "upper" else 1, :])
-        lower, upper, ceiling = terms[..., 2:, :].mean(-1).unbind(-1)
+        lower, upper = terms[..., 2:4, :].mean(-1).unbind(-1)
+        sizes, near, near_in_class = terms[..., 4:, :].unbind(-2)
+        ceiling = -(sizes / n).log2().mean(-1)
         still = (t == t[..., :1, :]).all(-1).all(-1)
+        sparse = undersampled(near, sizes, near_in_class, own.bits)
         return Estimate(
             bits=own.bits,
             stderr=own.stderr,
@@ -169,6 +194,13 @@ class KDE:
             flags={
                 "constant": still | (ceiling == 0),
                 "near_ceiling": own.bits >= 0.95 * torch.tensor(float(n)).log2(),
+                "crowded": crowded(near) & ~still,
+                # Of single samples I is H(T + noise) - H(noise): no pair is seen too rarely.
+                "undersampled": sparse.raised & (sizes > 1).any(-1) & (not known),
             },
-            diagnostics={"noise_variance": self._variance(t), "ceiling": ceiling},
+            diagnostics={
+                "noise_variance": self._variance(t),
+                "ceiling": ceiling,
+                "first_order_bias": sparse.bias,
+            },
         )

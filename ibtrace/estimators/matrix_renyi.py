@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from ibtrace.estimators._checks import checked
+from ibtrace.estimators._checks import checked, undersampled
 from ibtrace.estimators._inputs import check_pair, each_problem, is_ids, samples
 from ibtrace.numerics.bins import dense_ids
 from ibtrace.numerics.distances import Distances, is_constant
@@ -26,6 +26,8 @@ from ibtrace.numerics.gram import (
     spectrum,
 )
 from ibtrace.types import ConfigError, Estimate, ProbeLike, Tags, Unsupported, label
+
+_CROWDED = 0.95  # the mean squared entry of a Gram matrix, 1 if all samples are alike
 
 Width = Literal["silverman", "median", "alignment"] | float
 
@@ -64,9 +66,13 @@ class MatrixRenyi:
         width: See above.
         gamma: γ of ``"silverman"``.
 
-    Flags: ``saturated`` (the joint entropy is within 5 % of log₂ N); ``constant`` (a variable
-    that never varies: 0 bits). Diagnostics: ``width_x``, ``width_y`` (0 for ids). The
-    standard error (α = 2 only, else NaN) is that of the first-order projection, widths held fixed.
+    Flags: ``saturated`` (the joint entropy is within 5 % of log₂ N); ``crowded`` (to its kernel
+    nearly all samples of a variable are alike, which differ: an outlier sets the width);
+    ``undersampled`` (with ids: so few samples are alike that the number says little; see `Exact`,
+    with the sums of squared entries for counts);
+    ``constant`` (a variable that never varies: 0 bits). Diagnostics: ``width_x``, ``width_y`` (0
+    for ids). The standard error (α = 2 only, else NaN) is that of the first-order projection,
+    widths held fixed.
 
     References:
         Sánchez Giraldo, Rao & Principe 2015, Measures of entropy from data using infinitely
@@ -183,13 +189,14 @@ class MatrixRenyi:
         )
 
     def _solve(self, first: Gram, second: Gram, x: Tensor, y: Tensor) -> Tensor:
-        """Bits, standard error, joint entropy, widths of x and y, whether constant: ``(6,)``."""
+        """Bits, error, joint entropy, widths of x and y, and the flags of `_estimate`: ``(8,)``."""
         n, device = samples(x), y.device
         widths = [gram.width if isinstance(gram, GaussianGram) else 0.0 for gram in (first, second)]
         if is_constant(x) or is_constant(y):
-            return torch.tensor([0.0, 0.0, 0.0, *widths, 1.0], dtype=torch.float64, device=device)
+            none = [0.0, 0.0, 0.0, *widths, 1.0, 0.0, 0.0]
+            return torch.tensor(none, dtype=torch.float64, device=device)
+        means = mean_squares(first, second, n, device)
         if self.alpha == 2:
-            means = mean_squares(first, second, n, device)
             entropies = -means.mean(1).log2()
             share = means / means.mean(1, keepdim=True)
             projected = 2 * (share[2] - share[0] - share[1])
@@ -199,14 +206,23 @@ class MatrixRenyi:
             entropies = torch.stack([matrix_entropy(values, self.alpha) for values in spectra])
             stderr = entropies.new_tensor(math.nan)
         bits = entropies[0] + entropies[1] - entropies[2]
-        return torch.stack([bits, stderr, entropies[2], *entropies.new_tensor([*widths, 0.0])])
+        crowd = float(means[:2].mean(1).max() >= _CROWDED)
+        labelled = isinstance(first, DeltaGram) or isinstance(second, DeltaGram)
+        sparse = float(undersampled(*(n * means), bits).raised & labelled)
+        rest = entropies.new_tensor([*widths, 0.0, crowd, sparse])
+        return torch.stack([bits, stderr, entropies[2], *rest])
 
     def _estimate(self, solved: Tensor, n: int) -> Estimate:
-        bits, stderr, joint, width_x, width_y, constant = solved.unbind(-1)
+        bits, stderr, joint, width_x, width_y, constant, crowd, sparse = solved.unbind(-1)
         return Estimate(
             bits=bits,
             stderr=stderr,
-            flags={"constant": constant > 0, "saturated": joint >= 0.95 * math.log2(n)},
+            flags={
+                "constant": constant > 0,
+                "saturated": joint >= 0.95 * math.log2(n),
+                "crowded": crowd > 0,
+                "undersampled": sparse > 0,
+            },
             diagnostics={"width_x": width_x, "width_y": width_y},
         )
 

@@ -10,8 +10,15 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from ibtrace.estimators._checks import checked
-from ibtrace.estimators._inputs import check_pair, each_problem, is_ids, refuse_two_ids
+from ibtrace.estimators._checks import (
+    as_classes,
+    checked,
+    crowded,
+    require_classes,
+    undefined,
+    undersampled,
+)
+from ibtrace.estimators._inputs import check_pair, each_problem, is_ids
 from ibtrace.numerics import noisy_mixtures
 from ibtrace.numerics.distances import row_ids
 from ibtrace.types import ConfigError, Estimate, ProbeLike, Tags, Unsupported, label
@@ -28,6 +35,7 @@ _SYMBOLS = {
     "multiplicative": "T · N(1, {variance:g})",
     "lognormal": "T · exp N(0, {variance:g})",
 }
+_FEWEST_DRAWS = 1000
 _QUANTILE = 1.959964  # two-sided 95 % of the normal law
 
 
@@ -50,7 +58,9 @@ class NoisyChannel:
     ``noise_variance = s²`` bounds the same number from both sides.
 
     T may come first or second: it is the one given as floats; the other one gives the classes.
-    If both are floats, T is y, and equal rows of x make a class. Both ids are refused.
+    If both are floats, T is y, and equal rows of x make a class; where these hardly repeat, the
+    pair is refused, and I(T;Y) of such targets in `plane` is NaN, flagged ``undefined``. Both ids
+    are refused.
 
     T holds the centres: the layer *before* its noise (`ibtrace.noise` injects noise in a network
     and names them). Where layers below are noisy too, t_i is random given x: run the network m
@@ -58,14 +68,17 @@ class NoisyChannel:
 
     Args:
         noise_std: s > 0.
-        samples: Draws of the noise for each of the n samples, at least 2.
+        samples: Draws of the noise for each of the n samples, at least 2; 1000 in all at least,
+            below which the interval would be too short.
         noise: ``"additive"``: T + s Z. ``"multiplicative"``: T (1 + s Z), Gaussian dropout.
             ``"lognormal"``: T exp(s Z), information dropout with a fixed s. The last two leave
             a unit at 0 where it is, so that *which* units are 0 comes through without noise.
 
     Flags: ``constant`` (T or the classes never vary), ``near_ceiling`` (within 5 % of log2 n:
-    the noise hardly merges any two samples). Diagnostics: ``ceiling`` (the entropy of the
-    classes), ``centres`` (distinct rows of T).
+    the noise hardly merges any two samples), ``crowded`` (it merges nearly all, which differ) and
+    ``undersampled`` (so few samples are near each other that I(T;Y) says little of T; see `Exact`,
+    with densities in units of a sample's own for counts). Diagnostics: ``ceiling`` (the entropy of
+    the classes), ``centres`` (distinct rows of T), ``first_order_bias``.
 
     References:
         Goldfeld et al. 2019, Estimating information flow in deep neural networks, ICML.
@@ -121,18 +134,16 @@ class NoisyChannel:
 
         Raises:
             InvalidInput: If x or y is malformed.
-            Unsupported: If both are ids.
+            Unsupported: If both are ids, or both are floats and rows of x hardly repeat.
         """
         check_pair(label(self), x, y)
-        refuse_two_ids(label(self), x, y, "give the layer as floats")
+        require_classes(label(self), x, y)
         classes, t = (y, x) if is_ids(y) else (x, y)
         solved = each_problem(lambda c, one: self._solve(one, [c], seed), classes, t)
         return self._estimate(solved)[0]
 
     def plane(self, t: Tensor, probe: ProbeLike, *, seed: int = 0) -> tuple[Estimate, Estimate]:
         """I(X;T) and I(T;Y) in bits from the same draws of the noise, for ``t (..., n, d)``.
-
-        Equal rows of continuous targets make a class: if all targets differ, I(T;Y) is I(X;T).
 
         Raises:
             InvalidInput: If ``t`` is malformed or does not pair with the probe.
@@ -143,33 +154,52 @@ class NoisyChannel:
         check_pair(label(self), ids, targets)
         if is_ids(t):
             raise Unsupported(f"{label(self)}: t must be floats, got ids")
-        solved = each_problem(lambda c, one: self._solve(one, [c, targets], seed), ids, t)
-        about_x, about_y = self._estimate(solved)
-        return about_x, about_y
+        classes = as_classes(targets)
+        groups = [] if classes is None else [classes]
+        solved = each_problem(lambda c, one: self._solve(one, [c, *groups], seed), ids, t)
+        found = self._estimate(solved, bool(getattr(probe, "population", False)))
+        if classes is None:
+            return found[0], undefined(found[0].bits.shape, t.device)
+        return found[0], found[1]
 
     def _solve(self, t: Tensor, groups: list[Tensor], seed: int) -> Tensor:
-        """Bits, standard error, log2 n, ceiling, centres under each grouping, ``(groups, 5)``."""
+        """Under each grouping, ``(groups, 8)``; see `_estimate`."""
         n, points = len(t), t.detach().to(torch.float64)
         # Sorted rows: the noise then goes with the values, in whatever order the samples come.
         centres, rows, counts = torch.unique(points, dim=0, return_inverse=True, return_counts=True)
         ids = [row_ids(group) for group in groups]
-        means, variances = noisy_mixtures.information(
+        found = noisy_mixtures.information(
             _CHANNELS[self.noise](centres, self.noise_std),
             counts,
             [noisy_mixtures.Classes(group, rows) for group in ids],
-            -(-self.samples * n // len(centres)),
+            -(-max(self.samples * n, _FEWEST_DRAWS) // len(centres)),
             seed,
         )
-        shares = [torch.bincount(group)[group] / n for group in ids]
-        entropies = torch.stack([-share.double().log2().mean() for share in shares])
-        sizes = [torch.full_like(means, value) for value in (math.log2(n), len(centres))]
-        columns = [means / math.log(2), variances.sqrt() / math.log(2), sizes[0], entropies]
-        return torch.stack([*columns, sizes[1]], -1)
+        near = n * found.whole[rows].exp()
+        solved = []
+        for group, mean, variance, own in zip(
+            ids, found.means, found.variances, found.own, strict=True
+        ):
+            sizes = torch.bincount(group)[group].double()
+            bits = mean / math.log(2)
+            sparse = undersampled(near, sizes, sizes * own[rows].exp(), bits)
+            numbers = [
+                bits,
+                variance.sqrt() / math.log(2),
+                bits.new_tensor(math.log2(n)),
+                -(sizes / n).log2().mean(),
+                bits.new_tensor(len(centres)),
+                sparse.bias,
+                sparse.raised & (sizes > 1).any(),
+                crowded(near),
+            ]
+            solved.append(torch.stack([number.to(torch.float64) for number in numbers]))
+        return torch.stack(solved)
 
-    def _estimate(self, solved: Tensor) -> list[Estimate]:
+    def _estimate(self, solved: Tensor, known: bool = False) -> list[Estimate]:
         found = []
         for columns in solved.unbind(-2):
-            bits, stderr, roof, ceiling, centres = columns.unbind(-1)
+            bits, stderr, roof, ceiling, centres, bias, sparse, crowd = columns.unbind(-1)
             found.append(
                 Estimate(
                     bits=bits,
@@ -179,8 +209,14 @@ class NoisyChannel:
                     flags={
                         "constant": (centres == 1) | (ceiling == 0),
                         "near_ceiling": bits >= 0.95 * roof,
+                        "crowded": (crowd > 0) & (centres > 1),
+                        "undersampled": (sparse > 0) & (not known),
                     },
-                    diagnostics={"ceiling": ceiling, "centres": centres},
+                    diagnostics={
+                        "ceiling": ceiling,
+                        "centres": centres,
+                        "first_order_bias": bias,
+                    },
                 )
             )
         return found

@@ -17,6 +17,7 @@ from ibtrace.estimators._mlp import descend, forward, mlp, parameters, trainable
 from ibtrace.estimators.sliced import require_count
 from ibtrace.numerics import variational
 from ibtrace.numerics.distances import is_constant, row_ids
+from ibtrace.numerics.gaussian import copula_normal
 from ibtrace.numerics.projections import content_order
 from ibtrace.types import ConfigError, Estimate, Tags, label
 
@@ -52,9 +53,11 @@ class Variational:
     half gives the estimate, in blocks of K for InfoNCE and of up to 2048 for the others.
     ``stderr`` is that of the evaluation; how well the critic was trained is not in it.
 
-    Floats are standardised, feature by feature; ids are taken as one-hot vectors, which says
-    nothing about ids that only the evaluation holds (flag ``unseen_ids``). The split, weights
-    and batches come from ``seed`` and the values of the samples, not from their order.
+    Floats are replaced by their normal scores, feature by feature, which leaves I(X;Y) as it is
+    and bounds what a heavy tail or an outlier can do to a critic; ids are taken as one-hot
+    vectors, which says nothing about ids that only the evaluation holds (flag ``unseen_ids``).
+    The split, weights and batches come from ``seed`` and the values of the samples, not from
+    their order.
 
     Args:
         bound: ``"dv"``, ``"nwj"``, ``"infonce"`` or ``"smile"``.
@@ -228,7 +231,7 @@ class Parts(NamedTuple):
     """Both variables, ready for the critic, and the samples that train, check and test it.
 
     Args:
-        x: Standardised floats ``(n, dx)`` or ids ``0..k-1`` ``(n,)``.
+        x: Normal scores ``(n, dx)`` or ids ``0..k-1`` ``(n,)``.
         y: The same of the second variable.
         train: Numbers of the samples that gradients see.
         check: Numbers of the samples that choose the critic.
@@ -295,16 +298,13 @@ def _split(x: Tensor, y: Tensor, generator: torch.Generator) -> Parts:
     half, fitted = n // 2, n // 2 - n // 5
     train, check, test = shuffled.tensor_split((fitted, half))
     unseen = any(_unseen(v, train, test) for v in (a, b) if is_ids(v))
-    return Parts(_standardised(a, train), _standardised(b, train), train, check, test, unseen)
+    return Parts(_scores(a), _scores(b), train, check, test, unseen)
 
 
 def _unseen(ids: Tensor, train: Tensor, test: Tensor) -> bool:
     return not bool(torch.isin(ids[test], ids[train]).all())
 
 
-def _standardised(value: Tensor, train: Tensor) -> Tensor:
-    """Floats with mean 0 and variance 1 over the training samples; ids as they are."""
-    if is_ids(value):
-        return value
-    spread, mean = torch.std_mean(value[train], 0)
-    return (value - mean) / torch.where(spread > 0, spread, 1)
+def _scores(value: Tensor) -> Tensor:
+    """Normal scores of floats; ids as they are."""
+    return value if is_ids(value) else copula_normal(value)[0]

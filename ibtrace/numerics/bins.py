@@ -98,8 +98,8 @@ def quantile_edges(values: Tensor, bins: int) -> Tensor:
     """The ``bins - 1`` inner edges that cut pooled values into bins of equal mass.
 
     Edge k is the value of rank ``ceil(k m / bins)`` (from 0), itself a value of the sample: a
-    strictly increasing map of the values maps the edges along. Tied values repeat an edge, and
-    `digitise` then leaves the bins between equal edges empty.
+    strictly increasing map of the values maps the edges along. A tied value that would repeat an
+    edge has a bin of its own: the second of the equal edges is the next number above it.
 
     Args:
         values: Floats ``(..., m)``.
@@ -114,8 +114,12 @@ def quantile_edges(values: Tensor, bins: int) -> Tensor:
         # torch sorts indices along; numpy sorts the values alone, some twenty times faster.
         ordered = values.detach().numpy().copy()
         ordered.sort(axis=-1)
-        return torch.from_numpy(ordered[..., ranks])
-    return values.sort(-1).values[..., ranks]
+        edges = torch.from_numpy(ordered[..., ranks])
+    else:
+        edges = values.sort(-1).values[..., ranks]
+    repeats = torch.zeros_like(edges, dtype=torch.bool)
+    repeats[..., 1:] = edges[..., 1:] == edges[..., :-1]
+    return torch.where(repeats, edges.nextafter(torch.full_like(edges, torch.inf)), edges)
 
 
 def dense_ids(values: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -176,9 +176,26 @@ class Classes:
         return found.index_add_(0, draws, self.share[pairs] * logs[self.classes[pairs], draws])
 
 
+class Information(NamedTuple):
+    """I(class; noisy variable) in nats under each of G groupings, and what it is made of.
+
+    Args:
+        means: ``(G,)``.
+        variances: Their Monte Carlo variances, ``(G,)``.
+        whole: Log density of the whole mixture at each centre's draws, relative to the centre's
+            own component, on average: of ``(U,)`` centres.
+        own: The same of the classes at each centre, ``(G, U)``.
+    """
+
+    means: Tensor
+    variances: Tensor
+    whole: Tensor
+    own: Tensor
+
+
 def information(
     channel: Channel, counts: Tensor, groups: Sequence[Classes], draws: int, seed: int
-) -> tuple[Tensor, Tensor]:
+) -> Information:
     """I(class; noisy variable) in nats under each grouping, with its Monte Carlo variance.
 
     Draws are stratified: each centre gets the same number, and counts for as many samples as
@@ -192,12 +209,12 @@ def information(
         seed: Seeds the noise, drawn on the CPU so that it is the same on every device.
 
     Returns:
-        Means and their variances, ``(groups,)`` float64 each.
+        See `Information`, in float64.
     """
     centres, d = channel.shape
     device, generator = counts.device, torch.Generator().manual_seed(seed)
     weights = counts / counts.sum().double()
-    local = torch.empty(len(groups), centres * draws, dtype=torch.float64, device=device)
+    logs = torch.zeros(1 + len(groups), centres * draws, dtype=torch.float64, device=device)
     step = max(1, _BLOCK // max(centres, d))
     for start in range(0, centres * draws, step):
         stop = min(start + step, centres * draws)
@@ -205,9 +222,10 @@ def information(
         noise = torch.randn(stop - start, d, generator=generator, dtype=torch.float64).to(device)
         kernel = channel.exponents(rows, noise).clamp_(min=_LOWEST_EXPONENT).exp_()
         kernel[torch.arange(len(rows), device=device), rows] = 1.0
-        whole = (kernel @ weights).log_()
-        for group, values in zip(groups, local, strict=True):
-            values[start:stop] = group.log_densities(kernel, rows) - whole
-    strata = local.unflatten(1, (centres, draws))
-    variances = (weights.square() * strata.var(2) / draws).sum(1)
-    return strata.mean(2) @ weights, variances
+        logs[0, start:stop] = (kernel @ weights).log_()
+        for group, values in zip(groups, logs[1:], strict=True):
+            values[start:stop] = group.log_densities(kernel, rows)
+    strata = logs.unflatten(1, (centres, draws))
+    local = strata[1:] - strata[0]
+    variances = (weights.square() * local.var(2) / draws).sum(1)
+    return Information(local.mean(2) @ weights, variances, strata[0].mean(1), strata[1:].mean(2))

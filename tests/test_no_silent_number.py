@@ -1,0 +1,219 @@
+"""Data that fool estimators: each gives what is true, or says that it does not know."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ibtrace import estimators
+from ibtrace.estimators import information, make
+from ibtrace.probe import Probe
+from ibtrace.types import Estimate, Estimator, InvalidInput
+
+FAST: dict[str, dict[str, Any]] = {
+    "variational": {"hidden": 16, "embedding": 8, "steps": 60, "batch": 64},
+    "sliced": {"directions": 4},
+}
+NAMES = estimators.names()
+
+
+def build(name: str, **fields: Any) -> Estimator:
+    return make(name, **FAST.get(name, {}), **fields)
+
+
+def normal(seed: int, *shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def raised(estimate: Estimate) -> set[str]:
+    return {name for name, value in estimate.flags.items() if bool(value.any())}
+
+
+def honest(estimate: Estimate, truth: float, tolerance: float) -> bool:
+    """Within the tolerance of the truth, or flagged; NaN is flagged or it is not honest."""
+    near = abs(float(estimate.bits) - truth) <= max(tolerance, 3 * float(estimate.stderr))
+    return near or bool(raised(estimate))
+
+
+# --- undersampling --------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def untrained() -> tuple[Tensor, Probe]:
+    """A layer of 64 units and labels that are noise: I(T;Y) = 0."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(400, 20, generator=generator)
+    y = torch.randint(0, 10, (400,), generator=generator)
+    weight = torch.randn(20, 64, generator=generator) / 20**0.5
+    return (x @ weight).relu(), Probe(x, y)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_random_labels_are_not_called_information(
+    name: str, untrained: tuple[Tensor, Probe]
+) -> None:
+    t, probe = untrained
+    try:
+        _, about_y = information(build(name), t, probe)
+        called = build(name)(t, probe.labels)
+    except InvalidInput:  # scikit-learn takes one column
+        return
+    for estimate in (about_y, called):
+        assert honest(estimate, 0.0, 0.15), (estimate.bits, raised(estimate))
+
+
+@pytest.mark.parametrize("name", ["binning", "adaptive_binning", "exact", "kde", "noisy_channel"])
+def test_a_number_that_random_labels_would_give_is_undersampled(
+    name: str, untrained: tuple[Tensor, Probe]
+) -> None:
+    t, probe = untrained
+    about_x, about_y = information(build(name), t, probe)
+    assert "undersampled" in raised(about_y)
+    assert "undersampled" not in raised(about_x)  # T is a function of X
+
+
+@pytest.mark.parametrize(
+    "estimator", [make("binning", bins=20), make("kde", noise_variance=1e-4)], ids=str
+)
+def test_a_bias_of_pairs_that_hardly_repeat_is_undersampled(estimator: Estimator) -> None:
+    """Every symbol of T repeats, and yet hardly any pair does."""
+    t, y = normal(0, 600, 1).round(decimals=1), torch.arange(600) % 30
+    estimate = estimator(t, y)
+    assert float(estimate.bits) > 0.3
+    assert "undersampled" in raised(estimate)
+    assert float(estimate.diagnostics["first_order_bias"]) > 0.1
+    few = estimator(t, y % 2)
+    assert "undersampled" not in raised(few)
+
+
+@pytest.mark.parametrize("name", ["binning", "adaptive_binning", "exact"])
+def test_a_layer_on_the_whole_population_is_not_drowned_in_flags(name: str) -> None:
+    x = ((torch.arange(256)[:, None] >> torch.arange(8)) & 1).float()
+    y = (x.sum(1) > 4).long()
+    t = torch.tanh(x @ normal(1, 8, 3).float())
+    probe = Probe(x, y)
+    object.__setattr__(probe, "population", True)
+    for estimate in information(build(name), t, probe):
+        assert "undersampled" not in raised(estimate)
+
+
+# --- continuous targets ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_continuous_targets_are_taken_as_they_are_or_not_at_all(name: str) -> None:
+    x, y = normal(0, 600, 2), normal(1, 600, 1)
+    t = torch.tanh(x[:, :1])
+    if name == "sklearn":  # it takes one column
+        x = x[:, :1]
+    about_x, about_y = information(build(name), t, Probe(x, y))
+    assert honest(about_y, 0.0, 0.15), (about_y.bits, raised(about_y))
+    assert float(about_y.bits) != float(about_x.bits)
+
+
+@pytest.mark.parametrize("name", ["kde", "noisy_channel", "exact", "ross"])
+def test_targets_that_never_repeat_are_no_classes(name: str) -> None:
+    x, y = normal(0, 200, 2), normal(1, 200, 1)
+    _, about_y = information(build(name), torch.tanh(x), Probe(x, y))
+    assert math.isnan(float(about_y.bits))
+    assert {"undefined", "not_finite"} <= raised(about_y)
+    if name == "ross":  # equal floats are no classes to it
+        return
+    repeated = y.round().abs() / 2
+    _, classes = information(build(name), torch.tanh(x), Probe(x, repeated))
+    assert math.isfinite(float(classes.bits))
+
+
+@pytest.mark.parametrize("name", ["kde", "noisy_channel"])
+def test_two_continuous_variables_without_classes_are_refused(name: str) -> None:
+    with pytest.raises(InvalidInput, match=r"rows of x hardly repeat.*give x as ids"):
+        build(name)(normal(0, 50, 2), normal(1, 50, 1))
+
+
+# --- outliers and heavy tails ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("side", ["x", "y"])
+def test_one_outlier_does_not_pass_in_silence(name: str, side: str) -> None:
+    if name in ("edge", "kozachenko_leonenko"):
+        pytest.skip("neighbour estimators and hashing have their own tests")
+    z = normal(3, 1000, 2)
+    pair = {"x": z[:, :1].clone(), "y": 0.9 * z[:, :1] + 0.19**0.5 * z[:, 1:]}
+    pair[side][7] = 1e6
+    try:
+        estimate = build(name)(pair["x"], pair["y"])
+    except InvalidInput:
+        return
+    assert honest(estimate, 1.198, 0.25), (estimate.bits, raised(estimate))
+
+
+@pytest.mark.parametrize("bound", ["dv", "nwj", "infonce", "smile"])
+def test_a_variational_bound_survives_an_outlier(bound: str) -> None:
+    z = normal(3, 600, 2)
+    x, y = z[:, :1].clone(), 0.9 * z[:, :1] + 0.19**0.5 * z[:, 1:]
+    estimator = make("variational", bound=bound, hidden=16, embedding=8, steps=200, batch=64)
+    plain = float(estimator(x, y).bits)
+    x[7] = 1e6
+    assert abs(float(estimator(x, y).bits) - plain) < 0.3
+
+
+@pytest.mark.parametrize("name", ["binning", "adaptive_binning"])
+def test_heavy_tailed_targets_are_cut_by_rank(name: str) -> None:
+    z = normal(5, 4000, 2)
+    t, y = torch.tanh(z[:, :1]), (z[:, :1] + 0.3 * z[:, 1:])
+    _, plain = information(build(name), t, Probe(z, y))
+    _, heavy = information(build(name), t, Probe(z, y.sinh() ** 5))
+    torch.testing.assert_close(heavy.bits, plain.bits)
+    assert float(plain.bits) > 1.5
+
+
+SCALED = [
+    make("binning"),
+    make("kde", noise="adaptive"),
+    make("matrix_renyi", alpha=2.0),
+    make("matrix_renyi"),
+]
+
+
+@pytest.mark.parametrize("estimator", SCALED, ids=str)
+def test_a_symbol_that_holds_nearly_all_is_said(estimator: Estimator) -> None:
+    t, y = normal(0, 500, 2), torch.arange(500) % 2
+    t[:, 0] += 4 * y
+    assert "crowded" not in raised(estimator(t, y))
+    t[3, 1] = 1e9
+    assert "crowded" in raised(estimator(t, y))
+    still = estimator(torch.ones(500, 2), y)
+    assert "crowded" not in raised(still)
+
+
+def test_noise_that_merges_all_is_said() -> None:
+    t, y = normal(0, 200, 2), torch.arange(200) % 2
+    assert "crowded" in raised(make("noisy_channel", noise_std=1e4)(t, y))
+    assert "crowded" not in raised(make("noisy_channel")(t, y))
+
+
+# --- sparse layers --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("classes", [2, 10, 31, 100, 500])
+def test_one_hot_rows_hold_their_class(classes: int) -> None:
+    y = torch.arange(2000) % classes
+    rows = nn.functional.one_hot(y, classes).float()
+    for t in (rows, -rows, 5 - 3 * rows):
+        estimate = make("adaptive_binning")(t, y)
+        assert float(estimate.bits) == pytest.approx(math.log2(classes), abs=1e-3)
+        assert "constant" not in raised(estimate)
+
+
+def test_the_tied_value_of_a_rectified_layer_is_a_bin_of_its_own() -> None:
+    t = normal(0, 1000, 1).sub(1).relu()
+    zero = (t[:, 0] == 0).long()
+    estimate = make("adaptive_binning", bins=4)(t, zero)
+    share = float(zero.double().mean())
+    entropy = -(share * math.log2(share) + (1 - share) * math.log2(1 - share))
+    assert float(estimate.bits) == pytest.approx(entropy)
