@@ -366,7 +366,7 @@ def table(rows: list[dict[str, Any]]) -> Iterator[str]:
             yield f"{names} failed | | | {row['failed']} |"
             continue
         kinds = sorted(set(row["variables"].values()) - {""})
-        skipped = "<br>".join(row["skipped"]) or "nothing"
+        skipped = "<br>".join(text.split(";")[0] for text in row["skipped"]) or "nothing"
         yield f"{names} {row['layers']} | {', '.join(kinds)} | {row['seconds']:.1f} | {skipped} |"
 
 

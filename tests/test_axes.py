@@ -309,3 +309,48 @@ def test_a_watched_forward_is_the_forward() -> None:
             watched = model.eval()(x)
         with torch.no_grad():
             assert torch.equal(watched, model(x))
+
+
+@pytest.mark.parametrize("cell", [nn.LSTM, nn.GRU])
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_the_states_of_all_layers_are_kept(cell: Any, batch_first: bool) -> None:
+    torch.manual_seed(0)
+    net, x = cell(3, 4, num_layers=2, batch_first=batch_first), sequences()
+    given = x if batch_first else x.transpose(0, 1)
+    name = "cell[1][0]" if cell is nn.LSTM else "cell[1]"
+
+    class Holder(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.cell = net
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = net(x if batch_first else x.transpose(0, 1))[0].sum()
+            return out
+
+    probe = Probe(x, torch.arange(len(x)) % 2)
+    layer = next(iter(looks(Holder(), probe, [name])))[name]
+    with torch.no_grad():
+        states = net(given)[1]
+    states = states[0] if cell is nn.LSTM else states
+    torch.testing.assert_close(layer.values, states.transpose(0, 1).flatten(1))
+    assert layer.variable == "flatten, samples from axis 1"
+
+
+class Fixed(nn.Module):
+    """Takes seven samples and no other number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.act = nn.Conv2d(3, 4, 3), nn.Tanh()
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.act(self.conv(x.view(7, 3, 6, 10)))
+        return out
+
+
+def test_a_model_of_one_batch_size_is_seen_at_that_size() -> None:
+    x = images()
+    layer = act(Fixed(), x)
+    assert layer.variable == "gap"
+    assert layer.values.shape == (7, 4)

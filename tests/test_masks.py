@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ibtrace.capture import looks
+from ibtrace.capture import looks, read_layers
 from ibtrace.probe import Probe
 from ibtrace.probe.padding import real_tokens
 from ibtrace.tracer import Tracer
@@ -288,3 +288,31 @@ def test_whose_padding_it_is_shows_where_the_padding_shows() -> None:
     torch.testing.assert_close(looked(model, x, ["act"])["act"].values, mean(values, mask(1)))
     with pytest.raises(InvalidInput, match="its 6 positions may be those of a or b"):
         looked(SameLength(mixes=True), x, ["act"])
+
+
+def test_a_layer_that_says_nothing_yet_has_the_padding_of_its_length() -> None:
+    torch.manual_seed(0)
+    model, x = Spelt(), {"src": ids(0), "attention_mask": mask(1)}
+    nn.init.zeros_(model.embed.weight)
+    probe = Probe(x, torch.arange(N) % 2)
+    evidence = read_layers(model, probe, ["act"])
+    nn.init.normal_(model.embed.weight)
+    values = outputs(model, ["act"], x)["act"]
+    layer = next(iter(looks(model, probe, ["act"], evidence=evidence)))["act"]
+    torch.testing.assert_close(layer.values, mean(values, mask(1)))
+
+
+def test_one_position_needs_no_mask() -> None:
+    class Starts(TwoSequences):
+        def forward(self, input_ids: Tensor, attention_mask: Tensor, start: Tensor) -> Tensor:  # type: ignore[override]
+            memory = self.encoder(input_ids, None)
+            out: Tensor = self.decoder(start, None, memory)[:, 0]
+            return out
+
+    torch.manual_seed(0)
+    starts = torch.ones(N, 1, dtype=torch.long)
+    x = {"input_ids": ids(0), "attention_mask": mask(1), "start": starts}
+    model = Starts()
+    values = outputs(model, ["decoder.act"], x)["decoder.act"]
+    layer = looked(model, x, ["decoder.act"])["decoder.act"]
+    torch.testing.assert_close(layer.values, values[:, 0])

@@ -21,7 +21,8 @@ Channels = frozenset[int] | None
 """Axes that hold channels; none of them, or not known."""
 
 _LAST = {"linear", "layer_norm", "rms_norm", "embedding", "embedding_bag", "bilinear", "one_hot"}
-_LAST |= {"lstm", "gru", "rnn_tanh", "rnn_relu", "multi_head_attention_forward"}
+_RECURRENT = {"lstm", "gru", "rnn_tanh", "rnn_relu"}
+_LAST |= {*_RECURRENT, "multi_head_attention_forward"}
 _SECOND = {"batch_norm", "group_norm", "instance_norm", "local_response_norm", "interpolate"}
 _POOLS = ("max_pool", "avg_pool", "lp_pool", "max_unpool", "adaptive_max_pool", "adaptive_avg_pool")
 _BEFORE_SPACE = {
@@ -133,7 +134,8 @@ class AxisWatch(TorchFunctionMode):
         if name in _LAST and (name != "multi_head_attention_forward" or place == 0):
             if name != "embedding" and name != "one_hot":
                 self._node(first).consumed(frozenset({first.dim() - 1}))
-            return _Node(frozenset({dims - 1}))
+            states = name in _RECURRENT and place > 0  # (layers, n, h): all of a sample's are kept
+            return _Node(frozenset({0, dims - 1} if states else {dims - 1}))
         if name in _SECOND or (name == "prelu" and given[-1].numel() > 1):
             self._node(first).consumed(frozenset({1}))
             return _Node(frozenset({1}))

@@ -80,14 +80,14 @@ def gather(run: Run, probe: Probe, reduce: Reduce, batch_size: int) -> Evidence:
         batch_size: Samples of the forward that is made where the model does not take a few.
     """
     rows = telling_rows(probe)
-    seen, fewer = None, None
+    seen, fewer, size = None, None, len(rows)
     if not probe.undivided:
         seen, fewer = _watched(run, probe.take(rows)), _shapes(run, probe.take(rows[:-1]))
     if seen is None or fewer is None:
-        batch_size = probe.n if probe.undivided else batch_size
-        seen, fewer = _watched(run, probe.take(slice(batch_size))) or {}, {}
+        size = probe.n if probe.undivided else min(batch_size, probe.n)
+        seen, fewer = _watched(run, probe.take(slice(size))) or {}, {}
     readings = {
-        name: _reading(name, layer, _batch_axis(layer.shape, fewer.get(name), len(rows)), reduce)
+        name: _reading(name, layer, _batch_axis(layer.shape, fewer.get(name), size), reduce)
         for name, layer in seen.items()
     }
     axes = {n: r.reduction.axes for n, r in readings.items() if r.reduction and r.reduction.masked}
@@ -165,7 +165,8 @@ def _forward(run: Run) -> Callable[[Probe], dict[str, Tensor]]:
 def _batch_axis(shape: Sequence[int], fewer: Sequence[int] | None, size: int) -> int | None:
     """The axis whose length follows the number of samples; None if there is not just one."""
     if fewer is None or len(fewer) != len(shape):
-        return 0
+        as_long = [axis for axis, length in enumerate(shape) if length == size]
+        return as_long[0] if len(as_long) == 1 or 0 in as_long else None
     moving = [axis for axis, (a, b) in enumerate(zip(shape, fewer, strict=True)) if a != b]
     following = [axis for axis in moving if shape[axis] == size and fewer[axis] == size - 1]
     return following[0] if len(following) == 1 else None

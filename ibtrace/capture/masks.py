@@ -69,7 +69,8 @@ def whose(
             )
             for stream, whole, pads in zip(streams, contents, padding, strict=True)
         ]
-        result[name] = _decide(layer.length(before[name].shape), [s for s in seen if s.reaches])
+        reaching = [one for one in seen if one.reaches] or seen  # weights that begin as 0 show none
+        result[name] = _decide(layer.length(before[name].shape), reaching)
     return result
 
 
@@ -125,6 +126,8 @@ def _decide(length: int, seen: list[_Seen]) -> Positions:
     padded = [one.stream for one in fitting if one.stream.padded or one.stream.unclear]
     if len(fitting) == 1 and not fitting[0].stream.unclear:
         return Positions(fitting[0].stream)
+    if length == 1:
+        return Positions()  # nothing is averaged
     if fitting and not padded:
         return Positions(fitting[0].stream if len(fitting) == 1 else None)
     if fitting and len(padded) == 1 and padded[0].unclear:
@@ -145,9 +148,11 @@ def _decide(length: int, seen: list[_Seen]) -> Positions:
 def _outputs(
     forward: Forward, few: Probe, stream: Stream, where: Tensor | None
 ) -> Mapping[str, Tensor] | None:
-    """The layers on altered inputs; None if the model does not take them."""
+    """The layers on altered inputs; None if these cannot be altered, or are not taken."""
     inputs = few.inputs
     changed = {name: altered(inputs[name], where) for name in stream.inputs}
+    if all(torch.equal(inputs[name], value) for name, value in changed.items()):
+        return None
     try:
         return forward(few.with_inputs({**inputs, **changed}))
     except (InvalidInput, RuntimeError, ValueError, LookupError):
