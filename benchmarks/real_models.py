@@ -22,6 +22,7 @@ from timing import environment
 from torch import Tensor, nn
 
 from ibtrace import Tracer
+from ibtrace.types import LeftOut
 
 N, LENGTH, WORDS = 64, 12, 100
 LIBRARIES = ("torch", "torchvision", "timm", "transformers", "diffusers", "torch_geometric")
@@ -344,15 +345,16 @@ def traced(library: str, name: str) -> dict[str, Any]:
             return {**row, "failed": f"{type(error).__name__}: {error}"}
     seconds = time.perf_counter() - start
     captured = tracer.trace.meta["captured"]
-    said = [str(w.message) for w in caught if issubclass(w.category, UserWarning)]
+    left_out = [str(w.message) for w in caught if issubclass(w.category, LeftOut)]
+    others = {str(w.message) for w in caught if w.category is UserWarning}
     return {
         **row,
         "layers": len(captured),
         "seconds": round(seconds, 2),
         "variables": {name: layer["variable"] for name, layer in captured.items()},
         "shapes": {name: layer["shape"] for name, layer in captured.items()},
-        "skipped": [text for text in said if "left out" in text],
-        "warnings": [text for text in said if "left out" not in text],
+        "skipped": [text.removeprefix("left out of the trace: ") for text in left_out],
+        "warnings": sorted(others),
     }
 
 
@@ -366,7 +368,7 @@ def table(rows: list[dict[str, Any]]) -> Iterator[str]:
             yield f"{names} failed | | | {row['failed']} |"
             continue
         kinds = sorted(set(row["variables"].values()) - {""})
-        skipped = "<br>".join(text.split(";")[0] for text in row["skipped"]) or "nothing"
+        skipped = "<br>".join(row["skipped"]) or "nothing"
         yield f"{names} {row['layers']} | {', '.join(kinds)} | {row['seconds']:.1f} | {skipped} |"
 
 

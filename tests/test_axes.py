@@ -14,7 +14,7 @@ from ibtrace.capture import looks
 from ibtrace.capture.axes import AxisWatch
 from ibtrace.probe import Probe
 from ibtrace.tracer import Tracer
-from ibtrace.types import InvalidInput
+from ibtrace.types import InvalidInput, LeftOut
 
 
 class Between(nn.Module):
@@ -234,7 +234,9 @@ class Alone(nn.Module):
 def test_what_nothing_tells_is_left_out_with_a_word_or_asked_for() -> None:
     x = sequences()
     data = x, torch.arange(len(x)) % 2
-    with pytest.warns(UserWarning, match=r"'act' is left out.*cannot tell.*reduce=\{'act': 'gap:"):
+    with pytest.warns(
+        LeftOut, match=r"left out of the trace: act: cannot tell.*reduce=\{'act': 'gap:"
+    ):
         tracer = Tracer(Alone(), data, estimators=["binning"])
     assert set(tracer.trace.frame().layer) == {"output"}
     with pytest.raises(InvalidInput, match=r"layer 'act': cannot tell channels.*'gap:last'"):
@@ -258,7 +260,9 @@ class Frames(nn.Module):
 def test_what_does_not_follow_the_batch_holds_no_samples() -> None:
     x = sequences()
     data = x, torch.arange(len(x)) % 2
-    with pytest.warns(UserWarning, match=r"'act' is left out: no one axis of its shape \(15, 3\)"):
+    with pytest.warns(
+        LeftOut, match=r"left out of the trace: act: no one axis of its shape \(15, 3\)"
+    ):
         tracer = Tracer(Frames(5), data, estimators=["binning"])
     assert set(tracer.trace.frame().layer) == {"output"}
     with pytest.raises(InvalidInput, match="layer 'act': no one axis"):
@@ -314,27 +318,24 @@ def test_a_watched_forward_is_the_forward() -> None:
 @pytest.mark.parametrize("cell", [nn.LSTM, nn.GRU])
 @pytest.mark.parametrize("batch_first", [False, True])
 def test_the_states_of_all_layers_are_kept(cell: Any, batch_first: bool) -> None:
-    torch.manual_seed(0)
-    net, x = cell(3, 4, num_layers=2, batch_first=batch_first), sequences()
-    given = x if batch_first else x.transpose(0, 1)
-    name = "cell[1][0]" if cell is nn.LSTM else "cell[1]"
-
-    class Holder(nn.Module):
+    class States(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.cell = net
+            self.cell = cell(3, 4, num_layers=2, batch_first=batch_first)
+            self.act = nn.Tanh()
 
         def forward(self, x: Tensor) -> Tensor:
-            out: Tensor = net(x if batch_first else x.transpose(0, 1))[0].sum()
-            return out
+            states = self.cell(x if batch_first else x.transpose(0, 1))[1]
+            out: Tensor = self.act(states[0] if cell is nn.LSTM else states)  # (layers, n, h)
+            return out[-1]
 
-    probe = Probe(x, torch.arange(len(x)) % 2)
-    layer = next(iter(looks(Holder(), probe, [name])))[name]
-    with torch.no_grad():
-        states = net(given)[1]
-    states = states[0] if cell is nn.LSTM else states
-    torch.testing.assert_close(layer.values, states.transpose(0, 1).flatten(1))
+    torch.manual_seed(0)
+    model, x = States(), sequences()
+    layer = act(model, x)
     assert layer.variable == "flatten, samples from axis 1"
+    assert layer.values.shape == (len(x), 8)
+    with torch.no_grad():
+        torch.testing.assert_close(layer.values[:, 4:], model(x))
 
 
 class Fixed(nn.Module):

@@ -13,7 +13,7 @@ from ibtrace.capture import looks, read_layers
 from ibtrace.probe import Probe
 from ibtrace.probe.padding import real_tokens
 from ibtrace.tracer import Tracer
-from ibtrace.types import InvalidInput
+from ibtrace.types import InvalidInput, LeftOut
 
 N, LENGTH = 8, 6
 
@@ -180,7 +180,9 @@ def test_pooled_tokens_are_left_out_only_where_padding_shows_in_them() -> None:
     names = ["text.act", "queries", "convolved"]
     values = outputs(model, [*names, "pairs"], x)
     data = x, torch.arange(N) % 2
-    with pytest.warns(UserWarning, match="'pairs' is left out: padding shows in its 3 positions"):
+    with pytest.warns(
+        LeftOut, match="left out of the trace: pairs: padding shows in its 3 positions"
+    ):
         tracer = Tracer(model, data, estimators=["binning"])
     assert set(tracer.trace.frame().layer) == {*names, "output"}
     layers = looked(model, x, names)
@@ -242,7 +244,9 @@ def test_a_mask_is_read_in_every_form(name: str, value: Tensor) -> None:
 def test_a_mask_that_cannot_be_read_is_asked_about(name: str, value: Tensor) -> None:
     x = {"src": ids(0), name: value}
     data = x, torch.arange(N) % 2
-    with pytest.warns(UserWarning, match=f"'act' is left out: {name} does not say which tokens"):
+    with pytest.warns(
+        LeftOut, match=f"left out of the trace: act: {name} does not say which tokens"
+    ):
         tracer = Tracer(Spelt(), data, estimators=["binning"])
     assert set(tracer.trace.frame().layer) == {"output"}
     with pytest.raises(InvalidInput, match=f"'act': {name} does not say which tokens are real"):

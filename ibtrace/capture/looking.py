@@ -165,6 +165,7 @@ def _runner(
 
     def run(probe: Probe, keep: Keep) -> None:
         with (
+            torch.inference_mode(False),
             undisturbed(model),
             hooked(
                 model,
