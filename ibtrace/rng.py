@@ -10,6 +10,37 @@ import numpy as np
 import torch
 
 
+class Draws:
+    """Whether anything random was drawn since this was made.
+
+    Args:
+        device: Of the forward that may draw: its global generator is watched, and the CPU's.
+        *others: Further generators to watch (a module's own).
+
+    Example:
+        >>> draws = Draws(torch.device("cpu"))
+        >>> before = draws.happened()
+        >>> _ = torch.rand(3)
+        >>> before, draws.happened()
+        (False, True)
+    """
+
+    def __init__(self, device: torch.device, *others: torch.Generator) -> None:
+        self._device, self._others = device, others
+        self._before = self._states()
+
+    def happened(self) -> bool:
+        """Whether a generator has moved."""
+        pairs = zip(self._before, self._states(), strict=True)
+        return any(not torch.equal(before, now) for before, now in pairs)
+
+    def _states(self) -> list[torch.Tensor]:
+        states = [torch.get_rng_state(), *(one.get_state() for one in self._others)]
+        if self._device.type == "cuda":
+            states.append(torch.cuda.get_rng_state(self._device))
+        return states
+
+
 @contextmanager
 def preserved_generators(*others: torch.Generator | None) -> Iterator[None]:
     """Restore torch's (CPU and CUDA), NumPy's and Python's global generators on leaving.

@@ -95,6 +95,7 @@ class Trace:
         Args:
             run_dir: The run folder, which must not hold a trace yet; None keeps it in memory.
             meta: What to record of the run, as JSON values: ``config``, ``probe_digest``, ``n``,
+                ``population`` (whether the probe is all of X),
                 ``label_entropy`` and ``input_entropy`` in bits, ``layers`` in order, ``seeds``.
                 Package versions, git revision and date are added.
 
@@ -345,7 +346,9 @@ class Trace:
         kept = read_tensors(file, "probe", "restore it, or run again")
         y = kept.pop("y")
         inputs = {name.removeprefix("x").removeprefix("."): value for name, value in kept.items()}
-        probe = Probe(as_x(inputs), y, 0 if y.is_floating_point() else None)
+        classes = 0 if y.is_floating_point() else None
+        population = bool(self.meta.get("population", False))
+        probe = Probe(as_x(inputs), y, classes, population=population)
         if probe.digest != self.meta.get("samples_digest", self.meta.get("probe_digest")):
             raise RunError(f"{file}: not the probe of this trace; restore it, or run again")
         return probe

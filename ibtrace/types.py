@@ -16,6 +16,7 @@ from torch import Tensor
 
 Kind = Literal["continuous", "discrete"]
 Bound = Literal["none", "lower", "upper"]
+Variable = Literal["itself", "made"]
 
 ANY: frozenset[Kind] = frozenset({"continuous", "discrete"})
 CONTINUOUS: frozenset[Kind] = frozenset({"continuous"})
@@ -152,6 +153,8 @@ class Tags:
         y: The kinds of variable accepted as the second argument.
         bound: Whether the estimate bounds the estimand in expectation.
         symmetric: Whether swapping x and y leaves the estimate the same (to rounding).
+        variable: What stands for T: T ``itself``, or a variable ``made`` of it by bins, noise, a
+            kernel or projections, whose information can fall where that of T does not.
         cost: Time (and memory, where it differs) in N samples and d dimensions.
         bias: Where the estimate is off, and which way.
     """
@@ -162,6 +165,7 @@ class Tags:
     y: frozenset[Kind] = ANY
     bound: Bound = "none"
     symmetric: bool = True
+    variable: Variable = "itself"
     cost: str = ""
     bias: str = ""
 
@@ -295,6 +299,12 @@ def either(estimands: Iterable[str]) -> str:
 
 I_XT = "I(X;T)"
 I_TY = "I(T;Y)"
+
+DISTINCT_ROWS = "distinct_rows"
+"""Scalar of a layer: how many rows of T on the probe are distinct."""
+
+EXACT_BITS = "exact_bits"
+"""Scalar of a layer: I(X;T) on the probe by its distinct rows; NaN if T is random given X."""
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,7 @@ def held(trace: Trace, seeds: bool = False) -> Numbers:
         end = f"/seed{row['seed']}" if seeds else ""
         name = f"{quantity}/{row['layer']}/{row['estimator']}{end}"
         numbers[name][row["epoch"]] = row["bits"]
-    for row in trace.scalars().to_dict("records"):
+    for row in trace.scalars().query("layer == ''").to_dict("records"):
         end = f"/seed{row['seed']}" if seeds else ""
         numbers[f"scalars/{row['name']}{end}"][row["epoch"]] = row["value"]
     return dict(numbers)

@@ -152,7 +152,7 @@ def test_variants_run_side_by_side_in_processes(tmp_path: Path) -> None:
 
 def test_losses_and_accuracies_are_kept_with_each_snapshot(tmp_path: Path) -> None:
     trace = train.train(config.build(raw(epochs=40)), tmp_path / "run")
-    scalars = trace.scalars()
+    scalars = trace.scalars().query("layer == ''")
     assert set(scalars["name"]) == {"train_loss", "test_loss", "train_accuracy", "test_accuracy"}
     assert sorted(scalars["epoch"].unique()) == sorted(trace.frame()["epoch"].unique())
     losses = scalars[scalars["name"] == "train_loss"].groupby("epoch")["value"].mean()

@@ -16,12 +16,13 @@ from ibtrace.capture.evidence import Evidence, Reading, Run, gather
 from ibtrace.capture.functional import Functional
 from ibtrace.capture.hooks import Keep, hooked
 from ibtrace.capture.targets import Layers, Target, is_default, resolve, silent, stem
-from ibtrace.capture.undisturbed import undisturbed
+from ibtrace.capture.undisturbed import generators, undisturbed
 from ibtrace.numerics.finite import count_non_finite
 from ibtrace.numerics.projections import orthonormal
 from ibtrace.patterns import is_pattern
 from ibtrace.probe import Probe
 from ibtrace.reduce import Reduce, Reduction
+from ibtrace.rng import Draws
 from ibtrace.types import InvalidInput, LeftOut, NonFinite
 from ibtrace.wrappers import unwrap
 
@@ -43,6 +44,7 @@ class Layer:
         shape: The layer's own output for one sample.
         activation_range: The closed range that T lies in, if the layer is bounded.
         token_inputs: If the samples are tokens: the names of the inputs whose tokens they are.
+        random: Whether something random had been drawn in the forward before it.
     """
 
     values: Tensor
@@ -50,6 +52,7 @@ class Layer:
     shape: tuple[int, ...]
     activation_range: tuple[float, float] | None
     token_inputs: tuple[str, ...] | None
+    random: bool = False
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Layer:
         """The same layer with other values."""
@@ -270,6 +273,7 @@ class _Store:
         self._bounds = bounds
         self._frame: Tensor | None = None
         self._filled = 0
+        self.random = False
         self._values: Tensor | None = None
         self._name = name
         self._max_width = max_width
@@ -337,7 +341,8 @@ class _Store:
         """These values as the layer's T."""
         stream = self._reading.stream
         tokens = None if not self.per_token else () if stream is None else stream.inputs
-        return Layer(values, ", ".join(self._said), self._shape, self._bounds, tokens)
+        said = ", ".join(self._said)
+        return Layer(values, said, self._shape, self._bounds, tokens, self.random)
 
 
 class _Pass:
@@ -363,6 +368,7 @@ class _Pass:
         self.refused: dict[str, str] = {}
         self.targets: list[Target] = []
         self.rows = slice(0, 0)
+        self.draws = Draws(torch.device("cpu"))
 
     def run(
         self, functional: Functional, batch_size: int, forward: Forward | None
@@ -388,6 +394,7 @@ class _Pass:
             for start in range(0, probe.n, batch_size):
                 self.rows = slice(start, min(start + batch_size, probe.n))
                 begin()
+                self.draws = Draws(device, *generators(model))
                 call(model, probe.batch(self.rows, device), forward)
                 if start == 0:
                     reached = [*self.fired, *self.refused]
@@ -459,7 +466,9 @@ class _Pass:
             self._add(name, t, rows)
 
     def _add(self, name: str, t: Tensor, rows: int = 0) -> None:
-        if why := self.stores[name].add(t, rows):
+        store = self.stores[name]
+        store.random = store.random or self.draws.happened()
+        if why := store.add(t, rows):
             self.refuse(name, why)
 
     def _rows(self, reading: Reading, t: Tensor) -> int:

@@ -75,6 +75,12 @@ def _seed(generators: Iterable[torch.Generator]) -> None:
     random.seed(SEED)
 
 
+def generators(model: nn.Module) -> list[torch.Generator]:
+    """The random generators that a model's modules hold."""
+    held = (value for module in model.modules() for value in vars(module).values())
+    return [value for value in held if isinstance(value, torch.Generator)]
+
+
 @contextmanager
 def _no_fused_transformers() -> Iterator[None]:
     before = torch.backends.mha.get_fastpath_enabled()

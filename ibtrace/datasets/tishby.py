@@ -112,7 +112,8 @@ def tishby(label_noise: LabelNoise | None = None) -> Dataset:
         label_noise: Draw each label from its sigmoid law; None gives the published labels.
 
     Returns:
-        x float32 of 0 and 1 ``(4096, 12)``, row r the binary form of r, bit 0 first; y ``(4096,)``.
+        x float32 of 0 and 1 ``(4096, 12)``, row r the binary form of r, bit 0 first: all of X
+        (``population``); y ``(4096,)``.
 
     Example:
         >>> data = tishby()
@@ -121,12 +122,13 @@ def tishby(label_noise: LabelNoise | None = None) -> Dataset:
     """
     x = patterns()
     if label_noise is None:
-        return Dataset("tishby", x.float(), (invariant(x) > THRESHOLD).long(), classes=2)
+        y = (invariant(x) > THRESHOLD).long()
+        return Dataset("tishby", x.float(), y, classes=2, population=True)
     generator = torch.Generator().manual_seed(label_noise.seed)
     draws = torch.rand(len(x), generator=generator, dtype=torch.float64)
     y = (draws < label_probability(label_noise.gamma)).long()
     name = f"tishby(gamma={label_noise.gamma:g}, seed={label_noise.seed})"
-    return Dataset(name, x.float(), y, classes=2)
+    return Dataset(name, x.float(), y, classes=2, population=True)
 
 
 def _binary_entropy(p: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ class Dataset:
             int64 ``(n,)``.
         classes: Number of classes; labels lie in ``0..classes-1``. 0: as many as y has.
         class_names: The names of classes 0, 1, …; by default those in y, None if it holds ids.
+        population: Whether x is all of X, each value as often as its law says, and not a sample.
 
     Raises:
         InvalidInput: If x and y differ in length, or y is not one class below ``classes`` a sample.
@@ -31,6 +32,7 @@ class Dataset:
     y: Tensor
     classes: int = 0
     class_names: tuple[str, ...] | None = None
+    population: bool = False
 
     def __post_init__(self) -> None:
         who = f"Dataset {self.name}"

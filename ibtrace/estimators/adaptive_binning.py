@@ -62,6 +62,7 @@ class AdaptiveBinning(PlugIn):
     tags: ClassVar[Tags] = Tags(
         estimand="I(X;B(Y)) with B the quantile bins",
         reference="Chelombiev et al. 2019, arXiv:1902.09037",
+        variable="made",
         cost="N d log(N d)",
         bias="down by the width of the bins, up by (K_xy - K_x - K_y + 1)/(2 N ln 2)",
     )

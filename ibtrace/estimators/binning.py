@@ -90,6 +90,7 @@ class Binning(PlugIn):
     tags: ClassVar[Tags] = Tags(
         estimand="I(X;B(Y)) with B the bins",
         reference="Shwartz-Ziv & Tishby 2017, arXiv:1703.00810",
+        variable="made",
         cost="N d + N log N",
         bias="down by the width of the bins, up by (K_xy - K_x - K_y + 1)/(2 N ln 2)",
     )

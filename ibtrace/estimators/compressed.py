@@ -87,6 +87,7 @@ class Compressed:
         estimand="I(f(X); g(Y)) of compressed variables",
         reference="Butakov et al. 2024, ICLR",
         symmetric=False,
+        variable="made",
         cost="N d min(N, d) by PCA, steps · 256 · hidden · d by autoencoder; then the base's",
         bias="the base's; the estimand is at most I(X; Y), by what the encoders lose",
     )

@@ -100,6 +100,7 @@ class MatrixRenyi:
     tags: ClassVar[Tags] = Tags(
         estimand="I_α of the Gram matrices of X and Y",
         reference="Sánchez Giraldo, Rao & Principe 2015, IEEE Trans. Inf. Theory 61",
+        variable="made",
         cost="N² d + N³ time, N² memory; at α = 2 N² d time, N memory",
         bias="not of I(X;Y): set by the kernel's width; at most log2 N",
     )

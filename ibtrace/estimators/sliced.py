@@ -69,6 +69,7 @@ class Sliced:
         estimand="E[I(Θᵀ X; Φᵀ Y)] over random k-dimensional projections",
         reference="Goldfeld & Greenewald 2021, NeurIPS; Goldfeld et al. 2022, NeurIPS",
         symmetric=False,
+        variable="made",
         cost="directions times the base's in k dimensions",
         bias="the base's in k dimensions; at most I(X; Y), and far below it in many dimensions",
     )

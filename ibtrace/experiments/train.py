@@ -315,9 +315,10 @@ def probe_of(experiment: Experiment) -> Probe:
         part = "" if measured.part == "all" else f" of its {measured.part} part"
         said = f"probe: {data.name} has {len(y)} samples{part}, not {wanted}: all are measured"
         warnings.warn(said, stacklevel=2)
-    elif wanted is not None:
+    elif wanted is not None and wanted < len(y):
         return Probe.draw(x, y, wanted, classes=classes).to(experiment.device)
-    return Probe(x, y, classes).to(experiment.device)
+    population = data.population and len(y) == len(data)
+    return Probe(x, y, classes, population=population).to(experiment.device)
 
 
 def _described(training: _Training, experiment: Experiment) -> dict[str, Any]:

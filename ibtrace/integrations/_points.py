@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 
 from ibtrace.trace import Trace
-from ibtrace.types import I_TY, I_XT, Row
+from ibtrace.types import DISTINCT_ROWS, EXACT_BITS, I_TY, I_XT, Row
 
 _QUANTITIES = {I_XT: "I_XT", I_TY: "I_TY"}
 SCALARS, PLANES = "scalars", "information_plane"
@@ -50,10 +50,12 @@ def of_scalars(rows: Sequence[Row], scalars: Mapping[str, Any]) -> Iterator[Poin
 
 
 def of_trace(trace: Trace) -> Iterator[Point]:
-    """All that the trace holds."""
+    """All that the trace holds, but for what every look counts of its layers."""
+    scalars = trace.scalars()
+    scalars = scalars[~scalars["name"].isin([DISTINCT_ROWS, EXACT_BITS])]
     for table, name_of, named, value in (
         (trace.frame(), _name, ["quantity", "layer", "estimator"], "bits"),
-        (trace.scalars(), _scalar_name, ["name", "layer"], "value"),
+        (scalars, _scalar_name, ["name", "layer"], "value"),
     ):
         names = map(name_of, *(table[column] for column in named))
         epochs, seeds, values = (table[column].tolist() for column in ("epoch", "seed", value))

@@ -5,6 +5,7 @@ Everything takes leading batch dimensions as independent problems and works on t
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -155,6 +156,23 @@ def row_ids(rows: Tensor, *, raw: bool = False) -> Tensor:
         if _equal_where_not(differs, words, order):
             return _number(differs, order)
         attempt += 1
+
+
+def certainly_distinct(rows: Tensor) -> Tensor:
+    """Whether the rows of each problem surely are all distinct, bool ``(...)``.
+
+    Equal rows have equal hashes, so distinct hashes are a proof; rows that are distinct fail it
+    with probability ``n² / 2³⁴`` at most. One sort: some ten times faster than `row_ids`.
+
+    Args:
+        rows: Integers or finite floats, ``(..., n, d)``.
+    """
+    hashes = _hash(_words(rows, raw=False), 0)
+    if hashes.device.type == "cpu":
+        ordered = torch.from_numpy(np.sort(hashes.numpy(), axis=-1))
+    else:
+        ordered = hashes.sort(-1).values
+    return (ordered[..., 1:] != ordered[..., :-1]).all(-1)
 
 
 def _sorted(values: Tensor) -> tuple[Tensor, Tensor]:

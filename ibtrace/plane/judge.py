@@ -19,12 +19,19 @@
    whole interval lies below, and so does that of the *lasting drop*, from a seed's own peak to the
    highest of its last snapshots (else a few seeds that fall would hide among others that rise), the
    estimate is not saturated and training had converged. Else "inconclusive".
+4. A curve that shows nothing gets no call: one at 0 within `Rule.errors` standard errors at every
+   look, and one that falls below 0 by more.
+5. At every look the tracer counts the distinct rows of T, which give the exact I(X;T) on the
+   probe. Where that did not move, a fall of an estimate of T itself is one of the estimate
+   ("inconclusive"); a variable made of T (binned, noisy) may lose information, but the estimators
+   together do not say that the layer compresses. Where the probe is all of X, the count speaks for
+   the law: the layer "does not compress", and at H(X) nothing is saturated.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -39,18 +46,12 @@ from ibtrace.plane.drops import (
     peak_to_final_drops,
     windowed,
 )
+from ibtrace.plane.evidence import Training, Truth, empty_of_information, training, truths
 from ibtrace.plane.result import Call, Consensus, LayerVerdict, Rule, Verdict
 from ibtrace.trace import Trace
 from ibtrace.types import I_XT, InvalidInput, either
 
 _ALL_DISTINCT = "all_distinct"
-
-
-class _Training(NamedTuple):
-    """What the training loss says: had training converged (None: unknown), and in words."""
-
-    converged: bool | None
-    note: str
 
 
 def verdict(
@@ -59,8 +60,9 @@ def verdict(
     """Judge every layer of a trace by every estimator.
 
     Args:
-        trace: The trace; its meta entries ``n``, ``input_entropy`` and ``seeds`` and its scalar
-            ``train_loss`` are used where they exist.
+        trace: The trace; its meta entries ``n``, ``input_entropy``, ``population``, ``variables``
+            and ``seeds``, its scalar ``train_loss`` and the exact bits of its layers are used where
+            they exist.
         rule: What counts as compression (default: ``Rule()``).
         estimators: Only by the estimators of these labels; None for all of the trace.
 
@@ -81,6 +83,8 @@ def verdict(
         },
         scalars=trace.scalars(),
         seeds=meta.get("seeds"),
+        population=bool(meta.get("population", False)),
+        variables=meta.get("variables"),
         rule=rule,
     )
 
@@ -93,6 +97,8 @@ def judge(
     layer_entropies: Mapping[str, float] | None = None,
     scalars: pd.DataFrame | None = None,
     seeds: Sequence[int] | None = None,
+    population: bool = False,
+    variables: Mapping[str, str] | None = None,
     rule: Rule | None = None,
 ) -> Verdict:
     """Judge every layer of a table by every estimator.
@@ -102,8 +108,12 @@ def judge(
         n: Samples of the probe: log2 n bounds a plug-in estimate.
         input_entropy: H(X) of the probe in bits, a lower ceiling where inputs repeat.
         layer_entropies: H(X) where it is another for a layer: of one token, ``{layer: bits}``.
-        scalars: `Trace.scalars`; ``train_loss`` tells whether training had converged.
+        scalars: `Trace.scalars`; ``train_loss`` tells whether training had converged, the exact
+            bits of a layer whether its true I(X;T) moved.
         seeds: The seeds that were run, if some of them may have left no row.
+        population: Whether the probe is all of X: H(X) is then no ceiling but the truth where
+            nothing is lost.
+        variables: `Tags.variable` of each estimator, by its label; ``made`` if it is not there.
         rule: What counts as compression (default: ``Rule()``).
 
     Raises:
@@ -115,29 +125,60 @@ def judge(
     if rows.empty:
         raise InvalidInput("there is no I(X;T) to judge; trace at least one snapshot")
     run = sorted({*rows["seed"].tolist(), *(seeds or ())})
-    ceiling = min(np.log2(n) if n else np.inf, np.inf if input_entropy is None else input_entropy)
-    training = _training(scalars, rule)
-    constant = _truly_constant(rows)
-    found = []
+    sampled = min(np.log2(n) if n else np.inf, np.inf if input_entropy is None else input_entropy)
+    layers = [str(layer) for layer in rows["layer"].unique()]
+    entropies = {layer: (layer_entropies or {}).get(layer, sampled) for layer in layers}
+    known = truths(rows, scalars, entropies)
+    still = {layer: truth for layer, truth in known.items() if truth.moved < rule.least_drop}
+    trained = training(scalars, rule)
+    judged = []
     for estimator, layer in rows[["estimator", "layer"]].drop_duplicates().itertuples(index=False):
-        mine = rows[(rows["estimator"] == estimator) & (rows["layer"] == layer)]
-        most = (layer_entropies or {}).get(layer, ceiling)
-        found.append(_judge_layer(mine, run, most, training, layer in constant, rule))
-    layers = rows["layer"].unique()
-    together = tuple(_consensus(layer, [v for v in found if v.layer == layer]) for layer in layers)
-    notes = (training.note, *_few_seeds(max(len(v.seeds_kept) for v in found), rule))
-    return Verdict(tuple(found), together, notes, rule)
+        curve = _Curve(
+            rows=rows[(rows["estimator"] == estimator) & (rows["layer"] == layer)],
+            run=run,
+            entropy=np.inf if population else entropies[layer],
+            training=trained,
+            still=still.get(layer),
+            of_itself=(variables or {}).get(estimator) == "itself",
+        )
+        judged.append(_judge_layer(curve, rule))
+    vote = population and trained.converged is not False
+    together = tuple(
+        _consensus(layer, [v for v in judged if v.layer == layer], still.get(layer), vote)
+        for layer in layers
+    )
+    notes = (
+        trained.note,
+        *(("The probe is all of X: H(X) is the truth where nothing is lost.",) * population),
+        *_few_seeds(max(len(v.seeds_kept) for v in judged), rule),
+    )
+    return Verdict(tuple(judged), together, notes, rule)
 
 
-def _judge_layer(
-    rows: pd.DataFrame,
-    run: Sequence[int],
-    ceiling: float,
-    training: _Training,
-    truly_constant: bool,
-    rule: Rule,
-) -> LayerVerdict:
-    kept, epochs, curves = _curves(rows)
+@dataclass(frozen=True)
+class _Curve:
+    """What a layer is judged by, for one estimator.
+
+    Args:
+        rows: Its rows of I(X;T).
+        run: All seeds of the run.
+        entropy: The most that the samples can show, in bits.
+        training: What the training loss says.
+        still: The true I(X;T), if it is known not to have moved.
+        of_itself: Whether the estimator's number is of T itself, not of a variable made of it.
+    """
+
+    rows: pd.DataFrame
+    run: Sequence[int]
+    entropy: float
+    training: Training
+    still: Truth | None
+    of_itself: bool
+
+
+def _judge_layer(curve: _Curve, rule: Rule) -> LayerVerdict:
+    rows = curve.rows
+    kept, epochs, curves, errors = _curves(rows)
     drops = peak_to_final_drops(curves)
     held_out_each = held_out_drops(windowed(curves, rule.window_share))
     lasting = lasting_drops(curves, rule.final_share)
@@ -149,20 +190,22 @@ def _judge_layer(
     flags = _flag_shares(ends)
     call, cause = (
         _no_call(len(kept), len(epochs), flags, rule)
-        or _fall(held_out, rule)
-        or _saturation(min(mean[peak], mean[-1]), _ceiling(rows, ceiling), ceiling, rule)
-        or _no_fall(held_out, lasting, training, rule)
+        or _nothing(mean, errors, rule)
+        or _fall(held_out, curve, rule)
+        or _saturation(min(mean[peak], mean[-1]), curve, rule)
+        or _no_fall(held_out, lasting, curve.training, rule)
     )
+    explained = np.isinf(curve.entropy) or cause.startswith("saturated")
     remarks = (
-        *_seed_remarks(run, kept),
+        *_seed_remarks(curve.run, kept),
         *(("highest before training",) if call == "compresses" and peak == 0 else ()),
-        *(("training had not converged",) if training.converged is False else ()),
+        *(("training had not converged",) if curve.training.converged is False else ()),
         *(
             f"flagged {name} in {share} numbers at peak and end"
             for name, share in flags.items()
-            if not (name.startswith("near_") and cause.startswith("saturated"))
+            if not (name.startswith("near_") and explained)
         ),
-        *(_constant_remarks(rows["estimator"].iloc[0]) if truly_constant else ()),
+        *((_still_remark(curve.still, call),) if curve.still else ()),
     )
     return LayerVerdict(
         layer=rows["layer"].iloc[0],
@@ -179,7 +222,7 @@ def _judge_layer(
         final_bits=float(mean[-1]),
         drops=dict(zip(kept, drops.tolist(), strict=True)),
         seeds_that_fall=tuple(np.array(kept, dtype=int)[falling].tolist()),
-        seeds_run=tuple(run),
+        seeds_run=tuple(curve.run),
         seeds_kept=tuple(kept),
     )
 
@@ -201,16 +244,24 @@ def _no_call(seeds: int, snapshots: int, flags: Mapping[str, str], rule: Rule) -
     return "inconclusive", f"{number}, at least {rule.least_seeds} are needed"
 
 
-def _fall(held_out: Interval, rule: Rule) -> _Finding | None:
-    if held_out.lower > rule.least_drop:
-        return "compresses", f"held-out fall above {rule.least_drop:g} bit"
-    return None
+def _nothing(mean: Array, errors: Array, rule: Rule) -> _Finding | None:
+    cause = empty_of_information(mean, errors, rule)
+    return ("inconclusive", cause) if cause else None
 
 
-def _saturation(lowest: float, ceiling: float, entropy: float, rule: Rule) -> _Finding | None:
+def _fall(held_out: Interval, curve: _Curve, rule: Rule) -> _Finding | None:
+    if not held_out.lower > rule.least_drop:
+        return None
+    if curve.still and curve.of_itself:
+        return "inconclusive", f"what falls is the estimate: {curve.still}"
+    return "compresses", f"held-out fall above {rule.least_drop:g} bit"
+
+
+def _saturation(lowest: float, curve: _Curve, rule: Rule) -> _Finding | None:
+    ceiling = _ceiling(curve.rows, curve.entropy)
     if not lowest >= (1 - rule.near_ceiling) * ceiling:
         return None
-    own = "log2 N" if ceiling >= entropy else f"the estimator's ceiling, {ceiling:.2f} bits"
+    own = "log2 N" if ceiling >= curve.entropy else f"the estimator's ceiling, {ceiling:.2f} bits"
     return "inconclusive", f"saturated at {own}"
 
 
@@ -220,7 +271,7 @@ def _ceiling(rows: pd.DataFrame, entropy: float) -> float:
     return entropy if np.isnan(own) else min(float(own), entropy)
 
 
-def _no_fall(held_out: Interval, lasting: Array, training: _Training, rule: Rule) -> _Finding:
+def _no_fall(held_out: Interval, lasting: Array, training: Training, rule: Rule) -> _Finding:
     if held_out.upper >= rule.least_drop:
         return "inconclusive", f"the interval of the held-out fall spans {rule.least_drop:g} bit"
     if interval(lasting, rule.confidence).upper >= rule.least_drop:
@@ -233,14 +284,24 @@ def _no_fall(held_out: Interval, lasting: Array, training: _Training, rule: Rule
     return "does not compress", f"held-out fall below {rule.least_drop:g} bit"
 
 
-def _curves(rows: pd.DataFrame) -> tuple[list[int], list[int], Array]:
-    """Seeds with a finite last number, epochs at which all of them have one, and their curves."""
+def _curves(rows: pd.DataFrame) -> tuple[list[int], list[int], Array, Array]:
+    """Seeds with a finite last number, epochs at which all of them have one, and their curves.
+
+    The last is the standard error of the mean curve: the estimator's own, which seeds that share
+    a probe do not average out, or where it gives none the mean spread of the seeds.
+    """
     table = rows.pivot(index="seed", columns="epoch", values="bits")
     bits = table.to_numpy(dtype=np.float64)
     kept = np.isfinite(bits[:, -1])
     whole = np.isfinite(bits[kept]).all(axis=0)
     seeds, epochs = table.index[kept].tolist(), table.columns[whole].tolist()
-    return seeds, epochs, bits[kept][:, whole]
+    curves = bits[kept][:, whole]
+    if len(seeds) < 2 or "stderr" not in rows:
+        return seeds, epochs, curves, np.zeros(len(epochs))
+    own = rows.pivot(index="seed", columns="epoch", values="stderr").to_numpy(dtype=np.float64)
+    errors = own[kept][:, whole].mean(axis=0)
+    spread = np.sqrt(curves.var(axis=0, ddof=1).mean())
+    return seeds, epochs, curves, np.where(np.isnan(errors), spread, errors)
 
 
 def _flag_shares(ends: pd.DataFrame) -> dict[str, str]:
@@ -257,11 +318,9 @@ def _seed_remarks(run: Sequence[int], kept: Sequence[int]) -> tuple[str, ...]:
     return (f"{len(lost)} of {len(run)} seeds lack the last epoch ({', '.join(lost)})",)
 
 
-def _constant_remarks(estimator: str) -> tuple[str, ...]:
-    if estimator.startswith("Exact"):
-        return ()
-    moving = "binned entropy" if "Binning" in estimator else "estimate, not the information"
-    return (f"true I(X;T) is log2 N throughout: what moves is the {moving}",)
+def _still_remark(still: Truth, call: Call) -> str:
+    falls = "; what falls is its estimand, a variable made of T" if call == "compresses" else ""
+    return f"{still}{falls}"
 
 
 def _few_seeds(kept: int, rule: Rule) -> tuple[str, ...]:
@@ -270,44 +329,36 @@ def _few_seeds(kept: int, rule: Rule) -> tuple[str, ...]:
     return (f"{kept} seeds are few: their interval is long, and a fall is often missed; run 5.",)
 
 
-def _truly_constant(rows: pd.DataFrame) -> set[str]:
-    """Layers whose patterns `Exact` found all distinct, at every epoch and seed."""
-    exact = rows[rows["estimator"].str.match(r"Exact\b")]
-    distinct = exact["flags"].str.split(",").map(lambda flags: _ALL_DISTINCT in flags)
-    return {layer for layer, all_distinct in distinct.groupby(exact["layer"]) if all_distinct.all()}
+_BY_ROWS = "the distinct rows of T"
 
 
-def _training(scalars: pd.DataFrame | None, rule: Rule) -> _Training:
-    """Share of the training loss's fall that came in the last half of the epochs."""
-    unknown = "whether training had converged is unknown."
-    if scalars is None or not (scalars["name"] == "train_loss").any():
-        return _Training(None, f"No train_loss was recorded: {unknown}")
-    losses = scalars[(scalars["name"] == "train_loss") & np.isfinite(scalars["value"])]
-    if losses["epoch"].nunique() < 3:
-        return _Training(None, f"Fewer than 3 epochs have a train_loss: {unknown}")
-    loss = losses.groupby("epoch")["value"].mean()
-    epochs = loss.index.to_numpy()
-    half = loss[epochs[epochs <= (epochs[0] + epochs[-1]) / 2][-1]]
-    first, last = float(loss.iloc[0]), float(loss.iloc[-1])
-    if last >= first:
-        return _Training(False, f"Training loss did not fall ({first:.3g} to {last:.3g}).")
-    late = float(half - last) / (first - last)
-    converged = late <= rule.late_share
-    fall = f"{100 * late:.0f} % of the fall of the training loss ({first:.3g} to {last:.3g})"
-    said = "had converged" if converged else "had not converged"
-    return _Training(converged, f"Training {said}: {fall} came in the last half of the epochs.")
+def _consensus(
+    layer: str, judged: Sequence[LayerVerdict], still: Truth | None, vote: bool
+) -> Consensus:
+    """What the estimators say together.
 
-
-def _consensus(layer: str, found: Sequence[LayerVerdict]) -> Consensus:
+    Args:
+        layer: The layer.
+        judged: By each estimator.
+        still: The true I(X;T), if it is known not to have moved.
+        vote: Whether it then speaks for all of X, so that the layer does not compress.
+    """
     calls: dict[Call, list[str]] = {}
-    for one in found:
-        calls.setdefault(one.call, []).append(one.estimator)
-    said = "; ".join(f"{call} by {', '.join(names)}" for call, names in calls.items())
-    if len(calls) == 1:
-        said = "by all estimators"
+    for layer_verdict in judged:
+        calls.setdefault(layer_verdict.call, []).append(layer_verdict.estimator)
+    if still and vote:
+        calls.setdefault("does not compress", []).append(_BY_ROWS)
+    voters = sum(map(len, calls.values()))
+    reason = "; ".join(f"{call} by {', '.join(names)}" for call, names in calls.items())
+    if len(calls) == 1 and not (still and vote):
+        reason = "by all estimators"
+    if still:
+        reason = f"{reason}; {still}"
     decided = [call for call in calls if call != "inconclusive"]
     if len(decided) == 2:
-        return Consensus(layer, "estimator-dependent", said)
-    if decided and 2 * len(calls[decided[0]]) >= len(found):
-        return Consensus(layer, decided[0], said)
-    return Consensus(layer, "inconclusive", said)
+        return Consensus(layer, "estimator-dependent", reason)
+    if not decided or 2 * len(calls[decided[0]]) < voters:
+        return Consensus(layer, "inconclusive", reason)
+    if still and decided == ["compresses"]:
+        return Consensus(layer, "inconclusive", reason)
+    return Consensus(layer, decided[0], reason)

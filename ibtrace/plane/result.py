@@ -33,6 +33,7 @@ class Rule:
         late_share: Training had not converged if more than this share of the fall of the
             training loss came in the last half of the epochs.
         window_share: The held-out fall is taken between means of this share of the snapshots.
+        errors: A curve within this many standard errors of 0 throughout shows nothing.
     """
 
     least_drop: float = 0.1
@@ -42,6 +43,7 @@ class Rule:
     final_share: float = 0.2
     late_share: float = 0.1
     window_share: float = 0.1
+    errors: float = 2.0
 
 
 @dataclass(frozen=True)

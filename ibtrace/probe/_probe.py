@@ -46,6 +46,8 @@ class Probe:
         whole: Names of inputs that belong to all samples together and are never cut into batches
             (``"adjacency"``, or ``"1"`` of a tuple). Names that begin with ``edge_`` are. Where
             there are any, the whole probe is forwarded at once.
+        population: Whether x is all of X, each value as often as its law says, and not a sample:
+            log2 n is then the truth where nothing is lost, not the most that n samples can show.
 
     Attributes:
         class_names: The names of classes 0, 1, …, or None.
@@ -66,9 +68,16 @@ class Probe:
     classes: int | None
     class_names: tuple[str, ...] | None
     whole: tuple[str, ...]
+    population: bool
 
     def __init__(
-        self, x: Any, y: Any = None, classes: Classes = None, *, whole: Sequence[str] = ()
+        self,
+        x: Any,
+        y: Any = None,
+        classes: Classes = None,
+        *,
+        whole: Sequence[str] = (),
+        population: bool = False,
     ) -> None:
         whole = (whole,) if isinstance(whole, str) else tuple(whole)
         x = read_inputs(x)
@@ -78,7 +87,7 @@ class Probe:
         labels = read_labels(y, classes)
         with torch.inference_mode(False):
             y = labels.values.clone()
-        self._set(x, y, labels.classes, labels.names, whole)
+        self._set(x, y, labels.classes, labels.names, whole, population)
         _check(x, self.inputs, self.y, self.whole)
 
     def _set(
@@ -88,22 +97,26 @@ class Probe:
         classes: int | None,
         class_names: tuple[str, ...] | None,
         whole: tuple[str, ...],
+        population: bool,
     ) -> None:
         object.__setattr__(self, "x", x)
         object.__setattr__(self, "y", y)
         object.__setattr__(self, "classes", classes)
         object.__setattr__(self, "class_names", class_names)
         object.__setattr__(self, "whole", whole)
+        object.__setattr__(self, "population", population)
 
-    def replaced(self, x: Inputs, y: Tensor) -> Probe:
+    def replaced(self, x: Inputs, y: Tensor, *, population: bool | None = None) -> Probe:
         """The probe of other tensors, whose labels mean what these mean.
 
         Args:
             x: Inputs, as tensors.
             y: Labels, as `Probe.y` has them.
+            population: Whether x is all of X; None: if it is here.
         """
         probe = object.__new__(Probe)
-        probe._set(x, y, self.classes, self.class_names, self.whole)
+        known = self.classes, self.class_names, self.whole
+        probe._set(x, y, *known, self.population if population is None else population)
         return probe
 
     @classmethod
@@ -126,7 +139,8 @@ class Probe:
             3
         """
         if isinstance(data, Dataset):
-            data = cls(data.x, data.y, data.class_names or data.classes)
+            classes = data.class_names or data.classes
+            data = cls(data.x, data.y, classes, population=data.population)
         elif not isinstance(data, Probe):
             data = cls(*read(data, n))
         if n is None or data.n == n:
@@ -156,8 +170,8 @@ class Probe:
         return everything.take(order[:n].sort().values)
 
     def take(self, rows: slice | Tensor) -> Probe:
-        """The probe of some of the samples."""
-        return self.replaced(self.batch(rows), self.y[rows])
+        """The probe of some of the samples: a population no more."""
+        return self.replaced(self.batch(rows), self.y[rows], population=False)
 
     def batch(self, rows: slice | Tensor, device: torch.device | str | None = None) -> Inputs:
         """The inputs of some of the samples: `x` cut to them.

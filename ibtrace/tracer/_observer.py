@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Protocol, runtime_checkable
 
@@ -16,6 +16,7 @@ from ibtrace.capture import (
     Functional,
     Layer,
     Layers,
+    generators,
     looks,
     read_layers,
     reduced,
@@ -25,6 +26,7 @@ from ibtrace.capture import (
 )
 from ibtrace.probe import Probe, as_x
 from ibtrace.reduce import Reduce
+from ibtrace.rng import Draws
 from ibtrace.types import ConfigError, InvalidInput
 from ibtrace.wrappers import unwrap
 
@@ -159,13 +161,24 @@ class Observer:
             (whole,) = see(max_bytes=None)
         yield {name: layer.map(distributed.gathered) for name, layer in whole.items()}
 
+    @cached_property
+    def _random(self) -> bool:
+        """Whether the forward of several networks draws something, seen on two samples."""
+        template = self.model if isinstance(self.model, nn.Module) else self.model.template
+        device = next((p.device for p in template.parameters()), self.shard.device)
+        with undisturbed(template):
+            draws = Draws(device, *generators(template))
+            template(self.shard.inputs[""][:2].to(device))
+            return draws.happened()
+
     def _look_at_networks(self, networks: Networks) -> dict[str, Layer]:
         found = networks.activations(self.shard.inputs[""], self.layers)
         ranges = {t.name: t.activation_range for t in resolve(networks.template, self.layers)}
         layers = {}
         for name, value in found.items():
             bounds = ranges.get(name.partition(":")[0])
-            layers[name] = reduced(name, value, bounds, self.evidence, self.max_width)
+            layer = reduced(name, value, bounds, self.evidence, self.max_width)
+            layers[name] = replace(layer, random=self._random)
             for seed, one in zip(networks.seeds, layers[name].values, strict=True):
                 require_finite(f"{name} (seed {seed})", one)
         return layers

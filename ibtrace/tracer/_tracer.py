@@ -24,6 +24,7 @@ from ibtrace.reduce import check as check_reduce
 from ibtrace.rng import preserved_generators
 from ibtrace.schedule import Schedule, log_spaced, schedule
 from ibtrace.trace import Scalar, Trace
+from ibtrace.tracer._distinct import distinct
 from ibtrace.tracer._kept import pooled, stored
 from ibtrace.tracer._observer import Networks, Observer
 from ibtrace.types import ConfigError, Estimator, NonFinite, Row, RunError, label
@@ -245,10 +246,10 @@ class Tracer:
         due = [e for e, every in self._estimators if force or epoch == 0 or every(epoch)]
         self._last = (epoch, step, len(due) == len(self._estimators))
         with torch.inference_mode(False), preserved_generators():
-            rows = self._look(due, epoch, step) if look else []
+            rows, certain = self._look(due, epoch, step) if look else ([], [])
             if not self._leads:
                 return []
-            self.trace.append(rows, scalars=self._scalars(epoch, scalars))
+            self.trace.append(rows, scalars=[*certain, *self._scalars(epoch, scalars)])
             if rows:
                 for sink in self.sinks:
                     sink.write(self.trace, rows, scalars)
@@ -317,13 +318,18 @@ class Tracer:
         if epoch < 0:
             raise ConfigError(f"epoch must be 0 or more, got {epoch}")
 
-    def _look(self, due: Sequence[Estimator], epoch: int, step: int | None) -> list[Row]:
+    def _look(
+        self, due: Sequence[Estimator], epoch: int, step: int | None
+    ) -> tuple[list[Row], list[Scalar]]:
+        """The rows of a look, and what is certain of each layer."""
         now = [estimator for estimator in due if estimator not in self._deferred]
         rows: list[Row] = []
+        certain: list[Scalar] = []
         kept: list[dict[str, Tensor]] = [{} for _ in self.seeds]
         try:
             for found in self._observer.looks():
                 self._remember(found)
+                certain += distinct(found, self.probe, self.seeds, epoch)
                 rows += self._measure({n: v.values for n, v in found.items()}, now, epoch, step)
                 if self._store:
                     for at, one in enumerate(kept):
@@ -336,7 +342,7 @@ class Tracer:
         for seed, one in zip(self.seeds, kept, strict=True):
             if one:
                 self.trace.save_activations(epoch, one, seed)
-        return rows
+        return rows, certain
 
     def _say_left_out(self) -> None:
         """Record which layers are not traced, and why."""
@@ -419,11 +425,13 @@ class Tracer:
         return {
             "probe_digest": self.probe.digest,
             "n": self.probe.n,
+            "population": self.probe.population,
             "label_entropy": self.probe.label_entropy,
             "input_entropy": self.probe.input_entropy,
             "labels": self.probe.label_kind,
             "class_names": self.probe.class_names and list(self.probe.class_names),
             "configurations": {label(e): repr(e) for e, _ in self._estimators},
+            "variables": {label(e): e.tags.variable for e, _ in self._estimators},
             **meta,
         }
 
