@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import random
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from ibtrace.datasets import Dataset
 from ibtrace.probe import Probe
+from ibtrace.tracer import Tracer
 from ibtrace.types import InvalidInput, NonFinite, TooFewSamples
 
 X = torch.arange(12.0).reshape(6, 2)
@@ -185,3 +187,56 @@ class HuggingFace(TorchDataset[dict[str, Any]]):
 def test_what_cannot_be_a_probe_is_named(data: Any, n: int | None, match: str) -> None:
     with pytest.raises(InvalidInput, match=match):
         Probe.of(data, n)
+
+
+class Tagger(nn.Module):
+    """Tokens in, a vector and a class for each token out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.act = nn.Embedding(9, 2), nn.Tanh()
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        out: Tensor = self.act(self.embedding(input_ids))
+        return out
+
+
+def sentences() -> tuple[dict[str, Tensor], Tensor]:
+    """Tokens 1 to 8 of which the last of every other sentence is padding; labelled by parity."""
+    ids = torch.randint(1, 9, (40, 5), generator=torch.Generator().manual_seed(0))
+    mask = torch.ones_like(ids)
+    ids[::2, -1] = mask[::2, -1] = 0
+    return {"input_ids": ids, "attention_mask": mask}, torch.where(mask == 1, ids % 2, -100)
+
+
+def test_labels_of_tokens_are_measured_on_tokens() -> None:
+    x, y = sentences()
+    model = Tagger()
+    tracer = Tracer(model, (x, y), layers=["act"], reduce="tokens", estimators=["exact"])
+    row = tracer.trace.frame().set_index("quantity").bits
+    real = x["input_ids"][x["attention_mask"] == 1]
+    # an embedding holds which token it was given, and so its parity
+    shares = {q: torch.bincount(v).double() / len(v) for q, v in (("x", real), ("y", real % 2))}
+    entropy = {q: -float(torch.xlogy(p, p).sum()) / math.log(2) for q, p in shares.items()}
+    assert row["I(X;T)"] == pytest.approx(entropy["x"])
+    assert row["I(T;Y)"] == pytest.approx(entropy["y"])
+    with pytest.raises(InvalidInput, match="reduce='tokens'"):
+        Tracer(model, (x, y), layers=["act"], estimators=["exact"])
+
+
+def test_a_token_that_counts_has_a_label() -> None:
+    x, y = sentences()
+    y[1, 0] = -100
+    with pytest.raises(InvalidInput, match="1 real tokens have a negative label; give them"):
+        Tracer(Tagger(), (x, y), layers=["act"], reduce="tokens", estimators=["exact"])
+
+
+def test_several_labels_are_measured_as_one_and_classes_are_remembered() -> None:
+    x = torch.eye(8)
+    rows = torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1]] * 2)
+    model = nn.Identity()
+    frame = Tracer(model, (x, rows), estimators=["exact"]).trace.frame()
+    assert frame.set_index("quantity").bits["I(T;Y)"] == pytest.approx(2.0)
+    trace = Tracer(model, (x, ["yes", "no"] * 4), estimators=["exact"]).trace
+    assert trace.meta["class_names"] == ["no", "yes"]
+    assert trace.meta["label_entropy"] == 1.0

@@ -152,8 +152,9 @@ def leave(found: Comparison, folder: Path) -> str:
         write(pairs, folder / "disagreement.csv")
         plots.save(plots.disagreement_map(frame), folder / "disagreement")
         files += ["disagreement.csv", "disagreement.png"]
-    plots.save(plots.planes_by_estimator(found.trace, notes), folder / "planes")
-    files.append("planes.png")
+    if {I_XT, I_TY} <= set(frame["quantity"]):
+        plots.save(plots.planes_by_estimator(found.trace, notes), folder / "planes")
+        files.append("planes.png")
     listed = "\n".join(f"  {folder / name}" for name in sorted(files))
     return f"{text(found)}\n\nFigures (each also as PDF) and numbers:\n{listed}"
 
@@ -259,6 +260,13 @@ def _by_estimator(
             yield look, named
 
 
+def _classes(probe: Probe) -> int | None:
+    """How many classes there are; one, of which nothing can be told, if there are no labels."""
+    if not probe.labelled:
+        return 1
+    return len(probe.labels.unique()) if probe.discrete else None
+
+
 def _calibrate(
     found: Comparison,
     source: Trace,
@@ -275,8 +283,8 @@ def _calibrate(
         probe.n,
         min(probe.features.shape[1], _LARGEST_DIM),
         few,
-        classes=len(probe.labels.unique()) if probe.discrete else None,
-        y_dim=1 if probe.discrete else probe.labels.shape[1],
+        classes=_classes(probe),
+        y_dim=1 if probe.labels.dim() == 1 else max(1, probe.labels.shape[1]),
     )
     done: list[Trial] = []
     total = len(chosen) * len(laws) * _CALIBRATION_SEEDS
