@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ibtrace.estimators import information
+from ibtrace.estimators import plane
+from ibtrace.estimators._inputs import is_ids, rows_as_ids
 from ibtrace.probe import Probe
 from ibtrace.types import I_TY, I_XT, VARIABLE, Estimate, Estimator, LayerContext, Row, label
 
@@ -21,6 +22,17 @@ _NUMBERS = ("bits", "stderr", "lower", "upper")
 def flatten(activations: Tensor) -> Tensor:
     """Activations ``(seeds, n, ...)`` as ``(seeds, n, d)``; scalars per sample get d = 1."""
     return activations.flatten(2) if activations.dim() > 2 else activations[..., None]
+
+
+def as_variable(activations: Tensor) -> Tensor:
+    """Floats ``(seeds, n, d)``, 32 bits at least, or ids ``(seeds, n)``.
+
+    Integers and truth values are symbols, one for each different row.
+    """
+    flat = flatten(activations)
+    if is_ids(flat):
+        return rows_as_ids(flat)
+    return flat.float() if flat.element_size() < 4 else flat
 
 
 def bind(estimator: Estimator, context: LayerContext) -> Estimator:
@@ -70,7 +82,8 @@ def measure(
     Layers of equal width that an estimator treats alike go through it in one batched call.
 
     Args:
-        activations: ``{layer: (seeds, n, d)}``; n counts tokens where T is one token.
+        activations: ``{layer: (seeds, n, d)}``, floats or integers; n counts tokens where T is one
+            token.
         contexts: What each layer settles of an estimator's configuration.
         probe: The inputs and labels the activations belong to.
         estimators: Applied in order.
@@ -82,7 +95,7 @@ def measure(
         Two rows for each estimator, layer and seed, in the order of the layers; without labels
         the one about X.
     """
-    flat = {name: flatten(value) for name, value in activations.items()}
+    flat = {name: as_variable(value) for name, value in activations.items()}
     probe = probe.to(next((value.device for value in flat.values()), probe.device))
     rows: list[Row] = []
     for estimator in estimators:
@@ -95,7 +108,7 @@ def measure(
             one = bound[names[0]]
             subject = probe if tokens is None else probe.tokens(shape[1], tokens)
             start = time.perf_counter()
-            pair = information(one, torch.stack([flat[name] for name in names]), subject)
+            pair = plane(one, torch.stack([flat[name] for name in names]), subject)
             seconds = (time.perf_counter() - start) / (len(names) * len(seeds))
             quantities = (I_XT, I_TY) if subject.labelled else (I_XT,)
             for quantity, estimate in zip(quantities, pair, strict=False):

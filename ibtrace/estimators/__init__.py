@@ -8,13 +8,15 @@ registered, passes the contract of `ibtrace.testing`.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ibtrace.estimators._checks import checked as checked
-from ibtrace.estimators._inputs import is_ids
+from ibtrace.estimators._checks import undefined
+from ibtrace.estimators._inputs import is_ids, rows_as_ids
 from ibtrace.estimators._unlabelled import Unlabelled
 from ibtrace.estimators.adaptive_binning import AdaptiveBinning as AdaptiveBinning
 from ibtrace.estimators.binning import Binning as Binning
@@ -33,7 +35,15 @@ from ibtrace.estimators.ross import Ross as Ross
 from ibtrace.estimators.sklearn_peer import SklearnMI as SklearnMI
 from ibtrace.estimators.sliced import Sliced as Sliced
 from ibtrace.estimators.variational import Variational as Variational
-from ibtrace.types import ConfigError, Estimate, Estimator, InvalidInput, ProbeLike, UnknownName
+from ibtrace.types import (
+    ConfigError,
+    Estimate,
+    Estimator,
+    InvalidInput,
+    ProbeLike,
+    UnknownName,
+    Unsupported,
+)
 
 registry: dict[str, type[Any]] = {
     "binning": Binning,
@@ -96,7 +106,9 @@ def information(
 
     Args:
         estimator: Any object of the `Estimator` protocol. Its ``plane`` is used if it has one.
-        t: Activations ``(..., n, d)``; leading dimensions (seeds, layers) are independent.
+        t: Activations ``(..., n, d)``; leading dimensions (seeds, layers) are independent. Rows
+            of integers are symbols, as are ids ``(..., n)``; of an estimator that declines
+            symbols the estimate is NaN, flagged ``undefined``.
         probe: The inputs and labels, in the order of ``t``.
         seed: Seeds whatever is random inside.
 
@@ -105,22 +117,71 @@ def information(
         ``no_labels``.
 
     Raises:
-        InvalidInput: If ``t`` does not have the probe's number of samples.
+        InvalidInput: If ``t`` does not have the probe's number of samples, or is integers of which
+            one cannot tell rows from ids.
     """
-    n = t.shape[-1] if is_ids(t) else t.shape[-2] if t.dim() > 1 else 0
-    if n != probe.n:
-        got = f"activations {tuple(t.shape)} on a probe of {probe.n} samples"
-        raise InvalidInput(f"information: {got}; t must be (..., n, d) in the probe's order")
-    plane = getattr(estimator, "plane", None)
-    if probe.labels.shape[-1] == 0:
-        about_x: Estimate = (
-            estimator(probe.features, t, seed=seed)
-            if plane is None
-            else plane(t, Unlabelled(probe, estimator.tags.y), seed=seed)[0]
+    n = probe.n
+    if is_ids(t) and t.shape[-2:] == (n, n):
+        got = f"integers of shape {tuple(t.shape)} on a probe of {n} samples"
+        raise InvalidInput(
+            f"information: {got} may be {n} rows of {n} columns or the ids of {n} problems; give "
+            "rows as ids (torch.unique(t, dim=0, return_inverse=True)[1]), problems one by one"
         )
-        none = torch.full_like(about_x.bits, torch.nan)
-        return about_x, Estimate(none, flags={"no_labels": torch.ones_like(none)})
-    if plane is not None:
-        pair: tuple[Estimate, Estimate] = plane(t, probe, seed=seed)
-        return pair
-    return estimator(probe.features, t, seed=seed), estimator(t, probe.labels, seed=seed)
+    if is_ids(t) and t.dim() > 1 and t.shape[-2] == n:
+        t = rows_as_ids(t)
+    if t.dim() == 0 or (t.shape[-1] if is_ids(t) else t.shape[-2] if t.dim() > 1 else 0) != n:
+        got = f"activations {tuple(t.shape)} on a probe of {n} samples"
+        raise InvalidInput(f"information: {got}; t must be (..., n, d) in the probe's order")
+    return plane(estimator, t, probe, seed=seed)
+
+
+def plane(
+    estimator: Estimator, t: Tensor, probe: ProbeLike, *, seed: int = 0
+) -> tuple[Estimate, Estimate]:
+    """`information` of what is a variable already.
+
+    Args:
+        estimator: Any object of the `Estimator` protocol.
+        t: Floats ``(..., n, d)`` or ids ``(..., n)``.
+        probe: The inputs and labels.
+        seed: Seeds whatever is random inside.
+
+    Raises:
+        Unsupported: If the estimator declines floats such as ``t``.
+    """
+    own = getattr(estimator, "plane", None)
+    if probe.labels.shape[-1] == 0:
+        unlabelled = Unlabelled(probe, estimator.tags.y)
+
+        def about_x() -> Estimate:
+            if own is None:
+                return estimator(probe.features, t, seed=seed)
+            found: Estimate = own(t, unlabelled, seed=seed)[0]
+            return found
+
+        first = _defined(about_x, t)
+        none = torch.full_like(first.bits, torch.nan)
+        return first, Estimate(none, flags={"no_labels": torch.ones_like(none)})
+    if own is not None:
+        try:
+            pair: tuple[Estimate, Estimate] = own(t, probe, seed=seed)
+            return pair
+        except Unsupported:
+            if not is_ids(t):
+                raise
+            none = undefined(t.shape[:-1], t.device)
+            return none, none
+    return (
+        _defined(lambda: estimator(probe.features, t, seed=seed), t),
+        _defined(lambda: estimator(t, probe.labels, seed=seed), t),
+    )
+
+
+def _defined(measure: Callable[[], Estimate], t: Tensor) -> Estimate:
+    """An estimate; of symbols that the estimator declines, NaN and the flag ``undefined``."""
+    try:
+        return measure()
+    except Unsupported:
+        if not is_ids(t):
+            raise
+        return undefined(t.shape[:-1], t.device)

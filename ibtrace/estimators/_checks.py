@@ -171,7 +171,7 @@ def as_classes(target: Tensor) -> Tensor | None:
 def undefined(shape: torch.Size, device: torch.device) -> Estimate:
     """No number, and a flag that says so."""
     nan = torch.full(shape, torch.nan, dtype=torch.float64, device=device)
-    return Estimate(nan, flags={"undefined": torch.tensor(True)})
+    return Estimate(nan, flags={"undefined": nan.isnan(), "not_finite": nan.isnan()})
 
 
 def require_classes(name: str, x: Tensor, y: Tensor) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ibtrace.numerics.bins import row_ids
 from ibtrace.numerics.finite import count_non_finite
 from ibtrace.types import InvalidInput, NonFinite, TooFewSamples, Unsupported
 
@@ -41,6 +42,11 @@ def check_variable(name: str, role: str, value: Tensor) -> None:
         raise InvalidInput(f"{name}: {role} has no features, got shape {tuple(value.shape)}")
     if bad := count_non_finite(value):
         raise NonFinite(f"{name}: {role} has {bad} NaN or infinite values; remove or mend them")
+
+
+def rows_as_ids(rows: Tensor) -> Tensor:
+    """Rows of integers ``(..., n, d)`` as ids ``(..., n)``: equal rows of a problem, equal ids."""
+    return row_ids(rows.to(torch.int64))
 
 
 def event_dims(value: Tensor) -> int:
@@ -100,6 +106,7 @@ def check_pair(name: str, x: Tensor, y: Tensor, *, minimum: int = 2) -> int:
     """
     check_variable(name, "x", x)
     check_variable(name, "y", y)
+    _refuse_integer_rows(name, x, y)
     n = samples(x)
     if samples(y) != n:
         raise InvalidInput(f"{name}: x has {n} samples and y has {samples(y)}; they must be paired")
@@ -111,6 +118,29 @@ def check_pair(name: str, x: Tensor, y: Tensor, *, minimum: int = 2) -> int:
         got = f"{tuple(batch_shape(x))} and {tuple(batch_shape(y))}"
         raise InvalidInput(f"{name}: leading dimensions {got} do not broadcast") from error
     return n
+
+
+def _refuse_integer_rows(name: str, x: Tensor, y: Tensor) -> None:
+    """Raise if integers of several dimensions may be rows ``(n, d)`` and not ids ``(..., n)``.
+
+    Leading dimensions of ids are plain only where the other variable tells n.
+
+    Raises:
+        InvalidInput: If so.
+    """
+    for role, value, other in (("x", x, y), ("y", y, x)):
+        if not is_ids(value) or value.dim() < 2:
+            continue
+        n = samples(other)
+        both = is_ids(other) and other.dim() > 1
+        rows = value.shape[-2] == n and (value.shape[-1] != n or value.dim() == 2)
+        if both or rows:
+            shapes = " and ".join(f"{r} {tuple(v.shape)}" for r, v in (("x", x), ("y", y)))
+            raise InvalidInput(
+                f"{name}: {role} is integers with more than one dimension ({shapes}), and ids are "
+                f"(..., n); give rows as ids, torch.unique({role}, dim=0, return_inverse=True)[1]"
+                + (", and separate problems one by one" if both else "")
+            )
 
 
 def each_problem(solve: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor) -> Tensor:

@@ -235,7 +235,8 @@ def trace_values(name: str, context: LayerContext) -> Tensor:
             "run it when the trace is complete"
         )
     values = context.trace_values.detach()
-    return values.float() if values.element_size() < 4 else values
+    wide = values.is_floating_point() and values.element_size() >= 4
+    return values if wide else values.float()
 
 
 def _idnns_bins(values: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ from ibtrace.types import (
     Estimate,
     ProbeLike,
     Tags,
+    Unsupported,
     label,
 )
 
@@ -138,10 +139,13 @@ class KDE:
 
         Raises:
             InvalidInput: If ``t`` is malformed or does not pair with the probe.
+            Unsupported: If ``t`` is ids.
         """
         ids, targets = probe.x_ids.to(t.device), probe.labels.to(t.device)
         check_pair(label(self), ids, t)
         check_pair(label(self), ids, targets)
+        if is_ids(t):
+            raise Unsupported(f"{label(self)}: t must be floats, got ids")
         classes = as_classes(targets)
         groups = [] if classes is None else [classes]
         terms = each_problem(lambda c, one: self._terms(one, [c, *groups]), ids, t)

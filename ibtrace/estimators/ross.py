@@ -10,8 +10,8 @@ from typing import ClassVar, TypeVar
 import torch
 from torch import Tensor
 
-from ibtrace.estimators._checks import checked
-from ibtrace.estimators._inputs import check_pair, each_problem, is_ids
+from ibtrace.estimators._checks import checked, undefined
+from ibtrace.estimators._inputs import batch_shape, check_pair, each_problem, is_ids
 from ibtrace.numerics.distances import Norm, Space, is_constant, row_ids
 from ibtrace.numerics.knn import class_neighbours, looks_tied
 from ibtrace.types import (
@@ -139,8 +139,7 @@ class Ross:
             if is_ids(ids) and int(ids.unique().numel()) < n:
                 pair.append(self(ids, t, seed=seed))
             else:
-                nan = torch.full(t.shape[:-2], torch.nan, device=t.device)
-                pair.append(Estimate(nan, flags={"undefined": torch.tensor(True)}))
+                pair.append(undefined(batch_shape(t), t.device))
         return pair[0], pair[1]
 
     def _solve(self, labels: Tensor, t: Tensor, seed: int) -> Tensor:

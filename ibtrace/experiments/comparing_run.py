@@ -36,6 +36,7 @@ from ibtrace.experiments.comparing import (
 from ibtrace.measure import context, flatten, measure
 from ibtrace.probe import Probe
 from ibtrace.trace import Trace
+from ibtrace.tracer._kept import pooled
 from ibtrace.types import I_TY, I_XT, Estimator, IbtraceError, InvalidInput, LayerContext, RunError
 
 SNAPSHOTS = 6
@@ -221,13 +222,15 @@ def _measure(
 ) -> None:
     captured = source.meta.get("captured", {})
     whole = probe.n == source.meta["n"]
-    pooled = _pooled(source, looks) if any(map(_needs_trace, chosen.values())) else {}
+    asked = any(map(_needs_trace, chosen.values()))
+    over_trace = {seed: pooled(source, seed) for seed in {s for s, _ in looks} if asked}
     total = len(chosen) * len(looks)
     with tqdm(total=total, desc="measure", disable=not progress, unit=" planes") as bar:
         for (seed, epoch), (label, estimator) in _by_estimator(looks, chosen):
             layers = source.activations(epoch, seed)
             for name, value in layers.items():
-                told = context(name, captured.get(name, {}), pooled.get(name))
+                values = over_trace.get(seed, {}).get(name)
+                told = context(name, captured.get(name, {}), values)
                 try:
                     done = measure(
                         {name: _some(value, rows, told, whole)[None]},
@@ -330,15 +333,6 @@ def _spread(epochs: Sequence[int], count: int) -> list[int]:
 
 def _needs_trace(estimator: Estimator) -> bool:
     return bool(getattr(estimator, "needs_trace", False))
-
-
-def _pooled(source: Trace, looks: Sequence[tuple[int, int]]) -> dict[str, Tensor]:
-    """Each layer's values at all the snapshots that are measured."""
-    parts: dict[str, list[Tensor]] = {}
-    for seed, epoch in looks:
-        for name, value in source.activations(epoch, seed).items():
-            parts.setdefault(name, []).append(flatten(value[None])[0])
-    return {name: torch.cat(values) for name, values in parts.items()}
 
 
 def _declined(found: Comparison) -> dict[str, list[str]]:

@@ -25,7 +25,7 @@ from ibtrace.rng import preserved_generators
 from ibtrace.schedule import Schedule, log_spaced, schedule
 from ibtrace.trace import Scalar, Trace
 from ibtrace.tracer._distinct import distinct
-from ibtrace.tracer._kept import pooled, stored
+from ibtrace.tracer._kept import pooled
 from ibtrace.tracer._observer import Networks, Observer
 from ibtrace.types import ConfigError, Estimator, NonFinite, Row, RunError, label
 from ibtrace.wrappers import unwrap
@@ -368,36 +368,35 @@ class Tracer:
         epoch: int,
         step: int | None = None,
         pooled: Mapping[str, Tensor] | None = None,
+        seeds: Sequence[int] | None = None,
     ) -> list[Row]:
         return measure(
-            {
-                name: value.float() if value.dtype.itemsize < 4 else value
-                for name, value in activations.items()
-            },
+            activations,
             {
                 name: context(name, self._captured[name], pooled[name] if pooled else None)
                 for name in activations
             },
             self.probe,
             chosen,
-            seeds=self.seeds,
+            seeds=self.seeds if seeds is None else seeds,
             epoch=epoch,
             step=step,
         )
 
     def _measure_deferred(self) -> None:
         """Measure the estimators that wanted the whole trace, from the stored activations."""
-        epochs = self.trace.activation_epochs(self.seeds[0])
-        values = pooled(self.trace, epochs, self.seeds)
-        for epoch in epochs:
-            last = epoch == epochs[-1]
-            chosen = [
-                estimator
-                for estimator, every in self._estimators
-                if estimator in self._deferred and (epoch == 0 or last or every(epoch))
-            ]
-            kept = stored(self.trace, epoch, self.seeds)
-            self.trace.append(self._measure(kept, chosen, epoch, pooled=values))
+        for seed in self.seeds:
+            epochs, values = self.trace.activation_epochs(seed), pooled(self.trace, seed)
+            for epoch in epochs:
+                last = epoch == epochs[-1]
+                chosen = [
+                    estimator
+                    for estimator, every in self._estimators
+                    if estimator in self._deferred and (epoch == 0 or last or every(epoch))
+                ]
+                kept = {n: v[None] for n, v in self.trace.activations(epoch, seed).items()}
+                rows = self._measure(kept, chosen, epoch, pooled=values, seeds=[seed])
+                self.trace.append(rows)
 
     def _scalars(self, epoch: int, values: Mapping[str, Any]) -> list[Scalar]:
         """One entry for each number and seed."""
