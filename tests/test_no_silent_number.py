@@ -95,8 +95,7 @@ def test_a_layer_on_the_whole_population_is_not_drowned_in_flags(name: str) -> N
     x = ((torch.arange(256)[:, None] >> torch.arange(8)) & 1).float()
     y = (x.sum(1) > 4).long()
     t = torch.tanh(x @ normal(1, 8, 3).float())
-    probe = Probe(x, y)
-    object.__setattr__(probe, "population", True)
+    probe = Probe(x, y, population=True)
     for estimate in information(build(name), t, probe):
         assert "undersampled" not in raised(estimate)
 
