@@ -129,6 +129,10 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--estimator", metavar="E", help="only this estimator's label")
         if name == "plot":
             command.add_argument("--out", metavar="DIR", help="where to (default: the run folder)")
+        if name == "verdict":
+            command.add_argument(
+                "--details", action="store_true", help="every number of every layer"
+            )
         command.set_defaults(call=call)
 
     listing = commands.add_parser(
@@ -315,7 +319,8 @@ def _plot(options: argparse.Namespace) -> int:
 def _verdict(options: argparse.Namespace) -> int:
     from ibtrace.experiments import reporting, runner
 
-    print(reporting.verdicts(runner.load(options.run), options.estimator))
+    traces = runner.load(options.run)
+    print(reporting.verdicts(traces, options.estimator, details=options.details))
     return 0
 
 

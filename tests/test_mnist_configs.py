@@ -94,7 +94,7 @@ def test_a_shortened_run_on_real_images(
     trace = runner.load(tmp_path / "run")[activation]
     frame = numbers(trace, LAYERS[name])
     respects_ceilings(trace, frame)
-    judges(said, trace)
+    judges((tmp_path / "run" / "report.txt").read_text(), trace)
     first = said.splitlines()[0]
     assert first == (
         "Data: mnist-t10k, 2,000 training and 8,000 test samples; information on 300 test samples"
@@ -132,7 +132,7 @@ def test_digits_stand_in_and_the_report_says_so(
     assert warned.count("359 samples of its test part, not 1000: all are measured") == 1
     trace = runner.load(tmp_path / "run")["tanh"]
     respects_ceilings(trace, numbers(trace, LAYERS["mnist-cnn"]))
-    judges(said, trace)
+    judges((tmp_path / "run" / "report.txt").read_text(), trace)
     assert len(trace.estimators) == len(config.read("mnist-cnn")["estimators"])
     data = "Data: digits-28x28, 1,438 training and 359 test samples; information on 359 test"
     assert said.startswith(data)

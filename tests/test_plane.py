@@ -480,3 +480,34 @@ def test_claims_are_tested_and_tabled() -> None:
     text = claims_text(table)
     assert "2 claims: 1 held, 0 failed, 1 inconclusive" in text
     assert max(map(len, text.splitlines())) <= 110
+
+
+# --- the text of a verdict ----------------------------------------------------------------------
+
+
+def test_a_long_verdict_begins_with_a_summary_that_fits_a_screen() -> None:
+    names = [f"features.{i}.conv.{j}.activation" for i in range(20) for j in range(7)]
+    rng = np.random.default_rng(0)
+    parts = []
+    for number, layer in enumerate(names):
+        for estimator in ("Binning", "KSG"):
+            falls = 4.0 if number % 7 == 0 else rng.uniform(0, 0.3)
+            parts.append(rows_of(falling(3, falls), layer=layer, estimator=estimator))
+    found = judged(*parts, losses=CONVERGED)
+    text, lines = str(found), str(found).splitlines()
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 110
+    calls = {one.call for one in found.consensus}
+    for call in calls:
+        number = sum(one.call == call for one in found.consensus)
+        assert any(line.split()[:2] == [str(number), call.split()[0]] for line in lines)
+    assert "140 layers by 2 estimators together:" in text
+    assert "features.0.conv.0.activation" in text
+    assert "more" in text
+    assert "held-out fall above 0.1 bit" in text
+    assert "Training had converged" in text
+    assert "verdict.details()" in text
+    details = found.details()
+    assert all(f"{layer}  " in details for layer in names)
+    short = judged(rows_of(falling(5)))
+    assert str(short) == short.details()

@@ -179,3 +179,17 @@ def test_what_cannot_be_drawn_is_one_error() -> None:
         plots.drops({})
     with pytest.raises(InvalidInput, match=r"Binning gave no pair of I\(X;T\) and I\(T;Y\)"):
         plots.information_plane(make_trace(quantities=(I_XT,)))
+
+
+@pytest.mark.parametrize("estimator", [None, "KDE", "Binning"])
+def test_drops_need_an_estimator_that_gave_i_xt(estimator: str | None) -> None:
+    trace = make_trace(quantities=(I_TY,))
+    kde = make_trace().frame().query("estimator == 'KDE' and quantity == @I_XT")
+    trace.append(Row(**row, diagnostics={}) for row in kde.to_dict("records"))
+    if estimator == "Binning":
+        with pytest.raises(InvalidInput, match=r"^Binning gave no I\(X;T\) to draw.*from KDE$"):
+            plots.drops(trace, estimator)
+        with pytest.raises(InvalidInput, match="Binning gave no"):
+            plots.drops({"whole": make_trace(), "part": trace}, estimator)
+        return
+    assert plots.drops(trace, estimator).axes[0].get_legend_handles_labels()[1] == ["KDE"]

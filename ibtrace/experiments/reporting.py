@@ -44,16 +44,18 @@ def figures(traces: Traces, folder: Path, estimator: str | None = None) -> list[
             curves = plots.curves(trace, chosen)
             prefix = f"{name}-" if len(titled) > 1 else ""
             written.append(_save(curves, folder / f"curves-{prefix}{stem}"))
-    written.append(_save(plots.drops(titled, estimator), folder / "drops"))
+    if estimator is None or all(_gave_xt(trace, estimator) for trace in traces.values()):
+        written.append(_save(plots.drops(titled, estimator), folder / "drops"))
     return written
 
 
-def verdicts(traces: Traces, estimator: str | None = None) -> str:
+def verdicts(traces: Traces, estimator: str | None = None, *, details: bool = False) -> str:
     """The data of the run and the verdict of every variant as text.
 
     Args:
         traces: The run.
         estimator: Only this one's; None for all.
+        details: Every number, however long it gets; by default a summary if that fills a screen.
 
     Raises:
         UnknownName: If the run has no such estimator; lists those it has.
@@ -64,24 +66,27 @@ def verdicts(traces: Traces, estimator: str | None = None) -> str:
     for name, trace in traces.items():
         chosen = None if estimator is None else [estimator]
         title = [name, "=" * len(name)] if name else []
-        parts.append("\n".join([*title, str(verdict(trace, estimators=chosen))]))
+        found = verdict(trace, estimators=chosen)
+        parts.append("\n".join([*title, found.details() if details else str(found)]))
     return "\n\n".join(parts)
 
 
 def report(traces: Traces, folder: Path, claims: Sequence[Claim] = ()) -> str:
-    """Write figures, tables and texts of a finished run; return what to print.
+    """Write figures, tables and texts of a finished run, details and all; return what to print.
 
     Args:
         traces: The run.
         folder: Where the files go.
         claims: The statements of the run's paper, if it has one.
     """
-    text = [verdicts(traces)]
+    tested = []
     if claims:
         table = claims_table(claims, traces)
         table.to_csv(folder / "claims.csv", index=False)
-        text.append("Claims\n======\n" + claims_text(table))
-    (folder / "report.txt").write_text("\n\n".join(text) + "\n")
+        tested = ["Claims\n======\n" + claims_text(table)]
+    written = [verdicts(traces, details=True), *tested]
+    (folder / "report.txt").write_text("\n\n".join(written) + "\n")
+    text = [verdicts(traces), *tested]
     drawn = figures(traces, folder)
     listed = "\n".join(f"  {path}" for path in [*drawn, folder / "report.txt"])
     text.append(f"Figures (each also as PDF) and this text:\n{listed}")
@@ -115,6 +120,11 @@ def _estimators(traces: Traces, estimator: str | None) -> list[str]:
     if estimator not in shared:
         raise UnknownName(f"the run has no estimator {estimator!r}; it has: {', '.join(shared)}")
     return [estimator]
+
+
+def _gave_xt(trace: Trace, estimator: str) -> bool:
+    frame = trace.frame()
+    return bool(((frame["estimator"] == estimator) & (frame["quantity"] == I_XT)).any())
 
 
 def _has_plane(trace: Trace, estimator: str) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,6 +17,8 @@ from ibtrace.types import UnknownName, either
 Call = Literal["compresses", "does not compress", "inconclusive"]
 
 _WIDTH = 110
+_SCREEN = 40
+_SHOWN = 8
 _LAYER_WIDTH = 16
 
 
@@ -114,6 +117,8 @@ class Consensus:
 class Verdict:
     """Does each layer compress, by which estimators, with what interval; ``print`` it.
 
+    As text it is its `details`, or its `summary` where they are longer than a screen.
+
     Args:
         layers: One finding for each layer and estimator, in the network's order.
         consensus: One for each layer.
@@ -147,6 +152,31 @@ class Verdict:
         return pd.DataFrame([{**_record(v), "consensus": together[v.layer]} for v in self.layers])
 
     def __str__(self) -> str:
+        details = self.details()
+        return details if details.count("\n") < _SCREEN else self.summary()
+
+    def summary(self) -> str:
+        """The calls of all estimators together and what decided most of them, on one screen."""
+        layers, estimators = len(self.consensus), len({one.estimator for one in self.layers})
+        lines = [f"{_count(layers, 'layer')} by {_count(estimators, 'estimator')} together:"]
+        calls: dict[str, list[str]] = {}
+        for one in self.consensus:
+            calls.setdefault(one.call, []).append(one.layer)
+        width = max(map(len, calls))
+        for call, names in sorted(calls.items(), key=lambda item: -len(item[1])):
+            lines.append(_wrap(f"{len(names):5}  {call:{width}}  {_few(names)}", ""))
+        lines += ["", "What decided, and for how many layers by how many estimators:"]
+        causes = Counter(f"{one.call}: {one.cause}" for one in self.layers)
+        shown = causes.most_common(_SHOWN)
+        lines += [_wrap(f"{number:5}  {cause}", "") for cause, number in shown]
+        if rest := sum(causes.values()) - sum(number for _, number in shown):
+            lines.append(f"{rest:5}  other causes")
+        lines += ["", *(_wrap(note, "") for note in self.notes)]
+        lines.append("Every number: verdict.details() or .table(), ibtrace verdict RUN --details.")
+        return "\n".join(lines)
+
+    def details(self) -> str:
+        """Every layer by every estimator, with numbers, causes and remarks."""
         estimators = dict.fromkeys(one.estimator for one in self.layers)
         parts = [self._heading()] if estimators else []
         parts += [self._block(name) for name in estimators]
@@ -162,8 +192,9 @@ class Verdict:
             f"Fall of I(X;T) from its peak to the last epoch: bits, mean over seeds,"
             f" {percent} interval.",
             "drop: each seed from its own peak, which noise makes look high.",
-            "held out: from the peak epoch of the other seeds; its interval decides at"
-            f" {self.rule.least_drop:g} bit.",
+            f"held out: between means over {self.rule.window_share:.0%} of the snapshots, from the"
+            " peak of the other seeds to the end;",
+            f"  its interval decides at {self.rule.least_drop:g} bit.",
             "seeds: that fall, together or for good / kept / run.",
         )
         return "\n".join(lines)
@@ -190,6 +221,20 @@ class Verdict:
         width = max(len(one.layer) for one in self.consensus)
         lines = (_wrap(f"{c.layer:{width}}  {c.call}: {c.reason}", "  ") for c in self.consensus)
         return "\n".join(("All estimators together", *lines))
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
+def _few(names: Sequence[str]) -> str:
+    """The first names, as many as two lines hold, and how many more there are."""
+    shown = 0
+    while shown < len(names) and len(", ".join(names[: shown + 1])) <= _WIDTH:
+        shown += 1
+    shown = max(1, shown)
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return f"{', '.join(names[:shown])}{more}"
 
 
 def _record(found: LayerVerdict) -> dict[str, object]:

@@ -23,7 +23,7 @@ from ibtrace.plots._style import (
     styled,
 )
 from ibtrace.trace import Trace
-from ibtrace.types import either
+from ibtrace.types import InvalidInput, either
 
 _MARK: Any = {"linestyle": "", "markersize": 5.5, "markeredgewidth": 1.0}
 _FILLS: dict[Call, Any] = {
@@ -44,23 +44,19 @@ def drops(
 
     Args:
         traces: The run, or the runs by name.
-        estimator: The estimator's label; the first of each trace by default.
+        estimator: The estimator's label; by default the first of each trace that gave I(X;T).
         rule: What counts as compression.
 
     Returns:
         The figure.
 
     Raises:
-        InvalidInput: If there is no trace, or one is empty.
+        InvalidInput: If there is no trace, or one is empty or has no I(X;T) by the estimator.
         UnknownName: If a trace lacks the estimator.
     """
     rule = rule or Rule()
     named = as_mapping(traces)
-    chosen = {name: choose(trace, estimator) for name, trace in named.items()}
-    found = {
-        name: [one for one in verdict(trace, rule) if one.estimator == chosen[name]]
-        for name, trace in named.items()
-    }
+    found = {name: _judged(trace, estimator, rule) for name, trace in named.items()}
     layers = list(dict.fromkeys(one.layer for some in found.values() for one in some))
     figure = NotebookFigure(figsize=(min(12, 2 + 0.65 * len(layers)), 3.2), layout="constrained")
     axes = figure.subplots()
@@ -71,7 +67,7 @@ def drops(
         for one in some:
             place = layers.index(one.layer) + (index - (len(found) - 1) / 2) * width
             _draw(axes, place, one, width, look)
-        axes.plot([], [], label=name or chosen[name], **_MARK, **look)
+        axes.plot([], [], label=name or some[0].estimator, **_MARK, **look)
     axes.axhline(0, color="0.1", linewidth=0.6, zorder=0)
     axes.axhline(rule.least_drop, color=GREY, linewidth=0.7, linestyle=(0, (1, 2)), zorder=0)
     axes.set_xticks(range(len(layers)), layers)
@@ -85,6 +81,18 @@ def drops(
     axes.set_ylabel(f"Peak-to-final drop of I(X;T) (bits)\n{wrapped}")
     _legend(figure, axes, rule)
     return figure
+
+
+def _judged(trace: Trace, estimator: str | None, rule: Rule) -> list[LayerVerdict]:
+    """The layers by the estimator, or by the first that gave I(X;T)."""
+    choose(trace, estimator)  # an empty trace, or an estimator that it lacks
+    layers = list(verdict(trace, rule))
+    estimator = estimator or layers[0].estimator
+    judged = [layer for layer in layers if layer.estimator == estimator]
+    if not judged:
+        known = ", ".join(dict.fromkeys(layer.estimator for layer in layers))
+        raise InvalidInput(f"{estimator} gave no I(X;T) to draw a drop of; choose from {known}")
+    return judged
 
 
 def _draw(axes: Axes, place: float, one: LayerVerdict, width: float, look: dict[str, Any]) -> None:
