@@ -511,3 +511,60 @@ def test_a_long_verdict_begins_with_a_summary_that_fits_a_screen() -> None:
     assert all(f"{layer}  " in details for layer in names)
     short = judged(rows_of(falling(5)))
     assert str(short) == short.details()
+
+
+# --- what a small change of the rule would break ------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("decided", "undecided", "call"),
+    [(1, 1, "compresses"), (1, 2, "inconclusive"), (2, 3, "inconclusive"), (2, 2, "compresses")],
+)
+def test_a_consensus_needs_half_of_the_estimators(decided: int, undecided: int, call: str) -> None:
+    flat = np.full((5, 60), 12.0)  # saturated
+    parts = [rows_of(falling(5), estimator=f"falls{i}") for i in range(decided)]
+    parts += [rows_of(flat, estimator=f"saturated{i}") for i in range(undecided)]
+    assert judged(*parts).consensus[0].call == call
+
+
+@pytest.mark.parametrize("place", ["peak", "end", "elsewhere"])
+def test_flags_count_at_the_peak_and_at_the_end(place: str) -> None:
+    curves = falling(5)
+    peak = int(curves.mean(axis=0).argmax())
+    at = {"peak": peak, "end": 59, "elsewhere": 45}[place]
+    rows = [
+        dataclasses.replace(row, flags="dead" if row.epoch == at else "") for row in rows_of(curves)
+    ]
+    reason = judged(rows).of("hidden").reason
+    assert ("flagged dead in some numbers at peak and end" in reason) == (place != "elsewhere")
+
+
+def test_a_layer_constant_at_one_end_only_is_judged() -> None:
+    rows = [
+        dataclasses.replace(row, flags="constant" if row.epoch == 59 else "")
+        for row in rows_of(falling(5))
+    ]
+    found = judged(rows).of("hidden")
+    assert found.call == "compresses"
+    assert "flagged constant in some numbers" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("half", "last", "converged"), [(0.19, 0.11, True), (0.22, 0.11, False), (0.111, 0.011, False)]
+)
+def test_training_had_converged_if_a_tenth_of_its_fall_was_left(
+    half: float, last: float, converged: bool
+) -> None:
+    # the share is of the fall, not of the loss: 1 to 0.11 leaves 0.089 for the last half
+    said = str(judged(rows_of(falling(5)), losses={0: 1.0, 29: half, 59: last}))
+    assert ("Training had converged" in said) == converged
+
+
+@pytest.mark.parametrize(("late", "call"), [(0.05, "does not compress"), (0.15, "inconclusive")])
+def test_a_lasting_drop_is_measured_against_the_last_fifth(late: float, call: str) -> None:
+    curves = np.full((5, 60), 5.0)
+    curves[:, :45] += 0.0
+    curves[np.arange(5), 5 * np.arange(5) + 3] += late  # peaks of their own, never reached again
+    assert judged(rows_of(curves), losses=CONVERGED).of("hidden").call == call
+    curves[:, 50] += late  # but all are within the last fifth
+    assert judged(rows_of(curves), losses=CONVERGED).of("hidden").call == "does not compress"

@@ -193,3 +193,35 @@ def test_drops_need_an_estimator_that_gave_i_xt(estimator: str | None) -> None:
             plots.drops({"whole": make_trace(), "part": trace}, estimator)
         return
     assert plots.drops(trace, estimator).axes[0].get_legend_handles_labels()[1] == ["KDE"]
+
+
+def test_each_ceiling_stands_on_its_own_axis() -> None:
+    axes = plots.information_plane(make_trace()).axes[0]
+    upright = {
+        np.unique(np.asarray(line.get_xdata(), float)).item()
+        for line in axes.lines
+        if len(set(np.atleast_1d(line.get_xdata()))) == 1
+    }
+    level = {
+        np.unique(np.asarray(line.get_ydata(), float)).item()
+        for line in axes.lines
+        if len(set(np.atleast_1d(line.get_ydata()))) == 1
+    }
+    assert (upright, level) == ({12.0}, {0.999})
+    panels = dict(zip((I_XT, I_TY), plots.curves(make_trace()).axes, strict=True))
+    for quantity, bits in ((I_XT, 12.0), (I_TY, 0.999)):
+        lines = [np.unique(np.asarray(line.get_ydata(), float)) for line in panels[quantity].lines]
+        assert [line.item() for line in lines if len(line) == 1] == [bits]
+
+
+def test_a_band_holds_the_middle_80_percent_of_the_seeds() -> None:
+    trace = make_trace(seeds=11)
+    axes = plots.curves(trace).axes[0]
+    table = trace.frame().query("estimator == 'Binning' and quantity == @I_XT")
+    for band, layer in zip(axes.collections, trace.layers, strict=False):
+        (path,) = band.get_paths()
+        wide = table[table["layer"] == layer].pivot(index="epoch", columns="seed", values="bits")
+        for epoch, seeds in wide.iterrows():
+            drawn = path.vertices[path.vertices[:, 0] == epoch, 1]
+            ordered = np.sort(seeds.to_numpy())  # of 11 seeds, 1 lies below the band and 1 above
+            assert [drawn.min(), drawn.max()] == pytest.approx([ordered[1], ordered[9]])
