@@ -320,3 +320,54 @@ def test_one_position_needs_no_mask() -> None:
     values = outputs(model, ["decoder.act"], x)["decoder.act"]
     layer = looked(model, x, ["decoder.act"])["decoder.act"]
     torch.testing.assert_close(layer.values, values[:, 0])
+
+
+class Listens(nn.Module):
+    """Sound as ``(n, channels, time)``, with a mask over time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.same, self.act = nn.Conv1d(3, 5, 1), nn.Tanh()
+        self.halved, self.coarse = nn.Conv1d(5, 4, 2, 2), nn.Tanh()
+
+    def forward(self, input_features: Tensor, attention_mask: Tensor) -> Tensor:
+        out: Tensor = self.coarse(self.halved(self.act(self.same(input_features))))
+        return out[..., 0]
+
+
+def test_a_mask_over_time_is_that_of_channels_first_inputs() -> None:
+    torch.manual_seed(0)
+    x = {"input_features": torch.randn(N, 3, LENGTH), "attention_mask": mask(1)}
+    model = Listens()
+    values = outputs(model, ["act"], x)["act"]
+    torch.testing.assert_close(
+        looked(model, x, ["act"])["act"].values, mean(values.mT, mask(1)), atol=1e-6, rtol=1e-5
+    )
+    with pytest.raises(InvalidInput, match="padding shows in its 3 positions"):
+        looked(model, x, ["coarse"])
+    layer = looked(model, x, ["act"], reduce="tokens")["act"]
+    tokens = Probe(x, torch.arange(N) % 2).tokens(len(layer.values), layer.token_inputs)
+    assert torch.equal(tokens.inputs["input_features"], x["input_features"].mT[mask(1).bool()])
+
+
+class Sees(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.act = nn.Conv2d(3, 5, 1), nn.Tanh()
+
+    def forward(self, pixel_values: Tensor, pixel_mask: Tensor) -> Tensor:
+        out: Tensor = self.act(self.conv(pixel_values))
+        return out[..., 0, 0]
+
+
+def test_padded_images_are_asked_about() -> None:
+    pixels, real = torch.randn(N, 3, 4, 5), torch.ones(N, 4, 5)
+    model = Sees()
+    data = {"pixel_values": pixels, "pixel_mask": real}
+    torch.testing.assert_close(
+        looked(model, data, ["act"])["act"].values,
+        outputs(model, ["act"], data)["act"].mean((2, 3)),
+    )
+    real[1:, :, 3:] = 0
+    with pytest.raises(InvalidInput, match="'act': pixel_mask does not say which tokens are real"):
+        looked(model, {"pixel_values": pixels, "pixel_mask": real}, ["act"])

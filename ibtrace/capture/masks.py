@@ -53,8 +53,7 @@ def whose(
     before = forward(few)
     contents = [_outputs(forward, few, stream, None) for stream in streams]
     padding = [
-        _outputs(forward, few, stream, ~stream.real[rows]) if stream.real is not None else None
-        for stream in streams
+        _outputs(forward, few, stream, rows) if stream.padded else None for stream in streams
     ]
     result = {}
     for name, layer in axes.items():
@@ -146,11 +145,18 @@ def _decide(length: int, seen: list[_Seen]) -> Positions:
 
 
 def _outputs(
-    forward: Forward, few: Probe, stream: Stream, where: Tensor | None
+    forward: Forward, few: Probe, stream: Stream, padding: Tensor | None
 ) -> Mapping[str, Tensor] | None:
-    """The layers on altered inputs; None if these cannot be altered, or are not taken."""
+    """The layers on altered inputs; None if these cannot be altered, or are not taken.
+
+    All of a stream's contents are altered, or its padding alone, given the samples' numbers.
+    """
     inputs = few.inputs
-    changed = {name: altered(inputs[name], where) for name in stream.inputs}
+    changed = {
+        name: altered(value, None if padding is None else stream.padding(value, padding))
+        for name, value in inputs.items()
+        if name in stream.inputs
+    }
     if all(torch.equal(inputs[name], value) for name, value in changed.items()):
         return None
     try:

@@ -351,7 +351,8 @@ class Probe:
                 "use token:mean, or another layer"
             )
         real = fitting[0].tokens(self.n).to(self.device)
-        inputs = {name: self.inputs[name][real] for name in fitting[0].inputs}
+        of_tokens = fitting[0].of_tokens
+        inputs = {name: of_tokens(self.inputs[name], real) for name in fitting[0].inputs}
         return self.replaced(as_x(inputs), self._token_labels(real))
 
     def _token_labels(self, mask: Tensor) -> Tensor:

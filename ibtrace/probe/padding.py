@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -26,6 +26,7 @@ class Stream:
     Args:
         inputs: Their names, the tokens first; ``("",)`` for a single tensor.
         length: Tokens in a sequence; 0 for what is no sequence.
+        axis: The axis of the tokens.
         mask: The name of the input that marks the padding, if any.
         real: Which tokens are real, bool ``(n, length)``; None if all are, or if it is unclear.
         unclear: Whether a mask goes with it that cannot be read.
@@ -33,6 +34,7 @@ class Stream:
 
     inputs: tuple[str, ...]
     length: int
+    axis: int = 1
     mask: str = ""
     real: Tensor | None = None
     unclear: bool = False
@@ -40,6 +42,18 @@ class Stream:
     def tokens(self, n: int) -> Tensor:
         """Which of n sequences' tokens are real, bool ``(n, length)``."""
         return torch.ones(n, self.length, dtype=torch.bool) if self.real is None else self.real
+
+    def of_tokens(self, value: Tensor, real: Tensor) -> Tensor:
+        """What one of its inputs says of the real tokens, ``(tokens in all, ...)``."""
+        return value.movedim(self.axis, 1)[real]
+
+    def padding(self, value: Tensor, rows: Tensor) -> Tensor | None:
+        """The places of an input of some samples that are padding, bool of its shape; or None."""
+        if self.real is None:
+            return None
+        where = ~self.real[rows]
+        where = where.reshape(*where.shape, *(1,) * (value.dim() - 2))
+        return where.expand(value.movedim(self.axis, 1).shape).movedim(1, self.axis)
 
     @property
     def padded(self) -> bool:
@@ -64,14 +78,38 @@ def streams(inputs: Mapping[str, Tensor]) -> list[Stream]:
         owner = next((o for o in contents if _goes_with(name, o, inputs)), name)
         contents.setdefault(owner, []).append(name)
     known = sorted({*filter(None, begins.values()), _DECODER}, key=len, reverse=True)
-    result = []
-    for owner, members in contents.items():
-        value = inputs[owner]
-        length = value.shape[1] if value.dim() in (2, 3) else 0
+    own: dict[str, list[str]] = {}
+    axes: dict[str, int] = {}
+    for owner in contents:
         begin = next((b for b in known if _last(owner).startswith(b)), "")
-        own = [m for m in masks if begins[m] == begin and masks[m].shape[-1] == length]
-        result.append(_stream(tuple(members), length, {name: masks[name] for name in own}))
-    return result
+        own[owner] = [name for name in masks if begins[name] == begin]
+        axes[owner] = _positions(inputs[owner], [masks[name] for name in own[owner]])
+    lengths = {owner: inputs[owner].shape[axis] if axis else 0 for owner, axis in axes.items()}
+    fitting = {m for o, names in own.items() for m in names if masks[m].shape[-1] == lengths[o]}
+    return [
+        _stream(
+            tuple(members),
+            lengths[owner],
+            axes[owner],
+            {  # a mask of another length goes with this one only if it fits none
+                name: masks[name]
+                for name in own[owner]
+                if name not in fitting or masks[name].shape[-1] == lengths[owner]
+            },
+        )
+        for owner, members in contents.items()
+    ]
+
+
+def _positions(value: Tensor, masks: Iterable[Tensor]) -> int:
+    """The axis of a sequence's positions, which a mask may tell: 1, or 2 of ``(n, channels, t)``.
+
+    0 for what has none, or (an image) more than one.
+    """
+    lengths = {mask.shape[-1] for mask in masks}
+    if value.dim() == 3 and value.shape[1] not in lengths and value.shape[2] in lengths:
+        return 2
+    return 1 if value.dim() in (2, 3) else 0
 
 
 def is_mask(name: str) -> bool:
@@ -109,30 +147,26 @@ def altered(value: Tensor, where: Tensor | None = None) -> Tensor:
 
     Args:
         value: Any tensor.
-        where: Only there, bool of the shape of its first axes.
+        where: Only there, bool of its shape.
     """
     if value.dtype == torch.bool:
         other = ~value
     else:
         other = torch.where(value != value.min(), value.min(), value.max())
-    if where is None:
-        return other
-    return torch.where(
-        where.reshape(*where.shape, *(1,) * (value.dim() - where.dim())), other, value
-    )
+    return other if where is None else torch.where(where, other, value)
 
 
-def _stream(names: tuple[str, ...], length: int, masks: Mapping[str, Tensor]) -> Stream:
+def _stream(names: tuple[str, ...], length: int, axis: int, masks: Mapping[str, Tensor]) -> Stream:
     """A stream with what its masks say together."""
     telling = {
         name: mask for name, mask in masks.items() if bool((mask != mask.flatten()[0]).any())
     }
     read = {name: real_tokens(name, mask) for name, mask in telling.items()}
     real = [tokens for tokens in read.values() if tokens is not None]
-    agree = all(torch.equal(real[0], tokens) for tokens in real)
-    if len(real) < len(read) or not agree:
-        return Stream(names, length, ", ".join(read), unclear=True)
-    return Stream(names, length, next(iter(read), ""), real[0] if real else None)
+    readable = len(real) == len(read) and all(t.shape[1] == length for t in real)
+    if not readable or not all(torch.equal(real[0], tokens) for tokens in real):
+        return Stream(names, length, axis, ", ".join(read), unclear=True)
+    return Stream(names, length, axis, next(iter(read), ""), real[0] if real else None)
 
 
 def _goes_with(name: str, owner: str, inputs: Mapping[str, Tensor]) -> bool:
