@@ -44,6 +44,10 @@ class NonFinite(InvalidInput):
     """NaN or infinite values where numbers are needed."""
 
 
+class TooLarge(InvalidInput):
+    """Data for which an estimator would need more memory than a stated share of the machine's."""
+
+
 class Unsupported(InvalidInput):
     """A kind of variable (discrete, continuous) or a device that this estimator does not take."""
 

@@ -28,7 +28,7 @@ PLANTED = {
 
 
 @pytest.mark.parametrize("name", estimators.names())
-@pytest.mark.parametrize("flag", FLAGS)
+@pytest.mark.parametrize("flag", PLANTED)
 def test_every_estimator_raises_every_flag(
     name: str, flag: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

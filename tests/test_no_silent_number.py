@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from ibtrace import estimators
-from ibtrace.estimators import information, make
+from ibtrace.estimators import _limits, information, make
 from ibtrace.probe import Probe
-from ibtrace.types import Estimate, Estimator, InvalidInput
+from ibtrace.types import Estimate, Estimator, InvalidInput, TooLarge, Unsupported
 
 FAST: dict[str, dict[str, Any]] = {
     "variational": {"hidden": 16, "embedding": 8, "steps": 60, "batch": 64},
@@ -216,3 +216,68 @@ def test_the_tied_value_of_a_rectified_layer_is_a_bin_of_its_own() -> None:
     share = float(zero.double().mean())
     entropy = -(share * math.log2(share) + (1 - share) * math.log2(1 - share))
     assert float(estimate.bits) == pytest.approx(entropy)
+
+
+# --- what a machine can hold ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("scale", [1e160, 1e-160, 1e300])
+def test_values_whose_squares_overflow_are_flagged_numbers(name: str, scale: float) -> None:
+    z = normal(0, 100, 2)
+    x, y, ids = z[:, :1], 0.9 * z[:, :1] + 0.4 * z[:, 1:], (z[:, 0] > 0).long()
+    pairs = [(scale * x, y), (x, scale * y), (scale * x, ids), (ids, scale * x)]
+    for a, b in pairs:
+        try:
+            estimate = build(name)(a, b)
+        except Unsupported:
+            continue
+        assert "extreme_values" in raised(estimate)
+        assert bool(estimate.bits.isfinite())
+    for t, features, labels in ((scale * x, x, ids), (x, scale * x, ids), (x, x, scale * y)):
+        about_x, about_y = information(build(name), t, Probe(features, labels))
+        changed = [about_x] if t is x and labels is ids else [about_y]
+        for estimate in changed:
+            assert "extreme_values" in raised(estimate)
+            assert bool(estimate.bits.isfinite()) or "undefined" in raised(estimate)
+
+
+@pytest.mark.parametrize("name", ["kde", "noisy_channel"])
+def test_noise_is_nothing_to_values_this_large(name: str) -> None:
+    t, ids = 1e160 * normal(0, 64, 2), torch.arange(64)
+    assert float(build(name)(ids, t).bits) == pytest.approx(6, abs=1e-6)
+
+
+HUNGRY = [
+    (make("matrix_renyi"), 50_000, 1, "alpha=2.0"),
+    (make("matrix_renyi", alpha=2.0, width="median"), 50_000, 1, "silverman"),
+    (make("gaussian_copula"), 100, 50_000, "project to fewer columns"),
+    (make("compressed"), 30_000, 30_000, "autoencoder"),
+]
+
+
+@pytest.mark.parametrize(("estimator", "n", "d", "advice"), HUNGRY, ids=lambda v: str(v)[:30])
+def test_what_would_not_fit_is_refused_before_it_starts(
+    estimator: Estimator, n: int, d: int, advice: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_limits, "memory", lambda device: 16e9)
+    x = torch.zeros(1, 1).expand(n, d)
+    y = torch.arange(n) % 2
+    message = rf"{type(estimator).__name__}.* needs \d+\.\d GB .*more than 50%.*8\.0 GB; .*{advice}"
+    for pair in ((x, y), (y, x), (x, x[:, :1])):
+        with pytest.raises(TooLarge, match=message) as caught:
+            estimator(*pair)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(TooLarge, match=message):
+        information(estimator, x, Probe(torch.arange(n)[:, None].float(), y))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_small_data_fit(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_limits, "memory", lambda device: 64e6)
+    estimate = build(name)(normal(0, 60, 1), torch.arange(60) % 2)
+    assert bool(estimate.bits.isfinite())
+
+
+def test_a_machine_says_how_much_memory_it_has() -> None:
+    assert 1e8 < _limits.memory(torch.device("cpu")) < 1e14

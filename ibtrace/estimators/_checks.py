@@ -1,12 +1,16 @@
 """What no estimate may hide: the flags that every estimator raises alike, by one mechanism.
 
 `checked` decorates an estimator's class. Whatever its ``__call__`` and its ``plane`` return then
-carries three flags beside the estimator's own; the number itself is left as it is:
+carries four flags beside the estimator's own; the number itself is left as it is:
 
 - ``not_finite``: it is NaN or infinite, or its standard error is infinite;
 - ``below_zero``: it is below 0, where no information is, by more than 3 of its standard errors
   (by more than rounding, where no error is known), or by more than half a bit whatever the error;
-- ``above_entropy``: it is above the entropy of X or of Y, where either is discrete.
+- ``above_entropy``: it is above the entropy of X or of Y, where either is discrete;
+- ``extreme_values``: squares of the values would overflow or vanish (beyond 10^±30), so that the
+  number is of the values times a power of 2.
+
+What would need more than half of the memory is refused before it starts (`require_memory`).
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ import torch
 from torch import Tensor
 
 from ibtrace.estimators._inputs import is_ids, refuse_two_ids
+from ibtrace.estimators._limits import TamedProbe, exponent, require_memory, tamed
 from ibtrace.numerics.bins import dense_ids, row_ids
 from ibtrace.numerics.entropy import (
     Correction,
@@ -31,7 +36,7 @@ from ibtrace.numerics.entropy import (
 )
 from ibtrace.types import Estimate, ProbeLike, Unsupported
 
-FLAGS = ("not_finite", "below_zero", "above_entropy")
+FLAGS = ("not_finite", "below_zero", "above_entropy", "extreme_values")
 
 _ROUNDING = 1e-6
 _ERRORS_BELOW = 3
@@ -54,12 +59,13 @@ def checked(kind: _Class) -> _Class:
     return kind
 
 
-def flagged(estimate: Estimate, entropies: Sequence[Tensor]) -> Estimate:
+def flagged(estimate: Estimate, entropies: Sequence[Tensor], *, extreme: bool = False) -> Estimate:
     """An estimate with the flags of this module raised where they belong.
 
     Args:
         estimate: Any estimate.
         entropies: The entropies in bits of the variables that are discrete, ``(...)`` each.
+        extreme: Whether the values had to be multiplied by a power of 2.
 
     Returns:
         The same numbers; a flag that the estimator raised by itself stays raised.
@@ -73,6 +79,7 @@ def flagged(estimate: Estimate, entropies: Sequence[Tensor]) -> Estimate:
         "not_finite": ~bits.isfinite() | stderr.isinf(),
         "below_zero": bits < -allowed,
         "above_entropy": above,
+        "extreme_values": torch.full_like(above, extreme),
     }
     return estimate.flagged(
         **{name: flag | estimate.flags.get(name, flag) for name, flag in raised.items()}
@@ -206,7 +213,10 @@ def _roofs(estimator: Any, *values: Tensor) -> list[Tensor]:
 def checked_call(method: Callable[..., Estimate]) -> Callable[..., Estimate]:
     @functools.wraps(method)
     def call(self: Any, x: Tensor, y: Tensor, *, seed: int = 0) -> Estimate:
-        return flagged(method(self, x, y, seed=seed), _roofs(self, x, y))
+        require_memory(self, x, y)
+        extreme = exponent(x) != 0 or exponent(y) != 0
+        pair = (tamed(x), tamed(y)) if extreme else (x, y)
+        return flagged(method(self, *pair, seed=seed), _roofs(self, x, y), extreme=extreme)
 
     return call
 
@@ -218,7 +228,15 @@ def checked_plane(
     def plane(
         self: Any, t: Tensor, probe: ProbeLike, *, seed: int = 0
     ) -> tuple[Estimate, Estimate]:
-        about_x, about_y = method(self, t, probe, seed=seed)
+        features, labels = probe.features, probe.labels
+        require_memory(self, features, t)
+        require_memory(self, t, labels)
+        fixed_extreme = probe.cached(
+            "extreme values", lambda: (exponent(features) != 0, exponent(labels) != 0)
+        )
+        extreme = exponent(t) != 0
+        subject = TamedProbe(probe) if any(fixed_extreme) else probe
+        about_x, about_y = method(self, tamed(t) if extreme else t, subject, seed=seed)
 
         def fixed() -> tuple[list[Tensor], list[Tensor]]:
             return _roofs(self, probe.x_ids), _roofs(self, probe.labels)
@@ -226,6 +244,9 @@ def checked_plane(
         key = f"entropies {getattr(self, 'correction', '')} {getattr(self, 'preset', '')}"
         of_x, of_y = probe.cached(key, fixed)
         of_t = _roofs(self, t) if is_ids(t) else []
-        return flagged(about_x, [*of_x, *of_t]), flagged(about_y, [*of_y, *of_t])
+        return (
+            flagged(about_x, [*of_x, *of_t], extreme=extreme or fixed_extreme[0]),
+            flagged(about_y, [*of_y, *of_t], extreme=extreme or fixed_extreme[1]),
+        )
 
     return plane

@@ -111,6 +111,18 @@ class Compressed:
         method = "PCA" if self.method == "pca" else "autoencoder"
         return f"{self.base.estimand}, compressed to {self.dimensions} dimensions ({method})"
 
+    def bytes_for(self, n: int, dx: int | None, dy: int | None) -> tuple[float, str]:
+        """The memory that n samples need, and what needs less.
+
+        Args:
+            n: The number of samples.
+            dx: Columns of x; None for ids.
+            dy: Columns of y; None for ids.
+        """
+        sides = [min(n, d) for d in (dx or 0, dy or 0) if d > self.dimensions]
+        squares = sum(3.0 * side * side for side in sides) if self.method == "pca" else 0.0
+        return 8.0 * squares, "take fewer samples, or method='autoencoder'"
+
     def __call__(self, x: Tensor, y: Tensor, *, seed: int = 0) -> Estimate:
         """I(f(x); g(y)) in bits; see the class.
 

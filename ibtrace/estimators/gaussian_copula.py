@@ -112,6 +112,17 @@ class GaussianCopula:
         """The layer, its copula taken as Gaussian."""
         return "T with a Gaussian copula"
 
+    def bytes_for(self, n: int, dx: int | None, dy: int | None) -> tuple[float, str]:
+        """The memory that n samples need, and what needs less.
+
+        Args:
+            n: The number of samples.
+            dx: Columns of x; None for ids.
+            dy: Columns of y; None for ids.
+        """
+        d = (dx or 0) + (dy or 0)
+        return 8.0 * (4 * d * d + 6 * n * d), "project to fewer columns (Tracer(max_width=...))"
+
     def __call__(self, x: Tensor, y: Tensor, *, seed: int = 0) -> Estimate:
         """I(x; y) in bits; see the class. Nothing is random: ``seed`` is not used.
 

@@ -123,6 +123,18 @@ class MatrixRenyi:
         width = self.width if isinstance(self.width, str) else f"{self.width:g}"
         return f"T in a Gaussian kernel ({width} width), Rényi's α = {self.alpha:g}"
 
+    def bytes_for(self, n: int, dx: int | None, dy: int | None) -> tuple[float, str]:
+        """The memory that n samples need, and what needs less.
+
+        Args:
+            n: The number of samples.
+            dx: Columns of x; None for ids.
+            dy: Columns of y; None for ids.
+        """
+        floats = dx is not None or dy is not None
+        matrices = (5 if self.alpha != 2 else 0) + (3 if self.width == "median" else 0)
+        return 8.0 * n * n * matrices * floats, "take fewer samples, or alpha=2.0, silverman width"
+
     def __call__(self, x: Tensor, y: Tensor, *, seed: int = 0) -> Estimate:
         """I_α(x; y) in bits; see the class. Nothing is random: ``seed`` is not used.
 

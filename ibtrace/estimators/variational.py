@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple
 
@@ -194,7 +194,9 @@ class Variational:
             done = step >= self.steps
             if step % _CHECK_EVERY == 0 or done:
                 with torch.no_grad():
-                    value = float(self._objective(critic(parts.check)))
+                    blocks = _blocks(parts.check, _LARGEST_BLOCK)
+                    values = [self._objective(critic(block)) * len(block) for block in blocks]
+                    value = float(sum(values)) / len(parts.check)
                 if value > best:
                     best, best_step, kept = value, step, critic.copy()
                 if done or step - best_step >= _PATIENCE * _CHECK_EVERY:
@@ -221,7 +223,7 @@ class Variational:
         """Bits of each held-out sample, and the most that they can be on average."""
         largest = self.batch if self.bound == "infonce" else _LARGEST_BLOCK
         m = len(parts.test)
-        blocks = parts.test.tensor_split(-(-m // largest))
+        blocks = _blocks(parts.test, largest)
         local = torch.cat([self._local(critic(block)) for block in blocks])
         ceiling = sum(len(block) * math.log2(len(block)) for block in blocks) / m
         return local, ceiling if self.bound == "infonce" else math.nan
@@ -281,6 +283,11 @@ class Critic:
         with torch.no_grad():
             for tensor, value in zip(parameters(self.g, self.h), weights, strict=True):
                 tensor.copy_(value)
+
+
+def _blocks(samples: Tensor, largest: int) -> Sequence[Tensor]:
+    """Samples in blocks of nearly equal size, whose pairs are scored together."""
+    return samples.tensor_split(-(-len(samples) // largest))
 
 
 def _inputs(value: Tensor) -> int:

@@ -18,6 +18,7 @@ from torch import Tensor
 from ibtrace.numerics.distances import centred, direct, row_ids
 
 _BLOCK = 2**20  # elements; the same on every device, since it sets how the noise is drawn
+_LARGEST_TABLE = 2**24  # densities of draws under classes, held at a time
 _LOWEST_EXPONENT = -700.0  # exp(-700) is still a normal float64; below, arithmetic slows down
 _ROUNDING = 1e-9
 
@@ -167,6 +168,10 @@ class Classes:
         found = kernel.new_zeros(len(rows))
         if self.single:  # every class is one component: its density is what ratios are taken to
             return found
+        step = max(1, _LARGEST_TABLE // self.mixtures.shape[0])
+        if len(rows) > step:
+            parts = zip(kernel.split(step), rows.split(step), strict=True)
+            return torch.cat([self.log_densities(part, some) for part, some in parts])
         logs = torch.sparse.mm(self.mixtures, kernel.T).log_()
         repeats = self.pairs_of_row[rows]
         draws = torch.arange(len(rows), device=rows.device).repeat_interleave(repeats)
