@@ -26,7 +26,9 @@ def noise(n: int, d: int = 1, seed: int = 0) -> Tensor:
 def nodes(value: Tensor, width: float, member: int, members: int, seed: int) -> list[object]:
     if not value.is_floating_point():
         return list(value.tolist())
-    columns = (value - value.mean(0)) / value.std(0, correction=0)
+    ranks = (value[:, None] > value[None]).sum(1) + 1  # no two are equal
+    scores = torch.special.ndtri(ranks.double() / (len(value) + 1))
+    columns = scores / scores.std(0, correction=0)
     generator = torch.Generator().manual_seed(seed)
     offsets = torch.rand(members, value.shape[1], generator=generator, dtype=torch.float64)
     return [tuple(row) for row in (columns / width + offsets[member]).floor().tolist()]

@@ -15,12 +15,14 @@ from scipy.special import digamma
 from torch import Tensor
 
 from ibtrace.datasets.tishby import tishby
+from ibtrace.estimators.kozachenko_leonenko import KozachenkoLeonenko
 from ibtrace.estimators.ksg import KSG
 from ibtrace.estimators.mixed_ksg import MixedKSG
-from ibtrace.estimators.npeet import NPEET
+from ibtrace.estimators.npeet import NPEET, load_mi
 from ibtrace.estimators.ross import Ross
 from ibtrace.numerics.distances import Distances, Norm
 from ibtrace.numerics.knn import joint_neighbours, k_smallest, tree_neighbours
+from ibtrace.numerics.scale import Scale
 from ibtrace.probe import Probe
 from ibtrace.types import (
     ConfigError,
@@ -76,7 +78,7 @@ def test_ksg_equals_its_naive_twin(
     norm: Norm, variant: Variant, n: int, dx: int, dy: int, k: int
 ) -> None:
     x, y = dependent(n, dx, dy)
-    estimate = KSG(k, variant, norm)(x, y)
+    estimate = KSG(k, variant, norm, scale="none")(x, y)
     assert float(estimate.bits) == pytest.approx(naive_ksg(x, y, k, variant, norm), abs=1e-10)
     assert not bool(estimate.flags["ties_jittered"])
 
@@ -84,8 +86,12 @@ def test_ksg_equals_its_naive_twin(
 @pytest.mark.parametrize(("dx", "dy"), [(1, 1), (2, 2), (10, 3), (12, 12)])
 def test_ksg_in_the_max_norm_is_npeets(dx: int, dy: int) -> None:
     x, y = dependent(600, dx, dy)
-    ours, theirs = KSG(norm="max")(x, y), NPEET()(x, y, seed=3)
-    assert float(ours.bits) == pytest.approx(float(theirs.bits), abs=1e-8)
+    scales: tuple[Scale, ...] = ("variable", "column", "none")
+    for scale in scales:
+        ours, theirs = KSG(norm="max", scale=scale)(x, y), NPEET(scale=scale)(x, y, seed=3)
+        assert float(ours.bits) == pytest.approx(float(theirs.bits), abs=1e-8)
+    raw = load_mi()(x.numpy(), y.numpy(), k=3, base=2)
+    assert float(ours.bits) == pytest.approx(raw, abs=1e-6)
 
 
 @pytest.mark.parametrize("closed", [False, True])
@@ -256,8 +262,16 @@ def test_impossible_configurations_are_refused() -> None:
         KSG(jitter=-1.0)
 
 
-@pytest.mark.parametrize("kind", [KSG, NPEET, MixedKSG])
-@pytest.mark.parametrize(("d", "raised"), [(2, False), (5, True)])
+@pytest.mark.parametrize("kind", [KSG, NPEET, MixedKSG, KozachenkoLeonenko])
+@pytest.mark.parametrize(("d", "raised"), [(4, False), (5, True)])
 def test_many_dimensions_for_the_samples_are_flagged(kind: type[Any], d: int, raised: bool) -> None:
     x, y = torch.randn(2, 300, d, generator=torch.Generator().manual_seed(0))  # log2 300 = 8.2
     assert bool(kind()(x, y).flags["many_dimensions"]) == raised
+
+
+@pytest.mark.parametrize("kind", [KSG, Ross, NPEET, MixedKSG, KozachenkoLeonenko])
+@pytest.mark.parametrize(("d", "raised"), [(8, False), (9, True)])
+def test_ids_add_no_dimension_to_the_many(kind: type[Any], d: int, raised: bool) -> None:
+    t, ids = dependent(300, d)[0], torch.arange(300) % 2
+    for pair in ((t, ids), (ids, t)):
+        assert bool(kind()(*pair).flags["many_dimensions"]) == raised

@@ -265,8 +265,11 @@ def test_the_content_order_follows_the_rows() -> None:
 
 
 def test_the_estimand_says_what_was_done() -> None:
-    assert Sliced(k=2).estimand == "T as a continuous variable, sliced to 2-d projections"
-    assert Compressed().estimand == "T as a continuous variable, compressed to 4 dimensions (PCA)"
+    base = "T as a continuous variable, scaled as a whole"
+    assert Sliced(k=2).estimand == f"{base}, sliced to 2-d projections"
+    assert Compressed().estimand == f"{base}, compressed to 4 dimensions (PCA)"
+    by_column = f"{base}, compressed to 4 dimensions (PCA) of T scaled column by column"
+    assert Compressed(scale="column").estimand == by_column
     assert label(Sliced(KSG(k=5))) == "Sliced(base=KSG(k=5))"
     ids = torch.arange(10) % 2
     assert float(Sliced(Binning(bins=2))(ids, ids).bits) == pytest.approx(1)

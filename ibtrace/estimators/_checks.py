@@ -110,7 +110,9 @@ def roof_of(
         shares = sample_masses(ids, masses / masses.sum())
         return -(masses / masses.sum() * shares.clamp(min=1e-300).log2()).sum(-1)
     added = bias_correction(counts, "miller_madow" if correction == "none" else correction)
-    return entropy(counts) + added
+    # What nearest neighbours show of classes far apart (Ross 2014, Gao et al. 2017).
+    apart = (math.log(n) - torch.digamma(counts.to(torch.float64)).mean(-1)) / math.log(2)
+    return torch.maximum(entropy(counts) + added, apart)
 
 
 class Sampling(NamedTuple):

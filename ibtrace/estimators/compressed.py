@@ -13,7 +13,12 @@ from ibtrace.estimators._checks import checked
 from ibtrace.estimators._inputs import check_pair, is_ids
 from ibtrace.estimators._mlp import descend, forward, mlp, trainable
 from ibtrace.estimators.ksg import KSG
-from ibtrace.estimators.sliced import require_base, require_count
+from ibtrace.estimators.sliced import (
+    raise_scale_flags,
+    require_base,
+    require_count,
+    rescaled,
+)
 from ibtrace.numerics.projections import (
     PrincipalComponents,
     content_order,
@@ -21,6 +26,7 @@ from ibtrace.numerics.projections import (
     principal_components,
     tied_alike,
 )
+from ibtrace.numerics.scale import Scale, Scaled, check_scale, scaled
 from ibtrace.types import ConfigError, Estimate, Estimator, Tags, label
 
 _BATCH, _LEARNING_RATE = 256, 3e-3
@@ -42,8 +48,9 @@ class Compressed:
     to the samples they are applied to.
 
     - ``"pca"``: the first principal components, not whitened, their signs fixed: deterministic.
-      Only the scale of a feature decides whether it is kept. If variances tie at the cut (all
-      2^d binary inputs do), the subspace is arbitrary: flag ``ambiguous_subspace``.
+      Only the scale of a feature decides whether it is kept (see ``scale="column"``). If variances
+      tie at the cut (all 2^d binary inputs do), the subspace is arbitrary: flag
+      ``ambiguous_subspace``.
     - ``"autoencoder"``: the code of an autoencoder d - hidden - dimensions - hidden - d with ReLU
       units, trained by Adam to the least mean squared error on all the samples for
       ``steps`` batches of 256. Initial weights and batches come from ``seed``.
@@ -54,8 +61,11 @@ class Compressed:
         method: ``"pca"`` or ``"autoencoder"``.
         hidden: Hidden units of the autoencoder.
         steps: Training steps of the autoencoder.
+        scale: What a variable is divided by before it is compressed, as in `KSG`: ``"column"``
+            where columns have different units. A base such as `KSG` brings the codes to its own.
 
-    Flags: the base's, and ``ambiguous_subspace``. Diagnostics: the base's, and
+    Flags: the base's; ``ambiguous_subspace``; ``scales_apart`` and ``overflow`` (see `KSG`) also of
+    the variables before they are compressed. Diagnostics: the base's, and
     ``explained_x``, ``explained_y``: the share of each variable's variance that can be restored
     from its code (1 if it is not compressed).
 
@@ -82,6 +92,7 @@ class Compressed:
     method: Literal["pca", "autoencoder"] = "pca"
     hidden: int = 64
     steps: int = 500
+    scale: Scale = "none"
 
     tags: ClassVar[Tags] = Tags(
         estimand="I(f(X); g(Y)) of compressed variables",
@@ -104,12 +115,14 @@ class Compressed:
         if self.method not in ("pca", "autoencoder"):
             known = "'pca' or 'autoencoder'"
             raise ConfigError(f"Compressed: method must be {known}, got {self.method!r}")
+        check_scale("Compressed", self.scale)
 
     @property
     def estimand(self) -> str:
         """What the base estimates, said to be of compressed variables."""
         method = "PCA" if self.method == "pca" else "autoencoder"
-        return f"{self.base.estimand}, compressed to {self.dimensions} dimensions ({method})"
+        compressed = f"compressed to {self.dimensions} dimensions ({method})"
+        return f"{self.base.estimand}, {compressed}{rescaled(self.scale)}"
 
     def bytes_for(self, n: int, dx: int | None, dy: int | None) -> tuple[float, str]:
         """The memory that n samples need, and what needs less.
@@ -138,8 +151,9 @@ class Compressed:
         """
         wide = any(self._compresses(value) for value in (x, y) if isinstance(value, Tensor))
         check_pair(label(self), x, y, minimum=self.dimensions + 1 if wide else 2)
-        (a, shares_x, odd_x), (b, shares_y, odd_y) = self._code(x, seed), self._code(y, seed)
-        found = self.base(a, b, seed=seed)
+        pair = [self._scaled(value) for value in (x, y)]
+        (a, shares_x, odd_x), (b, shares_y, odd_y) = (self._code(v.points, seed) for v in pair)
+        found = raise_scale_flags(self.base(a, b, seed=seed), pair[0], pair[1])
         shape = found.bits.shape
         return dataclasses.replace(
             found.flagged(ambiguous_subspace=(odd_x | odd_y).expand(shape)),
@@ -149,6 +163,11 @@ class Compressed:
                 "explained_y": shares_y.expand(shape),
             },
         )
+
+    def _scaled(self, value: Tensor) -> Scaled:
+        """A variable that is compressed, at its scale; others are left to the base."""
+        at_scale = scaled(value, self.scale)
+        return at_scale if self._compresses(value) else at_scale._replace(points=value)
 
     def _compresses(self, value: Tensor) -> bool:
         return value.dim() > 0 and not is_ids(value) and value.shape[-1] > self.dimensions

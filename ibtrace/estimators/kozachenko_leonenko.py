@@ -10,13 +10,20 @@ import torch
 from torch import Tensor
 
 from ibtrace.estimators._checks import checked
-from ibtrace.estimators._inputs import check_pair, each_problem, is_ids, refuse_two_ids
-from ibtrace.estimators.ross import check_fields
+from ibtrace.estimators._inputs import (
+    check_pair,
+    each_problem,
+    is_ids,
+    many_dimensions,
+    refuse_two_ids,
+)
+from ibtrace.estimators._ties import check_fields
 from ibtrace.numerics.bins import dense_ids
-from ibtrace.numerics.distances import centred, is_constant, jittered
+from ibtrace.numerics.distances import is_constant, jittered
 from ibtrace.numerics.entropy_knn import local_entropy, nearest_distances, neighbour_weights
 from ibtrace.numerics.gaussian import is_degenerate
 from ibtrace.numerics.knn import has_tie
+from ibtrace.numerics.scale import Scale, check_scale, scale_flags, scaled, words
 from ibtrace.types import (
     ConfigError,
     Estimate,
@@ -44,28 +51,31 @@ class KozachenkoLeonenko:
     who need k ≥ d or so; below four dimensions there is nothing to cancel). The three biases do
     not cancel each other as `KSG`'s do, which is why that one is mostly nearer the truth.
 
-    Each variable is first divided by its own standard deviation, so that the estimate does
-    not depend on its scale. If one variable is ids, I = H(T) - Σ_c N_c/N H(T | c); in a class
+    Each variable is first brought to a scale of its own, as in `KSG`, so that the estimate does
+    not depend on its units. If one variable is ids, I = H(T) - Σ_c N_c/N H(T | c); in a class
     with no more than k samples, k is lowered (flag ``small_classes``), and samples alone in
     their class are left out (``singletons_dropped``), as in `Ross`. The result is in bits,
     never clipped.
 
-    Densities are assumed. Where samples of a variable repeat, both get a seeded uniform jitter
-    of ``jitter`` standard deviations (flag ``ties_jittered``), with ``jitter=0`` an error. Where
-    neighbours are equally far there is a lattice and no density (flag ``tied_radii``). Where
-    the samples lie in a subspace (fewer samples than dimensions, collinear or constant units, T a
-    linear map of X), H is -∞ and the number says little: flag ``degenerate``. The same holds
-    unflagged for any T = f(X) without noise, where I(X;T) is infinite. Atoms (many repeats) are
-    no case for this estimator, with jitter or without: use `MixedKSG`. The weights grow with the
-    dimension of (X, Y), to a norm of 10 at 10 and 10³ at 16, and the error with them: flag
-    ``unstable_weights`` above 30.
+    Densities are assumed. Where samples of a variable repeat, both get a seeded uniform jitter of
+    ``jitter`` spreads (flag ``ties_jittered``; diagnostic ``tied``, the share of the samples that
+    repeat), with ``jitter=0`` an error. Where neighbours are equally far there is a lattice and no
+    density (flag ``tied_radii``). Where the samples lie in a subspace (fewer samples than
+    dimensions, collinear or constant units, T a linear map of X), H is -∞ and the number says
+    little: flag ``degenerate``. The same holds unflagged for any T = f(X) without noise, where
+    I(X;T) is infinite. Atoms (many repeats) are no case for this estimator, with jitter or
+    without: use `MixedKSG`. The weights grow with the dimension of (X, Y), to a norm of 10 at 10
+    and 10³ at 16, and the error with them: flag ``unstable_weights`` above 30.
 
     Args:
         k: Which neighbour; with ``weighted`` the farthest.
         weighted: Whether to use Berrett et al.'s weights.
-        jitter: Amplitude of the jitter, relative to each variable's standard deviation.
+        jitter: Amplitude of the jitter, relative to each variable's spread.
+        scale: What each variable is divided by first, as in `KSG`; not ``"rank"``, whose evenly
+            spaced scores have no density.
 
-    Flags: those above, and ``constant`` (a variable that never varies: 0 bits). Diagnostics:
+    Flags: those above; ``constant`` (a variable that never varies: 0 bits); ``many_dimensions``,
+    ``scales_apart``, ``heavy_tails`` and ``overflow`` (see `KSG`). Diagnostics: ``tied``;
     ``dropped``, the share of samples left out.
 
     References:
@@ -87,6 +97,7 @@ class KozachenkoLeonenko:
     k: int = 3
     weighted: bool = False
     jitter: float = 1e-6
+    scale: Scale = "variable"
 
     tags: ClassVar[Tags] = Tags(
         estimand="I(X; Y)",
@@ -103,6 +114,12 @@ class KozachenkoLeonenko:
 
     def __post_init__(self) -> None:
         check_fields("KozachenkoLeonenko", self.k, "euclidean", self.jitter)
+        check_scale("KozachenkoLeonenko", self.scale)
+        if self.scale == "rank":
+            raise ConfigError(
+                "KozachenkoLeonenko: scale 'rank' spaces samples evenly, which leaves no density; "
+                "use 'variable' or 'column'"
+            )
         if not isinstance(self.weighted, bool):
             raise ConfigError(
                 f"KozachenkoLeonenko: weighted must be true or false, got {self.weighted!r}"
@@ -110,8 +127,8 @@ class KozachenkoLeonenko:
 
     @property
     def estimand(self) -> str:
-        """The layer itself, as a continuous variable."""
-        return "T as a continuous variable"
+        """The layer itself, as a continuous variable, at its scale."""
+        return f"T as a continuous variable, {words(self.scale)}"
 
     def __call__(self, x: Tensor, y: Tensor, *, seed: int = 0) -> Estimate:
         """I(x; y) in bits; see the class.
@@ -129,11 +146,12 @@ class KozachenkoLeonenko:
         """
         check_pair(label(self), x, y, minimum=self.k + 1)
         refuse_two_ids(label(self), x, y, "use binning or exact")
+        a, b = (scaled(value, self.scale) for value in (x, y))
         if is_ids(x) or is_ids(y):
-            ids, t = (x, y) if is_ids(x) else (y, x)
+            ids, t = (a.points, b.points) if is_ids(x) else (b.points, a.points)
             solved = each_problem(lambda c, one: self._classes(c, one, seed), ids, t)
         else:
-            solved = each_problem(lambda a, b: self._pair(a, b, seed), x, y)
+            solved = each_problem(lambda c, d: self._pair(c, d, seed), a.points, b.points)
         bits, stderr, constant, tied, lattice, degenerate, small, dropped = solved.unbind(-1)
         widths = [v.shape[-1] for v in (x, y) if not is_ids(v)]
         return Estimate(
@@ -147,21 +165,23 @@ class KozachenkoLeonenko:
                 "small_classes": small > 0,
                 "singletons_dropped": dropped > 0,
                 "unstable_weights": torch.tensor(self._weight_norm(sum(widths)) > _UNSTABLE),
+                "many_dimensions": many_dimensions(x, y),
+                **scale_flags(a, b),
             },
-            diagnostics={"dropped": dropped},
+            diagnostics={"dropped": dropped, "tied": tied},
         )
 
     def _weight_norm(self, d: int) -> float:
         return math.hypot(*neighbour_weights(self.k, d)) if self.weighted else 1.0
 
     def _pair(self, x: Tensor, y: Tensor, seed: int) -> Tensor:
-        """Bits, standard error and the flags of `_result`, ``(8,)``."""
+        """What `_result` lists, of two continuous variables, ``(8,)``."""
         if is_constant(x) or is_constant(y):
             return _result(x.device, constant=True)
-        spaces = [scaled(x), scaled(y)]
+        spaces = [x, y]
         found = [nearest_distances(points, self.k) for points in spaces]
-        tied = any(bool((distances == 0).any()) for distances in found)
-        if tied:
+        tied = max(_repeated(distances) for distances in found)
+        if tied > 0:
             seeds = (2 * seed, 2 * seed + 1)
             spaces = [jittered(v, self.jitter, s) for v, s in zip(spaces, seeds, strict=True)]
             found = [self._positive(nearest_distances(points, self.k)) for points in spaces]
@@ -171,8 +191,8 @@ class KozachenkoLeonenko:
         widths = [spaces[0].shape[1], spaces[1].shape[1], joint.shape[1]]
         parts = [self._local(each, len(x), d) for each, d in zip(found, widths, strict=True)]
         local = parts[0] + parts[1] - parts[2]
-        flags = {"tied": tied, "lattice": lattice, "degenerate": is_degenerate(joint)}
-        return _result(x.device, local, **flags)
+        flags = {"lattice": lattice, "degenerate": is_degenerate(joint)}
+        return _result(x.device, local, tied=tied, **flags)
 
     def _classes(self, labels: Tensor, t: Tensor, seed: int) -> Tensor:
         ids = dense_ids(labels)
@@ -189,11 +209,10 @@ class KozachenkoLeonenko:
         ids, sizes, points = ids[paired], sizes[paired], t[paired]
         if is_constant(ids) or is_constant(points):
             return _result(t.device, constant=True, dropped=dropped)
-        points = scaled(points)
         degenerate = is_degenerate(points)
         whole = nearest_distances(points, min(self.k, len(ids) - 1))
-        tied = bool((whole == 0).any())
-        if tied:
+        tied = _repeated(whole)
+        if tied > 0:
             points = jittered(points, self.jitter, 2 * seed + 1)
             whole = self._positive(nearest_distances(points, whole.shape[1]))
         lattice = has_tie(whole)
@@ -203,8 +222,8 @@ class KozachenkoLeonenko:
             within = nearest_distances(own, min(self.k, len(own) - 1))
             local[ids == one] -= self._local(within, *own.shape)
         small = bool((sizes <= self.k).any())
-        flags = {"tied": tied, "lattice": lattice, "degenerate": degenerate, "small": small}
-        return _result(t.device, local, dropped=dropped, **flags)
+        flags = {"lattice": lattice, "degenerate": degenerate, "small": small}
+        return _result(t.device, local, dropped=dropped, tied=tied, **flags)
 
     def _local(self, distances: Tensor, n: int, d: int) -> Tensor:
         """Local entropies in bits. Where a class has lowered k, it has no weights."""
@@ -226,10 +245,9 @@ class KozachenkoLeonenko:
         return distances
 
 
-def scaled(x: Tensor) -> Tensor:
-    """``x (n, d)`` in float64 about its mean, over the standard deviation of all its entries."""
-    points = centred(x)
-    return points / points.std(0, correction=0).square().mean().sqrt()
+def _repeated(distances: Tensor) -> float:
+    """The share of samples whose nearest neighbour is at the same place."""
+    return float((distances[:, 0] == 0).double().mean())
 
 
 def _result(
@@ -237,13 +255,13 @@ def _result(
     local: Tensor | None = None,
     *,
     constant: bool = False,
-    tied: bool = False,
+    tied: float = 0.0,
     lattice: bool = False,
     degenerate: bool = False,
     small: bool = False,
     dropped: float = 0.0,
 ) -> Tensor:
-    """Bits, standard error, and the flags in the order of the arguments, ``(8,)``."""
+    """Bits, standard error, and the arguments in their order, ``(8,)``."""
     bits, stderr = 0.0, 0.0
     if local is not None:
         estimate = Estimate.from_local(local)

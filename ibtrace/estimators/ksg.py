@@ -18,9 +18,11 @@ from ibtrace.estimators._inputs import (
     refuse_two_ids,
     samples,
 )
-from ibtrace.estimators.ross import Ross, break_ties, check_fields
-from ibtrace.numerics.distances import Distances, Norm, Space, is_constant
+from ibtrace.estimators._ties import break_ties, check_fields
+from ibtrace.estimators.ross import Ross
+from ibtrace.numerics.distances import Distances, Space, is_constant
 from ibtrace.numerics.knn import Neighbours, joint_neighbours, tree_neighbours
+from ibtrace.numerics.scale import Norm, Scale, Scaled, check_scale, scale_flags, scaled, words
 from ibtrace.types import (
     ConfigError,
     Estimate,
@@ -46,24 +48,41 @@ class KSG:
     where variant 2 counts, in x and in y, the samples no farther than the farthest of the k
     neighbours in that variable. The result is given in bits, never clipped.
 
+    The larger of two distances depends on the units of x and y. So each variable first is
+    brought to one scale of its own (``scale``):
+
+    - ``"variable"``: divided by one number, the median distance from its columnwise medians
+      (distances of 0 aside), so that x and y weigh alike whatever their dimensions and outliers.
+      Within a variable nothing changes: it may be rotated.
+    - ``"column"``: each column so divided first. Units of columns do not matter then, rotations do.
+    - ``"rank"``: each column first replaced by its normal scores, for heavy tails.
+    - ``"none"``: nothing is divided; x and y must be in units that compare.
+
     The estimator assumes densities. Where samples repeat or neighbours tie, a uniform jitter
-    of ``jitter`` standard deviations is added to both variables, seeded by ``seed``, and the
+    of ``jitter`` times its spread is added to each variable, seeded by ``seed``, and the
     estimate is flagged ``ties_jittered``; with ``jitter=0`` ties are an error. Without ties
     nothing is added, and the estimate is invariant to permutations of the samples, to swapping
-    x and y, to shifts, and to a common scale. With ``norm="max"`` it then is NPEET's.
+    x and y, to shifts, and to multiplying either variable by a constant (with ``scale="none"``,
+    both by the same). With ``norm="max"`` and ``scale="none"`` it is NPEET's ``mi``.
 
-    If one variable comes as ids, the estimate is `Ross`'s with the same k, norm and jitter.
+    If one variable comes as ids, the estimate is `Ross`'s with the same k, norm, jitter and scale.
 
     Args:
         k: Which neighbour; more lowers the variance and raises the bias.
         variant: Kraskov et al.'s first or second estimator.
         norm: The norm within x and within y: ``"euclidean"`` or ``"max"``.
-        jitter: Amplitude of the jitter, relative to each variable's standard deviation.
+        jitter: Amplitude of the jitter, relative to each variable's spread.
+        scale: What each variable is divided by: one of the four above.
 
-    Flags: ``ties_jittered``; ``constant`` (a variable that never varies: 0 bits);
-    ``near_ceiling`` (within 5 % of the ceiling); ``many_dimensions`` (more joint dimensions than
-    log2 N: no neighbourhood is local, the estimate falls towards 0). Diagnostics: ``ceiling``, the
-    most that N samples can show, ψ(N) - ψ(k) - 1/k nats (ψ(N) - ψ(k) if y is a copy of x).
+    Flags: ``ties_jittered``; ``constant`` (a variable that never varies: 0 bits); ``near_ceiling``
+    (within 5 % of the ceiling); ``many_dimensions`` (more joint dimensions than log2 N: no
+    neighbourhood is local, the estimate falls towards 0); ``scales_apart`` (columns of a variable,
+    or unscaled variables, whose spreads differ by more than a factor of 10: the wide ones hide the
+    narrow ones; see ``scale="column"``); ``heavy_tails`` (more than 1 % of the samples beyond 100
+    spreads: neighbours in the tails span the rest, the estimate falls; see ``scale="rank"``);
+    ``overflow`` (values beyond 1e150 times the spread, moved there). Diagnostics: ``tied``, the
+    share of samples that repeat or whose neighbours tie; ``ceiling``, the most that N samples can
+    show, ψ(N) - ψ(k) - 1/k nats (ψ(N) - ψ(k) if y is a copy of x).
 
     References:
         Kraskov, Stögbauer & Grassberger 2004, Estimating mutual information, Phys. Rev. E 69.
@@ -83,6 +102,7 @@ class KSG:
     variant: Literal[1, 2] = 1
     norm: Norm = "euclidean"
     jitter: float = 1e-10
+    scale: Scale = "variable"
 
     tags: ClassVar[Tags] = Tags(
         estimand="I(X; Y)",
@@ -93,13 +113,14 @@ class KSG:
 
     def __post_init__(self) -> None:
         check_fields("KSG", self.k, self.norm, self.jitter)
+        check_scale("KSG", self.scale)
         if self.variant not in (1, 2):
             raise ConfigError(f"KSG: variant must be 1 or 2, got {self.variant!r}")
 
     @property
     def estimand(self) -> str:
-        """The layer itself, as a continuous variable."""
-        return "T as a continuous variable"
+        """The layer itself, as a continuous variable, at its scale."""
+        return f"T as a continuous variable, {words(self.scale)}"
 
     def __call__(self, x: Tensor, y: Tensor, *, seed: int = 0) -> Estimate:
         """I(x; y) in bits; see the class.
@@ -117,9 +138,14 @@ class KSG:
         check_pair(label(self), x, y, minimum=self.k + 1)
         refuse_two_ids(label(self), x, y, "use binning or exact")
         if is_ids(x) or is_ids(y):
-            return Ross(self.k, self.norm, self.jitter)(x, y, seed=seed)
-        solved = each_problem(lambda a, b: self._solve(self._first(a, seed), b, seed), x, y)
-        return self._estimate(solved, x, y)
+            return Ross(self.k, self.norm, self.jitter, self.scale)(x, y, seed=seed)
+        a, b = (scaled(value, self.scale, self.norm) for value in (x, y))
+        solved = each_problem(
+            lambda first, second: self._solve(self._first(first, seed), second, seed),
+            a.points,
+            b.points,
+        )
+        return self._estimate(solved, a, b)
 
     def plane(self, t: Tensor, probe: ProbeLike, *, seed: int = 0) -> tuple[Estimate, Estimate]:
         """I(X;T) and I(T;Y) in bits for ``t (..., n, d)``.
@@ -137,16 +163,21 @@ class KSG:
         check_pair(label(self), x, t, minimum=self.k + 1)
         if is_ids(t):
             raise Unsupported(f"{label(self)}: t must be floats, got ids")
-        key = f"ksg:{self.norm}:{self.jitter}:{seed}:{t.device}"
-        first = probe.cached(key, lambda: self._first(x, seed, keep=True))
-        solved = each_problem(lambda _, one: self._solve(first, one, seed), x, t)
-        return self._estimate(solved, x, t), self(t, probe.labels.to(t.device), seed=seed)
+        key = f"ksg:{self.norm}:{self.jitter}:{self.scale}:{seed}:{t.device}"
+        a, first = probe.cached(key, lambda: self._kept(x, seed))
+        b = scaled(t, self.scale, self.norm)
+        solved = each_problem(lambda _, one: self._solve(first, one, seed), a.points, b.points)
+        return self._estimate(solved, a, b), self(t, probe.labels.to(t.device), seed=seed)
+
+    def _kept(self, x: Tensor, seed: int) -> tuple[Scaled, Space]:
+        a = scaled(x, self.scale, self.norm)
+        return a, self._first(a.points, seed, keep=True)
 
     def _first(self, x: Tensor, seed: int, *, keep: bool = False) -> Space:
         return Space(x, self.norm, self.jitter, 2 * seed, keep)
 
     def _solve(self, x: Space, y: Tensor, seed: int) -> Tensor:
-        """Bits, standard error, whether jittered, whether constant: ``(4,)``."""
+        """Bits, standard error, the share of tied samples, whether constant: ``(4,)``."""
         if is_constant(x.points) or is_constant(y):
             return torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=torch.float64, device=y.device)
         second = Space(y, self.norm, self.jitter, 2 * seed + 1)
@@ -179,9 +210,11 @@ class KSG:
         local: Tensor = psi_k - constant + psi_n - torch.digamma(marginals + shift).sum(0)
         return local
 
-    def _estimate(self, solved: Tensor, x: Tensor, y: Tensor) -> Estimate:
+    def _estimate(self, solved: Tensor, x: Scaled, y: Scaled) -> Estimate:
         bits, stderr, tied, constant = solved.unbind(-1)
-        psi_k, psi_n = torch.tensor([self.k, samples(x)], dtype=torch.float64).digamma().tolist()
+        psi_k, psi_n = (
+            torch.tensor([self.k, samples(x.points)], dtype=torch.float64).digamma().tolist()
+        )
         ceiling = (psi_n - psi_k - 1 / self.k) / math.log(2)
         return Estimate(
             bits=bits,
@@ -190,9 +223,10 @@ class KSG:
                 "ties_jittered": tied > 0,
                 "constant": constant > 0,
                 "near_ceiling": bits >= 0.95 * ceiling,
-                "many_dimensions": many_dimensions(x, y),
+                "many_dimensions": many_dimensions(x.points, y.points),
+                **scale_flags(x, y),
             },
-            diagnostics={"ceiling": torch.tensor(ceiling)},
+            diagnostics={"ceiling": torch.tensor(ceiling), "tied": tied},
         )
 
 

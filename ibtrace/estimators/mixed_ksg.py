@@ -11,17 +11,18 @@ from torch import Tensor
 
 from ibtrace.estimators._checks import checked
 from ibtrace.estimators._inputs import check_pair, each_problem, is_ids, many_dimensions, samples
-from ibtrace.estimators.ross import check_fields
+from ibtrace.estimators._ties import check_fields
 from ibtrace.numerics.bins import dense_ids
-from ibtrace.numerics.distances import Norm, is_constant
-from ibtrace.numerics.mixed import Rows, mixed_counts, space
+from ibtrace.numerics.distances import is_constant, row_ids
+from ibtrace.numerics.mixed import MixedBalls, Rows, mixed_balls, space
+from ibtrace.numerics.scale import Norm, Scale, Scaled, check_scale, scale_flags, scaled, words
 from ibtrace.types import ConfigError, Estimate, ProbeLike, Tags, TooFewSamples, label
 
-_FIGURES = ("bits", "stderr", "constant", "small", "dropped", "tied", "atoms", "apart")
+_FIGURES = ("bits", "stderr", "constant", "small", "dropped", "tied", "atoms", "ceiling")
 
 
 class _First(NamedTuple):
-    points: Tensor
+    x: Scaled
     distances: Rows
 
 
@@ -31,15 +32,19 @@ class MixedKSG:
     """I(X;Y) of any two variables, discrete, continuous, or continuous with atoms.
 
     As in `KSG` the distance of two samples is the larger of those in x and in y, and ρ_i is
-    the distance of sample i to its k-th neighbour. Where ρ_i = 0 the sample lies on an atom of
-    the joint law, and k̃_i counts the samples on it; elsewhere k̃_i = k. With n_x and n_y the
-    samples nearer than ρ_i (at the same place, if ρ_i = 0) in x and y, in nats
+    the distance of sample i to its k-th neighbour. With k̃_i, n_x and n_y the samples nearer
+    than ρ_i (at the very same place, if ρ_i = 0: an atom of the joint law) in the joint space,
+    in x and in y, sample i itself included, in nats
 
-        I = <ψ(k̃_i) + log N - ψ(n_x) - ψ(n_y)>,
+        I = <ψ(k̃_i) + log N - ψ(n_x) - ψ(n_y)>.
 
-    each count including sample i itself, but for k. This is the form of Gao et al.'s published
-    code; their Algorithm 1 has log(n + 1) of closed counts instead, which is off by up to 0.26
-    bit on their own laws at N = 5000. Their code clips at 0; nothing is clipped here.
+    Without ties k̃_i = k, and this is the form of Gao et al.'s published code; their Algorithm 1
+    has log(n + 1) of closed counts instead, which is off by up to 0.26 bit on their own laws at
+    N = 5000. They keep k̃_i = k where neighbours tie, too: on a lattice (pixels, rounded values)
+    samples on the boundary then count in the joint space alone, and information is made up: .7
+    bit of rounded normals, 1.1 of independent columns of 4 values in 3 + 3 dimensions (here .02
+    and .08, N = 2000). Where x and y are equally far, both orders are taken (see
+    `ibtrace.numerics.mixed`). Their code clips at 0; nothing is clipped here.
 
     Variables may be ids or floats on either side. Two different ids are infinitely far apart.
     A sample with fewer than k others at a finite distance uses those (flag ``small_classes``);
@@ -47,22 +52,28 @@ class MixedKSG:
     (``singletons_dropped``). With both as ids, the estimate is Grassberger's (1988),
     H(X) + H(Y) - H(X,Y) with H = log N - <ψ(n)>.
 
-    A row of floats that occurs more than k times is an atom. To Gao et al. an atom is a place
-    like any other (``atoms="near"``): balls around continuous samples nearby hold the atom's
-    whole mass, which costs 0.23 bit on ``normal-with-atoms`` at N = 5000. By default
-    (``atoms="apart"``) it is infinitely far from everything else, as ids are.
+    A row of floats that occurs more than k times is an atom if it lies in a continuum, that is
+    if most distinct rows occur once. To Gao et al. an atom is a place like any other
+    (``atoms="near"``): balls around continuous samples nearby hold the atom's whole mass, which
+    costs 0.23 bit on ``normal-with-atoms`` at N = 5000. By default (``atoms="apart"``) it is
+    infinitely far from everything else, as ids are. Where most distinct rows repeat, they are
+    the points of a lattice and their distances are kept.
 
     Args:
         k: Which neighbour.
         norm: The norm within x and within y: ``"euclidean"`` or ``"max"`` (Gao et al.).
         atoms: ``"apart"`` or ``"near"``.
+        scale: What each variable is divided by first, as in `KSG`.
 
-    Flags: those above; ``tied_radii`` (somewhere the k-th and the next neighbour are equally
-    far, ρ > 0: a lattice, where k̃_i is too small and the estimate too low); ``scales_apart``
-    (around half of the samples or more, ρ_i spans all of x or all of y, which then says nothing:
-    bring the two to one scale); ``many_dimensions`` (see `KSG`); ``constant`` (a variable that
-    never varies: 0 bits).
-    Diagnostics: ``atoms``, the share of samples with ρ_i = 0; ``dropped``, the share left out.
+    Flags: those above; ``tied_radii`` (somewhere another neighbour is exactly as far as the k-th,
+    ρ > 0: a lattice; within .05 bit in one dimension each, too high by up to .2 bit where few
+    values make many dimensions); ``near_ceiling`` (within 5 % of the ceiling);
+    ``many_dimensions``, ``scales_apart``, ``heavy_tails`` and ``overflow`` (see `KSG`);
+    ``constant`` (a variable that never varies: 0 bits).
+    Diagnostics: ``atoms``, the share of samples with ρ_i = 0; ``tied``, that of tied radii;
+    ``dropped``, the share left out; ``ceiling``, the most that these samples show: of x and of
+    y the lesser <log N - ψ(max(k̃_i, m_i)) - [m_i < k̃_i] / k̃_i>, with m_i samples at i's place in
+    it, which for ids is their entropy. ``near_ceiling`` compares with log N - ψ(k) - 1/k alone.
 
     References:
         Gao, Kannan, Oh & Viswanath 2017, Estimating mutual information for discrete-continuous
@@ -81,23 +92,26 @@ class MixedKSG:
     k: int = 5
     norm: Norm = "euclidean"
     atoms: Literal["apart", "near"] = "apart"
+    scale: Scale = "variable"
 
     tags: ClassVar[Tags] = Tags(
         estimand="I(X; Y)",
         reference="Gao, Kannan, Oh & Viswanath 2017, NeurIPS",
         cost="N² d time, N d memory, N² for X's kept distances",
-        bias="towards 0 at high information or dimension, and on lattices of rare values",
+        bias="towards 0 at high information or dimension; up by .2 bit on lattices of few values "
+        "in many dimensions",
     )
 
     def __post_init__(self) -> None:
         check_fields("MixedKSG", self.k, self.norm, 0)
         if self.atoms not in ("apart", "near"):
             raise ConfigError(f"MixedKSG: atoms must be 'apart' or 'near', got {self.atoms!r}")
+        check_scale("MixedKSG", self.scale)
 
     @property
     def estimand(self) -> str:
-        """The layer itself, atoms included."""
-        return "T as it is, continuous or not"
+        """The layer itself, atoms included, at its scale."""
+        return f"T as it is, continuous or not, {words(self.scale)}"
 
     def __call__(self, x: Tensor, y: Tensor, *, seed: int = 0) -> Estimate:
         """I(x; y) in bits; see the class. Nothing is random: ``seed`` is not used.
@@ -112,8 +126,9 @@ class MixedKSG:
             TooFewSamples: If there are not more than k, or ids meet floats and none repeats.
         """
         check_pair(label(self), x, y, minimum=self.k + 1)
-        solved = each_problem(lambda a, b: self._solve(a, b, None), x, y)
-        return _estimate(solved, many_dimensions(x, y))
+        a, b = (scaled(value, self.scale, self.norm) for value in (x, y))
+        solved = each_problem(lambda c, d: self._solve(c, d, None), a.points, b.points)
+        return self._estimate(solved, a, b)
 
     def plane(self, t: Tensor, probe: ProbeLike, *, seed: int = 0) -> tuple[Estimate, Estimate]:
         """I(X;T) and I(T;Y) in bits for ``t (..., n, d)``, X's distances kept with the probe.
@@ -124,19 +139,22 @@ class MixedKSG:
         """
         x = probe.features.to(t.device)
         check_pair(label(self), x, t, minimum=self.k + 1)
-        key = f"mixed ksg:{self.k}:{self.norm}:{self.atoms}:{t.device}"
-        first = probe.cached(key, lambda: _First(x, self._space(x, keep=True)))
+        key = f"mixed ksg:{self.k}:{self.norm}:{self.atoms}:{self.scale}:{t.device}"
+        first = probe.cached(key, lambda: self._first(x))
         kept = None if is_ids(t) else first.distances  # with ids, singletons may have to go
-        solved = each_problem(lambda _, one: self._solve(first.points, one, kept), x, t)
-        return _estimate(solved, many_dimensions(x, t)), self(
-            t, probe.labels.to(t.device), seed=seed
-        )
+        b, points = scaled(t, self.scale, self.norm), first.x.points
+        solved = each_problem(lambda _, one: self._solve(points, one, kept), points, b.points)
+        return self._estimate(solved, first.x, b), self(t, probe.labels.to(t.device), seed=seed)
+
+    def _first(self, x: Tensor) -> _First:
+        a = scaled(x, self.scale, self.norm)
+        return _First(a, self._space(a.points, keep=True))
 
     def _space(self, x: Tensor, *, keep: bool = False) -> Rows:
         return space(x, self.norm, apart_above=self.k if self.atoms == "apart" else None, keep=keep)
 
     def _solve(self, x: Tensor, y: Tensor, kept: Rows | None) -> Tensor:
-        """Bits, standard error, constant, small, dropped, tied, share of atoms, apart: ``(8,)``."""
+        """Bits, standard error, constant, small, dropped, tied, atoms, ceiling: ``(8,)``."""
         found = dict.fromkeys(_FIGURES, 0.0)
         paired = _paired(x, y)
         found["dropped"] = float((~paired).double().mean())
@@ -152,17 +170,34 @@ class MixedKSG:
         else:
             n = int(paired.sum())
             first = kept or self._space(x[paired])
-            counts = mixed_counts(first, self._space(y[paired]), n, self.k, x.device)
-            k, in_x, in_y = (torch.digamma(value.to(torch.float64)) for value in counts[:3])
-            estimate = Estimate.from_local((k + math.log(n) - in_x - in_y) / math.log(2))
+            balls = mixed_balls(first, self._space(y[paired]), n, self.k, x.device)
+            estimate = Estimate.from_local((balls.nats + math.log(n)) / math.log(2))
             found["bits"], found["stderr"] = float(estimate.bits), float(estimate.stderr)
             both_ids = is_ids(x) and is_ids(y)
-            found["small"] = float(not both_ids and bool((counts.k < self.k).any()))
-            found["tied"] = float(counts.tied.any())
-            found["atoms"] = float(counts.atom.double().mean())
-            spanned = [float((value == n).double().mean()) for value in (counts.x, counts.y)]
-            found["apart"] = float(max(spanned) >= 0.5)
+            found["small"] = float(not both_ids and bool(balls.few.any()))
+            found["tied"] = float(balls.tied.double().mean())
+            found["atoms"] = float(balls.atom.double().mean())
+            found["ceiling"] = min(_ceiling(balls, v[paired]) for v in (x, y))
         return torch.tensor(list(found.values()), dtype=torch.float64, device=x.device)
+
+    def _estimate(self, solved: Tensor, x: Scaled, y: Scaled) -> Estimate:
+        bits, stderr, constant, small, dropped, tied, atoms, ceiling = solved.unbind(-1)
+        psi = float(torch.tensor(float(self.k), dtype=torch.float64).digamma())
+        most = (math.log(samples(x.points)) - psi - 1 / self.k) / math.log(2)
+        return Estimate(
+            bits=bits,
+            stderr=stderr,
+            flags={
+                "constant": constant > 0,
+                "small_classes": small > 0,
+                "singletons_dropped": dropped > 0,
+                "tied_radii": tied > 0,
+                "near_ceiling": bits >= 0.95 * most,
+                "many_dimensions": many_dimensions(x.points, y.points),
+                **scale_flags(x, y),
+            },
+            diagnostics={"atoms": atoms, "tied": tied, "dropped": dropped, "ceiling": ceiling},
+        )
 
 
 def _paired(x: Tensor, y: Tensor) -> Tensor:
@@ -173,18 +208,10 @@ def _paired(x: Tensor, y: Tensor) -> Tensor:
     return torch.bincount(ids)[ids] > 1
 
 
-def _estimate(solved: Tensor, beyond: Tensor) -> Estimate:
-    bits, stderr, constant, small, dropped, tied, atoms, apart = solved.unbind(-1)
-    return Estimate(
-        bits=bits,
-        stderr=stderr,
-        flags={
-            "constant": constant > 0,
-            "small_classes": small > 0,
-            "singletons_dropped": dropped > 0,
-            "tied_radii": tied > 0,
-            "scales_apart": apart > 0,
-            "many_dimensions": beyond,
-        },
-        diagnostics={"atoms": atoms, "dropped": dropped},
-    )
+def _ceiling(balls: MixedBalls, value: Tensor) -> float:
+    """What samples show at most of one variable, in bits; see the class."""
+    ids = row_ids(value)
+    k = balls.k.to(torch.float64)
+    together = torch.bincount(ids)[ids].to(torch.float64)
+    most = math.log(len(ids)) - torch.maximum(k, together).digamma() - (together < k) / k
+    return float(most.mean()) / math.log(2)

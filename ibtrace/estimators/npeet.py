@@ -22,8 +22,10 @@ from ibtrace.estimators._inputs import (
     many_dimensions,
     refuse_two_ids,
 )
-from ibtrace.estimators.ross import check_fields
-from ibtrace.numerics.distances import is_constant, row_ids
+from ibtrace.estimators._ties import check_fields
+from ibtrace.numerics.distances import Space, is_constant, row_ids
+from ibtrace.numerics.knn import tied_share
+from ibtrace.numerics.scale import Scale, centre, check_scale, scale_flags, scaled, spread, words
 from ibtrace.types import Estimate, MissingDependency, Tags, label
 
 
@@ -46,11 +48,13 @@ class NPEET:
 
     Args:
         k: Which neighbour.
+        scale: What each variable is divided by first, as in `KSG`.
 
-    Flags: ``constant`` (a variable that never varies: 0 bits, NPEET is not asked),
-    ``small_classes``, ``many_dimensions`` (see `KSG`), ``near_ceiling`` (within 5 % of
-    ψ(N) - ψ(k) - 1/k nats, the diagnostic ``ceiling``). No standard error: ``mi`` gives only the
-    mean.
+    Flags: those above; ``constant`` (a variable that never varies: 0 bits, NPEET is not asked);
+    ``many_dimensions``, ``scales_apart``, ``heavy_tails`` and ``overflow`` (see `KSG`);
+    ``near_ceiling`` (within 5 % of ψ(N) - ψ(k) - 1/k nats, the diagnostic ``ceiling``).
+    Diagnostics: ``tied``, the share of samples that repeat or whose neighbours tie. No standard
+    error: ``mi`` gives only the mean.
 
     References:
         Ver Steeg, Non-parametric entropy estimation toolbox (NPEET).
@@ -67,6 +71,7 @@ class NPEET:
     """
 
     k: int = 3
+    scale: Scale = "variable"
 
     tags: ClassVar[Tags] = Tags(
         estimand="I(X; Y)",
@@ -77,11 +82,12 @@ class NPEET:
 
     def __post_init__(self) -> None:
         check_fields("NPEET", self.k, "max", 0)
+        check_scale("NPEET", self.scale)
 
     @property
     def estimand(self) -> str:
-        """The layer itself, as a continuous variable."""
-        return "T as a continuous variable"
+        """The layer itself, as a continuous variable, at its scale."""
+        return f"T as a continuous variable, {words(self.scale)}"
 
     def __call__(self, x: Tensor, y: Tensor, *, seed: int = 0) -> Estimate:
         """I(x; y) in bits; see the class. Data on other devices are copied to the CPU.
@@ -100,8 +106,9 @@ class NPEET:
         n = check_pair(label(self), x, y, minimum=self.k + 1)
         refuse_two_ids(label(self), x, y, "use binning or exact")
         mi = load_mi()
-        solved = each_problem(lambda a, b: self._solve(mi, a, b, seed), x, y)
-        bits, constant, small = solved.unbind(-1)
+        a, b = (scaled(value, self.scale, "max") for value in (x, y))
+        solved = each_problem(lambda c, d: self._solve(mi, c, d, seed), a.points, b.points)
+        bits, constant, small, tied = solved.unbind(-1)
         psi_k, psi_n = torch.tensor([self.k, n], dtype=torch.float64).digamma().tolist()
         ceiling = (psi_n - psi_k - 1 / self.k) / math.log(2)
         return Estimate(
@@ -111,27 +118,31 @@ class NPEET:
                 "small_classes": small > 0,
                 "near_ceiling": bits >= 0.95 * ceiling,
                 "many_dimensions": many_dimensions(x, y),
+                "ties_jittered": tied > 0,
+                **scale_flags(a, b),
             },
-            diagnostics={"ceiling": torch.tensor(ceiling)},
+            diagnostics={"ceiling": torch.tensor(ceiling), "tied": tied},
         )
 
     def _solve(self, mi: Callable[..., Any], x: Tensor, y: Tensor, seed: int) -> Tensor:
-        """Bits, whether constant, whether a class has too few samples: ``(3,)``."""
+        """Bits, whether constant, whether a class has too few samples, share tied: ``(4,)``."""
         if is_constant(x) or is_constant(y):
-            return torch.tensor([0.0, 1.0, 0.0], dtype=torch.float64, device=x.device)
+            return torch.tensor([0.0, 1.0, 0.0, 0.0], dtype=torch.float64, device=x.device)
         small = any(is_ids(v) and int(torch.bincount(row_ids(v)).min()) <= self.k for v in (x, y))
-        columns = [v.detach().to("cpu", torch.float64) for v in (x, y) if not is_ids(v)]
-        scale = max(float(v.std(0, correction=0).square().mean().sqrt()) for v in columns)
+        columns = [v.to("cpu") for v in (x, y) if not is_ids(v)]
+        tied = max(tied_share(Space(v, "max", 0, seed), self.k) for v in columns)
+        scale = max(float(spread(v - centre(v), "max")) for v in columns)
         reach = max(float((v.amax(0) - v.amin(0)).max()) for v in columns) / scale
         a, b = (
             (reach + 1) * row_ids(v).to("cpu", torch.float64).unsqueeze(1)
             if is_ids(v)
-            else v.detach().to("cpu", torch.float64) / scale
+            else v.to("cpu") / scale
             for v in (x, y)
         )
         with numpy_seeded(seed):
             bits = float(mi(a.numpy(), b.numpy(), k=self.k, base=2))
-        return torch.tensor([bits, 0.0, float(small)], dtype=torch.float64, device=x.device)
+        figures = [bits, 0.0, float(small), tied]
+        return torch.tensor(figures, dtype=torch.float64, device=x.device)
 
 
 def load_mi() -> Callable[..., Any]:

@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, TypeVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ibtrace.estimators._checks import checked, undefined
-from ibtrace.estimators._inputs import batch_shape, check_pair, each_problem, is_ids
-from ibtrace.numerics.distances import Norm, Space, is_constant, row_ids
-from ibtrace.numerics.knn import class_neighbours, looks_tied
-from ibtrace.types import (
-    ConfigError,
-    Estimate,
-    InvalidInput,
-    ProbeLike,
-    Tags,
-    TooFewSamples,
-    Unsupported,
-    label,
+from ibtrace.estimators._inputs import (
+    batch_shape,
+    check_pair,
+    each_problem,
+    is_ids,
+    many_dimensions,
+    samples,
 )
-
-_Counts = TypeVar("_Counts")
+from ibtrace.estimators._ties import break_ties, check_fields
+from ibtrace.numerics.distances import Space, is_constant, row_ids
+from ibtrace.numerics.knn import class_neighbours
+from ibtrace.numerics.scale import Norm, Scale, check_scale, scale_flags, scaled, words
+from ibtrace.types import Estimate, ProbeLike, Tags, TooFewSamples, Unsupported, label
 
 
 @checked
@@ -46,17 +43,23 @@ class Ross:
     The result is in bits, never clipped.
 
     Where samples repeat or neighbours tie, the continuous variable gets a seeded uniform
-    jitter of ``jitter`` standard deviations (flag ``ties_jittered``); with ``jitter=0`` that is
-    an error.
+    jitter of ``jitter`` times its spread (flag ``ties_jittered``; diagnostic ``tied``, the share
+    of such samples); with ``jitter=0`` that is an error.
+
+    One scale for all of the continuous variable changes no neighbour here; only ``scale`` "column"
+    and "rank" do (see `KSG`).
 
     Args:
         k: Which neighbour.
         norm: ``"euclidean"`` or ``"max"``.
-        jitter: Amplitude of the jitter, relative to the variable's standard deviation.
+        jitter: Amplitude of the jitter, relative to the variable's spread.
+        scale: ``"variable"``, ``"column"``, ``"rank"`` or ``"none"``, as in `KSG`.
 
-    Flags: those above, and ``constant`` (one class only, or a variable that never varies:
-    0 bits). Diagnostics: ``ceiling``, the entropy of the ids in bits; ``dropped``, the share of
-    samples left out.
+    Flags: those above; ``constant`` (one class only, or a variable that never varies: 0 bits);
+    ``near_ceiling`` (within 5 % of ψ(N) - ψ(k) - 1/k nats, the most that N samples can show, as
+    where most classes have few samples); ``many_dimensions``, ``scales_apart``, ``heavy_tails``
+    and ``overflow`` (see `KSG`). Diagnostics: ``ceiling``, the entropy of the ids in bits;
+    ``dropped``, the share of samples left out; ``tied``.
 
     References:
         Ross 2014, Mutual information between discrete and continuous data sets, PLoS ONE 9.
@@ -74,6 +77,7 @@ class Ross:
     k: int = 3
     norm: Norm = "euclidean"
     jitter: float = 1e-10
+    scale: Scale = "variable"
 
     tags: ClassVar[Tags] = Tags(
         estimand="I(X; Y)",
@@ -84,11 +88,12 @@ class Ross:
 
     def __post_init__(self) -> None:
         check_fields("Ross", self.k, self.norm, self.jitter)
+        check_scale("Ross", self.scale)
 
     @property
     def estimand(self) -> str:
-        """The layer itself, as a continuous variable."""
-        return "T as a continuous variable"
+        """The layer itself, as a continuous variable, at its scale."""
+        return f"T as a continuous variable, {words(self.scale)}"
 
     def __call__(self, x: Tensor, y: Tensor, *, seed: int = 0) -> Estimate:
         """I(x; y) in bits; see the class.
@@ -108,7 +113,8 @@ class Ross:
             kind, other = ("ids", "binning") if is_ids(x) else ("floats", "KSG")
             raise Unsupported(f"{label(self)}: x and y are both {kind}; use {other}")
         ids, t = (x, y) if is_ids(x) else (y, x)
-        solved = each_problem(lambda c, one: self._solve(c, one, seed), ids, t)
+        points = scaled(t, self.scale, self.norm)
+        solved = each_problem(lambda c, one: self._solve(c, one, seed), ids, points.points)
         bits, stderr, tied, constant, small, dropped, entropy = solved.unbind(-1)
         return Estimate(
             bits=bits,
@@ -118,9 +124,16 @@ class Ross:
                 "constant": constant > 0,
                 "small_classes": small > 0,
                 "singletons_dropped": dropped > 0,
+                "near_ceiling": bits >= 0.95 * self._most(samples(t)),
+                "many_dimensions": many_dimensions(x, y),
+                **scale_flags(points, scaled(ids, self.scale)),
             },
-            diagnostics={"ceiling": entropy, "dropped": dropped},
+            diagnostics={"ceiling": entropy, "dropped": dropped, "tied": tied},
         )
+
+    def _most(self, n: int) -> float:
+        psi_k, psi_n = torch.tensor([self.k, n], dtype=torch.float64).digamma().tolist()
+        return float(psi_n - psi_k - 1 / self.k) / math.log(2)
 
     def plane(self, t: Tensor, probe: ProbeLike, *, seed: int = 0) -> tuple[Estimate, Estimate]:
         """I(X;T) and I(T;Y) in bits for ``t (..., n, d)``.
@@ -143,7 +156,7 @@ class Ross:
         return pair[0], pair[1]
 
     def _solve(self, labels: Tensor, t: Tensor, seed: int) -> Tensor:
-        """Bits, standard error, jittered, constant, small, dropped, entropy: ``(7,)``."""
+        """Bits, standard error, share tied, constant, small, dropped, entropy: ``(7,)``."""
         ids = row_ids(labels)
         sizes = torch.bincount(ids)[ids]
         paired = sizes > 1
@@ -166,11 +179,11 @@ class Ross:
             local, tied = self._local(space, sizes[paired][by_class], ids[paired][by_class])
             estimate = Estimate.from_local(local / math.log(2))
             found["bits"], found["stderr"] = float(estimate.bits), float(estimate.stderr)
-            found["tied"] = float(tied)
+            found["tied"] = tied
         return torch.tensor(list(found.values()), dtype=torch.float64, device=t.device)
 
-    def _local(self, space: Space, sizes: Tensor, ids: Tensor) -> tuple[Tensor, bool]:
-        """Per-sample information in nats, and whether ties had to be broken; class by class."""
+    def _local(self, space: Space, sizes: Tensor, ids: Tensor) -> tuple[Tensor, float]:
+        """Per-sample information in nats and the share of ties that were broken, by class."""
         classes = ids.unique_consecutive(return_counts=True)[1]
         k = (sizes - 1).clamp(max=self.k)
 
@@ -182,48 +195,3 @@ class Ross:
         n, psi = torch.tensor(len(ids), dtype=torch.float64), torch.special.digamma
         terms = [psi(value.to(torch.float64)) for value in (k, sizes, counts + 1)]
         return float(psi(n)) + terms[0] - terms[1] - terms[2], tied
-
-
-def break_ties(
-    name: str,
-    jitter: float,
-    spaces: Sequence[Space],
-    k: int,
-    count: Callable[[bool], _Counts | None],
-) -> tuple[_Counts, bool]:
-    """Counts of neighbours among the samples as they are or, if tied, jittered; and which.
-
-    Args:
-        name: The estimator's label, for the message.
-        jitter: Its jitter.
-        spaces: The continuous variables, looked at first, since most ties show at once.
-        k: The number of neighbours.
-        count: Counts, of jittered samples if its argument is true; None if stopped by a tie.
-
-    Raises:
-        InvalidInput: If there are ties and ``jitter`` is 0.
-    """
-    counts = None if any(looks_tied(space, k) for space in spaces) else count(False)
-    if counts is not None:
-        return counts, False
-    counts = count(True) if jitter else None
-    if counts is None:
-        raise InvalidInput(
-            f"{name}: samples repeat or neighbours tie, where this estimator is undefined; "
-            "set jitter > 0, or give a discrete variable as ids"
-        )
-    return counts, True
-
-
-def check_fields(name: str, k: int, norm: str, jitter: float) -> None:
-    """Raise unless the configuration of a nearest-neighbour estimator is possible.
-
-    Raises:
-        ConfigError: If k, the norm or the jitter is impossible.
-    """
-    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-        raise ConfigError(f"{name}: k must be a whole number of at least 1, got {k!r}")
-    if norm not in ("euclidean", "max"):
-        raise ConfigError(f"{name}: norm must be 'euclidean' or 'max', got {norm!r}")
-    if not 0 <= jitter < 1e-3:
-        raise ConfigError(f"{name}: jitter must lie in [0, 0.001), got {jitter!r}")

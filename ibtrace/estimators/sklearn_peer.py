@@ -12,9 +12,14 @@ from torch import Tensor
 
 from ibtrace.estimators._checks import checked
 from ibtrace.estimators._inputs import check_pair, each_problem, is_ids
-from ibtrace.estimators.ross import check_fields
+from ibtrace.estimators._ties import check_fields
 from ibtrace.numerics.bins import dense_ids
-from ibtrace.types import Estimate, Tags, Unsupported, label
+from ibtrace.numerics.distances import Space, is_constant
+from ibtrace.numerics.knn import tied_share
+from ibtrace.numerics.scale import APART, Scale, check_scale, scale_flags, scaled, words
+from ibtrace.types import Estimate, InvalidInput, Tags, TooFewSamples, Unsupported, label
+
+_FIGURES = ("bits", "constant", "tied", "small", "dropped", "apart", "most", "ceiling")
 
 
 @checked
@@ -25,12 +30,25 @@ class SklearnMI:
     scikit-learn takes *one feature at a time*: x and y may have one column each, or be ids.
     Two floats are estimated as in `KSG`'s first variant in the max-norm (Kraskov et al. 2004),
     ids and floats as in `Ross` (2014), two ids by the plug-in Σ p log p(x,y) / p(x)p(y).
-    It clips its results at 0 and adds noise of 1e-10 to floats, seeded by ``seed`` here.
+    It divides floats by their standard deviations, clips its results at 0, and adds noise of
+    1e-10 to floats, seeded by ``seed`` here; where these repeat or tie, the noise decides (flag
+    ``ties_jittered``; diagnostic ``tied``, the share of such samples). A variable that never
+    varies has 0 bits and scikit-learn is not asked: its noise would be estimated.
 
     Args:
         k: Which neighbour.
+        scale: What each variable is divided by before scikit-learn does, as in `KSG`; only
+            ``"rank"`` makes a difference to the estimate.
 
-    Flags: ``clipped`` (the result is exactly 0, so it may have been negative). No standard error.
+    Flags: those above; ``clipped`` (the result is exactly 0, so it may have been negative);
+    ``constant``; ``small_classes`` (a class of ids beside floats with no more than k samples,
+    where k is lowered) and ``singletons_dropped`` (classes of one sample, which are left out);
+    ``scales_apart`` (a standard deviation of more than 10 spreads: outliers set the scale of one
+    variable and hide it beside the other; see ``scale="rank"``); ``heavy_tails`` and ``overflow``
+    (see `KSG`); ``near_ceiling`` (within 5 % of ψ(N) - ψ(k) - 1/k nats for floats, of log2 N for
+    ids).
+    Diagnostics: ``tied``; ``ceiling``, the most that it can show: that number, or the lesser
+    entropy of the ids. No standard error.
 
     References:
         scikit-learn, sklearn.feature_selection.
@@ -48,6 +66,7 @@ class SklearnMI:
     """
 
     k: int = 3
+    scale: Scale = "variable"
 
     tags: ClassVar[Tags] = Tags(
         estimand="I(X; Y)",
@@ -66,11 +85,12 @@ class SklearnMI:
 
     def __post_init__(self) -> None:
         check_fields("SklearnMI", self.k, "max", 0)
+        check_scale("SklearnMI", self.scale)
 
     @property
     def estimand(self) -> str:
-        """The layer itself, as a continuous variable."""
-        return "T as a continuous variable"
+        """The layer itself, as a continuous variable, at its scale."""
+        return f"T as a continuous variable, {words(self.scale)}"
 
     def __call__(self, x: Tensor, y: Tensor, *, seed: int = 0) -> Estimate:
         """I(x; y) in bits; see the class. Data on other devices are copied to the CPU.
@@ -82,7 +102,7 @@ class SklearnMI:
 
         Raises:
             InvalidInput: If x or y is malformed.
-            TooFewSamples: If there are not more than k samples.
+            TooFewSamples: If there are not more than k samples, or ids beside floats never repeat.
             Unsupported: If a variable has more than one column.
         """
         check_pair(label(self), x, y, minimum=self.k + 1)
@@ -92,21 +112,76 @@ class SklearnMI:
                     f"{label(self)}: {role} has {value.shape[-1]} columns and scikit-learn takes "
                     "one feature at a time; use ksg or ross"
                 )
-        bits = each_problem(lambda a, b: self._solve(a, b, seed), x, y)
-        return Estimate(bits=bits, flags={"clipped": bits == 0})
+        a, b = (scaled(value, self.scale, "max") for value in (x, y))
+        solved = each_problem(lambda c, d: self._solve(c, d, seed), a.points, b.points)
+        bits, constant, tied, small, dropped, apart, most, ceiling = solved.unbind(-1)
+        flags = scale_flags(a, b)
+        return Estimate(
+            bits=bits,
+            flags={
+                "clipped": (bits == 0) & (constant == 0),
+                "constant": constant > 0,
+                "ties_jittered": tied > 0,
+                "small_classes": small > 0,
+                "singletons_dropped": dropped > 0,
+                "near_ceiling": bits >= 0.95 * most,
+                "scales_apart": apart > 0,
+                "heavy_tails": flags["heavy_tails"],
+                "overflow": flags["overflow"],
+            },
+            diagnostics={"tied": tied, "dropped": dropped, "ceiling": ceiling},
+        )
 
     def _solve(self, x: Tensor, y: Tensor, seed: int) -> Tensor:
+        """The numbers of `_FIGURES` for one problem, ``(8,)``."""
+        found = dict.fromkeys(_FIGURES, 0.0)
+        n, floats = len(x), [v for v in (x, y) if not is_ids(v)]
+        sizes = [torch.bincount(dense_ids(v))[dense_ids(v)] for v in (x, y) if is_ids(v)]
+        psi_k, psi_n = torch.tensor([self.k, n], dtype=torch.float64).digamma().tolist()
+        found["most"] = (psi_n - psi_k - 1 / self.k) / math.log(2) if floats else math.log2(n)
+        entropies = [float(-(size / n).log2().double().mean()) for size in sizes]
+        found["ceiling"] = min([found["most"], *entropies])
+        if is_constant(x) or is_constant(y):
+            found["constant"] = 1.0
+        else:
+            if floats and sizes:
+                found["small"] = float((sizes[0][sizes[0] > 1] <= self.k).any())
+                found["dropped"] = float((sizes[0] == 1).double().mean())
+            found["tied"] = max(
+                (tied_share(Space(v, "max", 0, seed), self.k) for v in floats), default=0.0
+            )
+            deviations = [float(v.std(0, correction=0)) for v in floats]
+            found["apart"] = float(any(deviation > APART for deviation in deviations))
+            found["bits"] = self._ask(x, y, seed) / math.log(2)
+        return torch.tensor(list(found.values()), dtype=torch.float64, device=x.device)
+
+    def _ask(self, x: Tensor, y: Tensor, seed: int) -> float:
+        """What scikit-learn says, in nats.
+
+        Raises:
+            TooFewSamples: If ids are given beside floats and none repeats.
+            InvalidInput: If scikit-learn refuses the data for another reason.
+        """
         first, second = (y, x) if is_ids(x) and not is_ids(y) else (x, y)
+        if is_ids(second) and not is_ids(first) and int(second.unique().numel()) == len(second):
+            raise TooFewSamples(
+                f"{label(self)}: each of the {len(second)} classes has one sample; "
+                "give ids that repeat, or both variables as floats"
+            )
         estimate = mutual_info_classif if is_ids(second) else mutual_info_regression
         columns, target = (
-            (dense_ids(v) if is_ids(v) else v.detach().double().flatten()).cpu().numpy()
-            for v in (first, second)
+            (dense_ids(v) if is_ids(v) else v.flatten()).cpu().numpy() for v in (first, second)
         )
-        nats = estimate(
-            columns[:, None],
-            target,
-            discrete_features=is_ids(first),
-            n_neighbors=self.k,
-            random_state=seed % 2**32,
-        )
-        return torch.tensor(float(nats[0]) / math.log(2), dtype=torch.float64, device=x.device)
+        try:
+            nats = estimate(
+                columns[:, None],
+                target,
+                discrete_features=is_ids(first),
+                n_neighbors=self.k,
+                random_state=seed % 2**32,
+            )
+        except ValueError as error:
+            raise InvalidInput(
+                f"{label(self)}: scikit-learn refuses the data: {str(error).splitlines()[0]}"
+            ) from error
+        return float(nats[0])

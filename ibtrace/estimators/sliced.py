@@ -12,6 +12,7 @@ from ibtrace.estimators._checks import checked
 from ibtrace.estimators._inputs import batch_shape, check_pair, is_ids
 from ibtrace.estimators.ksg import KSG
 from ibtrace.numerics.projections import first_equal, orthonormal, tied_alike
+from ibtrace.numerics.scale import Scale, Scaled, check_scale, scale_flags, scaled, words
 from ibtrace.types import ConfigError, Estimate, Estimator, Tags, label
 
 
@@ -34,6 +35,10 @@ class Sliced:
     Ids are not projected, nor is a variable of at most k dimensions. If neither variable is
     projected, this is the base.
 
+    A base such as `KSG` brings each projection to a scale of its own. ``scale`` is what the
+    variables are divided by before they are projected: ``"column"`` makes columns of different
+    units count alike, which makes another estimand.
+
     ``stderr`` combines the Monte Carlo error of the directions, their standard deviation s over
     √directions, with the mean standard error e of the base, which the directions share as they
     share the samples: √(s² / directions + e²). It is NaN where one of the two is unknown.
@@ -42,8 +47,10 @@ class Sliced:
         base: The estimator applied to the projections.
         directions: How many pairs of frames.
         k: Dimensions of each projection.
+        scale: What a variable is divided by before it is projected, as in `KSG`.
 
-    Flags: those of the base, raised if any direction raised them. Diagnostics: the base's,
+    Flags: those of the base, raised if any direction raised them; ``scales_apart`` and ``overflow``
+    (see `KSG`) also of the variables before the projection. Diagnostics: the base's,
     averaged; ``directions_std``, the standard deviation s over directions (NaN for one).
 
     References:
@@ -64,6 +71,7 @@ class Sliced:
     base: Estimator = field(default_factory=KSG)
     directions: int = 16
     k: int = 1
+    scale: Scale = "none"
 
     tags: ClassVar[Tags] = Tags(
         estimand="E[I(Θᵀ X; Φᵀ Y)] over random k-dimensional projections",
@@ -83,11 +91,12 @@ class Sliced:
         require_base("Sliced", self.base)
         for name in ("directions", "k"):
             require_count("Sliced", name, getattr(self, name))
+        check_scale("Sliced", self.scale)
 
     @property
     def estimand(self) -> str:
         """What the base estimates, said to be sliced."""
-        return f"{self.base.estimand}, sliced to {self.k}-d projections"
+        return f"{self.base.estimand}, sliced to {self.k}-d projections{rescaled(self.scale)}"
 
     def __call__(self, x: Tensor, y: Tensor, *, seed: int = 0) -> Estimate:
         """SI_k(x; y) in bits; see the class.
@@ -106,8 +115,16 @@ class Sliced:
             return self.base(x, y, seed=seed)
         generator = torch.Generator().manual_seed(seed)
         rank = max(len(batch_shape(x)), len(batch_shape(y)))
-        slices = [self._project(value, rank, generator) for value in (x, y)]
-        return self._average(self.base(slices[0], slices[1], seed=seed))
+        pair = [self._scaled(value) for value in (x, y)]
+        slices = [self._project(value.points, rank, generator) for value in pair]
+        return raise_scale_flags(
+            self._average(self.base(slices[0], slices[1], seed=seed)), pair[0], pair[1]
+        )
+
+    def _scaled(self, value: Tensor) -> Scaled:
+        """A variable that is projected, at its scale; others are left to the base."""
+        at_scale = scaled(value, self.scale)
+        return at_scale if self._projects(value) else at_scale._replace(points=value)
 
     def _projects(self, value: Tensor) -> bool:
         return not is_ids(value) and value.shape[-1] > self.k
@@ -118,8 +135,7 @@ class Sliced:
             return value
         frames = orthonormal(self.directions, value.shape[-1], self.k, generator)
         frames = frames.to(value.device).unflatten(0, (self.directions, *[1] * rank))
-        points = value.detach().to(torch.float64)
-        points = points.reshape(*[1] * (rank - len(batch_shape(value))), *points.shape)
+        points = value.reshape(*[1] * (rank - len(batch_shape(value))), *value.shape)
         return tied_alike(points @ frames, first_equal(points))
 
     def _average(self, found: Estimate) -> Estimate:
@@ -136,6 +152,20 @@ class Sliced:
                 "directions_std": spread,
             },
         )
+
+
+def rescaled(scale: Scale) -> str:
+    """What an estimand says of a scale that is set before a base sees the variables."""
+    return "" if scale == "none" else f" of T {words(scale)}"
+
+
+def raise_scale_flags(estimate: Estimate, x: Scaled, y: Scaled) -> Estimate:
+    """A base's estimate with what was seen of the variables before their compression."""
+    flags, shape = estimate.flags, estimate.bits.shape
+    before = scale_flags(x._replace(spread=y.spread), y)  # the base compares the two spreads
+    return estimate.flagged(
+        **{name: flags.get(name, flag) | flag.expand(shape) for name, flag in before.items()}
+    )
 
 
 def require_base(name: str, base: object) -> None:

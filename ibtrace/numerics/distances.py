@@ -12,14 +12,15 @@ from scipy.spatial.distance import cdist
 from torch import Tensor
 
 from ibtrace.numerics import bins
-
-Norm = Literal["euclidean", "max"]
+from ibtrace.numerics.scale import Norm as Norm
+from ibtrace.numerics.scale import centre, spread
 
 KEEP_BYTES = 2**30
 """Largest distance matrix that `Distances` keeps: 1 GiB, which is 11,585 points."""
 
 _NEAR = 1e-4
 _DIRECT_DIMENSIONS = 4
+_EXPANDED_BELOW = 1e30  # where the mean still fits in float32
 
 
 def centred(x: Tensor) -> Tensor:
@@ -84,12 +85,17 @@ class Distances:
 
     def compute(self, rows: slice) -> Tensor:
         """The same, without keeping the whole matrix."""
-        if self.norm == "max" or self.points.shape[1] <= _DIRECT_DIMENSIONS:
+        if self.norm == "max" or self.points.shape[1] <= _DIRECT_DIMENSIONS or self._huge:
             block = direct(self.points[rows], self.points, self.norm)
             block.diagonal(rows.start).fill_(torch.inf)
         else:
             block = self._expanded(rows)
         return block
+
+    @cached_property
+    def _huge(self) -> bool:
+        """Whether the expanded square would subtract infinities."""
+        return float(self.points.abs().amax()) > _EXPANDED_BELOW
 
     @cached_property
     def _lifted(self) -> tuple[Tensor, Tensor]:
@@ -124,7 +130,7 @@ class Space:
     Args:
         points: The points, ``(n, d)`` floats.
         norm: The norm of the space.
-        amplitude: Of the jitter, relative to the variable's standard deviation.
+        amplitude: Of the jitter, relative to the variable's spread (see `ibtrace.numerics.scale`).
         seed: Seeds the jitter.
         keep: Whether to keep the distances that are asked for, for the next call.
     """
@@ -134,13 +140,14 @@ class Space:
     amplitude: float
     seed: int
     keep: bool = False
-    ties: dict[int, bool] = field(default_factory=dict, repr=False, compare=False)
-    """Whether the points look tied, by the number of neighbours; filled by `knn.looks_tied`."""
+    ties: dict[int, float] = field(default_factory=dict, repr=False, compare=False)
+    """The share of tied points, by the number of neighbours; filled by `knn.tied_share`."""
 
     @cached_property
-    def repeats(self) -> bool:
-        """Whether a point occurs twice."""
-        return int(row_ids(self.points).max()) + 1 < len(self.points)
+    def repeated(self) -> float:
+        """The share of points that occur more than once."""
+        ids = row_ids(self.points)
+        return float((torch.bincount(ids)[ids] > 1).double().mean())
 
     @cached_property
     def exact(self) -> Distances:
@@ -165,13 +172,13 @@ def row_ids(x: Tensor) -> Tensor:
 
 
 def jittered(x: Tensor, amplitude: float, seed: int) -> Tensor:
-    """``x (n, d)`` about its mean, in float64, with uniform noise that breaks ties.
+    """``x (n, d)`` about its medians, in float64, with uniform noise that breaks ties.
 
-    The noise is ``amplitude`` times the variable's standard deviation wide. It comes from a CPU
-    generator, so that it is the same on every device.
+    The noise is ``amplitude`` times the variable's spread wide, so that no outlier drowns the
+    others in it. It comes from a CPU generator, so that it is the same on every device.
     """
     generator = torch.Generator().manual_seed(seed)
     noise = torch.rand(x.shape, generator=generator, dtype=torch.float64).to(x.device)
     points = x.detach().to(torch.float64)
-    points = points - points.mean(0)  # far from 0 the noise would be lost in rounding
-    return points + amplitude * points.square().mean().sqrt() * noise
+    points = points - centre(points)  # far from 0 the noise would be lost in rounding
+    return points + amplitude * spread(points) * noise

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn.neighbors import KDTree
 from torch import Tensor
 
-from ibtrace.numerics.distances import Distances, Space, row_blocks
+from ibtrace.numerics.distances import Distances, Space, direct, row_blocks
 
 TIE = 1e-11
 """Two distances are tied if they differ by less than this part: rounding stays below it."""
@@ -57,27 +57,34 @@ def count_within(distances: Tensor, radius: Tensor, *, closed: bool) -> Tensor:
     return inside.view(torch.uint8).sum(1, dtype=torch.int32)
 
 
-def has_tie(nearest: Tensor) -> bool:
-    """Whether ascending distances ``(m, k)`` hold a zero, or two that are equal but for rounding.
+def ties(nearest: Tensor) -> Tensor:
+    """Which ascending distances ``(m, k)`` hold a zero, or two equal but for rounding, ``(m,)``.
 
     Infinite distances (to the point itself, to other classes) tie with nothing.
     """
     gaps = nearest[:, 1:] - nearest[:, :-1]
     tied = (gaps <= TIE * nearest[:, 1:]) & nearest[:, 1:].isfinite()
-    return bool((nearest == 0).any()) or bool(tied.any())
+    return (nearest == 0).any(1) | tied.any(1)
 
 
-def looks_tied(space: Space, k: int) -> bool:
-    """Whether points repeat, or the neighbours of some of the first points tie (a lattice)."""
+def has_tie(nearest: Tensor) -> bool:
+    """Whether any of these is tied."""
+    return bool(ties(nearest).any())
+
+
+def tied_share(space: Space, k: int) -> float:
+    """The share of points that repeat or, if that is more, whose neighbours tie (a lattice).
+
+    Neighbours are looked for around 64 points, evenly chosen: a rarer tie may go unseen.
+    """
     if k not in space.ties:
-        space.ties[k] = space.repeats or _first_tie(space, k)
+        n = len(space.points)
+        points, own = space.exact.points, torch.arange(0, n, -(-n // _SAMPLED_ROWS))
+        distances = direct(points[own], points, space.norm)
+        distances[torch.arange(len(own)), own] = torch.inf
+        nearest = k_smallest(distances, min(k + 1, n - 1))[0]
+        space.ties[k] = max(space.repeated, float(ties(nearest).double().mean()))
     return space.ties[k]
-
-
-def _first_tie(space: Space, k: int) -> bool:
-    n = len(space.points)
-    sample = space.exact.compute(slice(0, min(_SAMPLED_ROWS, n)))
-    return has_tie(k_smallest(sample, min(k + 1, n - 1))[0])
 
 
 def joint_neighbours(

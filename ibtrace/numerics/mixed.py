@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple, Protocol
 
 import torch
@@ -15,6 +13,8 @@ from ibtrace.numerics.distances import Distances, Norm, row_blocks
 from ibtrace.numerics.knn import TIE, count_within, k_smallest, tree_neighbours
 
 _TREE_DIMENSIONS = 6
+_LATTICE = 0.1  # share of tied samples
+_FARTHER = 1 + 1e-9  # parts what is tied (see `knn.TIE`), and hardly anything else
 
 
 class Rows(Protocol):
@@ -56,7 +56,9 @@ def space(x: Tensor, norm: Norm, *, apart_above: int | None, keep: bool = False)
     Args:
         x: The variable. Every id is an atom.
         norm: The norm of floats.
-        apart_above: Rows of floats that occur more often are atoms; None if none is.
+        apart_above: Rows of floats that occur more often are atoms, if they lie in a continuum:
+            where most distinct rows repeat, they are a lattice, whose distances mean something,
+            and none is an atom. None if none is in any case.
         keep: Whether to keep the distances of floats, where they fit.
     """
     if x.dim() == 1:
@@ -65,46 +67,56 @@ def space(x: Tensor, norm: Norm, *, apart_above: int | None, keep: bool = False)
     if apart_above is None:
         return distances
     ids = row_ids(distances.points)
-    sizes = torch.bincount(ids)[ids]
-    atomic = sizes > apart_above
+    occurs = torch.bincount(ids)
+    lattice = 2 * int((occurs > 1).sum()) > len(occurs)
+    atomic = (occurs > apart_above)[ids]
+    if lattice:
+        return distances
     return Atoms(torch.where(atomic, ids, -1), distances) if bool(atomic.any()) else distances
 
 
-class MixedCounts(NamedTuple):
-    """What Gao et al. count around each of n samples, ``(n,)`` each.
+class MixedBalls(NamedTuple):
+    """What the ball around each of n samples tells, ``(n,)`` each.
 
     Args:
-        k: Neighbours that set the radius; at radius 0 the samples at the very same point.
-        x: Samples nearer than the radius in x, the sample itself included.
-        y: The same in y.
+        nats: ψ(k̃) - ψ(n_x) - ψ(n_y) of the samples inside the ball, each with the sample itself.
+        k: k̃, those inside it in the joint space; at radius 0 the samples at the very same point.
         atom: Whether the radius is 0.
-        tied: Whether the k-th neighbour is as far as the next one, at a radius above 0.
+        tied: Whether others are as far as the neighbour that sets the radius, above 0.
+        few: Whether fewer than k samples are at a finite distance.
     """
 
+    nats: Tensor
     k: Tensor
-    x: Tensor
-    y: Tensor
     atom: Tensor
     tied: Tensor
+    few: Tensor
 
 
-def _tree_counts(x: Rows, y: Rows, k: int) -> MixedCounts | None:
-    """The counts by trees, where these are faster and nothing is tied."""
+def _by_trees(x: Rows, y: Rows, k: int) -> MixedBalls | None:
+    """The same by trees, where these are faster and nothing is tied."""
     if not (isinstance(x, Distances) and isinstance(y, Distances)):
         return None
     (n, dx), dy = x.points.shape, y.points.shape[1]
     applies = x.points.device.type == "cpu" and (x.norm == "max" or dx == dy == 1)
     if not applies or dx + dy > _TREE_DIMENSIONS:
         return None
-    found = tree_neighbours(x.points, y.points, k, closed=False, stop_at_tie=True)
-    if found is None:
+    counts = tree_neighbours(x.points, y.points, k, closed=False, stop_at_tie=True)
+    if counts is None:
         return None
     no = torch.zeros(n, dtype=torch.bool)
-    return MixedCounts(torch.full((n,), k), found.x + 1, found.y + 1, no, no)
+    inside = torch.full((n,), k)
+    return MixedBalls(_nats(inside, counts.x + 1, counts.y + 1), inside, no, no, no)
 
 
-def mixed_counts(x: Rows, y: Rows, n: int, k: int, device: torch.device) -> MixedCounts:
-    """Counts of neighbours within the distance of the k-th one in the joint space.
+def mixed_balls(x: Rows, y: Rows, n: int, k: int, device: torch.device) -> MixedBalls:
+    """The balls that reach to the k-th neighbour in the joint space, without their boundary.
+
+    The same open ball counts in all three spaces. On a lattice whole shells lie on the boundary,
+    and to count them in one space only makes up information. Where shells of x and of y
+    coincide, too many are outside at once: if more than a tenth of the samples is tied, the two
+    orders, x's shell a little farther than y's and a little nearer, are both taken, and the
+    mean of their nats. Without ties the three are the same, but for copies.
 
     Where fewer than k samples are at a finite distance, the farthest of these sets the radius;
     where none is, the radius is 0.
@@ -116,26 +128,53 @@ def mixed_counts(x: Rows, y: Rows, n: int, k: int, device: torch.device) -> Mixe
         k: Which neighbour in the joint space sets the radius.
         device: Where the distances are.
     """
-    trees = _tree_counts(x, y, k)
+    trees = _by_trees(x, y, k)
     if trees is not None:
         return trees
-    within = partial(count_within, closed=False)
-    parts: list[Sequence[Tensor]] = []
+    balls = _all_balls(x, y, n, k, device)
+    if float(balls.tied.double().mean()) <= _LATTICE:
+        return balls
+    orders = (1.0, _FARTHER), (_FARTHER, 1.0)
+    nats = [_all_balls(x, y, n, k, device, factors).nats for factors in orders]
+    return balls._replace(nats=(nats[0] + nats[1]) / 2)
+
+
+def _all_balls(
+    x: Rows,
+    y: Rows,
+    n: int,
+    k: int,
+    device: torch.device,
+    factors: tuple[float, float] | None = None,
+) -> MixedBalls:
+    """The balls of all samples, row block by row block; ``factors`` multiply the distances."""
+    parts = []
     for rows in row_blocks(n, device):
         dx, dy = x.rows(rows), y.rows(rows)
-        joint = torch.maximum(dx, dy)
-        nearest = k_smallest(joint, min(k + 1, n - 1))[0]
-        finite = nearest[:, :k].isfinite().sum(1, keepdim=True)
-        last = nearest.gather(1, (finite - 1).clamp(min=0))
-        radius = torch.where(finite > 0, last, 0)
-        atom = radius == 0
-        # Distances that differ by rounding alone are equal, and equal ones are not inside.
-        inside = torch.where(atom, torch.finfo(torch.float64).tiny, radius * (1 - TIE))
-        same = finite.squeeze(1)
-        if bool(atom.any()):
-            same = torch.where(atom.squeeze(1), within(joint, inside) + 1, same)
-        beyond = nearest.gather(1, finite.clamp(max=nearest.shape[1] - 1))
-        tied = ~atom & (finite < nearest.shape[1]) & (beyond - radius <= TIE * radius)
-        near = [within(distances, inside) + 1 for distances in (dx, dy)]
-        parts.append((same, *near, atom.squeeze(1), tied.squeeze(1)))
-    return MixedCounts(*(torch.cat(column) for column in zip(*parts, strict=True)))
+        if factors is not None:
+            dx, dy = dx * factors[0], dy * factors[1]
+        parts.append(_balls(dx, dy, k))
+    return MixedBalls(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+
+def _balls(dx: Tensor, dy: Tensor, k: int) -> MixedBalls:
+    """The balls of some samples, from their distances to all in x and in y, ``(m, n)`` each."""
+    joint = torch.maximum(dx, dy)
+    nearest = k_smallest(joint, min(k + 1, joint.shape[1] - 1))[0]
+    finite = nearest[:, :k].isfinite().sum(1, keepdim=True)
+    radius = nearest.gather(1, (finite - 1).clamp(min=0))
+    radius = torch.where(finite > 0, radius, 0)
+    atom = radius == 0
+    # Distances that differ by rounding alone are equal, and equal ones are not inside.
+    inside = torch.where(atom, torch.finfo(torch.float64).tiny, radius * (1 - TIE))
+    counts = [count_within(distances, inside, closed=False) + 1 for distances in (joint, dx, dy)]
+    beyond = nearest.gather(1, finite.clamp(max=nearest.shape[1] - 1))
+    tied = (finite < nearest.shape[1]) & (beyond - radius <= TIE * radius)
+    tied = ~atom & (tied | (counts[0].unsqueeze(1) < finite))
+    few = finite < k
+    return MixedBalls(_nats(*counts), counts[0], *(v.squeeze(1) for v in (atom, tied, few)))
+
+
+def _nats(k: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    psi_k, psi_x, psi_y = (torch.digamma(count.to(torch.float64)) for count in (k, x, y))
+    return psi_k - psi_x - psi_y

@@ -1,0 +1,177 @@
+"""One scale for every variable, so that multiplying it by a constant changes no neighbour."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ibtrace.numerics.gaussian import copula_normal
+from ibtrace.types import ConfigError
+
+Norm = Literal["euclidean", "max"]
+Scale = Literal["variable", "column", "rank", "none"]
+
+APART = 10.0
+"""Spreads with a larger ratio are apart: at N = 500 a column so much wider than another costs
+.35 of 1.2 bits, and one 1000 times as wide all of them."""
+
+_LARGEST = 1e150  # beyond, distances cannot be squared in float64
+_HALVED_ABOVE = 1e300
+_ROUNDING = 1e-6
+_FAR, _MANY_FAR = 100, 0.01  # of a normal variable none; of Cauchy's 0.6 %
+
+_WORDS: dict[Scale, str] = {
+    "variable": "scaled as a whole",
+    "column": "scaled column by column",
+    "rank": "by its ranks",
+    "none": "unscaled",
+}
+
+
+class Scaled(NamedTuple):
+    """A variable at its scale, with what there is to say of it.
+
+    Args:
+        points: ``(..., n, d)`` float64; ids ``(..., n)`` as they were.
+        spread: Of the points, ``(...)``; 1 for ids and for what never varies.
+        apart: Whether its columns' spreads differ by more than `APART`, ``(...)``.
+        overflow: Whether values were too large to be squared, ``(...)``.
+        heavy: Whether more than 1 % of the samples lie beyond 100 spreads, ``(...)``.
+    """
+
+    points: Tensor
+    spread: Tensor
+    apart: Tensor
+    overflow: Tensor
+    heavy: Tensor
+
+
+def words(scale: Scale) -> str:
+    """A scale as an estimand says it."""
+    return _WORDS[scale]
+
+
+def check_scale(name: str, scale: object) -> None:
+    """Raise unless there is such a scale.
+
+    Args:
+        name: Whose field it is, for the message.
+        scale: What was given.
+
+    Raises:
+        ConfigError: If there is none.
+    """
+    if scale not in get_args(Scale):
+        known = "'variable', 'column', 'rank' or 'none'"
+        raise ConfigError(f"{name}: scale must be {known}, got {scale!r}")
+
+
+def centre(x: Tensor) -> Tensor:
+    """The median of each column of ``x (..., n, d)``, ``(..., 1, d)``.
+
+    Of an even n it is halfway between the two middle values. So it is the same in any order of
+    the samples and for -x, and exact where most of them share a value.
+    """
+    if x.device.type == "cpu":  # selects where torch sorts, three times as fast
+        return torch.from_numpy(np.median(x.mT.contiguous().numpy(), -1)).unsqueeze(-2)
+    ordered, n = x.sort(-2).values, x.shape[-2]
+    return ((ordered[..., (n - 1) // 2, :] + ordered[..., n // 2, :]) / 2).unsqueeze(-2)
+
+
+def spread(points: Tensor, norm: Norm = "euclidean") -> Tensor:
+    """How far samples typically are from the centre, ``(...)``; 1 if all are there.
+
+    The median of the distances from the centre that are not 0: one sample, however far, does
+    not change it, nor does an atom that holds most samples (the zeros of a ReLU).
+
+    Args:
+        points: ``(..., n, d)`` float64 about their `centre`.
+        norm: Of the distances.
+    """
+    size = points.abs()
+    distance = size.amax(-1)
+    if norm == "euclidean" and points.shape[-1] > 1:  # squares of huge values do not overflow
+        largest = torch.where(distance > 0, distance, 1).unsqueeze(-1)
+        distance = distance * (size / largest).square().sum(-1).sqrt()
+    return _typical(distance, -1)
+
+
+def scaled(x: Tensor, scale: Scale, norm: Norm = "euclidean") -> Scaled:
+    """A variable in float64 about its medians and over its spread.
+
+    - ``"variable"``: all columns over one number, the variable's `spread`: distances within
+      the variable keep their proportions, under rotations too.
+    - ``"column"``: each column first over its own spread. Columns of any units count alike, and
+      so do those that hold little but rounding.
+    - ``"rank"``: each column first replaced by its normal scores Φ⁻¹(rank / (n + 1)): no
+      monotone map of a column matters, nor how heavy its tails are.
+    - ``"none"``: the variable as it is.
+
+    Values beyond 1e150 after that are moved there (``overflow``): they remain the farthest.
+
+    Args:
+        x: ``(..., n, d)`` floats, or ids ``(..., n)``, which have no scale.
+        scale: Which of these.
+        norm: Of the spread.
+    """
+    if not x.is_floating_point():
+        no = torch.zeros(x.shape[:-1], dtype=torch.bool, device=x.device)
+        return Scaled(x, torch.ones_like(no, dtype=torch.float64), no, no, no)
+    points = x.detach().to(torch.float64)
+    if float(points.abs().amax()) > _HALVED_ABOVE:  # else a difference may overflow
+        points = points / 2**10
+    if scale == "rank":
+        flat = points.reshape(-1, *points.shape[-2:])
+        points = torch.stack([copula_normal(each)[0] for each in flat]).reshape(points.shape)
+    raw, middle = points, centre(points)
+    points = points - middle
+    columns = _typical(points.abs(), -2)
+    if scale in ("column", "rank"):
+        points = points / columns.unsqueeze(-2)
+        apart = torch.zeros(points.shape[:-2], dtype=torch.bool, device=points.device)
+    else:
+        apart = _apart(points, columns, middle.squeeze(-2))
+    overall = spread(points, norm)
+    far = points.abs().amax(-1) > _FAR * overall.unsqueeze(-1)
+    heavy = far.double().mean(-1) > _MANY_FAR
+    if scale == "none":
+        points = raw
+    else:
+        points, overall = points / overall[..., None, None], torch.ones_like(overall)
+    overflow = (points.abs() > _LARGEST).any(-1).any(-1)
+    if bool(overflow.any()):
+        points = points.clamp(-_LARGEST, _LARGEST)
+    return Scaled(points, overall, apart, overflow, heavy)
+
+
+def scale_flags(x: Scaled, y: Scaled) -> dict[str, Tensor]:
+    """``scales_apart``, ``heavy_tails`` and ``overflow`` of a pair, ``(...)`` each.
+
+    Args:
+        x: The first variable.
+        y: The second; where both are floats, their spreads may be apart too.
+    """
+    ratio = x.spread / y.spread
+    both = x.points.is_floating_point() and y.points.is_floating_point()
+    between = ((ratio > APART) | (ratio < 1 / APART)) & both
+    return {
+        "scales_apart": x.apart | y.apart | between,
+        "heavy_tails": x.heavy | y.heavy,
+        "overflow": x.overflow | y.overflow,
+    }
+
+
+def _typical(distance: Tensor, dim: int) -> Tensor:
+    """The median of the distances that are not 0; 1 where there are none."""
+    return distance.masked_fill(distance == 0, torch.nan).nanmedian(dim).values.nan_to_num(nan=1.0)
+
+
+def _apart(points: Tensor, columns: Tensor, middle: Tensor) -> Tensor:
+    """Whether spreads of columns ``(..., d)`` differ, constant and merely rounded ones aside."""
+    varies = (points != 0).any(-2) & (columns > _ROUNDING * middle.abs())
+    widest = columns.masked_fill(~varies, 0).amax(-1)
+    narrowest = columns.masked_fill(~varies, torch.inf).amin(-1)
+    return widest > APART * narrowest
