@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -218,6 +219,44 @@ def test_rows_are_the_same_however_the_call_is_said(name: str) -> None:
         frames.append(tracer.trace.frame().drop(columns="seconds"))
     assert len(frames[0])
     assert frames[0].equals(frames[1])
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_a_probe_that_is_kept_is_read_back(name: str, tmp_path: Path) -> None:
+    way = WAYS[name]
+    given: dict[str, Any] = {"run": tmp_path, "store_activations": True}
+    trace = Tracer(made(way), way.probe, estimators=["binning"], **given).trace
+    kept, probe = trace.probe(), Probe.of(way.probe)
+    assert torch.equal(kept.features, probe.features)
+    assert torch.equal(kept.y, probe.y)
+
+
+def test_a_constant_makes_another_probe() -> None:
+    digests = {Probe({"x": X, "flag": flag}, Y).digest for flag in (True, False, None, 2, "a")}
+    assert len(digests) == 5
+    edges = {Probe({"x": X, "edge_index": e}, Y).digest for e in (EDGES, EDGES.flip(0))}
+    assert len(edges) == 2
+
+
+def test_all_of_a_graph_that_the_forward_names_is_given() -> None:
+    @dataclass
+    class Weighted(Data):
+        edge_weight: Tensor | None = None
+
+    class WeightedNetwork(Network):
+        def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor) -> Tensor:  # type: ignore[override]
+            return super().forward(x, edge_index) * edge_weight.sum()
+
+    class NamedX(Base):
+        def forward(self, x: Data) -> Tensor:  # the graph itself
+            return self.h(x.x)
+
+    weighted = Weighted(X, EDGES, Y, edge_weight=torch.full((60,), 0.5))
+    model = WeightedNetwork().eval()
+    expected = model(X, EDGES, weighted.edge_weight).detach()
+    assert torch.equal(snapshot(model, Probe.of(weighted))["output"], expected)
+    named = NamedX()
+    assert torch.equal(snapshot(named, Probe.of(GRAPH))["act"], named.eval().h(X).detach())
 
 
 def trained(way: Way, tracer: Callable[[nn.Module], Any] | None) -> tuple[dict[str, Any], Any]:

@@ -240,3 +240,14 @@ def test_several_labels_are_measured_as_one_and_classes_are_remembered() -> None
     trace = Tracer(model, (x, ["yes", "no"] * 4), estimators=["exact"]).trace
     assert trace.meta["class_names"] == ["no", "yes"]
     assert trace.meta["label_entropy"] == 1.0
+
+
+@pytest.mark.parametrize("kind", [torch.int8, torch.int64, torch.bool])
+def test_a_model_that_gives_classes_is_traced(kind: torch.dtype) -> None:
+    class Decides(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return (x[:, 0] > 0).to(kind)
+
+    x = torch.tensor([[-1.0], [1.0], [2.0], [-3.0]] * 5)
+    tracer = Tracer(Decides(), (x, (x[:, 0] > 0).long()), estimators=["exact", "binning"])
+    assert tracer.trace.frame().bits.tolist() == pytest.approx([1.0] * 4)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ Forward = Callable[[nn.Module, Any], Any]
 """Calls a model with a batch of a probe's inputs: ``lambda model, batch: model(batch, flag=True)``.
 A batch has the form of the probe's x, cut to some of its samples."""
 
+_Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 _OF_A_CALL = (TypeError, ValueError, AttributeError, LookupError, RuntimeError)
 _SPEAKS_FOR_ITSELF = (IbtraceError, torch.OutOfMemoryError)
 _HOW = "say how it is called: forward=lambda model, batch: model(…)"
@@ -27,8 +28,8 @@ def call(model: nn.Module, batch: Inputs, forward: Forward | None = None) -> Any
 
     Without ``forward`` it is called as ``model(x)`` for a tensor; as ``model(**x)`` for a mapping
     and as ``model(*x)`` for a tuple where its forward takes those arguments, else with the mapping
-    or tuple as its one argument; a graph is its one argument too, if it does not take ``x`` and
-    ``edge_index``.
+    or tuple as its one argument; a graph too is its one argument, if its forward does not name
+    its ``x`` and ``edge_index`` (and what else it holds).
 
     Args:
         model: Any module.
@@ -53,7 +54,7 @@ def call(model: nn.Module, batch: Inputs, forward: Forward | None = None) -> Any
         ) from error
 
 
-def arguments(model: nn.Module, batch: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def arguments(model: nn.Module, batch: Inputs) -> _Arguments:
     """The positional and named arguments that a batch means for a model.
 
     Raises:
@@ -61,20 +62,11 @@ def arguments(model: nn.Module, batch: Inputs) -> tuple[tuple[Any, ...], dict[st
     """
     if not isinstance(batch, (Mapping, tuple, Graph)):
         return (batch,), {}
-    if isinstance(batch, Graph):
-        named = {key: value for key, value in batch.fields.items() if key in ("x", "edge_index")}
-        spread: tuple[tuple[Any, ...], dict[str, Any]] = ((), named)
-        whole = batch.built()
-    elif isinstance(batch, tuple):
-        spread, whole = (batch, {}), batch
-    else:
-        by_name = all(isinstance(key, str) for key in batch)
-        spread, whole = ((), dict(batch)) if by_name else ((batch,), {}), batch
     try:
         signature = inspect.signature(model.forward)
     except (TypeError, ValueError):  # scripted: it says itself what it does not take
-        return spread
-    for args, kwargs in (spread, ((whole,), {})):
+        signature = inspect.signature(lambda *args, **kwargs: None)
+    for args, kwargs in _candidates(batch, signature.parameters):
         try:
             signature.bind(*args, **kwargs)
         except TypeError:
@@ -84,6 +76,18 @@ def arguments(model: nn.Module, batch: Inputs) -> tuple[tuple[Any, ...], dict[st
         f"{type(model).__name__}.forward{signature} does not take the probe's x "
         f"({described(batch)}); {_HOW}"
     )
+
+
+def _candidates(batch: Inputs, known: Container[str]) -> list[_Arguments]:
+    """The arguments that a batch may mean, the likeliest first."""
+    if isinstance(batch, tuple):
+        return [(batch, {}), ((batch,), {})]
+    if isinstance(batch, Graph):
+        one: list[_Arguments] = [((batch.built(),), {})]
+        named = {key: value for key, value in batch.fields.items() if key in known}
+        return [((), named), *one] if {"x", "edge_index"} <= named.keys() else one
+    by_name = all(isinstance(key, str) for key in batch)
+    return [*([((), dict(batch))] if by_name else []), ((batch,), {})]
 
 
 def described(batch: Inputs) -> str:

@@ -293,15 +293,12 @@ class Probe:
     @cached_property
     def digest(self) -> str:
         """sha256 of inputs and labels with their shapes and types: the probe's identity."""
-        sha = hashlib.sha256()
-        for name, value in [*sorted(leaves(self.x)), ("", self.y)]:
-            if not isinstance(value, Tensor):
-                sha.update(f"{name}={value!r}".encode())
-                continue
-            value = value.cpu().contiguous()
-            sha.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
-            sha.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
-        return sha.hexdigest()
+        return _sha256([*sorted(leaves(self.x)), ("", self.y)])
+
+    @cached_property
+    def samples_digest(self) -> str:
+        """The same of what belongs to the samples: of a probe that is read back to be measured."""
+        return _sha256([*sorted(self.inputs.items()), ("", self.y)])
 
     def cached(self, key: str, compute: Callable[[], _Value]) -> _Value:
         """``compute()``, done once for this probe: what depends on X alone never changes.
@@ -366,6 +363,18 @@ class Probe:
                 "own, or 0 in attention_mask"
             )
         return y
+
+
+def _sha256(named: Sequence[tuple[str, Any]]) -> str:
+    sha = hashlib.sha256()
+    for name, value in named:
+        if not isinstance(value, Tensor):
+            sha.update(f"{name}={value!r}".encode())
+            continue
+        value = value.cpu().contiguous()
+        sha.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
+        sha.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return sha.hexdigest()
 
 
 def _entropy(ids: Tensor) -> float:

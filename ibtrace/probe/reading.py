@@ -224,6 +224,8 @@ def _parted(item: Any) -> tuple[Any, Any]:
         )
     if isinstance(item, Tensor) or hasattr(item, "__array__"):
         return item, None
+    if is_graph(item):
+        return _several(item), None
     raise InvalidInput(
         f"Probe: a batch must be (x, y) or a mapping with 'labels', got {type(item).__name__}; "
         f"{_MEND}"

@@ -423,6 +423,7 @@ class Tracer:
     def _provenance(self, meta: Mapping[str, Any]) -> dict[str, Any]:
         return {
             "probe_digest": self.probe.digest,
+            "samples_digest": self.probe.samples_digest,
             "n": self.probe.n,
             "population": self.probe.population,
             "label_entropy": self.probe.label_entropy,
