@@ -20,9 +20,11 @@ from ibtrace.plane import Rule as Rule
 from ibtrace.plane import Verdict as Verdict
 from ibtrace.plane import verdict as verdict
 from ibtrace.probe import Probe as Probe
+from ibtrace.schedule import Steps as Steps
 from ibtrace.schedule import log_spaced as log_spaced
 from ibtrace.trace import Trace as Trace
 from ibtrace.tracer import At as At
+from ibtrace.tracer import Subsampled as Subsampled
 from ibtrace.tracer import Tracer as Tracer
 from ibtrace.types import Estimate as Estimate
 from ibtrace.types import Estimator as Estimator

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -231,10 +231,8 @@ def _replicate(options: argparse.Namespace) -> int:
 
     paper = papers.find(options.name)
     folder = Path(options.out or f"runs/{options.name}")
-    raw = paper.config(_changes(options), activations=options.activation, full=options.full)
-    if options.resume:
-        _refuse_changes(options, "--activation", "--full")
-        raw = runner.stored_config(folder)
+    asked = paper.changes(_changes(options), activations=options.activation, full=options.full)
+    raw = _overridden(runner.stored_config(folder) if options.resume else paper.config(), asked)
     try:
         traces = runner.run(raw, folder, resume=options.resume, progress=not options.quiet)
     except KeyboardInterrupt:
@@ -249,15 +247,14 @@ def _run(options: argparse.Namespace) -> int:
     from ibtrace.experiments import config, reporting, runner
 
     _find_users_code()
-    if options.resume:
-        _refuse_changes(options)
+    folder = Path(options.out or f"runs/{Path(options.config).stem}")
+    by_folder = options.config not in config.shipped() and Path(options.config).is_dir()
+    if options.resume and by_folder:
         folder = Path(options.out or options.config)
         raw = runner.stored_config(folder)
     else:
-        folder = Path(options.out or f"runs/{Path(options.config).stem}")
         raw = config.read(options.config)
-        for key, value in _changes(options).items():
-            raw = config.override(raw, key, value)
+    raw = _overridden(raw, _changes(options))
     try:
         traces = runner.run(raw, folder, resume=options.resume, progress=not options.quiet)
     except KeyboardInterrupt:
@@ -266,14 +263,20 @@ def _run(options: argparse.Namespace) -> int:
     return 0
 
 
+def _overridden(raw: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    from ibtrace.experiments import config
+
+    for key, value in changes.items():
+        raw = config.override(raw, key, value)
+    return raw
+
+
 def _trace(options: argparse.Namespace) -> int:
     from ibtrace.experiments import after, config, reporting, runner
 
     _find_users_code()
     folder = Path(options.out or f"runs/{Path(options.config).stem}-checkpoints")
-    raw = config.read(options.config)
-    for key, value in config.assignments(options.set).items():
-        raw = config.override(raw, key, value)
+    raw = _overridden(config.read(options.config), config.assignments(options.set))
     after.trace_checkpoints(
         raw,
         options.checkpoints,
@@ -291,16 +294,6 @@ def _find_users_code() -> None:
     sys.path.insert(0, str(Path.cwd()))  # a class_path may name a file beside the user
 
 
-def _refuse_changes(options: argparse.Namespace, *others: str) -> None:
-    given = [
-        name
-        for name in ("--seeds", "--epochs", "--set", *others)
-        if getattr(options, name.removeprefix("--"), None)
-    ]
-    if given:
-        raise ConfigError(f"--resume goes on with the run as it was started; drop {given[0]}")
-
-
 def _interrupted(command: str) -> int:
     print(f"\n{_PROG}: interrupted; go on with: ibtrace {command} --resume", file=sys.stderr)
     return 130
@@ -311,7 +304,7 @@ def _plot(options: argparse.Namespace) -> int:
 
     traces = runner.load(options.run)
     out = Path(options.out or options.run)
-    for path in reporting.figures(traces, out, options.estimator):
+    for path in reporting.figures(traces, out, options.estimator, run=Path(options.run)):
         print(path)
     return 0
 

@@ -109,10 +109,13 @@ def measure(
             subject = probe if tokens is None else probe.tokens(shape[1], tokens)
             start = time.perf_counter()
             pair = plane(one, torch.stack([flat[name] for name in names]), subject)
-            seconds = (time.perf_counter() - start) / (len(names) * len(seeds))
+            keys = list(product(names, seeds))
+            # Plain numbers before the clock stops: a GPU answers before it has computed.
+            plain = [list(_unbatch(estimate, keys, subject.n)) for estimate in pair]
+            seconds = (time.perf_counter() - start) / len(keys)
             quantities = (I_XT, I_TY) if subject.labelled else (I_XT,)
-            for quantity, estimate in zip(quantities, pair, strict=False):
-                for (name, seed), numbers in _unbatch(estimate, list(product(names, seeds))):
+            for quantity, numbered in zip(quantities, plain, strict=False):
+                for (name, seed), numbers in numbered:
                     rows.append(
                         Row(
                             seed=seed,
@@ -131,9 +134,12 @@ def measure(
 
 
 def _unbatch(
-    estimate: Estimate, keys: Sequence[tuple[str, int]]
+    estimate: Estimate, keys: Sequence[tuple[str, int]], samples: int
 ) -> Iterator[tuple[tuple[str, int], dict[str, Any]]]:
-    """One dictionary of plain numbers for each problem of a batched estimate, in row order."""
+    """One dictionary of plain numbers for each problem of a batched estimate, in row order.
+
+    The diagnostics say of how many samples each is, where the estimator itself does not.
+    """
 
     def column(value: Tensor) -> list[Any]:
         plain: list[Any] = value.reshape(-1).tolist()
@@ -141,7 +147,8 @@ def _unbatch(
 
     numbers = {name: column(getattr(estimate, name)) for name in _NUMBERS}
     flags = {name: column(value) for name, value in estimate.flags.items()}
-    diagnostics = {name: column(value) for name, value in estimate.diagnostics.items()}
+    diagnostics = {"samples": [float(samples)] * len(keys)}
+    diagnostics |= {name: column(value) for name, value in estimate.diagnostics.items()}
     for index, key in enumerate(keys):
         yield (
             key,

@@ -1,9 +1,10 @@
-"""At which epochs a network is looked at: ``every=`` of a Tracer."""
+"""At which epochs, or steps, a network is looked at: ``every=`` of a Tracer."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -64,6 +65,33 @@ class LogSpaced:
         return int(np.floor(self.per_decade * np.log10(epoch) + 1e-9))
 
 
+@dataclass(frozen=True)
+class Steps:
+    """A schedule that counts optimiser steps: several looks in an epoch, or where there is none.
+
+    Args:
+        every: The steps that are due, as `schedule` takes epochs: a period, steps, or a callable;
+            None spaces them evenly on a log axis, as language models are looked at.
+
+    Raises:
+        ConfigError: If it is none of these.
+
+    Example:
+        >>> [step for step in range(30) if Steps(10)(step)], Steps([1, 5])(5), Steps()(3)
+        ([0, 10, 20], True, True)
+    """
+
+    every: int | Iterable[int] | Schedule | None = None
+
+    def __post_init__(self) -> None:
+        due = log_spaced() if self.every is None else schedule(self.every)
+        object.__setattr__(self, "every", due)
+
+    def __call__(self, step: int) -> bool:
+        """Whether the step is due."""
+        return bool(schedule(self.every or log_spaced())(step))
+
+
 def log_spaced(total: int | None = None, count: int | None = None) -> Schedule:
     """Epochs evenly spaced on a log axis, epoch 0 included.
 
@@ -82,13 +110,36 @@ def log_spaced(total: int | None = None, count: int | None = None) -> Schedule:
         275
     """
     for name, value in (("total", total), ("count", count)):
-        if value is not None and value < 1:
+        if value is not None and whole(f"log_spaced: {name}", value) < 1:
             raise ConfigError(f"log_spaced: {name} must be at least 1, got {value}")
     if total is None:
         return LogSpaced(count or 20)
     points = np.geomspace(1, total, count or 100)
     # whole epochs, against 99.99999 for 100
     return Epochs(frozenset({0, total, *np.floor(points + 1e-9).astype(int).tolist()}))
+
+
+def whole(name: str, value: Any) -> int:
+    """A number that counts something, as an int: of Python, NumPy or torch, or a whole float.
+
+    Args:
+        name: What it is, for the error.
+        value: The number.
+
+    Raises:
+        ConfigError: If it is not one whole number; nothing is rounded.
+
+    Example:
+        >>> whole("epoch", 3.0)
+        3
+    """
+    try:
+        number = float(value)
+    except (TypeError, ValueError, RuntimeError):  # torch's own, of several numbers
+        number = float("nan")
+    if isinstance(value, (bool, str)) or not number.is_integer():
+        raise ConfigError(f"{name} must be a whole number, got {value!r}")
+    return int(value)
 
 
 def schedule(every: int | Iterable[int] | Schedule) -> Schedule:
@@ -102,11 +153,14 @@ def schedule(every: int | Iterable[int] | Schedule) -> Schedule:
     """
     if callable(every):
         return every
-    if isinstance(every, int):
-        if every < 1:
-            raise ConfigError(f"every must be at least 1 epoch, got {every}")
-        return Every(every)
+    if isinstance(every, (str, bytes)):
+        raise ConfigError(f"every must be an int, epochs or a callable, got {every!r}")
+    numbers: Any = every
     try:
-        return Epochs(frozenset({0, *(int(epoch) for epoch in every)}))
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"every must be an int, epochs or a callable, got {every!r}") from error
+        epochs = frozenset({0, *(whole("every: an epoch", epoch) for epoch in numbers)})
+    except TypeError:  # not iterable: a period
+        period = whole("every (an int, epochs or a callable)", every)
+        if period < 1:
+            raise ConfigError(f"every must be at least 1 epoch, got {every}") from None
+        return Every(period)
+    return Epochs(epochs)

@@ -26,21 +26,23 @@ from ibtrace.types import InvalidInput, RunError
 FILE_NAME = "trace.sqlite"
 ACTIVATIONS = "activations"
 PROBE = "probe.safetensors"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _APPLICATION_ID = 0x49425452  # "IBTR", in the file's header: tells our files from foreign ones
 _LOCK_TIMEOUT = 60.0  # seconds to wait while another process appends
 _SCHEMA = (
     """CREATE TABLE "rows" (
-        seed INTEGER NOT NULL, epoch INTEGER NOT NULL, step INTEGER, layer TEXT NOT NULL,
+        seed INTEGER NOT NULL, "at" INTEGER NOT NULL,
+        epoch INTEGER NOT NULL, step INTEGER, layer TEXT NOT NULL,
         quantity TEXT NOT NULL, estimator TEXT NOT NULL, estimand TEXT NOT NULL,
         bits REAL, stderr REAL, lower REAL, upper REAL, flags TEXT NOT NULL, seconds REAL,
         diagnostics TEXT NOT NULL,
-        PRIMARY KEY (seed, epoch, layer, quantity, estimator)
+        PRIMARY KEY (seed, "at", layer, quantity, estimator)
     ) WITHOUT ROWID""",
     """CREATE TABLE scalars (
-        seed INTEGER NOT NULL, epoch INTEGER NOT NULL, layer TEXT NOT NULL DEFAULT '',
+        seed INTEGER NOT NULL, "at" INTEGER NOT NULL,
+        epoch INTEGER NOT NULL, step INTEGER, layer TEXT NOT NULL DEFAULT '',
         name TEXT NOT NULL, value REAL,
-        PRIMARY KEY (seed, epoch, layer, name)
+        PRIMARY KEY (seed, "at", layer, name)
     ) WITHOUT ROWID""",
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
     f"PRAGMA application_id = {_APPLICATION_ID}",
@@ -157,6 +159,8 @@ class Database:
                 f"{self.path}: written by a newer ibtrace (schema {version}, this one reads up to"
                 f" {SCHEMA_VERSION}); upgrade ibtrace"
             )
+        if version < SCHEMA_VERSION:
+            raise RunError(f"{self.path}: written by an ibtrace before its release; run it again")
 
     def _explain(self, said: str) -> str:
         if "not a database" in said:
@@ -238,16 +242,18 @@ class ActivationFiles:
 
     Args:
         folder: The folder they are in; need not exist.
+        clock: What the numbers of the snapshots count: ``epoch`` or ``step``.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, clock: str) -> None:
         self.folder = folder
+        self.clock = clock
 
     def files(self) -> dict[tuple[int, int], Path]:
         """The files, ``{(seed, epoch): path}``."""
         found = {}
-        for file in sorted(self.folder.glob("seed*-epoch*.safetensors")):
-            seed, _, epoch = file.stem.removeprefix("seed").partition("-epoch")
+        for file in sorted(self.folder.glob(f"seed*-{self.clock}*.safetensors")):
+            seed, _, epoch = file.stem.removeprefix("seed").partition(f"-{self.clock}")
             found[int(seed), int(epoch)] = file
         return found
 
@@ -257,7 +263,7 @@ class ActivationFiles:
         Raises:
             RunError: If it cannot be written.
         """
-        file = self.folder / f"seed{seed}-epoch{epoch:06d}.safetensors"
+        file = self.folder / f"seed{seed}-{self.clock}{epoch:06d}.safetensors"
         write_tensors(file, activations)
         return file
 
@@ -270,12 +276,15 @@ class ActivationFiles:
         files = {s: file for (s, e), file in self.files().items() if e == epoch}
         if not files:
             kept = ", ".join(map(str, self.epochs())) or "none"
-            raise RunError(f"no activations were kept at epoch {epoch}; epochs kept: {kept}")
+            clock = self.clock
+            raise RunError(f"no activations were kept at {clock} {epoch}; {clock}s kept: {kept}")
         if seed is None and len(files) == 1:
             (seed,) = files
         if seed is None or seed not in files:
             kept = ", ".join(map(str, files))
-            raise RunError(f"activations at epoch {epoch}: no seed {seed}; name one of {kept}")
+            raise RunError(
+                f"activations at {self.clock} {epoch}: no seed {seed}; name one of {kept}"
+            )
         return read_tensors(files[seed], "activations", "delete the file")
 
     def epochs(self, seed: int | None = None) -> list[int]:

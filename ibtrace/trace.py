@@ -45,6 +45,7 @@ COLUMNS = (
     *("bits", "stderr", "lower", "upper", "flags", "seconds"),
 )
 _STORED = (*COLUMNS, "diagnostics")
+_SCALARS = ("seed", "epoch", "step", "layer", "name", "value")
 _PACKAGES = ("ibtrace", "torch", "numpy", "scipy", "scikit-learn", "npeet-plus", "pandas")
 
 
@@ -57,6 +58,7 @@ class Scalar(NamedTuple):
         layer: The layer it belongs to; empty for the network as a whole.
         name: What it is, ``"train_loss"``.
         value: The number; NaN is kept.
+        step: Optimiser steps done, if the loop said so.
     """
 
     seed: int
@@ -64,6 +66,7 @@ class Scalar(NamedTuple):
     layer: str
     name: str
     value: float
+    step: int | None = None
 
 
 class Trace:
@@ -71,6 +74,9 @@ class Trace:
 
     Make one with `Trace.create`, read one with `Trace.load`. There is nothing to close, and
     several processes may append different seeds to one run.
+
+    A trace has one clock: it counts epochs or, where its meta entry ``clock`` is ``step``,
+    optimiser steps, and has one look at each count. Every row carries both, as far as known.
 
     >>> from ibtrace.types import I_XT
     >>> nan = float("nan")
@@ -85,6 +91,7 @@ class Trace:
     def __init__(self, path: Path | None) -> None:
         self.path = path
         self._database = Database(path)
+        self._clock: str | None = None
 
     @classmethod
     def create(
@@ -152,15 +159,16 @@ class Trace:
             InvalidInput: If two rows of the snapshot have one key.
             RunError: If the file cannot be written.
         """
-        rows = list(rows)
-        _check_rows(rows)
-        records = [_record(row) for row in rows]
-        values = [(int(s), int(e), layer, name, float(v)) for s, e, layer, name, v in scalars]
-        columns, marks = ", ".join(_STORED), ", ".join("?" * len(_STORED))
-        insert = f'INSERT OR REPLACE INTO "rows" ({columns}) VALUES ({marks})'
+        rows, scalars = list(rows), list(scalars)
+        if not rows and not scalars:
+            return
+        clock = self.clock
+        _check_rows(rows, clock)
+        records = [(_at(row, clock), *_record(row)) for row in rows]
+        values = [(_at(scalar, clock), *_scalar_record(scalar)) for scalar in scalars]
         with self._database.transaction() as connection:
-            connection.executemany(insert, records)
-            connection.executemany("INSERT OR REPLACE INTO scalars VALUES (?, ?, ?, ?, ?)", values)
+            connection.executemany(_insertion("rows", _STORED), records)
+            connection.executemany(_insertion("scalars", _SCALARS), values)
             # The key sorts by name; the network's order and the user's are kept beside it.
             known = read_meta(connection)
             layers = _joined(known["layers"], (row.layer for row in rows))
@@ -178,14 +186,14 @@ class Trace:
         with self._database.transaction() as connection:
             write_meta(connection, meta)
 
-    def truncate(self, after_epoch: int, seeds: Sequence[int] | None = None) -> None:
+    def truncate(self, after: int, seeds: Sequence[int] | None = None) -> None:
         """Forget what lies after an epoch, so that a run can be resumed from there.
 
         Args:
-            after_epoch: The last epoch to keep.
+            after: The last epoch to keep; of a trace that counts steps, the last step.
             seeds: The seeds to cut; None cuts all.
         """
-        where, values = "epoch > ?", [int(after_epoch)]
+        where, values = '"at" > ?', [int(after)]
         if seeds is not None:
             where += f" AND seed IN ({', '.join('?' * len(seeds))})"
             values += [int(seed) for seed in seeds]
@@ -193,7 +201,7 @@ class Trace:
             for table in ("rows", "scalars"):
                 connection.execute(f'DELETE FROM "{table}" WHERE {where}', values)
         if self.path is not None:
-            self._files.truncate(after_epoch, seeds)
+            self._files.truncate(after, seeds)
 
     # --- reading ----------------------------------------------------------------------------
 
@@ -205,7 +213,7 @@ class Trace:
         Columns: ``seed, epoch, step, layer, quantity, estimator, estimand, bits, stderr, lower,
         upper, flags, seconds``, then one for each diagnostic, by name.
         """
-        select = f'SELECT {", ".join(_STORED)} FROM "rows" ORDER BY quantity'
+        select = f'SELECT {", ".join(_STORED)} FROM "rows" ORDER BY "at", quantity'
         with self._database.connection() as connection:
             frame = pd.DataFrame(connection.execute(select).fetchall(), columns=[*_STORED])
             meta = read_meta(connection)
@@ -213,7 +221,8 @@ class Trace:
         figures = figures.reindex(columns=sorted(figures.columns)).astype("float64")
         types = {**dict.fromkeys(_TEXT, "str"), **dict.fromkeys(_REAL, "float64")}
         frame = frame.astype({**types, **dict.fromkeys(_WHOLE, "int64"), "step": "Int64"})
-        keys = [frame[name].to_numpy() for name in ("epoch", "seed")]
+        clock = meta.get("clock", "epoch")
+        keys = [frame[name].to_numpy(dtype="int64") for name in (clock, "seed")]
         for name in ("layer", "estimator"):
             places = {known: i for i, known in enumerate(meta[f"{name}s"])}
             keys.insert(0, frame[name].map(places).to_numpy(dtype="int64"))
@@ -221,15 +230,19 @@ class Trace:
         return pd.concat([frame, figures], axis=1).iloc[order].reset_index(drop=True)
 
     def scalars(self) -> pd.DataFrame:
-        """Losses, accuracies and lens values: ``seed, epoch, layer, name, value``, sorted."""
-        columns = ", ".join(Scalar._fields)
-        select = f"SELECT {columns} FROM scalars ORDER BY seed, epoch, layer, name"
+        """Losses, accuracies and lens values: ``seed, epoch, step, layer, name, value``, sorted."""
+        select = f'SELECT {", ".join(_SCALARS)} FROM scalars ORDER BY seed, "at", layer, name'
         with self._database.connection() as connection:
             records = connection.execute(select).fetchall()
-        types = {**dict.fromkeys(_WHOLE, "int64"), "layer": "str", "name": "str"}
-        return pd.DataFrame(records, columns=[*Scalar._fields]).astype(
-            {**types, "value": "float64"}
-        )
+        types = {**dict.fromkeys(_WHOLE, "int64"), "step": "Int64", "layer": "str", "name": "str"}
+        return pd.DataFrame(records, columns=[*_SCALARS]).astype({**types, "value": "float64"})
+
+    @property
+    def clock(self) -> str:
+        """What the looks are counted by: ``epoch`` or ``step``; settled when the trace is made."""
+        if self._clock is None:
+            self._clock = str(self.meta.get("clock", "epoch"))
+        return self._clock
 
     @property
     def meta(self) -> dict[str, Any]:
@@ -309,7 +322,7 @@ class Trace:
         """The activations kept at an epoch, ``{layer: (n, …)}`` in the layers' order.
 
         Args:
-            epoch: The epoch.
+            epoch: The epoch; of a trace that counts steps, the step.
             seed: The seed; may be left out where one seed only was kept.
 
         Raises:
@@ -318,8 +331,18 @@ class Trace:
         return self._files.load(epoch, seed)
 
     def activation_epochs(self, seed: int | None = None) -> list[int]:
-        """The epochs at which activations were kept (for a seed, or for any)."""
+        """The epochs (or steps) at which activations were kept, for a seed, or for any."""
         return [] if self.path is None else self._files.epochs(seed)
+
+    def look(self, at: int) -> tuple[int, int | None]:
+        """Epoch and step of a look whose activations were kept.
+
+        Args:
+            at: Its place on the trace's clock.
+        """
+        if self.clock == "epoch":
+            return at, None
+        return int(self.meta["epochs"][str(at)]), at
 
     def save_probe(self, probe: Probe) -> Path:
         """Keep the inputs and labels beside the activations, so that others can measure them too.
@@ -355,7 +378,7 @@ class Trace:
 
     @property
     def _files(self) -> ActivationFiles:
-        return ActivationFiles(self._folder / ACTIVATIONS)
+        return ActivationFiles(self._folder / ACTIVATIONS, self.clock)
 
     @property
     def _folder(self) -> Path:
@@ -364,15 +387,36 @@ class Trace:
         return self.path.parent
 
 
-def _check_rows(rows: Sequence[Row]) -> None:
+def _check_rows(rows: Sequence[Row], clock: str) -> None:
     seen: set[tuple[object, ...]] = set()
     for row in rows:
-        key = (row.seed, row.epoch, row.layer, row.quantity, row.estimator)
+        key = (row.seed, _at(row, clock), row.layer, row.quantity, row.estimator)
+        for name, number in (("seed", row.seed), ("epoch", row.epoch), ("step", row.step)):
+            if number is not None and int(number) != number:
+                raise InvalidInput(f"a row's {name} must be a whole number, got {number}")
         if key in seen:
             raise InvalidInput(f"two rows of a snapshot have one key {key}; label them apart")
         seen.add(key)
         if taken := set(_STORED) & set(row.diagnostics):
             raise InvalidInput(f"{row.estimator}: diagnostics {sorted(taken)} have a column's name")
+
+
+def _at(entry: Row | Scalar, clock: str) -> int:
+    """The place on the trace's clock."""
+    if clock == "step" and entry.step is None:
+        raise InvalidInput("a trace that counts steps needs the step of every row and scalar")
+    return int(entry.epoch if clock == "epoch" or entry.step is None else entry.step)
+
+
+def _insertion(table: str, columns: Sequence[str]) -> str:
+    names = ", ".join(('"at"', *columns))
+    return f'INSERT OR REPLACE INTO "{table}" ({names}) VALUES (?{", ?" * len(columns)})'
+
+
+def _scalar_record(scalar: Scalar) -> tuple[object, ...]:
+    step = None if scalar.step is None else int(scalar.step)
+    identity = (int(scalar.seed), int(scalar.epoch), step)
+    return (*identity, scalar.layer, scalar.name, float(scalar.value))
 
 
 def _record(row: Row) -> tuple[object, ...]:

@@ -72,6 +72,10 @@ class LeftOut(UserWarning):
     """Layers that nobody named one by one cannot be traced, and are not; says which, and why."""
 
 
+class CostWarning(UserWarning):
+    """What was asked for takes long; says how long, and what would be faster."""
+
+
 # --- estimates ------------------------------------------------------------------------------
 
 
@@ -256,11 +260,14 @@ class Estimator(Protocol):
 def label(estimator: object) -> str:
     """The estimator's short name in tables: its class and the fields that are not the default.
 
-    A dataclass field named ``preset`` (``Binning.idnns()``) speaks for all the others.
+    A dataclass field named ``preset`` (``Binning.idnns()``) speaks for all the others, and an
+    attribute ``label`` is the label.
     Objects that are no dataclass give their ``repr``.
     """
     if not dataclasses.is_dataclass(estimator) or isinstance(estimator, type):
         return repr(estimator)
+    if isinstance(own := getattr(estimator, "label", None), str):
+        return own
     name = type(estimator).__name__
     preset = getattr(estimator, "preset", "")
     if preset:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 import yaml
+from matplotlib.figure import Figure
 
+from ibtrace import plots
 from ibtrace.cli import main
 from ibtrace.experiments import config
 from ibtrace.trace import Trace
@@ -67,10 +72,65 @@ def test_a_finished_run_can_be_drawn_judged_and_resumed(
     said = capsys.readouterr().out
     assert "Exact" in said
     assert "Binning" not in said
-    before = (replicated / "tanh" / "trace.sqlite").read_bytes()
-    assert main(["replicate", "tishby", "--resume", "--out", str(replicated), "--quiet"]) == 0
-    assert Trace.load(replicated / "tanh").frame().equals(Trace.load(replicated / "tanh").frame())
-    assert (replicated / "tanh" / "trace.sqlite").read_bytes() == before
+    assert stored_rows_after(replicated, "--quiet") == 0
+
+
+def stored_rows_after(replicated: Path, *options: str) -> int:
+    """Resume a finished replication; its trace stays as it is, byte for byte."""
+    trace = replicated / "tanh" / "trace.sqlite"
+    before = trace.read_bytes()
+    threads = torch.get_num_threads()
+    resume = ["replicate", "tishby", "--resume", "--out", str(replicated), *options]
+    torch.set_num_threads(2)
+    try:
+        status = main(resume)
+        assert torch.get_num_threads() == 2  # the caller's
+    finally:
+        torch.set_num_threads(threads)
+    assert trace.read_bytes() == before
+    return status
+
+
+def test_a_run_resumes_with_the_options_it_was_started_with(
+    replicated: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert stored_rows_after(replicated, "--activation", "tanh", *SMALL) == 0
+    capsys.readouterr()
+    differing = ["--activation=relu", "--epochs=7", "--set=split.fraction=0.5", "--quiet"]
+    assert stored_rows_after(replicated, *differing) == 2
+    said = capsys.readouterr().err
+    for part in ("epochs was 6, not 7", "split.fraction was 0.8, not 0.5", "variants.tanh."):
+        assert part in said
+    assert said.count("\n") == 1
+
+
+def test_a_run_is_resumed_by_its_configuration_or_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    Path("small.yaml").write_text(yaml.safe_dump(raw(epochs=2)))
+    assert main(["run", "small.yaml", "--quiet", "--seeds=1"]) == 0
+    assert main(["run", "small.yaml", "--quiet", "--seeds=1", "--resume"]) == 0
+    assert main(["run", "runs/small", "--quiet", "--resume"]) == 0
+    assert main(["run", "small.yaml", "--quiet", "--resume"]) == 2
+    assert "seeds was 1, not 2" in capsys.readouterr().err
+
+
+def test_figures_elsewhere_are_titled_by_the_run(
+    replicated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    titles: list[str] = []
+    drawn = plots.information_planes
+
+    def planes(traces: Mapping[str, Trace], *rest: Any) -> Figure:
+        titles.extend(traces)
+        return drawn(traces, *rest)
+
+    monkeypatch.setattr(plots, "information_planes", planes)
+    plain = str(replicated / "tanh")
+    assert main(["plot", plain, "--estimator=Exact", "--out", str(tmp_path / "elsewhere")]) == 0
+    assert titles == ["tanh"]
 
 
 def test_a_users_own_model_runs_by_class_path(
@@ -113,6 +173,7 @@ def test_an_estimator_without_a_plane_does_not_cost_the_report(
 
 
 def test_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    """A smoke test: the names are there, on lines of a readable width."""
     assert main(["list"]) == 0
     said = capsys.readouterr().out
     for name in ("tishby", "binning", "ksg", "estimators", "problems", "Kraskov"):
@@ -133,7 +194,7 @@ def test_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
             ["replicate", "tishby", "--set", "estimators=[bining]"],
             "no estimator is called 'bining'",
         ),
-        (["replicate", "tishby", "--resume", "--seeds", "3"], "drop --seeds"),
+        (["replicate", "tishby", "--resume", "--seeds", "3"], "runs/tishby: no config.yaml"),
         (["replicate", "tishby", "--resume", "--out", "nowhere"], "nowhere: no config.yaml"),
         (["verdict", "nowhere"], "nowhere"),
         (["plot", "nowhere"], "nowhere"),

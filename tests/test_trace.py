@@ -132,9 +132,9 @@ def test_a_repeated_snapshot_overwrites_and_never_duplicates(run: Path) -> None:
 def test_truncate_then_repeat_gives_the_same_trace(run: Path) -> None:
     trace = Trace.load(run)
     rows, scalars = trace.frame(), trace.scalars()
-    trace.truncate(after_epoch=1, seeds=[0])
+    trace.truncate(after=1, seeds=[0])
     assert trace.frame().groupby("seed").epoch.max().to_dict() == {0: 1, 1: 10}
-    trace.truncate(after_epoch=0)
+    trace.truncate(after=0)
     assert set(trace.frame().epoch) == set(trace.scalars().epoch) == {0}
     for epoch in (1, 10):
         for seed in (0, 1):
@@ -256,7 +256,7 @@ def test_a_foreign_database_is_refused(tmp_path: Path) -> None:
 
 def test_a_newer_schema_is_refused(run: Path) -> None:
     Trace.load(run).update_meta({"schema_version": 999})
-    with pytest.raises(RunError, match=r"newer ibtrace \(schema 999, this .* to 1\); upgrade"):
+    with pytest.raises(RunError, match=r"newer ibtrace \(schema 999, this .* to 2\); upgrade"):
         Trace.load(run)
 
 

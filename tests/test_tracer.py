@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -238,6 +239,11 @@ def test_sinks_get_each_snapshot() -> None:
         ({"data": (data()[0], data()[1][:9])}, InvalidInput, r"\(96, 5\) and y \(9,\)"),
         ({"every": 0}, ConfigError, "at least 1 epoch"),
         ({"every": 2.5}, ConfigError, "int, epochs or a callable"),
+        ({"every": [1, 2.5]}, ConfigError, "an epoch must be a whole number, got 2.5"),
+        ({"every": "12"}, ConfigError, "int, epochs or a callable"),
+        ({"seed": 0.5}, ConfigError, "seed must be a whole number, got 0.5"),
+        ({"estimators": 5}, ConfigError, "5 is neither a name nor an estimator"),
+        ({"estimators": Binning}, ConfigError, "Binning.* is neither a name nor an estimator"),
         ({"store_activations": True}, ConfigError, "give the tracer run=FOLDER"),
         ({"estimators": [Binning(range="trace")]}, ConfigError, "give the tracer run=FOLDER"),
     ],
@@ -281,6 +287,132 @@ def test_a_closed_tracer_refuses_another_snapshot() -> None:
         tracer.snapshot(1)
     with pytest.raises(ConfigError, match="0 or more, got -1"):
         Tracer(mlp(), data=data(), estimators=[Exact()]).snapshot(-1)
+
+
+@pytest.mark.parametrize(
+    "kind", [int, float, np.int64, np.float32, torch.tensor, lambda n: torch.tensor(float(n))]
+)
+def test_epochs_and_steps_may_be_whole_numbers_of_any_library(kind: Callable[[int], Any]) -> None:
+    with Tracer(mlp(), data(), estimators="exact", every=[kind(2)]) as tracer:
+        tracer.snapshot(kind(1), step=kind(4))
+        tracer.snapshot(kind(2), step=kind(8))
+        tracer.log(kind(2), loss=1.0)
+    frame = tracer.trace.frame()
+    assert frame.groupby("epoch").step.max().dropna().to_dict() == {2: 8}
+    assert tracer.trace.scalars().query("name == 'loss'").epoch.tolist() == [2]
+
+
+@pytest.mark.parametrize(
+    "epoch", [1.5, np.float32(1.5), torch.tensor(1.5), float("nan"), "1", None, [1, 2], True]
+)
+def test_an_epoch_that_is_no_whole_number_overwrites_nothing(epoch: Any) -> None:
+    half: Any = 1.5
+    with Tracer(mlp(), data(), estimators="exact", every=1) as tracer:
+        tracer.snapshot(1)
+        before = tracer.trace.frame()
+        for call in (
+            lambda: tracer.snapshot(epoch),
+            lambda: tracer.log(epoch, loss=1.0),
+            lambda: tracer.snapshot(2, step=half),
+        ):
+            with pytest.raises(ConfigError, match=r"must be a whole number, got"):
+                call()
+    assert tracer.trace.frame().equals(before)
+    row = tracer.trace.frame().iloc[0]
+    with pytest.raises(InvalidInput, match=r"epoch must be a whole number, got 0.5"):
+        tracer.trace.append([as_row(row, epoch=0.5)])
+
+
+def as_row(record: Any, **changes: Any) -> Row:
+    names = [field.name for field in dataclasses.fields(Row) if field.name != "diagnostics"]
+    return Row(**{**{name: record[name] for name in names}, "diagnostics": {}, **changes})
+
+
+@pytest.mark.parametrize("estimators", ["exact", Exact(), At("exact", every=1), iter(["exact"])])
+def test_one_estimator_needs_no_list(estimators: Any) -> None:
+    with Tracer(mlp(), data(), estimators=estimators) as tracer:
+        pass
+    assert tracer.trace.estimators == ["Exact"]
+
+
+# --- a block that raises ------------------------------------------------------------------------
+
+
+class Closing:
+    """A sink that may fail when it is closed."""
+
+    def __init__(self, fails: bool = False) -> None:
+        self.fails, self.written, self.closed = fails, 0, 0
+
+    def write(self, trace: Trace, rows: Sequence[Row], scalars: Mapping[str, Any]) -> None:
+        self.written += len(rows)
+
+    def close(self, trace: Trace) -> None:
+        self.closed += 1
+        if self.fails:
+            raise OSError("the service is away")
+
+
+def raise_in(tracer: Tracer, error: type[BaseException]) -> None:
+    with tracer:
+        tracer.snapshot(1)
+        tracer.snapshot(2)
+        raise error("a mistake of the user's")
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_block_that_raises_closes_every_sink_once_and_keeps_its_rows(
+    error: type[BaseException], fails: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sinks = [Closing(fails), Closing()]
+    tracer = Tracer(mlp(), data(), estimators="exact", every=[1], run=tmp_path / "run", sinks=sinks)
+    with pytest.raises(error, match="a mistake of the user's"):
+        raise_in(tracer, error)  # epoch 2 is not due, and not measured then: who knows its state
+    tracer.close()
+    assert [sink.closed for sink in sinks] == [1, 1]
+    assert sorted(Trace.load(tmp_path / "run").frame().epoch.unique()) == [0, 1]
+    assert ("the service is away" in caplog.text) == fails
+
+
+def test_a_look_that_fails_closes_the_sinks_wherever_it_is() -> None:
+    def broken() -> nn.Sequential:
+        model = mlp()
+        linear(model, 0).weight.data.fill_(torch.nan)
+        return model
+
+    sink = Closing()
+    with pytest.raises(NonFinite, match="epoch 0"):
+        Tracer(broken(), data(), estimators="exact", sinks=sink)
+    assert sink.closed == 1
+    model, sink = mlp(), Closing()
+    tracer = Tracer(model, data(), estimators="exact", every=[1], sinks=sink)
+    tracer.snapshot(2)
+    linear(model, 0).weight.data.fill_(torch.nan)
+    with pytest.raises(NonFinite, match="epoch 2"):
+        tracer.close()
+    assert sink.closed == 1
+
+
+def test_after_a_training_that_ended_a_sink_that_fails_is_told_when_all_are_closed() -> None:
+    sinks = [Closing(fails=True), Closing()]
+    with (
+        pytest.raises(OSError, match="the service is away"),
+        Tracer(mlp(), data(), estimators="exact", sinks=sinks),
+    ):
+        pass
+    assert [sink.closed for sink in sinks] == [1, 1]
+
+
+def test_what_needs_the_whole_trace_is_measured_and_sent_though_the_block_raises(
+    tmp_path: Path,
+) -> None:
+    sink, pooling = Closing(), Binning(bins=4, range="trace")
+    tracer = Tracer(mlp(), data(), estimators=pooling, every=[1], run=tmp_path / "run", sinks=sink)
+    with pytest.raises(ValueError, match="a mistake of the user's"):
+        raise_in(tracer, ValueError)
+    assert sorted(tracer.trace.frame().epoch.unique()) == [0, 1]
+    assert sink.written == len(tracer.trace)
 
 
 def test_schedules() -> None:

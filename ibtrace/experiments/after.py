@@ -65,9 +65,10 @@ def trace_checkpoints(
     load_into(model, found[0])
     _claim(folder, raw, name, seed)
     arguments = {key: value for key, value in experiment.tracing().items() if key != "every"}
-    arguments["estimators"] = [
-        item.estimator if isinstance(item, At) else item for item in arguments["estimators"]
-    ]
+    if arguments["estimators"] is not None:
+        arguments["estimators"] = [
+            item.estimator if isinstance(item, At) else item for item in arguments["estimators"]
+        ]
     with tqdm(total=len(found), disable=not progress, unit=" checkpoints") as bar:
         tracer = Tracer.from_checkpoints(
             model,
@@ -135,8 +136,7 @@ def _claim(folder: Path, raw: config.Raw, name: str, seed: int) -> None:
     if not (folder / runner.CONFIG).is_file():
         runner.prepare(folder, raw, resume=False)
         return
-    if runner.stored_config(folder) != raw:
-        raise RunError(f"{folder}: holds a run of another configuration; choose another with --out")
+    runner.require_same(folder, raw)
     trace = folder / name / FILE_NAME
     if trace.exists() and seed in Trace.load(trace).seeds:
         raise RunError(f"{folder}: already holds seed {seed}; choose another with --seed or --out")

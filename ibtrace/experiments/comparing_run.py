@@ -34,6 +34,7 @@ from ibtrace.experiments.comparing import (
     write,
 )
 from ibtrace.measure import context, flatten, measure
+from ibtrace.plane import on_clock
 from ibtrace.probe import Probe
 from ibtrace.trace import Trace
 from ibtrace.tracer._kept import pooled
@@ -111,6 +112,7 @@ def compare_run(
     of = kept.n
     chosen = _chosen(estimators, probe.n)
     meta = {"n": probe.n, "input_entropy": probe.input_entropy, "layers": source.layers}
+    meta["clock"] = source.clock
     if probe.discrete:
         meta["label_entropy"] = probe.label_entropy
     found = Comparison(Trace.create(meta=meta), probe.n, of)
@@ -139,7 +141,7 @@ def leave(found: Comparison, folder: Path) -> str:
         RunError: If they cannot be written.
     """
     make_folder(folder)
-    frame = found.trace.frame()
+    frame = on_clock(found.trace.frame())
     if frame.empty:
         return "Nothing was measured."
     files = ["planes.csv"]
@@ -162,7 +164,7 @@ def leave(found: Comparison, folder: Path) -> str:
 
 def text(found: Comparison) -> str:
     """The table of a comparison: how far each estimator is off at the run's own size."""
-    frame = found.trace.frame()
+    frame = on_clock(found.trace.frame())
     used = f"{found.n:,}" if found.n == found.of else f"{found.n:,} of {found.of:,}"
     lines = [f"{used} samples, {frame['epoch'].nunique()} snapshots", ""]
     lines += [f"{'estimator':<32}{'I(X;T) off by':>20}{'I(T;Y) off by':>20}{'time':>10}"]
@@ -226,8 +228,8 @@ def _measure(
     over_trace = {seed: pooled(source, seed) for seed in {s for s, _ in looks} if asked}
     total = len(chosen) * len(looks)
     with tqdm(total=total, desc="measure", disable=not progress, unit=" planes") as bar:
-        for (seed, epoch), (label, estimator) in _by_estimator(looks, chosen):
-            layers = source.activations(epoch, seed)
+        for (seed, at), (label, estimator) in _by_estimator(looks, chosen):
+            layers, (epoch, step) = source.activations(at, seed), source.look(at)
             for name, value in layers.items():
                 values = over_trace.get(seed, {}).get(name)
                 told = context(name, captured.get(name, {}), values)
@@ -239,6 +241,7 @@ def _measure(
                         [estimator],
                         seeds=[seed],
                         epoch=epoch,
+                        step=step,
                     )
                 except IbtraceError as error:
                     found.declined[label, name] = str(error)

@@ -84,7 +84,8 @@ class Experiment:
         max_bytes: Bytes of activations held at a time.
         max_width: Project wider T to this many dimensions.
         estimators: Registry names, or ``{name: …, field: …}``; ``snapshots`` in such an entry
-            gives the estimator a schedule of its own.
+            gives the estimator a schedule of its own. One name needs no list; None takes what can
+            say something on the probe, as in `ibtrace.Tracer`.
         snapshots: How many points, evenly on a log axis, or the epochs themselves.
         store_activations: Keep the activations of each snapshot.
         device: Where to train and measure.
@@ -107,7 +108,7 @@ class Experiment:
     functional: bool | list[str] = False
     max_bytes: int = MAX_BYTES
     max_width: int | None = None
-    estimators: list[str | Raw] = field(default_factory=lambda: ["binning", "ksg"])
+    estimators: str | list[str | Raw] | None = None
     snapshots: int | list[int] = 100
     store_activations: bool = False
     device: str = "cpu"
@@ -121,7 +122,7 @@ class Experiment:
             raise ConfigError(f"seeds: at least one seed is needed, got {self.seeds}")
         if len(set(self.seed_list)) != len(self.seed_list):
             raise ConfigError(f"seeds must differ from one another, got {self.seeds}")
-        if not self.estimators:
+        if self.estimators is not None and not self.estimators:
             raise ConfigError("estimators: at least one is needed")
         check_reduce(self.reduce)
         self.build_estimators()
@@ -150,15 +151,19 @@ class Experiment:
         """When to look at the networks."""
         return _schedule(self.snapshots, self.epochs)
 
-    def build_estimators(self) -> list[Estimator | At]:
+    def build_estimators(self) -> list[Estimator | At] | None:
         """The estimators, with a schedule of their own where the configuration gives one.
+
+        None where the configuration leaves the choice to the tracer.
 
         Raises:
             ConfigError: If an entry has no name, or a field that its estimator does not have.
             UnknownName: If no estimator has that name.
         """
+        if self.estimators is None:
+            return None
         built: list[Estimator | At] = []
-        for entry in self.estimators:
+        for entry in [self.estimators] if isinstance(self.estimators, str) else self.estimators:
             if isinstance(entry, str):
                 built.append(estimators.make(entry))
                 continue

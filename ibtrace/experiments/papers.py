@@ -28,27 +28,30 @@ class Paper:
     claims: Sequence[Claim]
     full: Mapping[str, Any] = field(default_factory=dict)
 
-    def config(
+    def config(self) -> config.Raw:
+        """The configuration of a replication, as it is shipped."""
+        return config.read(self.name)
+
+    def changes(
         self,
         changes: Mapping[str, Any],
         *,
         activations: Sequence[str] | None = None,
         full: bool = False,
-    ) -> config.Raw:
-        """The configuration of a replication.
+    ) -> dict[str, Any]:
+        """What is to be set in the configuration, by dotted keys.
 
         Args:
             changes: Dotted keys to set; they win over ``full``.
             activations: The nonlinearities to run, in place of the configuration's.
             full: The paper's size.
         """
-        raw = config.read(self.name)
-        for key, value in {**(self.full if full else {}), **changes}.items():
-            raw = config.override(raw, key, value)
-        if activations:
-            variants = {name: {"model.init_args.activation": name} for name in activations}
-            raw = {**raw, "variants": variants}
-        return raw
+        variants = {name: {"model.init_args.activation": name} for name in activations or ()}
+        return {
+            **(self.full if full else {}),
+            **changes,
+            **({"variants": variants} if variants else {}),
+        }
 
     def report(self, traces: reporting.Traces, folder: Path) -> str:
         """Figures, verdict and claims of a finished replication; what to print."""

@@ -17,7 +17,9 @@ Traces = Mapping[str, Trace]
 """The traces of a run by variant; one without variants has the name ``""``."""
 
 
-def figures(traces: Traces, folder: Path, estimator: str | None = None) -> list[Path]:
+def figures(
+    traces: Traces, folder: Path, estimator: str | None = None, *, run: Path | None = None
+) -> list[Path]:
     """Draw the figures of a run as PNG and PDF.
 
     Args:
@@ -25,6 +27,8 @@ def figures(traces: Traces, folder: Path, estimator: str | None = None) -> list[
         folder: Where the files go.
         estimator: Which estimator's plane; None draws one for each that all variants share and
             that gave both I(X;T) and I(T;Y) (class-wise estimators give no I(X;T) of distinct X).
+        run: The run's folder, whose name a run without variants has in the figures; None if it is
+            ``folder``.
 
     Returns:
         The PNG files.
@@ -34,7 +38,7 @@ def figures(traces: Traces, folder: Path, estimator: str | None = None) -> list[
     """
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    titled = {name or folder.name: trace for name, trace in traces.items()}
+    titled = {name or (run or folder).resolve().name: trace for name, trace in traces.items()}
     for chosen in _estimators(traces, estimator):
         stem = f"{_slug(chosen)}"
         if estimator is not None or all(_has_plane(trace, chosen) for trace in traces.values()):

@@ -8,7 +8,8 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from ibtrace.capture import resolve
 from ibtrace.experiments import config
 from ibtrace.experiments.train import probe_of, train
 from ibtrace.trace import Trace
-from ibtrace.types import IbtraceError, RunError
+from ibtrace.types import CostWarning, IbtraceError, RunError
 
 CONFIG = "config.yaml"
 
@@ -55,12 +56,23 @@ def run(
     jobs = {name: folder / name for name in runs}
     if len(jobs) == 1:
         ((name, path),) = jobs.items()
-        torch.set_num_threads(1)  # small tensors: two threads are many times slower than one
         bar = name if progress else None
-        train(config.build(runs[name]), path, raw=runs[name], resume=resume, label=bar)
+        with _one_thread():
+            train(config.build(runs[name]), path, raw=runs[name], resume=resume, label=bar)
     else:
         _side_by_side(runs, jobs, resume, progress)
     return {name: Trace.load(path) for name, path in jobs.items()}
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Small tensors: two threads are many times slower than one. The caller's own are restored."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def stored_config(folder: str | Path) -> config.Raw:
@@ -73,6 +85,34 @@ def stored_config(folder: str | Path) -> config.Raw:
     if not path.is_file():
         raise RunError(f"{folder}: no {CONFIG} there; it is not a run that can be resumed")
     return config.read(path)
+
+
+def require_same(folder: str | Path, raw: config.Raw) -> None:
+    """Raise unless a run was started with this configuration; names every key that differs.
+
+    Raises:
+        RunError: If it was not, or the folder is not a run that a configuration started.
+    """
+    before, asked = _flat(stored_config(folder)), _flat(raw)
+    differing = [
+        f"{key} was {before.get(key, 'not set')}, not {asked.get(key, 'left out')}"
+        for key in {**before, **asked}
+        if before.get(key, _flat) != asked.get(key, _flat)
+    ]
+    if differing:
+        raise RunError(
+            f"{folder}: holds a run of another configuration: {'; '.join(differing)}; "
+            "leave that option out, or choose another folder with --out"
+        )
+
+
+def _flat(raw: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """Nested mappings as one, by dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in raw.items():
+        inner = isinstance(value, Mapping) and value
+        flat |= _flat(value, f"{before}{key}.") if inner else {f"{before}{key}": value}
+    return flat
 
 
 def load(folder: str | Path) -> dict[str, Trace]:
@@ -109,8 +149,7 @@ def _rehearse(experiment: config.Experiment) -> None:
 def prepare(folder: Path, raw: config.Raw, resume: bool) -> None:
     """Claim the folder for this configuration, or check that it is the one to resume."""
     if resume:
-        if stored_config(folder) != raw:
-            raise RunError(f"{folder}: its configuration differs; resume without other options")
+        require_same(folder, raw)
         return
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RunError(f"{folder}: exists already; choose another with --out, or add --resume")
@@ -177,6 +216,8 @@ def _work(
     threading.Thread(target=_die_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore", UserWarning)  # the rehearsal has said them
+    warnings.simplefilter("default", CostWarning)  # but for what it cannot know
+    warnings.formatwarning = lambda text, *_, **__: f"ibtrace: {label or folder.name}: {text}\n"
     try:
         train(config.build(raw), folder, raw=raw, resume=resume, label=label, place=place)
     except KeyboardInterrupt:

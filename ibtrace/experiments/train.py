@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from ibtrace.capture import undisturbed
 from ibtrace.datasets import Batches, split
@@ -25,6 +24,7 @@ from ibtrace.ensemble import (
     restore_training,
     training_state,
 )
+from ibtrace.experiments.bar import Bar
 from ibtrace.experiments.config import Experiment, Raw
 from ibtrace.probe import Probe
 from ibtrace.trace import Trace
@@ -71,8 +71,9 @@ def train(
     plain = experiment.forward is None
     together = plain and Ensemble(lambda seed: experiment.model(), seeds[:1]).fast
     groups = [seeds] if together else [[seed] for seed in seeds]
-    total = experiment.epochs * len(groups)
-    bar = tqdm(total=total, desc=label, position=place, disable=label is None, unit=" epochs")
+    every, epochs = experiment.every(), experiment.epochs
+    looks = sum(map(every, range(1, epochs + 1)))
+    bar = Bar(epochs * len(groups), looks * len(groups), label, place)
     with bar, torch.random.fork_rng():
         for group in groups:
             kind = _Together if together else _Alone
@@ -87,18 +88,17 @@ def _train_group(
     folder: Path,
     raw: Raw | None,
     resume: bool,
-    bar: tqdm[Any],
+    bar: Bar,
 ) -> None:
-    seeds = training.seeds
+    seeds, every = training.seeds, experiment.every()
     checkpoint = _load(folder / CHECKPOINT) if resume else None
     if checkpoint is not None and set(seeds) <= set(checkpoint["finished"]):
-        bar.update(experiment.epochs)
+        bar.skip(experiment.epochs, sum(map(every, range(1, experiment.epochs + 1))))
         return
     start = 0
     if checkpoint is not None and checkpoint["seeds"] == seeds:
         training.load_state_dict(checkpoint["training"])
         start = checkpoint["epoch"]
-        bar.update(start)
     finished = checkpoint["finished"] if checkpoint is not None else []
     with Tracer(
         training.networks,
@@ -115,15 +115,17 @@ def _train_group(
     ) as tracer:
         if start == 0:
             tracer.log(0, **training.metrics())
+        bar.skip(start, sum(map(every, range(1, start + 1))))
         saved = time.monotonic()
         for epoch in range(start + 1, experiment.epochs + 1):
             steps = training.epoch()
+            bar.did("epoch")
             if tracer.due(epoch):
                 tracer.snapshot(epoch, step=epoch * steps, **training.metrics())
                 if time.monotonic() - saved > _CHECKPOINT_SECONDS:
                     _save(folder, training, epoch, finished)
                     saved = time.monotonic()
-            bar.update()
+                bar.did("look")
     _save(folder, training, experiment.epochs, [*finished, *seeds])
 
 

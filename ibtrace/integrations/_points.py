@@ -1,4 +1,4 @@
-"""The numbers of a trace as services take them: an epoch, a seed, a name, a value."""
+"""The numbers of a trace as services take them: an epoch (or step), a seed, a name, a value."""
 
 from __future__ import annotations
 
@@ -17,9 +17,16 @@ GROUPS = (*_QUANTITIES.values(), SCALARS, PLANES)
 
 
 class Point(NamedTuple):
-    """A number of a trace and what it is, without the seed in its name."""
+    """A number of a trace and what it is, without the seed in its name.
 
-    epoch: int
+    Args:
+        at: Its place on the trace's clock: epochs, or steps.
+        seed: The seed of the network.
+        name: What it is.
+        value: The number.
+    """
+
+    at: int
     seed: int
     name: str
     value: float
@@ -33,20 +40,25 @@ def _scalar_name(name: str, layer: str = "") -> str:
     return "/".join(part for part in (SCALARS, layer, name) if part)
 
 
-def of_rows(rows: Iterable[Row]) -> Iterator[Point]:
+def place(row: Row, clock: str) -> int:
+    """Where the row is on a trace's clock."""
+    return row.epoch if clock == "epoch" or row.step is None else row.step
+
+
+def of_rows(rows: Iterable[Row], clock: str) -> Iterator[Point]:
     """The estimates."""
     for row in rows:
         name = _name(row.quantity, row.layer, row.estimator)
-        yield Point(row.epoch, row.seed, name, row.bits)
+        yield Point(place(row, clock), row.seed, name, row.bits)
 
 
-def of_scalars(rows: Sequence[Row], scalars: Mapping[str, Any]) -> Iterator[Point]:
+def of_scalars(rows: Sequence[Row], scalars: Mapping[str, Any], clock: str) -> Iterator[Point]:
     """Scalars of the rows' epoch: one number for each of their seeds, or one for all."""
     seeds = list(dict.fromkeys(row.seed for row in rows))
     for name, value in scalars.items():
         each = torch.as_tensor(value, dtype=torch.float64).expand(len(seeds)).tolist()
         for seed, number in zip(seeds, each, strict=True):
-            yield Point(rows[0].epoch, seed, _scalar_name(name), number)
+            yield Point(place(rows[0], clock), seed, _scalar_name(name), number)
 
 
 def of_trace(trace: Trace) -> Iterator[Point]:
@@ -58,5 +70,5 @@ def of_trace(trace: Trace) -> Iterator[Point]:
         (scalars, _scalar_name, ["name", "layer"], "value"),
     ):
         names = map(name_of, *(table[column] for column in named))
-        epochs, seeds, values = (table[column].tolist() for column in ("epoch", "seed", value))
-        yield from map(Point, epochs, seeds, names, values)
+        places, seeds, values = (table[column].tolist() for column in (trace.clock, "seed", value))
+        yield from map(Point, places, seeds, names, values)

@@ -33,12 +33,13 @@ class Numbers:
 
     def __init__(self, image_every: int | None = None) -> None:
         self.image_every = image_every
+        self.clock = "epoch"
         self._snapshots = 0
         self._sent: set[tuple[int, int, str]] = set()
         self._several: bool | None = None
 
     def send(self, epoch: int, numbers: Mapping[str, float], images: Mapping[str, Pixels]) -> None:
-        """Hand the numbers and pictures of one epoch to the service."""
+        """Hand the numbers and pictures of one epoch (of one step, by the clock) to the service."""
         raise NotImplementedError
 
     def finish(self) -> None:
@@ -47,17 +48,23 @@ class Numbers:
 
     def write(self, trace: Trace, rows: Sequence[Row], scalars: Mapping[str, Any]) -> None:
         """Send a snapshot's rows and scalars."""
+        self.clock = trace.clock
         self._snapshots += 1
         due = self.image_every is not None and self._snapshots % self.image_every == 0
         images = information_planes(trace) if due else {}
-        self._send(trace, [*of_rows(rows), *of_scalars(rows, scalars)], images)
+        self._send(
+            trace, [*of_rows(rows, self.clock), *of_scalars(rows, scalars, self.clock)], images
+        )
 
     def close(self, trace: Trace) -> None:
         """Send what was not sent yet of the seeds seen here, and the information planes."""
-        seeds = {seed for _, seed, _ in self._sent}
-        points = [p for p in of_trace(trace) if p.seed in seeds and p[:3] not in self._sent]
-        self._send(trace, points, information_planes(trace))
-        self.finish()
+        try:
+            if self._sent:
+                seeds = {seed for _, seed, _ in self._sent}
+                points = [p for p in of_trace(trace) if p.seed in seeds and p[:3] not in self._sent]
+                self._send(trace, points, information_planes(trace))
+        finally:
+            self.finish()
 
     def _send(self, trace: Trace, points: Iterable[Point], images: Mapping[str, Pixels]) -> None:
         if self._several is None:
@@ -65,7 +72,7 @@ class Numbers:
         epochs: dict[int, dict[str, float]] = defaultdict(dict)
         for point in points:
             name = f"{point.name}/seed{point.seed}" if self._several else point.name
-            epochs[point.epoch][name] = point.value
+            epochs[point.at][name] = point.value
             self._sent.add(point[:3])
         last = max(epoch for epoch, _, _ in self._sent)
         for epoch in sorted({*epochs, *([last] if images else [])}):

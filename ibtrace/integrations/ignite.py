@@ -48,15 +48,36 @@ class IBTrace(Traced):
         """
         events = require("ignite", "ignite.engine").Events
         engine.add_event_handler(events.STARTED, self._on_started)
+        engine.add_event_handler(events.ITERATION_COMPLETED, self._on_iteration_completed)
         engine.add_event_handler(events.EPOCH_COMPLETED, self._on_epoch_completed)
         engine.add_event_handler(events.COMPLETED, self._on_completed)
+        engine.add_event_handler(events.EXCEPTION_RAISED, self._on_exception)
 
     def _on_started(self, engine: Engine) -> None:
-        self._start(self.model, engine.state.epoch, engine.state.iteration)
+        state = engine.state
+        length, steps = state.epoch_length, getattr(state, "max_iters", None)
+        short = steps is not None and length is not None and steps <= length
+        one_epoch = short or length is None or state.max_epochs == 1
+        self._start(self.model, state.epoch, state.iteration, by_steps=one_epoch)
+
+    def _on_iteration_completed(self, engine: Engine) -> None:
+        state = engine.state
+        length = state.epoch_length
+        self._step_done(
+            state.iteration // length if length else state.epoch - 1, step=state.iteration
+        )
 
     def _on_epoch_completed(self, engine: Engine) -> None:
         state = engine.state
-        self._snapshot(state.epoch, step=state.iteration, metrics=state.metrics)
+        self._epoch_done(state.epoch, state.iteration, state.metrics)
 
     def _on_completed(self, engine: Engine) -> None:
-        self.tracer.close()
+        self._finish()
+
+    def _on_exception(self, engine: Engine, error: BaseException) -> None:
+        self._abandon(error)
+        # An engine raises what nobody handles, and takes what any handler gets for handled.
+        raised = require("ignite", "ignite.engine").Events.EXCEPTION_RAISED
+        owners = [getattr(each[0], "__self__", None) for each in engine._event_handlers[raised]]
+        if all(isinstance(owner, IBTrace) for owner in owners):
+            raise error

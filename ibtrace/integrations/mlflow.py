@@ -66,7 +66,7 @@ class MLflow(Numbers):
         for start in range(0, len(metrics), _BATCH):
             self.client.log_batch(self.run_id, metrics=metrics[start : start + _BATCH])
         for name, image in images.items():
-            self.client.log_image(self.run_id, image, f"{_allowed(name)}/epoch{epoch}.png")
+            self.client.log_image(self.run_id, image, f"{_allowed(name)}/{self.clock}{epoch}.png")
 
     def finish(self) -> None:
         """End the run if it was started here."""

@@ -13,8 +13,8 @@ from ibtrace.rng import preserved_generators
 if TYPE_CHECKING:
     from wandb import Run
 
-EPOCH = "ibtrace/epoch"
-"""The x axis of the metrics; a run's own step may count something else."""
+AXES = {"epoch": "ibtrace/epoch", "step": "ibtrace/step"}
+"""The x axis of the metrics, by the trace's clock; a run's own step may count something else."""
 
 
 class WandB(Numbers):
@@ -48,14 +48,17 @@ class WandB(Numbers):
         with preserved_generators():
             self.run: Run = active if active and not init else self._wandb.init(**init)
         self._own = self.run is not active
-        self.run.define_metric(EPOCH, hidden=True)
-        for group in GROUPS:
-            self.run.define_metric(f"{group}/*", step_metric=EPOCH)
+        self._axis: str | None = None
 
     def send(self, epoch: int, numbers: Mapping[str, float], images: Mapping[str, Pixels]) -> None:
         """Log the numbers and images at once, so that the run's own step moves by one."""
+        if self._axis is None:
+            self._axis = AXES[self.clock]
+            self.run.define_metric(self._axis, hidden=True)
+            for group in GROUPS:
+                self.run.define_metric(f"{group}/*", step_metric=self._axis)
         pictures = {name: self._wandb.Image(image) for name, image in images.items()}
-        self.run.log({EPOCH: epoch, **numbers, **pictures})
+        self.run.log({self._axis: epoch, **numbers, **pictures})
 
     def finish(self) -> None:
         """Finish the run if it was started here."""

@@ -1,7 +1,9 @@
 """From a trace to coordinates, phases and a verdict. Pure: tables in, frozen objects out."""
 
+from ibtrace.plane.coordinates import clock as clock
 from ibtrace.plane.coordinates import coordinates as coordinates
 from ibtrace.plane.coordinates import mean_coordinates as mean_coordinates
+from ibtrace.plane.coordinates import on_clock as on_clock
 from ibtrace.plane.coordinates import phases as phases
 from ibtrace.plane.drops import Interval as Interval
 from ibtrace.plane.drops import half_width as half_width

@@ -11,15 +11,42 @@ from ibtrace.types import I_TY, I_XT, InvalidInput
 _KEY = ["seed", "epoch", "layer", "estimator"]
 
 
+def clock(frame: pd.DataFrame) -> str:
+    """What tells a table's looks apart: ``epoch``, or ``step`` where an epoch has several.
+
+    Args:
+        frame: `Trace.frame`.
+    """
+    if "step" not in frame or frame["step"].isna().any():
+        return "epoch"
+    steps = frame.groupby(["seed", "epoch"])["step"].nunique()
+    return "step" if len(steps) and int(steps.max()) > 1 else "epoch"
+
+
+def on_clock(frame: pd.DataFrame, table: pd.DataFrame | None = None) -> pd.DataFrame:
+    """The table with its looks counted by ``epoch``: the steps take its place if they count.
+
+    Args:
+        frame: `Trace.frame`.
+        table: A table of the same run, if it is another than the frame.
+    """
+    table = frame if table is None else table
+    if clock(frame) == "epoch":
+        return table
+    return table.dropna(subset="step").assign(epoch=lambda known: known["step"].astype("int64"))
+
+
 def coordinates(frame: pd.DataFrame) -> pd.DataFrame:
     """The points of the information plane: ``seed, epoch, layer, estimator, I(X;T), I(T;Y)``.
 
     Args:
-        frame: `Trace.frame`. A quantity that was not measured is NaN.
+        frame: `Trace.frame`. A quantity that was not measured is NaN. Where an epoch has several
+            looks, the epochs are steps.
 
     Raises:
         InvalidInput: If columns are missing or a number occurs twice.
     """
+    frame = on_clock(frame)
     check_frame(frame)
     wide = frame.pivot(index=_KEY, columns="quantity", values="bits")
     wide = wide.reindex(columns=[I_XT, I_TY]).rename_axis(columns=None).reset_index()

@@ -36,7 +36,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ibtrace.plane.coordinates import check_frame
+from ibtrace.plane.coordinates import check_frame, on_clock
 from ibtrace.plane.drops import (
     Array,
     Interval,
@@ -120,6 +120,8 @@ def judge(
         InvalidInput: If the table has no I(X;T), lacks columns or has a number twice.
     """
     rule = rule or Rule()
+    scalars = None if scalars is None else on_clock(frame, scalars)
+    frame = on_clock(frame)
     check_frame(frame)
     rows = frame[frame["quantity"] == I_XT]
     if rows.empty:
@@ -133,10 +135,11 @@ def judge(
     trained = training(scalars, rule)
     judged = []
     for estimator, layer in rows[["estimator", "layer"]].drop_duplicates().itertuples(index=False):
+        mine = rows[(rows["estimator"] == estimator) & (rows["layer"] == layer)]
         curve = _Curve(
-            rows=rows[(rows["estimator"] == estimator) & (rows["layer"] == layer)],
+            rows=mine,
             run=run,
-            entropy=np.inf if population else entropies[layer],
+            entropy=min(np.inf if population else entropies[layer], _part_ceiling(mine, n)),
             training=trained,
             still=still.get(layer),
             of_itself=(variables or {}).get(estimator) == "itself",
@@ -153,6 +156,12 @@ def judge(
         *_few_seeds(max(len(v.seeds_kept) for v in judged), rule),
     )
     return Verdict(tuple(judged), together, notes, rule)
+
+
+def _part_ceiling(rows: pd.DataFrame, n: int | None) -> float:
+    """log2 of the samples that were measured, if these are a part of the n of the probe; or inf."""
+    samples = float(rows["samples"].max()) if "samples" in rows else np.nan
+    return float(np.log2(samples)) if n and samples < n else np.inf
 
 
 @dataclass(frozen=True)

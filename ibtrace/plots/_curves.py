@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from ibtrace.plane import clock, on_clock
 from ibtrace.plots._style import (
     GREY,
     NotebookFigure,
@@ -44,18 +45,19 @@ def curves(trace: Trace, estimator: str | None = None) -> Figure:
         UnknownName: If the trace lacks the estimator.
     """
     estimator = choose(trace, estimator)
-    frame = trace.frame()
+    rows = trace.frame()
+    counted, frame = clock(rows), on_clock(rows)
     frame = frame[(frame["estimator"] == estimator) & np.isfinite(frame["bits"])]
     quantities = [name for name in (I_XT, I_TY) if name in set(frame["quantity"])]
     if not quantities:
         raise InvalidInput(f"{estimator} gave no finite number to draw")
     figure = NotebookFigure(figsize=(0.4 + 3.3 * len(quantities), 3.0), layout="constrained")
     row = figure.subplots(1, len(quantities), squeeze=False)[0]
-    limits = ceilings(trace)
+    limits = ceilings(trace, frame)
     for axes, quantity in zip(row, quantities, strict=True):
         mine = frame[frame["quantity"] == quantity]
         _draw(axes, mine, trace.layers)
-        epoch_axis(axes, int(frame["epoch"].max()))
+        epoch_axis(axes, int(frame["epoch"].max()), counted)
         axes.set_ylabel(f"{quantity} (bits)")
         if quantity in limits:
             _draw_ceiling(axes, *limits[quantity])

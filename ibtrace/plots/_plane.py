@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
-from ibtrace.plane import coordinates, mean_coordinates
+from ibtrace.plane import clock, coordinates, mean_coordinates
 from ibtrace.plots._style import (
     EPOCHS,
     GREY,
@@ -104,7 +104,7 @@ def explain(
     bar.set_ticks(ticks, labels=[f"{tick:,}" for tick in ticks])
     bar.ax.yaxis.set_minor_locator(NullLocator())
     bar.outline.set_visible(False)
-    bar.set_label("Epoch")
+    bar.set_label(planes[0].clock.capitalize())
 
 
 class _Plane:
@@ -119,9 +119,10 @@ class _Plane:
         if self.means.empty:
             raise InvalidInput(f"{self.estimator} gave no pair of I(X;T) and I(T;Y) to draw")
         self.layers = [layer for layer in trace.layers if layer in set(self.means["layer"])]
+        self.clock = clock(frame)
         self.last_epoch = int(self.points["epoch"].max())
         self.estimands = estimands(frame)
-        self.ceilings = ceilings(trace)
+        self.ceilings = ceilings(trace, frame)
 
     def draw(self, axes: Axes, norm: FuncNorm) -> None:
         """Everything but title, legend and colour bar."""

@@ -133,12 +133,18 @@ def estimands(frame: pd.DataFrame) -> str:
     return either(frame.loc[frame["quantity"] == I_XT, "estimand"])
 
 
-def ceilings(trace: Trace) -> dict[str, tuple[float, str]]:
-    """The most that a plug-in estimate can reach, ``{quantity: (bits, label)}``, where known."""
+def ceilings(trace: Trace, frame: pd.DataFrame) -> dict[str, tuple[float, str]]:
+    """The most that a plug-in estimate can reach, ``{quantity: (bits, label)}``, where known.
+
+    Args:
+        trace: The run.
+        frame: The rows that are drawn: of fewer samples than the run's probe has, perhaps.
+    """
     meta = trace.meta
     found = {}
-    if meta.get("n"):
-        bits = float(np.log2(meta["n"]))
+    if n := meta.get("n"):
+        measured = frame["samples"].max() if "samples" in frame else np.nan
+        bits = float(np.log2(min(n, measured) if np.isfinite(measured) else n))
         found[I_XT] = bits, f"log₂ N = {bits:.4g}"
     bits = float(meta.get("label_entropy", np.nan))
     if np.isfinite(bits):  # of continuous targets there is none
@@ -166,14 +172,14 @@ def epoch_ticks(last: int) -> list[int]:
     return [0, *powers, *([last] if last >= 3 * powers[-1] else [])]
 
 
-def epoch_axis(axes: Axes, last: int) -> None:
-    """An x axis of epochs, logarithmic from 1 on, with room for epoch 0."""
+def epoch_axis(axes: Axes, last: int, clock: str = "epoch") -> None:
+    """An x axis of epochs (or steps), logarithmic from 1 on, with room for epoch 0."""
     axes.set_xscale("symlog", linthresh=1, linscale=0.3)
     axes.set_xlim(-0.15, max(1, last) * 1.12)
     axes.xaxis.set_major_locator(FixedLocator(epoch_ticks(last)))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    axes.set_xlabel("Epoch")
+    axes.set_xlabel(clock.capitalize())
 
 
 def layer_styles(layers: Sequence[str]) -> dict[str, tuple[str, tuple[float, ...]]]:

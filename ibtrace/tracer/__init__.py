@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ibtrace.tracer._defaults import Subsampled as Subsampled
+from ibtrace.tracer._defaults import default_estimators as default_estimators
 from ibtrace.tracer._observer import Networks as Networks
 from ibtrace.tracer._tracer import At as At
 from ibtrace.tracer._tracer import Sink as Sink

@@ -13,7 +13,11 @@ from ibtrace.types import DISTINCT_ROWS, EXACT_BITS
 
 
 def distinct(
-    part: Mapping[str, Layer], probe: Probe, seeds: Sequence[int], epoch: int
+    part: Mapping[str, Layer],
+    probe: Probe,
+    seeds: Sequence[int],
+    epoch: int,
+    step: int | None = None,
 ) -> Iterator[Scalar]:
     """The number of distinct rows of each layer, and the exact I(X;T) of the probe by them.
 
@@ -25,6 +29,7 @@ def distinct(
         probe: What was forwarded.
         seeds: The seed of each leading index.
         epoch: Epochs of training done.
+        step: Optimiser steps done, if known.
 
     Yields:
         Two scalars for each layer and seed.
@@ -35,5 +40,6 @@ def distinct(
         subject = probe if names is None else probe.tokens(t.shape[1], names)
         found = partition(t, subject.to(t.device).x_ids)
         for seed, rows, bits in zip(seeds, found.rows.tolist(), found.bits.tolist(), strict=True):
-            yield Scalar(seed, epoch, name, DISTINCT_ROWS, rows)
-            yield Scalar(seed, epoch, name, EXACT_BITS, float("nan") if layer.random else bits)
+            yield Scalar(seed, epoch, name, DISTINCT_ROWS, rows, step)
+            exact = float("nan") if layer.random else bits
+            yield Scalar(seed, epoch, name, EXACT_BITS, exact, step)

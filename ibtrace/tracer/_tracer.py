@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+import logging
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -22,16 +25,25 @@ from ibtrace.probe import Probe
 from ibtrace.reduce import Reduce, require_fitting
 from ibtrace.reduce import check as check_reduce
 from ibtrace.rng import preserved_generators
-from ibtrace.schedule import Schedule, log_spaced, schedule
+from ibtrace.schedule import Epochs, Schedule, Steps, log_spaced, schedule, whole
 from ibtrace.trace import Scalar, Trace
+from ibtrace.tracer._defaults import default_estimators
 from ibtrace.tracer._distinct import distinct
 from ibtrace.tracer._kept import pooled
 from ibtrace.tracer._observer import Networks, Observer
-from ibtrace.types import ConfigError, Estimator, NonFinite, Row, RunError, label
+from ibtrace.types import ConfigError, CostWarning, Estimator, NonFinite, Row, RunError, label
 from ibtrace.wrappers import unwrap
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+_log = logging.getLogger("ibtrace")
+
+SLOW_LOOK = 10.0
+"""Seconds of a first look's estimates from which the tracer warns of what the trace will cost."""
+SLOW_TRACE = 600.0
+"""Likewise, of all the looks that are foreseen."""
+_HORIZON = {"epoch": 100, "step": 1000}
 
 
 class Sink(Protocol):
@@ -42,7 +54,7 @@ class Sink(Protocol):
         ...
 
     def close(self, trace: Trace) -> None:
-        """The trace is complete."""
+        """No more will come: the trace is complete, or its training has failed."""
         ...
 
 
@@ -52,7 +64,8 @@ class At:
 
     Args:
         estimator: A registry name or an instance.
-        every: Its schedule, in place of the tracer's: an int, epochs, or a callable.
+        every: Its schedule, in place of the tracer's: an int, epochs, or a callable; `Steps` if
+            the tracer's is.
     """
 
     estimator: str | Estimator
@@ -83,12 +96,18 @@ class Tracer:
         forward: How the model is called with a batch of the probe's x:
             ``lambda model, batch: model(batch, return_loss=False)``; None goes by the form of x.
             See `ibtrace.capture.call`.
-        estimators: Registry names, instances, or `At(estimator, every)`.
-        every: When to look: an int, epochs, a callable, or `log_spaced(total, count)`.
+        estimators: Registry names, instances, or `At(estimator, every)`; several, or one alone.
+            None takes what can say something on this probe (`default_estimators`): bins and
+            neighbours where X has few dimensions, else counts, two noise scales and class-wise
+            neighbours; ``trace.meta["default_estimators"]`` says which and why.
+        every: When to look: an int, epochs, a callable, or `log_spaced(total, count)`; None is
+            log-spaced. Within epochs, or where there are none: `Steps(every)`, and
+            ``snapshot(step=…)`` after each step.
         run: Folder of the run; None keeps the trace in memory.
         seed: The seed this network was trained with; runs of several seeds may share a folder.
         resume: Go on with a run that exists, overwriting what is measured again.
-        sinks: Given each snapshot's rows and scalars, and told when the trace is complete.
+        sinks: Given each snapshot's rows and scalars, and closed when the trace is complete or the
+            training has failed; several, or one alone.
         store_activations: Keep the activations of each snapshot, and the probe, in the run
             folder, so that ``ibtrace compare --run`` can measure them with other estimators.
         batch_size: Samples per forward of the probe.
@@ -127,12 +146,12 @@ class Tracer:
         reduce: Reduce = None,
         functional: Functional = False,
         forward: Forward | None = None,
-        estimators: Sequence[str | Estimator | At] = ("binning", "ksg"),
+        estimators: str | Estimator | At | Iterable[str | Estimator | At] | None = None,
         every: int | Iterable[int] | Schedule | None = None,
         run: str | Path | None = None,
         seed: int = 0,
         resume: bool = False,
-        sinks: Sequence[Sink] = (),
+        sinks: Sink | Iterable[Sink] = (),
         store_activations: bool = False,
         batch_size: int = 512,
         max_bytes: int = MAX_BYTES,
@@ -143,14 +162,11 @@ class Tracer:
     ) -> None:
         self.model = model
         self.every = log_spaced() if every is None else schedule(every)
-        self.seeds = [seed] if isinstance(model, nn.Module) else list(model.seeds)
-        self._estimators = [self._scheduled(item) for item in estimators]
-        self._deferred = [e for e, _ in self._estimators if getattr(e, "needs_trace", False)]
+        self.clock = "step" if isinstance(self.every, Steps) else "epoch"
+        self._epoch = 0
+        given = [seed] if isinstance(model, nn.Module) else model.seeds
+        self.seeds = [whole("seed", number) for number in given]
         self._leads = distributed.rank() == 0
-        self._store = store_activations or bool(self._deferred)
-        if self._store and run is None:
-            asks = label(self._deferred[0]) if self._deferred else "store_activations=True"
-            raise ConfigError(f"{asks} keeps activations on disk: give the tracer run=FOLDER")
         check_reduce(reduce)
         self._reduce = reduce
         self._observer = Observer(
@@ -172,16 +188,29 @@ class Tracer:
                 stacklevel=2,
             )
         self.probe = self._observer.probe()
-        self.sinks = list(sinks) if self._leads else []
+        why = None
+        if estimators is None:
+            estimators, why = default_estimators(self.probe, per_token=_per_token(reduce))
+        self._estimators = [self._scheduled(item) for item in _several(estimators)]
+        self._deferred = [e for e, _ in self._estimators if getattr(e, "needs_trace", False)]
+        self._store = store_activations or bool(self._deferred)
+        if self._store and run is None:
+            asks = label(self._deferred[0]) if self._deferred else "store_activations=True"
+            raise ConfigError(f"{asks} keeps activations on disk: give the tracer run=FOLDER")
+        self._foreseen = False
+        self.sinks: list[Sink] = list(_several(sinks)) if self._leads else []
         self._last: tuple[int, int | None, bool] | None = None
         self._closed = False
-        found = self._provenance(meta or {})
+        chosen = {} if why is None else {"default_estimators": why}
+        found = self._provenance({**chosen, **(meta or {})})
         self.trace = _open(run if self._leads else None, self.seeds, resume, found)
         self._captured: dict[str, Any] = self.trace.meta.get("captured", {})
+        self._epochs: dict[str, int] = self.trace.meta.get("epochs", {})
         if self._store and self._leads:
             self.trace.save_probe(self.probe)
         if initial and not (resume and 0 in self._measured()):
-            self.snapshot(0)
+            with self._closed_if_it_fails():
+                self.snapshot(0, step=0 if self.clock == "step" else None)
 
     @classmethod
     def from_checkpoints(
@@ -213,7 +242,8 @@ class Tracer:
         found = checkpoints.find(paths, epochs)
         model = copy.deepcopy(unwrap(model))
         checkpoints.load_into(model, found[0])  # one that does not fit, before a run is begun
-        given = {"every": 1, "initial": False, **arguments}
+        every = [checkpoint.epoch for checkpoint in found]
+        given = {"every": every, "initial": False, **arguments}
         with cls(model, data, **given) as tracer:
             for at, checkpoint in enumerate(found):
                 if at:
@@ -222,13 +252,20 @@ class Tracer:
         return tracer
 
     def snapshot(
-        self, epoch: int, *, step: int | None = None, force: bool = False, **scalars: Any
+        self,
+        epoch: int | None = None,
+        *,
+        step: int | None = None,
+        force: bool = False,
+        **scalars: Any,
     ) -> list[Row]:
-        """Look at the network if this epoch is due; return the rows that were appended.
+        """Look at the network if this epoch, or step, is due; return the rows appended.
 
         Args:
-            epoch: Epochs of training done.
-            step: Optimiser steps done, stored with the rows.
+            epoch: Epochs of training done; where steps are counted, that of the call before by
+                default.
+            step: Optimiser steps done, stored with the rows; where the schedule is of `Steps`, it
+                is what is due.
             force: Look even if the schedule does not ask for it.
             **scalars: Numbers to store with the epoch (``train_loss=0.3``); for several networks
                 one each, or one for all. They are stored at every call, due or not.
@@ -239,51 +276,104 @@ class Tracer:
         Raises:
             NonFinite: If activations are NaN or infinite; names layer and epoch. What was traced
                 before is kept.
-            ConfigError: If the tracer is closed, or the epoch is negative.
+            ConfigError: If the tracer is closed, or epoch or step is negative or no whole number,
+                or the one that is counted is missing.
         """
-        self._require_open(epoch)
-        look = force or self.due(epoch)
-        due = [e for e, every in self._estimators if force or epoch == 0 or every(epoch)]
+        epoch, step = self._checked(epoch, step)
+        at = self._at(epoch, step)
+        look = force or self.due(at)
+        due = [e for e, every in self._estimators if force or at == 0 or every(at)]
         self._last = (epoch, step, len(due) == len(self._estimators))
         with torch.inference_mode(False), preserved_generators():
             rows, certain = self._look(due, epoch, step) if look else ([], [])
             if not self._leads:
                 return []
-            self.trace.append(rows, scalars=[*certain, *self._scalars(epoch, scalars)])
+            scalars_of_all = self._scalars(epoch, step, scalars)
+            self.trace.append(rows, scalars=[*certain, *scalars_of_all])
+            self._foresee(rows)
             if rows:
                 for sink in self.sinks:
                     sink.write(self.trace, rows, scalars)
         return rows
 
-    def due(self, epoch: int) -> bool:
-        """Whether `snapshot` would look at the network at this epoch."""
+    def due(self, at: int) -> bool:
+        """Whether `snapshot` would look at the network at this epoch (where it counts, step)."""
         everies = [self.every, *(every for _, every in self._estimators)]
-        return epoch == 0 or any(every(epoch) for every in everies)
+        return at == 0 or any(every(at) for every in everies)
 
-    def log(self, epoch: int, **scalars: Any) -> None:
-        """Store numbers with an epoch without looking at the network; see `snapshot`.
+    def log(self, epoch: int | None = None, *, step: int | None = None, **scalars: Any) -> None:
+        """Store numbers with an epoch (or step) without looking at the network; see `snapshot`.
 
         Raises:
-            ConfigError: If the tracer is closed, or the epoch is negative.
+            ConfigError: If the tracer is closed, or epoch or step is negative or no whole number,
+                or the one that is counted is missing.
         """
-        self._require_open(epoch)
+        epoch, step = self._checked(epoch, step)
         if self._leads:
-            self.trace.append([], scalars=self._scalars(epoch, scalars))
+            self.trace.append([], scalars=self._scalars(epoch, step, scalars))
 
     def close(self) -> None:
-        """Measure the last epoch seen if it was not due, then what needs the whole trace."""
+        """Measure the last epoch seen if it was not due, then what needs the whole trace.
+
+        The sinks are closed in any case, each of them.
+        """
         if self._closed:
             return
-        if self._last is not None:
-            epoch, step, measured = self._last
-            if not measured:
-                self.snapshot(epoch, step=step, force=True)
-        with torch.inference_mode(False), preserved_generators():
-            if self._deferred and self._leads:
-                self._measure_deferred()
-            for sink in self.sinks:
-                sink.close(self.trace)
+        with self._closed_if_it_fails():
+            if self._last is not None:
+                epoch, step, measured = self._last
+                if not measured:
+                    self.snapshot(epoch, step=step, force=True)
+            with torch.inference_mode(False), preserved_generators():
+                if self._deferred and self._leads:
+                    self._measure_deferred()
+        errors = self._close_sinks()
+        if errors:
+            raise errors[0]
+
+    def abandon(self, error: BaseException | None = None) -> None:
+        """End a trace whose training failed: what was traced stays, and the sinks are closed.
+
+        The network is not measured again: nothing is known of the state it is in. What needs the
+        whole trace is measured on the activations that are stored, unless the user interrupted.
+        Nothing is raised, so that the training's own error is the one that is seen; what fails
+        here as well is logged.
+
+        Args:
+            error: Why the training failed, if it did so by an exception.
+        """
+        if self._closed:
+            return
+        interrupted = error is not None and not isinstance(error, Exception)
+        if self._deferred and self._leads and not interrupted:
+            try:
+                with torch.inference_mode(False), preserved_generators():
+                    self._measure_deferred()
+            except Exception:
+                _log.exception("not measured, after the training's own error")
+        for failed in self._close_sinks():
+            _log.error("a sink failed, after the training's own error", exc_info=failed)
+
+    def _close_sinks(self) -> list[Exception]:
+        """Close every sink, whether or not another fails; returns what they raised."""
         self._closed = True
+        errors: list[Exception] = []
+        with torch.inference_mode(False), preserved_generators():
+            for sink in self.sinks:
+                try:
+                    sink.close(self.trace)
+                except Exception as error:
+                    errors.append(error)
+        return errors
+
+    @contextmanager
+    def _closed_if_it_fails(self) -> Iterator[None]:
+        """Abandon the trace if the block raises."""
+        try:
+            yield
+        except BaseException as error:
+            self.abandon(error)
+            raise
 
     def verdict(self) -> Verdict:
         """Which layers compress, by which estimators: see `ibtrace.plane.verdict`.
@@ -310,13 +400,29 @@ class Tracer:
     ) -> None:
         if kind is None:
             self.close()
-        self._closed = True
+        else:
+            self.abandon(error)
 
-    def _require_open(self, epoch: int) -> None:
+    def _checked(self, epoch: int | None, step: int | None) -> tuple[int, int | None]:
+        """Epoch and step as ints, if the tracer still takes them."""
         if self._closed:
             raise ConfigError("this tracer is closed; make another with resume=True to go on")
-        if epoch < 0:
-            raise ConfigError(f"epoch must be 0 or more, got {epoch}")
+        if self.clock == "step":
+            if step is None:
+                raise ConfigError(
+                    "this trace counts steps (every=Steps(…)): say the optimiser steps done, step="
+                )
+            epoch = self._epoch if epoch is None else epoch
+        epoch = whole("epoch (epochs of training done)", epoch)
+        step = None if step is None else whole("step", step)
+        if min(epoch, step or 0) < 0:
+            raise ConfigError(f"epoch and step must be 0 or more, got {min(epoch, step or 0)}")
+        self._epoch = epoch
+        return epoch, step
+
+    def _at(self, epoch: int, step: int | None) -> int:
+        """The place on the trace's clock."""
+        return epoch if self.clock == "epoch" or step is None else step
 
     def _look(
         self, due: Sequence[Estimator], epoch: int, step: int | None
@@ -329,19 +435,22 @@ class Tracer:
         try:
             for found in self._observer.looks():
                 self._remember(found)
-                certain += distinct(found, self.probe, self.seeds, epoch)
+                certain += distinct(found, self.probe, self.seeds, epoch, step)
                 rows += self._measure({n: v.values for n, v in found.items()}, now, epoch, step)
                 if self._store:
                     for at, one in enumerate(kept):
                         one.update({name: layer.values[at] for name, layer in found.items()})
         except NonFinite as error:
-            raise NonFinite(f"epoch {epoch}: {error}") from error
+            raise NonFinite(f"{self.clock} {self._at(epoch, step)}: {error}") from error
         self._say_left_out()
         if self._captured:
             require_fitting(self._reduce, self._captured)
         for seed, one in zip(self.seeds, kept, strict=True):
             if one:
-                self.trace.save_activations(epoch, one, seed)
+                self.trace.save_activations(self._at(epoch, step), one, seed)
+        if self._store and self._leads and self.clock == "step":
+            self._epochs[str(step)] = epoch
+            self.trace.update_meta({"epochs": self._epochs})
         return rows, certain
 
     def _say_left_out(self) -> None:
@@ -349,6 +458,30 @@ class Tracer:
         left_out = self._observer.left_out
         if left_out and left_out != self.trace.meta.get("left_out"):
             self.trace.update_meta({"left_out": left_out})
+
+    def _foresee(self, rows: Sequence[Row]) -> None:
+        """After the first look, say what the trace will cost if that is much."""
+        if self._foreseen or not rows:
+            return
+        self._foreseen = True
+        every = self.every.every if isinstance(self.every, Steps) else self.every
+        horizon = max(every.epochs) if isinstance(every, Epochs) else _HORIZON[self.clock]
+        looks = sum(map(self.every, range(1, horizon + 1)))
+        each: defaultdict[str, float] = defaultdict(float)
+        for row in rows:  # a row's seconds are those of the estimate, of which both rows came
+            each[row.estimator] += row.seconds / len({r.quantity for r in rows})
+        seconds = sum(each.values())
+        if seconds < SLOW_LOOK and seconds * looks < SLOW_TRACE:
+            return
+        slowest, most = max(each.items(), key=lambda item: item[1])
+        warnings.warn(
+            f"a look takes {seconds:.1f} s, {most:.1f} of them {slowest}; the {looks} looks up "
+            f"to {self.clock} {horizon} are {seconds * looks / 60:.0f} min: measure fewer samples "
+            "(Probe.of(data, n=2000), or Subsampled(estimator) for one), look less often "
+            "(every=), or choose other estimators",
+            CostWarning,
+            stacklevel=3,
+        )
 
     def _remember(self, part: Mapping[str, Layer]) -> None:
         """Record what T is of each layer, the first time that it is seen."""
@@ -385,40 +518,55 @@ class Tracer:
 
     def _measure_deferred(self) -> None:
         """Measure the estimators that wanted the whole trace, from the stored activations."""
+        rows: list[Row] = []
         for seed in self.seeds:
-            epochs, values = self.trace.activation_epochs(seed), pooled(self.trace, seed)
-            for epoch in epochs:
-                last = epoch == epochs[-1]
+            places, values = self.trace.activation_epochs(seed), pooled(self.trace, seed)
+            for at in places:
+                last = at == places[-1]
                 chosen = [
                     estimator
                     for estimator, every in self._estimators
-                    if estimator in self._deferred and (epoch == 0 or last or every(epoch))
+                    if estimator in self._deferred and (at == 0 or last or every(at))
                 ]
-                kept = {n: v[None] for n, v in self.trace.activations(epoch, seed).items()}
-                rows = self._measure(kept, chosen, epoch, pooled=values, seeds=[seed])
-                self.trace.append(rows)
+                kept = {n: v[None] for n, v in self.trace.activations(at, seed).items()}
+                epoch, step = self.trace.look(at)
+                rows += self._measure(kept, chosen, epoch, step, pooled=values, seeds=[seed])
+        self.trace.append(rows)
+        for sink in self.sinks if rows else ():
+            sink.write(self.trace, rows, {})
 
-    def _scalars(self, epoch: int, values: Mapping[str, Any]) -> list[Scalar]:
+
+    def _scalars(self, epoch: int, step: int | None, values: Mapping[str, Any]) -> list[Scalar]:
         """One entry for each number and seed."""
         rows = []
         for name, value in values.items():
             numbers = torch.as_tensor(value, dtype=torch.float64).expand(len(self.seeds)).tolist()
             rows += [
-                Scalar(seed, epoch, "", name, number)
+                Scalar(seed, epoch, "", name, number, step)
                 for seed, number in zip(self.seeds, numbers, strict=True)
             ]
         return rows
 
     def _measured(self) -> set[int]:
-        """Epochs that the trace holds for the seeds of this tracer."""
+        """Epochs, or steps, that the trace holds for the seeds of this tracer."""
         frame = self.trace.frame()
-        return set(frame[frame.seed.isin(self.seeds)].epoch.unique().tolist())
+        return set(frame[frame.seed.isin(self.seeds)][self.clock].unique().tolist())
 
     def _scheduled(self, item: str | Estimator | At) -> tuple[Estimator, Schedule]:
         """An estimator and when it runs."""
         if isinstance(item, At):
-            return self._scheduled(item.estimator)[0], schedule(item.every)
-        return (estimators.make(item) if isinstance(item, str) else item), self.every
+            every = schedule(item.every)
+            if isinstance(every, Steps) != (self.clock == "step"):
+                raise ConfigError(f"{item}: the trace counts {self.clock}s, so must its every=")
+            return self._scheduled(item.estimator)[0], every
+        if isinstance(item, str):
+            return estimators.make(item), self.every
+        if isinstance(item, type) or not isinstance(item, Estimator):
+            raise ConfigError(
+                f"estimators: {item!r} is neither a name nor an estimator; give "
+                '"binning", Binning(bins=30) or several of these'
+            )
+        return item, self.every
 
     def _provenance(self, meta: Mapping[str, Any]) -> dict[str, Any]:
         return {
@@ -426,6 +574,7 @@ class Tracer:
             "samples_digest": self.probe.samples_digest,
             "n": self.probe.n,
             "population": self.probe.population,
+            "clock": self.clock,
             "label_entropy": self.probe.label_entropy,
             "input_entropy": self.probe.input_entropy,
             "labels": self.probe.label_kind,
@@ -434,6 +583,16 @@ class Tracer:
             "variables": {label(e): e.tags.variable for e, _ in self._estimators},
             **meta,
         }
+
+
+def _per_token(reduce: Reduce) -> bool:
+    """Whether some layer's samples are to be its tokens."""
+    return "tokens" in (reduce.values() if isinstance(reduce, Mapping) else (reduce,))
+
+
+def _several(items: Any) -> list[Any]:
+    """Several things, or one alone, as a list; a text is one thing."""
+    return list(items) if isinstance(items, Iterable) and not isinstance(items, str) else [items]
 
 
 def _open(
@@ -448,6 +607,8 @@ def _open(
             f"{run} was traced on another probe; choose another folder, or, where the data draw "
             "their samples or augmentations anew, make one Probe.of(data) for all seeds"
         )
+    if trace.clock != meta["clock"]:
+        raise RunError(f"{run} counts {trace.clock}s, not {meta['clock']}s; choose another folder")
     held = sorted(set(seeds) & set(trace.seeds))
     if held and not resume:
         raise RunError(

@@ -1,0 +1,208 @@
+"""Asked for nothing, a tracer measures what can say something, in a time that it foresees."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ibtrace.checkpoints import find
+from ibtrace.datasets import digits
+from ibtrace.ensemble import Ensemble
+from ibtrace.estimators import KDE, KSG, AdaptiveBinning, Binning, Ross, information, make
+from ibtrace.experiments import config
+from ibtrace.plane import verdict
+from ibtrace.probe import Probe
+from ibtrace.tracer import Subsampled, Tracer, _tracer, default_estimators
+from ibtrace.types import I_TY, I_XT, CostWarning, Estimator, label
+from tests.test_train import raw
+
+
+def images(n: int = 600, width: int = 784) -> tuple[Tensor, Tensor]:
+    draw = torch.Generator().manual_seed(0)
+    y = torch.arange(n) % 10
+    centres = torch.randn(10, width, generator=draw)
+    return centres[y] + torch.randn(n, width, generator=draw), y
+
+
+def tokens(n: int = 600) -> tuple[dict[str, Tensor], Tensor]:
+    y = torch.arange(n) % 2
+    ids = torch.randint(0, 50, (n, 12), generator=torch.Generator().manual_seed(1))
+    return {"ids": ids + 50 * y[:, None]}, y
+
+
+def image_net() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(784, 32), nn.ReLU(), nn.Linear(32, 10))
+
+
+class TextNet(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.embed, self.act, self.out = nn.Embedding(100, 16), nn.Tanh(), nn.Linear(16, 2)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        out: Tensor = self.out(self.act(self.embed(ids).mean(1)))
+        return out
+
+
+@pytest.mark.parametrize(("net", "data"), [(image_net, images()), (TextNet, tokens())])
+def test_on_images_and_texts_the_defaults_say_something(
+    net: Callable[[], nn.Module], data: Any
+) -> None:
+    tracer = Tracer(net(), data)
+    frame = tracer.trace.frame()
+    hidden = frame[frame.layer != "output"]
+    ceiling = math.log2(600)
+    about_x = hidden[(hidden.quantity == I_XT) & ~hidden["flags"].str.contains("ceiling|dim")]
+    graded = about_x[(about_x.bits > 0.05) & (about_x.bits < 0.95 * ceiling)]
+    assert graded.estimator.nunique() >= 2  # more than one scale, neither at 0 nor at the ceiling
+    assert hidden[(hidden.quantity == I_XT) & (hidden.estimator == "Exact")].bits.item() > 9
+    classwise = hidden[(hidden.quantity == I_TY) & (hidden.estimator == "Ross")]
+    assert (classwise.bits > 0.5).all()
+    assert "dimensions, more than log2 N" in tracer.trace.meta["default_estimators"]
+    assert "KSG" not in set(frame.estimator)
+
+
+@pytest.mark.parametrize(("dimensions", "low"), [(1, True), (9, True), (10, False), (64, False)])
+@pytest.mark.parametrize("labels", ["classes", "numbers", "none"])
+def test_few_dimensions_keep_bins_and_neighbours(dimensions: int, low: bool, labels: str) -> None:
+    x, y = images(600, dimensions)
+    of_labels: dict[str, Any] = {"classes": y, "numbers": y + 0.5, "none": None}
+    chosen, why = default_estimators(Probe(x, of_labels[labels]))
+    names = [label(estimator) for estimator in chosen]
+    assert f"X has {dimensions} dimensions" in why
+    if low:
+        assert names == [label(Binning()), label(KSG())]
+    else:
+        assert "Exact" in names
+        assert ("Ross" in names, "KSG" in names) == (labels == "classes", labels == "numbers")
+    Tracer(nn.Linear(dimensions, 2), Probe(x, of_labels[labels]))  # each takes these labels
+
+
+def test_the_default_is_one_for_tracer_checkpoints_and_configuration(tmp_path: Path) -> None:
+    net, data = image_net(), images()
+    live = Tracer(net, data).trace.estimators
+    torch.save({"model": net.state_dict(), "epoch": 0}, tmp_path / "net.pt")
+    assert find(tmp_path / "net.pt")
+    after = Tracer.from_checkpoints(net, tmp_path / "net.pt", data)
+    assert after.trace.estimators == live
+    left_out = {key: value for key, value in raw(epochs=1, seeds=1).items() if key != "estimators"}
+    experiment = config.build(left_out)
+    assert experiment.tracing()["estimators"] is None
+    (named,) = config.build({**left_out, "estimators": "exact"}).tracing()["estimators"]
+    assert label(named) == "Exact"
+
+
+# --- a part of the samples ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [KSG(), Ross(), KDE(), Binning(), AdaptiveBinning(), *map(make, ("mixed_ksg", "npeet"))],
+    ids=label,
+)
+def test_a_subsample_is_the_estimator_on_those_samples(estimator: Estimator) -> None:
+    x, y = torch.randn(90, 3, generator=torch.Generator().manual_seed(0)), torch.arange(90) % 3
+    t = torch.tanh(x[:, :2] + y[:, None])[None].repeat(2, 1, 1)
+    part = Subsampled(estimator, samples=60, seed=4)
+    rows = part._rows(90, t.device)
+    assert len(rows.unique()) == 60
+    expected = information(estimator, t[:, rows], Probe(x[rows], y[rows]))
+    for estimate, other in zip(information(part, t, Probe(x, y)), expected, strict=True):
+        torch.testing.assert_close(estimate.bits, other.bits, equal_nan=True)
+        assert estimate.diagnostics["samples"].tolist() == [60, 60]
+    whole = information(Subsampled(estimator, samples=90), t, Probe(x, y))
+    for estimate, other in zip(whole, information(estimator, t, Probe(x, y)), strict=True):
+        torch.testing.assert_close(estimate.bits, other.bits, equal_nan=True)
+    assert "on 60 samples" in label(part)
+    assert "at most 60 drawn samples" in part.estimand
+
+
+def test_many_samples_are_measured_in_part_and_the_rows_say_so() -> None:
+    x, y = images(2500, 20)
+    trace = Tracer(nn.Sequential(nn.Linear(20, 4), nn.Tanh()), (x, y)).trace
+    samples = trace.frame().groupby("estimator").samples.unique()
+    for name, numbers in samples.items():
+        slow = "KDE" in str(name) or "Ross" in str(name)
+        assert numbers.tolist() == [2000 if slow else 2500], name
+        assert ("on 2000 samples" in str(name)) == slow
+    estimands = trace.frame().groupby("estimator").estimand.first()
+    assert estimands.str.contains("at most 2000 drawn samples").sum() == 3
+    assert "at most 2000 samples" in trace.meta["default_estimators"]
+
+
+def test_the_ceiling_of_a_part_is_that_of_its_samples() -> None:
+    x, y = images(256, 30)
+    net = nn.Sequential(nn.Linear(30, 8), nn.Tanh())
+    part = Subsampled(KDE(noise_variance=1e-6), samples=64)
+    with Tracer(net, (x, y), estimators=part, every=1) as tracer:
+        for epoch in range(1, 4):
+            tracer.snapshot(epoch)
+    frame = tracer.trace.frame()
+    assert frame[frame.quantity == I_XT].bits.max() == pytest.approx(6.0, abs=1e-3)
+    assert {one.call for one in verdict(tracer.trace)} == {"inconclusive"}
+
+
+# --- what it costs ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("every", [None, 1, [5, 10], lambda epoch: epoch < 4])
+def test_a_slow_look_is_foreseen_before_training(
+    every: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_tracer, "SLOW_LOOK", 0.0)
+    with pytest.warns(CostWarning, match=r"a look takes .* s, .* of them KSG.* min: measure fewer"):
+        tracer = Tracer(image_net(), images(), estimators=["exact", "ksg"], every=every)
+    tracer.snapshot(1, force=True)  # said once
+
+
+@pytest.mark.parametrize(("every", "looks", "last"), [([5, 10], 2, 10), (10, 10, 100)])
+def test_the_looks_that_are_foreseen_are_those_of_the_schedule(
+    every: Any, looks: int, last: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_tracer, "SLOW_TRACE", 0.0)
+    with pytest.warns(CostWarning, match=f"the {looks} looks up to epoch {last} are"):
+        Tracer(image_net(), images(), estimators="exact", every=every)
+
+
+def test_a_quick_look_is_not_warned_of() -> None:
+    Tracer(image_net(), images(), estimators="exact", every=[1])
+
+
+def test_seconds_are_shared_by_the_numbers_they_bought(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(0, 1000, 4))  # each estimate takes four seconds
+    monkeypatch.setattr(time, "perf_counter", lambda: float(next(clock)))
+    x, y = images(64, 5)
+    nets = Ensemble(lambda seed: nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 4)), (0, 1))
+    frame = Tracer(nets, (x, y), estimators=["exact"], layers=["0", "2"]).trace.frame()
+    assert frame.groupby(["seed", "layer"]).ngroups == 4
+    assert frame.seconds.tolist() == [1.0] * len(frame)  # two layers of two seeds at once
+    alone = Tracer(nets.template, (x, y), estimators=["exact"], layers=["0"]).trace.frame()
+    assert alone.seconds.tolist() == [4.0] * len(alone)
+
+
+@pytest.mark.slow
+def test_the_defaults_of_a_large_mlp_end() -> None:
+    """The issue's own case: 83 s a snapshot, without a word, for a 784-64-10 MLP at N = 20,000."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(784, 64), nn.ReLU(), nn.Linear(64, 10))
+    frame = Tracer(net, images(20_000)).trace.frame()
+    assert frame.groupby("estimator").seconds.sum().max() < 10
+
+
+def test_digits_show_more_than_their_ceiling() -> None:
+    data = digits()
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+    frame = Tracer(net, data).trace.frame()
+    bits = frame[(frame.quantity == I_XT) & (frame.layer == "1")].set_index("estimator").bits
+    assert bits["Exact"] == pytest.approx(math.log2(1797), abs=0.01)
+    assert ((bits > 0.3) & (bits < 10)).sum() >= 3
