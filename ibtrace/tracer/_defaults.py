@@ -11,7 +11,8 @@ from typing import Any, ClassVar, TypeVar, cast
 import torch
 from torch import Tensor
 
-from ibtrace.estimators import KDE, KSG, Binning, Exact, Ross, information
+from ibtrace.estimators import KDE, KSG, Binning, Exact, Ross
+from ibtrace.estimators import plane as plane_of
 from ibtrace.probe import Probe
 from ibtrace.types import Estimate, Estimator, LayerContext, ProbeLike, Tags, label
 
@@ -139,7 +140,7 @@ class Subsampled:
         part: ProbeLike = (
             probe if len(rows) == probe.n else probe.cached(key, lambda: _Part(probe, rows))
         )
-        x, y = information(self.estimator, _cut(t, rows), part, seed=seed)
+        x, y = plane_of(self.estimator, _cut(t, rows), part, seed=seed)
         return _counted(x, rows), _counted(y, rows)
 
     def _rows(self, n: int, device: torch.device) -> Tensor:

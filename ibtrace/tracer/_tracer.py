@@ -535,7 +535,6 @@ class Tracer:
         for sink in self.sinks if rows else ():
             sink.write(self.trace, rows, {})
 
-
     def _scalars(self, epoch: int, step: int | None, values: Mapping[str, Any]) -> list[Scalar]:
         """One entry for each number and seed."""
         rows = []
