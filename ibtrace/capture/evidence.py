@@ -16,6 +16,7 @@ from torch import Tensor
 from ibtrace.capture.axes import AxisWatch, Channels
 from ibtrace.capture.hooks import Keep
 from ibtrace.capture.masks import Positions, telling_rows, whose
+from ibtrace.capture.targets import Defaults
 from ibtrace.probe import Probe, Stream
 from ibtrace.reduce import Axes, Reduce, Reduction, choose
 from ibtrace.types import InvalidInput
@@ -52,10 +53,12 @@ class Evidence:
     Args:
         layers: Each layer that ran, by name.
         left_out: Why a layer is not traced; looks add to it.
+        defaults: The layers to trace, where nobody chose any.
     """
 
     layers: Mapping[str, Reading] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
+    defaults: Defaults | None = None
 
     def of(self, name: str) -> Reading:
         """One layer; of a call that was not seen, what is known of the module's first one."""

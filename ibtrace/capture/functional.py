@@ -51,6 +51,14 @@ class _Watch(TorchFunctionMode):
         return result
 
 
+def asked_for(name: str, functional: Functional) -> bool:
+    """Whether a choice of called activations means one."""
+    if isinstance(functional, bool):
+        return functional
+    patterns = [functional] if isinstance(functional, str) else functional
+    return any(matches(name, pattern) for pattern in patterns)
+
+
 @contextmanager
 def functional_calls(
     model: nn.Module,
@@ -70,13 +78,12 @@ def functional_calls(
     Yields:
         Nothing.
     """
-    patterns = ["**"] if wanted is True else [wanted] if isinstance(wanted, str) else wanted
     running: list[tuple[str, bool]] = []
 
     def seen(function: str, result: Tensor) -> None:
         caller, is_module = running[-1] if running else ("", False)
         name = f"{caller}.{function}" if caller else function
-        if not is_module and any(matches(name, p) for p in patterns or ()):
+        if not is_module and asked_for(name, wanted):
             give(name, result, _range(function))
 
     def enter(name: str, activation: bool) -> Callable[..., None]:

@@ -6,16 +6,30 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ibtrace.capture.calling import Forward, call
+from ibtrace.capture.defaults import Candidate, all_of, candidates, chosen
 from ibtrace.capture.evidence import Evidence, Reading, Run, gather
 from ibtrace.capture.functional import Functional
 from ibtrace.capture.hooks import Keep, hooked
-from ibtrace.capture.targets import Layers, Target, is_default, resolve, silent, stem
+from ibtrace.capture.masks import telling_rows
+from ibtrace.capture.targets import (
+    Defaults,
+    Layers,
+    Selection,
+    Target,
+    excludes,
+    is_default,
+    output_name,
+    resolve,
+    silent,
+    stem,
+)
 from ibtrace.capture.undisturbed import generators, undisturbed
 from ibtrace.numerics.finite import count_non_finite
 from ibtrace.numerics.projections import orthonormal
@@ -122,6 +136,7 @@ def looks(
         )
     wanted: Set[str] | None = None
     anything = False
+    layers = evidence.defaults or layers
     while wanted is None or wanted:
         one = _Pass(model, probe, layers, evidence, max_bytes, max_width, wanted)
         part = one.run(functional, batch_size, forward)
@@ -158,7 +173,43 @@ def read_layers(
         forward: See `call`.
         batch_size: Samples per forward.
     """
-    return gather(_runner(unwrap(model), layers, functional, forward), probe, reduce, batch_size)
+    model = unwrap(model)
+    if not is_default(layers):
+        run = _runner(model, layers, functional, forward)
+        return gather(run, probe, reduce, batch_size)
+    standing_out = _standing_out(model, probe, layers, functional, forward, batch_size)
+    everything = all_of(standing_out)
+    run = _runner(model, everything, everything.called, forward)
+    evidence = gather(run, probe, reduce, batch_size)
+    defaults = chosen(standing_out, lambda name: bool(evidence.of(name).trouble))
+    return replace(evidence, defaults=defaults)
+
+
+def _standing_out(
+    model: nn.Module,
+    probe: Probe,
+    layers: Layers,
+    functional: Functional,
+    forward: Forward | None,
+    batch_size: int,
+) -> list[Candidate]:
+    """The layers to choose from where nobody chose any, by a forward of a few samples."""
+    resolve(model, layers)  # what cannot be hooked is an error
+    exclude = layers.exclude if isinstance(layers, Selection) else ()
+    device = next((p.device for p in model.parameters()), probe.device)
+
+    def see(few: Probe) -> list[Candidate]:
+        excluded = partial(excludes, exclude)
+        with undisturbed(model), candidates(model, functional, excluded) as standing_out:
+            call(model, few.batch(slice(None), device), forward)
+        return standing_out
+
+    if not probe.undivided:
+        try:
+            return see(probe.take(telling_rows(probe)))
+        except Exception:  # it may ask for more samples than a few
+            probe = probe.take(slice(batch_size))
+    return see(probe)
 
 
 def _runner(
@@ -214,7 +265,11 @@ def snapshot(
         InvalidInput: If a layer's output does not have the samples first.
         NonFinite: If activations hold NaN or infinite values; names the layer.
     """
-    one = _Pass(unwrap(model), probe, layers, None, None, None, None)
+    model = unwrap(model)
+    if is_default(layers):
+        standing_out = _standing_out(model, probe, layers, functional, forward, batch_size)
+        layers = chosen(standing_out, lambda name: False)
+    one = _Pass(model, probe, layers, None, None, None, None)
     captured = one.run(functional, batch_size, forward)
     if not captured:
         _refuse_all(one.refused)
@@ -378,6 +433,8 @@ class _Pass:
         device = next((p.device for p in model.parameters()), probe.device)
         self.targets = resolve(model, self.layers)
         self._written = {t.name for t in self.targets if t.choice == ""} | _names(functional)
+        if isinstance(self.layers, Defaults):
+            functional = self.layers.called
         batch_size = probe.n if probe.undivided else batch_size
         with (
             torch.inference_mode(False),  # its tensors could not be restored or measured
@@ -400,6 +457,9 @@ class _Pass:
                     reached = [*self.fired, *self.refused]
                     for name in silent(self.targets, reached):
                         self.refuse(name, "it is not called in the forward pass")
+        if isinstance(self.layers, Defaults):
+            for name in set(self.layers.names) - {*self.fired, *self.refused, output_name(model)}:
+                self.refuse(name, f"it ran on the first samples, but not always; {_ONE_BATCH}")
         for name, store in list(self.stores.items()):
             if store.missing:
                 self.refuse(name, store.missing)
@@ -421,7 +481,7 @@ class _Pass:
         if first:
             self.fired.append(name)
         not_now = self.wanted is not None and name not in self.wanted
-        if not_now or name in self.left or name in self.refused:
+        if not_now or name in self.left or name in self.refused or self._not_chosen(name):
             return
         reading = _AS_IT_IS if self.evidence is None else self.evidence.of(name)
         if why := self._why_not(reading, output):
@@ -436,6 +496,14 @@ class _Pass:
                 self.refuse(name, f"it did not run in the first batch; {_ONE_BATCH}")
         except InvalidInput as error:
             self.refuse(name, str(error).removeprefix(f"layer {name!r}: "))
+
+    def _not_chosen(self, name: str) -> bool:
+        """Whether a default trace passes over a layer; says so of a call that was not foreseen."""
+        if not isinstance(self.layers, Defaults) or name in self.layers.names:
+            return False
+        if name not in self.layers.known and stem(name) in map(stem, self.layers.names):
+            self.refuse(name, f"it did not run in the first batch; {_ONE_BATCH}")
+        return True
 
     def _why_not(self, reading: Reading, output: Tensor) -> str:
         """Why a batch of a layer cannot be taken; empty if it can."""

@@ -41,13 +41,15 @@ class Defaults:
 
     Args:
         names: What is traced, in the order of the forward pass; a second call is ``act:1``.
-        known: Every layer that could have been, by its name.
+        known: Every layer that stood out, by its name.
+        called: Which of them are called activations.
         note: What was chosen from what, in a sentence.
     """
 
     names: tuple[str, ...]
     known: frozenset[str]
-    note: str
+    called: tuple[str, ...] = ()
+    note: str = ""
 
 
 _ACTIVATIONS = ("transformers.activations",)
@@ -189,8 +191,7 @@ def resolve(model: nn.Module, layers: Layers = None) -> list[Target]:
     everything = {**modules, output_name(model): model}
     if isinstance(layers, Selection):
         targets = resolve(model, layers.layers)
-        excluded = _each(layers.exclude, everything, model) if layers.exclude else {}
-        return [target for target in targets if target.name not in excluded]
+        return [t for t in targets if not excludes(layers.exclude, t.name, t.module)]
     if isinstance(layers, Defaults):
         return _defaults(layers, everything)
     if layers is None:
@@ -202,6 +203,27 @@ def resolve(model: nn.Module, layers: Layers = None) -> list[Target]:
     targets = list(_each(layers, everything, model).values())
     _refuse_scripted({target.name: target.module for target in targets})
     return targets
+
+
+def excludes(exclude: Any, name: str, module: nn.Module | None) -> bool:
+    """Whether a layer is among those that are not meant.
+
+    Args:
+        exclude: Names, patterns, types or functions, alone or in a list.
+        name: The layer's name.
+        module: The module; None for a called function.
+    """
+    several = isinstance(exclude, Sequence) and not isinstance(exclude, str)
+    for choice in exclude if several else [exclude]:
+        if isinstance(choice, str):
+            if matches(stem(name), choice) or name == choice:
+                return True
+        elif module is not None and isinstance(choice, type):
+            if isinstance(module, choice):
+                return True
+        elif module is not None and choice(name, module):
+            return True
+    return False
 
 
 def _each(
@@ -223,6 +245,8 @@ def _each(
 
 def _defaults(defaults: Defaults, everything: Mapping[str, nn.Module]) -> list[Target]:
     stems = dict.fromkeys(stem(name) for name in defaults.names)
+    for name in defaults.called:
+        stems.pop(name, None)
     parsed = {name: _parse(name, everything) for name in stems}
     return [
         Target(name, everything[module], part, path, None)

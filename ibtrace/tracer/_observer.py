@@ -109,10 +109,14 @@ class Observer:
     @cached_property
     def evidence(self) -> Evidence:
         """What T is of each layer, found at the first look and kept for all."""
+        model, layers = self.model, self.layers
+        if not isinstance(model, nn.Module):
+            model = model.template
+            layers = [target.name for target in resolve(model, layers)]
         return read_layers(
-            self.model if isinstance(self.model, nn.Module) else self.model.template,
+            model,
             self.shard,
-            self.layers,
+            layers,
             reduce=self.reduce,
             functional=self.functional,
             forward=self.forward,
@@ -123,6 +127,12 @@ class Observer:
     def left_out(self) -> dict[str, str]:
         """The layers that are not traced, and why; empty before the first look."""
         return dict(self.evidence.left_out) if "evidence" in vars(self) else {}
+
+    @property
+    def note(self) -> str:
+        """How the default layers were chosen; empty if the user chose, or all are traced."""
+        defaults = self.evidence.defaults if "evidence" in vars(self) else None
+        return "" if defaults is None else defaults.note
 
     def looks(self) -> Iterator[dict[str, Layer]]:
         """The layers with their values as ``(seeds, n, d)``, part by part; on rank 0 only."""

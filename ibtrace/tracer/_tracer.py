@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from ibtrace import checkpoints, distributed, estimators
-from ibtrace.capture import MAX_BYTES, Forward, Functional, Layer, Layers
+from ibtrace.capture import MAX_BYTES, Forward, Functional, Layer, Layers, Selection
 from ibtrace.measure import context, measure
 from ibtrace.plane import Rule, Verdict
 from ibtrace.probe import Probe
@@ -86,8 +86,12 @@ class Tracer:
         model: Any torch module, or an `Ensemble` of networks trained together.
         data: The probe: ``(x, y)``, x alone (no labels: I(X;T) alone), a `Probe`, a ``DataLoader``
             or a ``Dataset`` (`Probe.of`).
-        layers: Which layers; None means every activation module and the output. See
-            `ibtrace.capture.resolve`.
+        layers: Which layers: names, patterns, types or a function, see `ibtrace.capture.resolve`.
+            None means what stands out, at most twelve layers and the output, see
+            `ibtrace.capture.defaults`; `ibtrace.layers` shows what there is. Of these, and of
+            those that a pattern or a type means, what cannot be traced is left out with a warning
+            (`ibtrace.types.LeftOut`); a layer that is named has to be traced.
+        exclude: Layers that are not to be traced, though they are meant by ``layers``.
         reduce: What T is where a layer gives more than a vector for each sample: ``flatten``,
             ``gap``, ``token:cls``, ``token:mean``, ``token:last``, ``tokens``, a callable, or a
             mapping of layer patterns to these; None goes by the shape. See `ibtrace.reduce`.
@@ -143,6 +147,7 @@ class Tracer:
         data: Any,
         *,
         layers: Layers = None,
+        exclude: Any = (),
         reduce: Reduce = None,
         functional: Functional = False,
         forward: Forward | None = None,
@@ -173,7 +178,7 @@ class Tracer:
             model=model,
             shard=Probe.of(data),
             sharded=sharded and distributed.running(),
-            layers=layers,
+            layers=Selection(layers, exclude) if exclude else layers,
             reduce=reduce,
             functional=functional,
             forward=forward,
@@ -454,10 +459,11 @@ class Tracer:
         return rows, certain
 
     def _say_left_out(self) -> None:
-        """Record which layers are not traced, and why."""
-        left_out = self._observer.left_out
-        if left_out and left_out != self.trace.meta.get("left_out"):
-            self.trace.update_meta({"left_out": left_out})
+        """Record which layers are traced by default, which are not, and why."""
+        now = {"left_out": self._observer.left_out, "layers_note": self._observer.note}
+        held = self.trace.meta
+        if new := {key: value for key, value in now.items() if value and value != held.get(key)}:
+            self.trace.update_meta(new)
 
     def _foresee(self, rows: Sequence[Row]) -> None:
         """After the first look, say what the trace will cost if that is much."""
