@@ -12,6 +12,7 @@ Wrap a model in a `Tracer`, train it as you always do, and ask whether it compre
 from ibtrace import datasets as datasets
 from ibtrace import estimators as estimators
 from ibtrace import problems as problems
+from ibtrace.capture import layers as layers
 from ibtrace.capture import snapshot as snapshot
 from ibtrace.comparison import compare as compare
 from ibtrace.ensemble import Ensemble as Ensemble
@@ -29,6 +30,7 @@ from ibtrace.tracer import Tracer as Tracer
 from ibtrace.types import Estimate as Estimate
 from ibtrace.types import Estimator as Estimator
 from ibtrace.types import IbtraceError as IbtraceError
+from ibtrace.types import LeftOut as LeftOut
 from ibtrace.types import Row as Row
 
 __version__ = "0.1.0"

@@ -39,12 +39,12 @@ class Candidate:
     Args:
         name: Its name in a trace, with the number of the call.
         kind: As what.
-        repeats: An earlier candidate whose very tensor it gives; empty if none.
+        repeats: Earlier candidates whose very tensor it gives.
     """
 
     name: str
     kind: Kind
-    repeats: str = ""
+    repeats: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -168,9 +168,9 @@ class _Watch:
             return
         full = f"{name}:{call}" if call else name
         version = -1 if tensor.is_inference() else tensor._version
-        earlier = [n for r, v, n in self._tensors if r() is tensor and v == version]
+        earlier = tuple(n for r, v, n in self._tensors if r() is tensor and v == version)
         self._tensors.append((weakref.ref(tensor), version, full))
-        self.found.append(Candidate(full, kind, earlier[-1] if earlier else ""))
+        self.found.append(Candidate(full, kind, earlier))
 
     def _drop_inside(self, name: str) -> None:
         """What an activation is made of does not stand for itself."""
@@ -183,18 +183,25 @@ class _Watch:
             return False
         if given.numel() < 4 or any(r() is output for r, _, _ in self._tensors):
             return False
+        assert output is not None
+        rolled = self._tried(module, given.flatten().roll(1).view_as(given))
+        wider = self._tried(module, 10 * given)
+        if rolled is None or wider is None or rolled.shape != output.shape:
+            return False
+        if not torch.equal(rolled, output.flatten().roll(1).view_as(output)):
+            return False
+        return not _is_affine(torch.stack([given, 10 * given]), torch.stack([output, wider]))
+
+    def _tried(self, module: nn.Module, values: Tensor) -> Tensor | None:
+        """What a module makes of other values; None if it does not take them."""
         self._trying = True
         try:
-            rolled = module.forward(given.flatten().roll(1).view_as(given).clone())
-        except Exception:  # what does not take such values is no function of each value alone
-            return False
+            result = module.forward(values.clone())
+        except Exception:  # then it is no function of each value alone
+            return None
         finally:
             self._trying = False
-        assert output is not None
-        if not isinstance(rolled, Tensor) or rolled.shape != output.shape:
-            return False
-        expected = output.flatten().roll(1).view_as(output)
-        return torch.equal(rolled, expected) and not _is_affine(given, output)
+        return result if isinstance(result, Tensor) else None
 
 
 def _is_affine(x: Tensor, y: Tensor) -> bool:
@@ -269,7 +276,8 @@ def chosen(found: Sequence[Candidate], troubled: Callable[[str], bool]) -> Defau
     if len(kept) > MOST:
         kept = [kept[round(i * (len(kept) - 1) / (MOST - 1))] for i in range(MOST)]
     names = {c.name for c in kept} | {c.name for c in distinct if troubled(c.name)}
-    names |= {c.name for c in found if c.kind in ("output", "asked")}
+    names |= {c.name for c in found if c.kind == "asked"}
+    names |= {c.name for c in found if c.kind == "output" and not names & {*c.repeats}}
     note = _note(len(kept), len(fine), len(names))
     selection = all_of([c for c in found if c.name in names])
     return replace(selection, known=frozenset(c.name for c in found), note=note)

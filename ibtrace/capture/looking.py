@@ -6,7 +6,6 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import torch
@@ -25,6 +24,7 @@ from ibtrace.capture.targets import (
     Target,
     excludes,
     is_default,
+    named_layers,
     output_name,
     resolve,
     silent,
@@ -37,7 +37,7 @@ from ibtrace.patterns import is_pattern
 from ibtrace.probe import Probe
 from ibtrace.reduce import Reduce, Reduction
 from ibtrace.rng import Draws
-from ibtrace.types import InvalidInput, LeftOut, NonFinite
+from ibtrace.types import InvalidInput, LeftOut, NonFinite, UnknownName
 from ibtrace.wrappers import unwrap
 
 MAX_BYTES = 2**31
@@ -175,14 +175,37 @@ def read_layers(
     """
     model = unwrap(model)
     if not is_default(layers):
-        run = _runner(model, layers, functional, forward)
+        require_excludes(model, layers)
+        run = runner(model, layers, functional, forward)
         return gather(run, probe, reduce, batch_size)
     standing_out = _standing_out(model, probe, layers, functional, forward, batch_size)
     everything = all_of(standing_out)
-    run = _runner(model, everything, everything.called, forward)
+    run = runner(model, everything, everything.called, forward)
     evidence = gather(run, probe, reduce, batch_size)
     defaults = chosen(standing_out, lambda name: bool(evidence.of(name).trouble))
     return replace(evidence, defaults=defaults)
+
+
+def require_excludes(model: nn.Module, layers: Layers, others: Sequence[str] = ()) -> None:
+    """Raise if an exclusion means no layer: it is a slip of the pen.
+
+    Args:
+        model: The model.
+        layers: The choice of layers.
+        others: Names of called activations, or of calls, that it may mean too.
+
+    Raises:
+        UnknownName: Naming the exclusion, and the layers there are.
+    """
+    if not isinstance(layers, Selection):
+        return
+    modules = {**named_layers(model), output_name(model): model}
+    several = isinstance(layers.exclude, Sequence) and not isinstance(layers.exclude, str)
+    for choice in layers.exclude if several else [layers.exclude]:
+        known = [*modules.items(), *((name, None) for name in others)]
+        if not any(excludes([choice], name, module) for name, module in known):
+            names = ", ".join(dict.fromkeys([*modules, *others]))
+            raise UnknownName(f"exclude: nothing is meant by {choice!r}; there are: {names}")
 
 
 def _standing_out(
@@ -196,23 +219,27 @@ def _standing_out(
     """The layers to choose from where nobody chose any, by a forward of a few samples."""
     resolve(model, layers)  # what cannot be hooked is an error
     exclude = layers.exclude if isinstance(layers, Selection) else ()
+    seen: list[str] = []
     device = next((p.device for p in model.parameters()), probe.device)
 
+    def excluded(name: str, module: nn.Module | None) -> bool:
+        seen.append(name)
+        return bool(exclude) and excludes(exclude, name, module)
+
     def see(few: Probe) -> list[Candidate]:
-        excluded = partial(excludes, exclude)
         with undisturbed(model), candidates(model, functional, excluded) as standing_out:
             call(model, few.batch(slice(None), device), forward)
         return standing_out
 
-    if not probe.undivided:
-        try:
-            return see(probe.take(telling_rows(probe)))
-        except Exception:  # it may ask for more samples than a few
-            probe = probe.take(slice(batch_size))
-    return see(probe)
+    try:
+        standing_out = see(probe.take(telling_rows(probe)))
+    except Exception:  # it may ask for more samples than a few
+        standing_out = see(probe if probe.undivided else probe.take(slice(batch_size)))
+    require_excludes(model, layers, seen)
+    return standing_out
 
 
-def _runner(
+def runner(
     model: nn.Module, layers: Layers, functional: Functional, forward: Forward | None
 ) -> Run:
     """What runs the model on a probe, under hooks on these layers."""

@@ -31,7 +31,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -72,7 +73,7 @@ def verdict(
     meta, frame = trace.meta, trace.frame()
     if estimators is not None:
         frame = frame[frame["estimator"].isin(list(estimators))]
-    return judge(
+    judged = judge(
         frame,
         n=meta.get("n"),
         input_entropy=meta.get("input_entropy"),
@@ -87,6 +88,16 @@ def verdict(
         variables=meta.get("variables"),
         rule=rule,
     )
+    return replace(judged, notes=(*judged.notes, *_of_layers(meta)))
+
+
+def _of_layers(meta: Mapping[str, Any]) -> list[str]:
+    """Which layers a trace does not have, in sentences."""
+    notes = [str(meta["layers_note"])] if meta.get("layers_note") else []
+    if left_out := meta.get("left_out"):
+        names = ", ".join([*left_out][:6]) + (", …" if len(left_out) > 6 else "")
+        notes.append(f"Left out of the trace: {names}; trace.meta['left_out'] says why.")
+    return notes
 
 
 def judge(

@@ -1,0 +1,168 @@
+"""A dry look: every layer of a model, what T of it would be, and which are traced by default."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pandas as pd
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from ibtrace.capture.calling import Forward
+from ibtrace.capture.evidence import Evidence, Run, gather
+from ibtrace.capture.functional import Functional
+from ibtrace.capture.looking import read_layers, runner
+from ibtrace.capture.masks import telling_rows
+from ibtrace.capture.targets import named_layers, output_name, stem
+from ibtrace.probe import Probe
+from ibtrace.reduce import Reduce
+from ibtrace.types import InvalidInput
+from ibtrace.wrappers import unwrap
+
+_WORDS = ("layer", "module", "variable", "default", "why_not")
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """One layer of a model.
+
+    Args:
+        layer: Its name, as ``layers=`` takes it.
+        module: The class of the module; of a called activation the function.
+        calls: How often it runs in a forward.
+        shape: Its output for one sample.
+        t: The dimensions of T.
+        variable: How T is made of the output; empty if it is the output itself.
+        parameters: How many weights it holds, those of its parts included.
+        default: Whether some of its calls are traced where nobody chooses layers.
+        why_not: Why it cannot be traced; empty if it can.
+    """
+
+    layer: str
+    module: str
+    calls: int
+    shape: tuple[int, ...]
+    t: int | None
+    variable: str
+    parameters: int
+    default: bool
+    why_not: str
+
+
+@dataclass(frozen=True)
+class LayerTable:
+    """Every layer of a model, in the order of its forward; those that do not run are last.
+
+    Args:
+        rows: The layers.
+        note: How the default layers were chosen; empty if all that stand out are traced.
+    """
+
+    rows: tuple[LayerRow, ...]
+    note: str
+
+    def frame(self) -> pd.DataFrame:
+        """The same as a data frame, a layer per row."""
+        return pd.DataFrame([asdict(row) for row in self.rows])
+
+    def __str__(self) -> str:
+        frame = self.frame()
+        frame["default"] = ["traced" if row.default else "" for row in self.rows]
+        frame["t"] = ["" if row.t is None else str(row.t) for row in self.rows]
+        frame["shape"] = [str(row.shape) if row.calls else "" for row in self.rows]
+        frame["why_not"] = [row.why_not.partition(";")[0] for row in self.rows]
+        words = {name: f"{{:<{frame[name].str.len().max()}}}".format for name in _WORDS}
+        frame = frame.rename(columns={"t": "T"})
+        table = frame.to_string(index=False, justify="left", formatters=words)
+        return "\n".join(filter(None, (table, self.note)))
+
+    def _repr_html_(self) -> str:
+        return str(self.frame().to_html(index=False))
+
+
+def layers(
+    model: nn.Module,
+    data: Any,
+    *,
+    reduce: Reduce = None,
+    functional: Functional = True,
+    forward: Forward | None = None,
+    batch_size: int = 512,
+) -> LayerTable:
+    """What a tracer could trace of a model; nothing is measured, and the model is not changed.
+
+    Args:
+        model: Any torch module.
+        data: Inputs, or a `Probe`; a few samples are used.
+        reduce: See `ibtrace.reduce`.
+        functional: Which called activations to list; see `ibtrace.capture.capture`.
+        forward: How the model is called; see `ibtrace.capture.call`.
+        batch_size: Samples per forward, where a few are too few for the model.
+
+    Example:
+        >>> import torch
+        >>> net = nn.Sequential(nn.Linear(3, 2), nn.Tanh())
+        >>> table = layers(net, torch.randn(8, 3))
+        >>> [(row.layer, row.module, row.t, row.default) for row in table.rows]
+        [('0', 'Linear', 2, False), ('1', 'Tanh', 2, True), ('output', 'Sequential', 2, False)]
+    """
+    model = unwrap(model)
+    probe = data if isinstance(data, Probe) else Probe(data)
+    given: dict[str, Any] = {"reduce": reduce, "forward": forward, "batch_size": batch_size}
+    defaults = read_layers(model, probe, **given).defaults
+    assert defaults is not None
+    states = [name for name in map(stem, defaults.names) if name.endswith("]")]
+    run = runner(model, ["**", *states], functional, forward)
+    evidence = gather(run, probe, reduce, batch_size)
+    shown = _shown(run, probe, evidence)
+    modules = {**named_layers(model), output_name(model): model}
+    calls = Counter(stem(name) for name in evidence.layers)
+    traced = {stem(name) for name in defaults.names}
+    rows = []
+    for name in [*calls, *(name for name in modules if name not in calls)]:
+        module, (shape, t) = modules.get(name.partition("[")[0]), shown.get(name, ((), None))
+        reading = evidence.of(name)
+        rows.append(
+            LayerRow(
+                layer=name,
+                module=name.rpartition(".")[2] if module is None else type(module).__name__,
+                calls=calls[name],
+                shape=shape,
+                t=t,
+                variable=reading.reduction.name if reading.reduction and calls[name] else "",
+                parameters=_weights(module),
+                default=name in traced,
+                why_not=reading.trouble if calls[name] else "it is not called",
+            )
+        )
+    return LayerTable(tuple(rows), defaults.note)
+
+
+def _shown(
+    run: Run, probe: Probe, evidence: Evidence
+) -> dict[str, tuple[tuple[int, ...], int | None]]:
+    """Each layer's shape for one sample, and the dimensions of T."""
+    rows = telling_rows(probe)
+    shown: dict[str, tuple[tuple[int, ...], int | None]] = {}
+
+    def keep(name: str, output: Tensor, bounds: tuple[float, float] | None) -> None:
+        reduction, t = evidence.of(name).reduction, None
+        if reduction is not None:
+            try:
+                t = reduction(output, evidence.of(name).mask(rows)).shape[-1]
+            except InvalidInput:
+                t = None
+        shape = list(output.shape)
+        if shape and reduction is not None:
+            del shape[reduction.axes.batch]
+        shown.setdefault(name, (tuple(shape), t))
+
+    run(probe.take(rows), keep)
+    return shown
+
+
+def _weights(module: nn.Module | None) -> int:
+    whole = [] if module is None else [p for p in module.parameters() if not is_lazy(p)]
+    return sum(parameter.numel() for parameter in whole)
