@@ -68,7 +68,8 @@ class Foreign(nn.Module):
     """An activation of a library that is not known, like timm's own GELU."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * torch.special.ndtr(x)
+        out: Tensor = x * torch.special.ndtr(x)
+        return out
 
 
 class InPlace(nn.Module):
@@ -88,7 +89,8 @@ class Affine(nn.Module):
 
 class Normed(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
-        return x / x.norm(dim=-1, keepdim=True)
+        out: Tensor = x / x.norm(dim=-1, keepdim=True)
+        return out
 
 
 class Noise(nn.Module):
@@ -146,7 +148,7 @@ def test_called_activations_are_found_but_softmax_and_what_an_activation_calls_a
 @pytest.mark.parametrize(("kind", "path"), [(nn.LSTM, "[1][0]"), (nn.GRU, "[1]"), (nn.RNN, "[1]")])
 @pytest.mark.parametrize("inside", [False, True])
 def test_recurrent_layers_show_their_states_and_their_output(
-    kind: type[nn.RNNBase], path: str, inside: bool
+    kind: Any, path: str, inside: bool
 ) -> None:
     rnn: nn.Module = kind(6, 4, num_layers=2, batch_first=True)
 
@@ -319,7 +321,7 @@ def test_a_dry_look_tells_names_shapes_t_calls_and_parameters() -> None:
     before, settings = zoo.marks(model), zoo.generators()
     table = ibtrace.layers(model, pictures())
     assert (zoo.marks(model), zoo.generators()) == (before, settings)
-    frame = table.frame().set_index("layer")
+    frame: Any = table.frame().set_index("layer")
     assert frame.loc["blocks.0.act", ["calls", "t", "shape"]].tolist() == [2, 4, (4, 8, 8)]
     assert frame.loc["blocks.0.act", "variable"] == "gap"
     assert frame.loc["head", "parameters"] == 15

@@ -39,7 +39,7 @@ class Reading:
     stream: Stream | None = None
     trouble: str = ""
 
-    def mask(self, rows: slice) -> Tensor | None:
+    def mask(self, rows: slice | Tensor) -> Tensor | None:
         """Which positions are real in these samples, bool ``(n, positions)``; None: all."""
         if self.stream is None or self.stream.real is None:
             return None
