@@ -13,7 +13,8 @@ from ibtrace.types import ConfigError, InvalidInput, UnknownName
 
 How = str | Callable[[Tensor], Tensor]
 Reduce = How | Mapping[str, How] | None
-"""A name of `REDUCTIONS`, a callable, one for each pattern of layers, or None: by the shape."""
+"""A name of `REDUCTIONS`, a callable, one for each pattern of layers, or None: the mean over all
+that is neither samples nor channels."""
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,7 @@ class Experiment:
         probe: On which samples information is measured.
         layers: Which layers (see `ibtrace.capture.resolve`); None for the activations and output.
         reduce: What T is of convolutional and token layers: a name, or a mapping of layer patterns
-            to names (see `ibtrace.reduce`); None goes by the shape.
+            to names (see `ibtrace.reduce`); None averages positions.
         functional: Trace called activation functions too (``F.relu``), or those of these names.
         max_bytes: Bytes of activations held at a time.
         max_width: Project wider T to this many dimensions.
