@@ -232,3 +232,21 @@ def test_undisturbed_keeps_autocast_and_gradients_out() -> None:
     assert out.dtype == torch.float32
     assert not out.requires_grad
     assert not out.is_inference()  # those could not be saved for a later backward
+
+
+@pytest.mark.parametrize("kind", [dict, lambda items: tuple(items.values())])
+def test_an_output_is_what_was_made_not_what_was_handed_on(kind: Any) -> None:
+    class Hands(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed = nn.Embedding(9, 3)
+
+        def forward(self, tokens: Tensor) -> Any:
+            made = self.embed(tokens)
+            return kind({"loss": made.mean(), "tokens": tokens, "mask": tokens > 2, "made": made})
+
+    tokens = torch.arange(8).view(4, 2)
+    net = Hands()
+    with capture(net) as activations:
+        net(tokens)
+    assert torch.equal(activations["output"], net.embed(tokens))

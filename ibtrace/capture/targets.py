@@ -111,8 +111,10 @@ class Target:
             inner = _inside(inner, step)
         if not self.path and not isinstance(inner, Tensor):
             tensors = [item for item in _items(value) if isinstance(item, Tensor)]
-            # a loss, which has no samples, may come before what it is the loss of
-            inner = next((t for t in tensors if t.dim()), tensors[0] if tensors else None)
+            # a loss, which has no samples, may come before what it is the loss of, and the tokens
+            # and mask that were handed in before what was made of them
+            order = sorted(tensors, key=lambda t: (not t.dim(), not t.is_floating_point()))
+            inner = order[0] if order else None
         if isinstance(inner, Tensor):
             return inner.transpose(0, 1).flatten(1) if is_state and inner.dim() == 3 else inner
         got = type(value).__name__
