@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import pytest
@@ -166,4 +167,4 @@ def test_t_is_the_mean_over_a_layers_own_real_positions(name: str) -> None:
     for layer, captured in single.items():
         prefix = max((p for p in told if layer.startswith(p)), key=len, default=None)
         expected = by_hand(outputs[layer], "" if prefix is None else told[prefix], x)
-        torch.testing.assert_close(captured.values, expected, msg=lambda m, at=layer: f"{at}: {m}")
+        torch.testing.assert_close(captured.values, expected, msg=partial("{1}: {0}".format, layer))

@@ -113,7 +113,9 @@ def test_entropy_batches_and_refuses_what_has_no_density() -> None:
 def scaled(x: Tensor) -> Tensor:
     """Over the median distance from the medians of the columns."""
     middle = torch.from_numpy(np.median(x.numpy(), 0))
-    return x / (x - middle).norm(dim=1).sort().values[(len(x) - 1) // 2]
+    distances: Tensor = torch.linalg.vector_norm(x - middle, dim=1)
+    median: Tensor = distances.sort().values[(len(x) - 1) // 2]
+    return x / median
 
 
 @pytest.mark.parametrize("weighted", [False, True])

@@ -26,9 +26,13 @@ INTEGERS = [
 ]
 FLOATS = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 
+
+def as_tensor(kind: torch.dtype) -> Callable[[Any], Tensor]:
+    return lambda values: torch.as_tensor(values).to(kind)
+
+
 FORMS: dict[str, Callable[[list[int]], Any]] = {
-    **{str(kind): lambda ids, kind=kind: torch.tensor(ids).to(kind) for kind in INTEGERS},
-    **{str(kind): lambda ids, kind=kind: torch.tensor(ids).to(kind) for kind in FLOATS},
+    **{str(kind): as_tensor(kind) for kind in [*INTEGERS, *FLOATS]},
     "list": lambda ids: ids,
     "tuple": tuple,
     "list of tensors": lambda ids: [torch.tensor(i) for i in ids],
@@ -194,7 +198,7 @@ def test_labels_of_tokens_or_pixels_are_no_label_of_the_sample(shape: tuple[int,
 
 
 INPUTS: dict[str, Callable[[Tensor], Any]] = {
-    **{str(kind): lambda x, kind=kind: x.to(kind) for kind in [*INTEGERS, *FLOATS]},
+    **{str(kind): as_tensor(kind) for kind in [*INTEGERS, *FLOATS]},
     "list": lambda x: x.tolist(),
     "list of tensors": list,
     "NumPy": lambda x: x.numpy(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -185,7 +186,10 @@ def test_what_cannot_be_drawn_is_one_error() -> None:
 def test_drops_need_an_estimator_that_gave_i_xt(estimator: str | None) -> None:
     trace = make_trace(quantities=(I_TY,))
     kde = make_trace().frame().query("estimator == 'KDE' and quantity == @I_XT")
-    trace.append(Row(**row, diagnostics={}) for row in kde.to_dict("records"))
+    rows: list[dict[str, Any]] = [
+        {str(k): v for k, v in row.items()} for row in kde.to_dict("records")
+    ]
+    trace.append(Row(**row, diagnostics={}) for row in rows)
     if estimator == "Binning":
         with pytest.raises(InvalidInput, match=r"^Binning gave no I\(X;T\) to draw.*from KDE$"):
             plots.drops(trace, estimator)
@@ -222,6 +226,7 @@ def test_a_band_holds_the_middle_80_percent_of_the_seeds() -> None:
         (path,) = band.get_paths()
         wide = table[table["layer"] == layer].pivot(index="epoch", columns="seed", values="bits")
         for epoch, seeds in wide.iterrows():
-            drawn = path.vertices[path.vertices[:, 0] == epoch, 1]
+            vertices = np.asarray(path.vertices, float)
+            drawn = vertices[vertices[:, 0] == epoch, 1]
             ordered = np.sort(seeds.to_numpy())  # of 11 seeds, 1 lies below the band and 1 above
             assert [drawn.min(), drawn.max()] == pytest.approx([ordered[1], ordered[9]])

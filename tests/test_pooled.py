@@ -32,7 +32,7 @@ def trace(folder: Path, estimators: list[Estimator], seeds: tuple[int, ...] = (0
         for epoch in range(1, 8):
             with torch.no_grad():
                 for parameter in networks.parameters():
-                    parameter *= 1.3
+                    parameter.mul_(1.3)
             tracer.snapshot(epoch)
     return tracer.trace
 

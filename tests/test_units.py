@@ -243,7 +243,7 @@ def test_every_estimand_names_its_scale(scale: Scale) -> None:
         others = {kind(scale=s).estimand for s in ("variable", "column", "rank", "none")}
         assert len(others) == 4
         with pytest.raises(ConfigError, match="scale must be 'variable', 'column', 'rank' or"):
-            kind(scale="unit")
+            kind(scale="unit")  # type: ignore[arg-type]  # refused
     for wrapper in (Sliced, Compressed):
         assert (wrapper(scale=scale).estimand == wrapper().estimand) == (scale == "none")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -40,7 +41,10 @@ def autoencoder() -> nn.Module:
 def test_information_about_x_is_what_it_is_with_labels(name: str) -> None:
     estimator = estimators.make(name, **SLOW.get(name, {}))
     model = autoencoder()
-    given = {"layers": ["down"] if name != "sklearn" else ["up"], "estimators": [estimator]}
+    given: dict[str, Any] = {
+        "layers": ["down"] if name != "sklearn" else ["up"],
+        "estimators": [estimator],
+    }
     alone = Tracer(model, X, **given).trace.frame()
     both = Tracer(model, (X, Y), **given).trace.frame()
     about_x = both[both.quantity == I_XT].reset_index(drop=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -252,11 +253,12 @@ def grown(seeds: int, dtype: torch.dtype, estimators: Sequence[str], run: Path) 
     """One unit of an invertible LeakyReLU layer grows: I(X;T) cannot change."""
     for seed in range(seeds):
         torch.manual_seed(seed)
-        net = nn.Sequential(nn.Linear(4, 4, bias=False), nn.LeakyReLU(0.5)).to(dtype)
-        arguments: dict[str, object] = {"layers": ["1"], "estimators": estimators, "every": 1}
-        with Tracer(net, (X.to(dtype), Y), run=run, seed=seed, **arguments) as tracer:  # type: ignore[arg-type]
+        linear = nn.Linear(4, 4, bias=False)
+        net = nn.Sequential(linear, nn.LeakyReLU(0.5)).to(dtype)
+        arguments: dict[str, Any] = {"layers": ["1"], "estimators": estimators, "every": 1}
+        with Tracer(net, (X.to(dtype), Y), run=run, seed=seed, **arguments) as tracer:
             for epoch in range(1, 13):
-                net[0].weight.data[0] *= 1.5
+                linear.weight.data[0] *= 1.5
                 tracer.snapshot(epoch, train_loss=0.3**epoch)
     return Trace.load(run).verdict()
 
@@ -311,11 +313,12 @@ def test_an_ensemble_counts_what_its_networks_alone_count() -> None:
 
 
 def test_checkpoints_count_what_the_live_run_counted(tmp_path: Path) -> None:
-    net = nn.Sequential(nn.Linear(4, 2), nn.ReLU())
+    linear = nn.Linear(4, 2)
+    net = nn.Sequential(linear, nn.ReLU())
     live = Tracer(net, (X, Y), estimators=["binning"], every=1)
     for epoch in (0, 1, 2):
         if epoch:
-            net[0].bias.data -= 0.5
+            linear.bias.data -= 0.5
             live.snapshot(epoch)
         torch.save(net.state_dict(), tmp_path / f"epoch={epoch}.pt")
     after = Tracer.from_checkpoints(net, f"{tmp_path}/*.pt", (X, Y), estimators=["binning"])

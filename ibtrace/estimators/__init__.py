@@ -169,8 +169,8 @@ def plane(
         except Unsupported:
             if not is_ids(t):
                 raise
-            none = undefined(t.shape[:-1], t.device)
-            return none, none
+            absent = undefined(t.shape[:-1], t.device)
+            return absent, absent
     return (
         _defined(lambda: estimator(probe.features, t, seed=seed), t),
         _defined(lambda: estimator(t, probe.labels, seed=seed), t),

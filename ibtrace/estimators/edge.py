@@ -160,8 +160,8 @@ class EDGE:
 class _Hashed:
     """A variable ready to be hashed at any bandwidth."""
 
-    def __init__(self, value: Scaled, n: int, seed: int, members: int, scale: Scale) -> None:
-        value = value.points
+    def __init__(self, scaled: Scaled, n: int, seed: int, members: int, scale: Scale) -> None:
+        value = scaled.points
         self.ids = dense_ids(value) if is_ids(value) else None
         self.projected, self.width = False, 0
         if self.ids is not None:

@@ -221,7 +221,8 @@ class MatrixRenyi:
         bits = entropies[0] + entropies[1] - entropies[2]
         crowd = float(means[:2].mean(1).max() >= _CROWDED)
         labelled = isinstance(first, DeltaGram) or isinstance(second, DeltaGram)
-        sparse = float(undersampled(*(n * means), bits).raised & labelled)
+        of_x, of_y, of_pairs = n * means
+        sparse = float(undersampled(of_x, of_y, of_pairs, bits).raised & labelled)
         rest = entropies.new_tensor([*widths, 0.0, crowd, sparse])
         return torch.stack([bits, stderr, entropies[2], *rest])
 
