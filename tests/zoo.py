@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 
 CLASSES = 3
 HOOKS = {name for name in vars(nn.Module()) if "_hooks" in name}
-Inputs = Tensor | dict[str, Tensor]
+Inputs = Tensor | dict[str, Tensor] | tuple[Tensor, ...]
 
 
 def mlp(width: int = 16) -> nn.Module:
@@ -247,6 +247,182 @@ class Bounded(nn.Module):
         return out
 
 
+class Settings(dict[str, Any]):
+    """A configuration that refuses every change, as that of a diffusers model does."""
+
+    def refuse(self, *_args: Any, **_kwargs: Any) -> Any:
+        raise TypeError("this configuration is frozen")
+
+    update = pop = popitem = clear = setdefault = __setitem__ = __delitem__ = refuse
+
+
+class Configured(nn.Module):
+    """Holds a locked dict, and writes into what it holds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.settings = Settings(width=8, seen=[0])
+        self.fc1, self.act, self.fc2 = nn.Linear(6, 8), nn.Mish(), nn.Linear(8, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.settings["seen"].append(len(x))
+        out: Tensor = self.fc2(self.act(self.fc1(x)))
+        return out + 1e-3 * len(self.settings["seen"])
+
+
+class Unrolled(nn.Module):
+    """Runs its layer as often as the longest sample of a batch asks for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc1, self.act, self.fc2 = nn.Linear(6, 6), nn.Tanh(), nn.Linear(6, CLASSES)
+
+    def forward(self, x: Tensor, steps: Tensor) -> Tensor:
+        for _ in range(int(steps.max())):
+            x = self.act(self.fc1(x))
+        out: Tensor = self.fc2(x)
+        return out
+
+
+class LastBlocks(nn.Module):
+    """Blocks on channels-last maps, as in ConvNeXt and Swin."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(1, 4, 2, 2)
+        self.norms = nn.ModuleList(nn.LayerNorm(4) for _ in range(2))
+        self.wide = nn.ModuleList(nn.Linear(4, 8) for _ in range(2))
+        self.narrow = nn.ModuleList(nn.Linear(8, 4) for _ in range(2))
+        self.act, self.head = nn.GELU(), nn.Linear(4, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x).permute(0, 2, 3, 1)
+        for norm, wide, narrow in zip(self.norms, self.wide, self.narrow, strict=True):
+            x = x + narrow(self.act(wide(norm(x))))
+        out: Tensor = self.head(x.mean((1, 2)))
+        return out
+
+
+class Translator(nn.Module):
+    """An encoder and a decoder, each with padding of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.targets = nn.Embedding(40, 8), nn.Embedding(40, 8)
+        self.act, self.target_act, self.head = nn.Tanh(), nn.ReLU(), nn.Linear(8, CLASSES)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        decoder_input_ids: Tensor,
+        decoder_attention_mask: Tensor,
+    ) -> Tensor:
+        weights = attention_mask[..., None].float()
+        source = (self.act(self.words(input_ids)) * weights).sum(1) / weights.sum(1)
+        target = self.target_act(self.targets(decoder_input_ids) + source[:, None])
+        real = decoder_attention_mask[..., None].float()
+        out: Tensor = self.head((target * real).sum(1) / real.sum(1))
+        return out
+
+
+class Experts(nn.Module):
+    """Sends each token to one of two experts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.router, self.act = nn.Linear(3, 4), nn.Linear(4, 2), nn.Tanh()
+        self.experts = nn.ModuleList(
+            nn.Sequential(nn.Linear(4, 8), nn.SiLU(), nn.Linear(8, 4)) for _ in range(2)
+        )
+        self.head = nn.Linear(4, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.act(self.embed(x)).flatten(0, 1)
+        scores = self.router(tokens).softmax(1)
+        out = torch.zeros_like(tokens)
+        for i, expert in enumerate(self.experts):
+            mine = scores.argmax(1) == i
+            out[mine] = expert(tokens[mine]) * scores[mine, i, None]
+        result: Tensor = self.head(out.unflatten(0, x.shape[:2]).mean(1))
+        return result
+
+
+class Resizing(nn.Module):
+    """Observes ranges in a buffer that the first forward resizes, and uses them."""
+
+    low: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc1, self.act, self.fc2 = nn.Linear(6, 8), nn.ELU(), nn.Linear(8, CLASSES)
+        self.register_buffer("low", torch.zeros(0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.act(self.fc1(x))
+        smallest = hidden.detach().amin(0)
+        if len(self.low):
+            smallest = torch.minimum(self.low, smallest)
+        self.low.resize_(8).copy_(smallest)
+        out: Tensor = self.fc2(hidden - self.low)
+        return out
+
+
+class Functional(nn.Module):
+    """Has weights only; all else is called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Parameter(torch.randn(8, 6) / 2)
+        self.second = nn.Parameter(torch.randn(CLASSES, 8) / 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(F.dropout(F.relu(F.linear(x, self.first)), 0.1, self.training), self.second)
+
+
+class VAE(nn.Module):
+    """A classifier on a hidden layer that is drawn, in eval mode as well."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mean, self.scale, self.head = nn.Linear(6, 4), nn.Linear(6, 4), nn.Linear(4, CLASSES)
+        self.act = nn.Softsign()
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean = self.mean(x)
+        out: Tensor = self.head(self.act(mean + torch.randn_like(mean) * self.scale(x).exp()))
+        return out
+
+
+class Siamese(nn.Module):
+    """Two inputs as one tuple or dict."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.act, self.head = nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, CLASSES)
+
+    def forward(self, pair: Any) -> Tensor:
+        left, right = pair.values() if isinstance(pair, Mapping) else pair
+        out: Tensor = self.head(self.act(self.fc(left)) * self.act(self.fc(right)))
+        return out
+
+
+class MessagePassing(nn.Module):
+    """A graph network in plain torch: the mean over each node's neighbours."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc1, self.act, self.fc2 = nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, CLASSES)
+
+    def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
+        source, target = edge_index
+        for fc in (self.fc1, self.fc2):
+            x = fc(self.act(x) if fc is self.fc2 else x)
+            mean = torch.zeros_like(x).index_add(0, target, x[source])
+            x = x + mean / edge_index.shape[1]
+        return x
+
+
 def compiled(backend: Any, build: Callable[[], nn.Module], in_place: bool = False) -> nn.Module:
     torch._dynamo.reset()
     model = build()
@@ -310,6 +486,36 @@ def sentences(n: int, length: int = 7, vocabulary: int = 40) -> Inputs:
     return {"input_ids": words(n, length, vocabulary) * mask, "attention_mask": mask}
 
 
+def unrolled(n: int, grows: bool = False) -> Inputs:
+    """Vectors, of which the first half asks for more steps, or the second."""
+    x = vectors(n)
+    assert isinstance(x, Tensor)
+    steps = torch.where(torch.arange(n) < n // 2, 3, 2)
+    return {"x": x, "steps": steps.flip(0) if grows else steps}
+
+
+def translations(n: int) -> Inputs:
+    source, target = sentences(n), sentences(n, 5)
+    assert isinstance(source, dict)
+    assert isinstance(target, dict)
+    return {**source, **{f"decoder_{name}": value.flip(0) for name, value in target.items()}}
+
+
+def pairs(n: int) -> Any:
+    return vectors(n), torch.randn(n, 6, generator=_generator()).flip(0)
+
+
+def named_pairs(n: int) -> Any:
+    return dict(zip(("left", "right"), pairs(n), strict=True))
+
+
+def ring(n: int) -> Inputs:
+    """Nodes of which each has an edge to the next."""
+    x, nodes = vectors(n), torch.arange(n)
+    assert isinstance(x, Tensor)
+    return {"x": x, "edge_index": torch.stack([nodes, (nodes + 1) % n])}
+
+
 @dataclass(frozen=True)
 class Case:
     """One model of the zoo.
@@ -320,6 +526,8 @@ class Case:
         around: A context for the whole training.
         layers: What to trace.
         loader: Train and trace on a shuffled loader with workers.
+        left_out: Layers that a default trace says it cannot take.
+        whole: Whether a batch is all samples.
     """
 
     build: Callable[[], nn.Module]
@@ -327,6 +535,8 @@ class Case:
     around: Callable[[], AbstractContextManager[Any]] = nullcontext
     layers: Any = None
     loader: bool = False
+    left_out: tuple[str, ...] = ()
+    whole: bool = False
 
     def data(self, n: int) -> tuple[Inputs, Tensor]:
         """As many inputs and labels."""
@@ -358,17 +568,32 @@ ZOO: dict[str, Case] = {
     "autocast": Case(ResNet, images, partial(torch.autocast, "cpu", dtype=torch.bfloat16)),
     "compiled": Case(partial(compiled, "eager", ResNet), images),
     "channels last": Case(channels_last, strided_images),
+    "locked dict": Case(Configured),
+    "shrinking unroll": Case(Unrolled, unrolled, left_out=("act:2",)),
+    "growing unroll": Case(Unrolled, partial(unrolled, grows=True), left_out=("act:2",)),
+    "channels-last blocks": Case(LastBlocks, images),
+    "two masks": Case(Translator, translations),
+    "experts": Case(Experts, sequences, left_out=("experts.0.1", "experts.1.1")),
+    "resized buffer": Case(Resizing),
+    "functional": Case(Functional),
+    "vae": Case(VAE),
+    "tuple": Case(Siamese, pairs),
+    "dict": Case(Siamese, named_pairs),
+    "graph": Case(MessagePassing, ring, whole=True),
 }
 
 
 def logits(model: nn.Module, x: Inputs) -> Tensor:
     """The class scores that a model gives, whatever it wraps them in."""
-    out: Any = model(**x) if isinstance(x, Mapping) else model(x)
+    spread = isinstance(x, Mapping) and "left" not in x
+    out: Any = model(**x) if spread and isinstance(x, Mapping) else model(x)
     found: Tensor = getattr(out, "logits", out)
     return found
 
 
 def part(x: Inputs, chosen: slice) -> Inputs:
+    if isinstance(x, tuple):
+        return tuple(v[chosen] for v in x)
     return {k: v[chosen] for k, v in x.items()} if isinstance(x, Mapping) else x[chosen]
 
 
@@ -378,6 +603,9 @@ def batches(case: Case, n: int = 12, size: int = 4) -> Iterator[tuple[Inputs, Te
         yield from loader(case, n, size)
         return
     x, y = case.data(n)
+    if case.whole:
+        yield from [(x, y)] * (n // size)
+        return
     for start in range(0, n, size):
         yield part(x, slice(start, start + size)), y[start : start + size]
 
