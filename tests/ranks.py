@@ -154,6 +154,13 @@ def parts_of_a_probe(folder: Path) -> Result:
     """A probe in parts, for each model and layers of `PARTS`."""
     with pytest.raises(InvalidInput, match="parts of the probe of one size on all ranks"):
         Tracer(sharded(zoo.mlp()), part(zoo.ZOO["mlp"], 10), sharded=True)
+    x, rank = torch.randn(4, 6), dist.get_rank()
+    for y in (["a", "bc"[rank]] * 2, torch.tensor([0.0, 1.0, 1.0, 0.0]) + 0.5 * rank):
+        with pytest.raises(InvalidInput, match=r"do not read their labels alike.*classes="):
+            Tracer(parallel(zoo.mlp()), (x, y), sharded=True)
+    named = Probe(x, ["a", "bc"[rank]] * 2, ["a", "b", "c"])
+    whole_probe = Tracer(parallel(zoo.mlp()), named, estimators=["exact"], sharded=True).probe
+    assert rank or whole_probe.y.tolist() == [0, 1, 0, 1, 0, 2, 0, 2]
 
     def train(name: str, way: Way) -> Result:
         case = zoo.ZOO[way.model]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -103,6 +104,12 @@ class Observer:
         equal = distributed.same_everywhere(self.shard.n)
         if not equal and isinstance(self.model, nn.Module) and distributed.is_sharded(self.model):
             raise InvalidInput("a sharded model needs parts of the probe of one size on all ranks")
+        means = (self.shard.label_kind, self.shard.class_names)
+        if not distributed.same_everywhere(zlib.crc32(repr(means).encode())):
+            raise InvalidInput(
+                f"the ranks do not read their labels alike (here {means[0]}, names {means[1]}); "
+                "give class ids, or Probe(x, y, classes=...) with all names on every rank"
+            )
         inputs = {name: distributed.gathered(x) for name, x in self.shard.inputs.items()}
         return self.shard.replaced(as_x(inputs), distributed.gathered(self.shard.y))
 
