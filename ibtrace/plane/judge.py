@@ -37,6 +37,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ibtrace.plane.consensus import consensus
 from ibtrace.plane.coordinates import check_frame, on_clock
 from ibtrace.plane.drops import (
     Array,
@@ -48,7 +49,7 @@ from ibtrace.plane.drops import (
     windowed,
 )
 from ibtrace.plane.evidence import Training, Truth, empty_of_information, training, truths
-from ibtrace.plane.result import Call, Consensus, LayerVerdict, Rule, Verdict
+from ibtrace.plane.result import Call, LayerVerdict, Rule, Verdict
 from ibtrace.trace import Trace
 from ibtrace.types import I_XT, InvalidInput, either
 
@@ -158,7 +159,7 @@ def judge(
         judged.append(_judge_layer(curve, rule))
     vote = population and trained.converged is not False
     together = tuple(
-        _consensus(layer, [v for v in judged if v.layer == layer], still.get(layer), vote)
+        consensus(layer, [v for v in judged if v.layer == layer], still.get(layer), vote)
         for layer in layers
     )
     notes = (
@@ -347,38 +348,3 @@ def _few_seeds(kept: int, rule: Rule) -> tuple[str, ...]:
     if not rule.least_seeds <= kept < 5:
         return ()
     return (f"{kept} seeds are few: their interval is long, and a fall is often missed; run 5.",)
-
-
-_BY_ROWS = "the distinct rows of T"
-
-
-def _consensus(
-    layer: str, judged: Sequence[LayerVerdict], still: Truth | None, vote: bool
-) -> Consensus:
-    """What the estimators say together.
-
-    Args:
-        layer: The layer.
-        judged: By each estimator.
-        still: The true I(X;T), if it is known not to have moved.
-        vote: Whether it then speaks for all of X, so that the layer does not compress.
-    """
-    calls: dict[Call, list[str]] = {}
-    for layer_verdict in judged:
-        calls.setdefault(layer_verdict.call, []).append(layer_verdict.estimator)
-    if still and vote:
-        calls.setdefault("does not compress", []).append(_BY_ROWS)
-    voters = sum(map(len, calls.values()))
-    reason = "; ".join(f"{call} by {', '.join(names)}" for call, names in calls.items())
-    if len(calls) == 1 and not (still and vote):
-        reason = "by all estimators"
-    if still:
-        reason = f"{reason}; {still}"
-    decided = [call for call in calls if call != "inconclusive"]
-    if len(decided) == 2:
-        return Consensus(layer, "estimator-dependent", reason)
-    if not decided or 2 * len(calls[decided[0]]) < voters:
-        return Consensus(layer, "inconclusive", reason)
-    if still and decided == ["compresses"]:
-        return Consensus(layer, "inconclusive", reason)
-    return Consensus(layer, decided[0], reason)

@@ -15,6 +15,7 @@ from ibtrace.plane.drops import Interval
 from ibtrace.types import UnknownName, either
 
 Call = Literal["compresses", "does not compress", "inconclusive"]
+Joint = Literal["compresses", "does not compress", "inconclusive", "estimator-dependent"]
 
 _WIDTH = 110
 _SCREEN = 40
@@ -109,7 +110,7 @@ class Consensus:
     """What the estimators say together about a layer."""
 
     layer: str
-    call: Call | Literal["estimator-dependent"]
+    call: Joint
     reason: str
 
 
