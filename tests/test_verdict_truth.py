@@ -251,7 +251,8 @@ Y = (X[:, 0] > 0).long()
 
 def counted(trace: Trace, name: str) -> dict[tuple[int, int, str], float]:
     table = trace.scalars().query("name == @name")
-    return {(s, e, layer): v for s, e, layer, _, v in table.itertuples(index=False)}
+    keys = zip(table["seed"], table["epoch"], table["layer"], strict=True)
+    return dict(zip(keys, table["value"], strict=True))
 
 
 def grown(seeds: int, dtype: torch.dtype, estimators: Sequence[str], run: Path) -> Verdict:
