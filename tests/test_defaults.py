@@ -18,6 +18,7 @@ from ibtrace.ensemble import Ensemble
 from ibtrace.estimators import KDE, KSG, AdaptiveBinning, Binning, Ross, information, make
 from ibtrace.experiments import config
 from ibtrace.plane import verdict
+from ibtrace.plots._style import ceilings
 from ibtrace.probe import Probe
 from ibtrace.tracer import Subsampled, Tracer, _tracer, default_estimators
 from ibtrace.types import I_TY, I_XT, CostWarning, Estimator, label
@@ -74,7 +75,7 @@ def test_on_images_and_texts_the_defaults_say_something(
 @pytest.mark.parametrize(("dimensions", "low"), [(1, True), (9, True), (10, False), (64, False)])
 @pytest.mark.parametrize("labels", ["classes", "numbers", "none"])
 def test_few_dimensions_keep_bins_and_neighbours(dimensions: int, low: bool, labels: str) -> None:
-    x, y = images(600, dimensions)
+    x, y = images(512, dimensions)  # log2 N = 9
     of_labels: dict[str, Any] = {"classes": y, "numbers": y + 0.5, "none": None}
     chosen, why = default_estimators(Probe(x, of_labels[labels]))
     names = [label(estimator) for estimator in chosen]
@@ -110,11 +111,13 @@ def test_the_default_is_one_for_tracer_checkpoints_and_configuration(tmp_path: P
     ids=label,
 )
 def test_a_subsample_is_the_estimator_on_those_samples(estimator: Estimator) -> None:
-    x, y = torch.randn(90, 3, generator=torch.Generator().manual_seed(0)), torch.arange(90) % 3
+    x = torch.randn(45, 3, generator=torch.Generator().manual_seed(0)).repeat(2, 1)
+    y = torch.arange(90) // 15  # equal inputs have other labels, and other T
     t = torch.tanh(x[:, :2] + y[:, None])[None].repeat(2, 1, 1)
     part = Subsampled(estimator, samples=60, seed=4)
     rows = part._rows(90, t.device)
     assert len(rows.unique()) == 60
+    assert not torch.equal(rows, Subsampled(estimator, samples=60, seed=5)._rows(90, t.device))
     expected = information(estimator, t[:, rows], Probe(x[rows], y[rows]))
     for estimate, other in zip(information(part, t, Probe(x, y)), expected, strict=True):
         torch.testing.assert_close(estimate.bits, other.bits, equal_nan=True)
@@ -149,6 +152,7 @@ def test_the_ceiling_of_a_part_is_that_of_its_samples() -> None:
     frame = tracer.trace.frame()
     assert frame[frame.quantity == I_XT].bits.max() == pytest.approx(6.0, abs=1e-3)
     assert {one.call for one in verdict(tracer.trace)} == {"inconclusive"}
+    assert ceilings(tracer.trace, frame)[I_XT] == (6.0, "log₂ N = 6")
 
 
 # --- what it costs ------------------------------------------------------------------------------
@@ -168,9 +172,11 @@ def test_a_slow_look_is_foreseen_before_training(
 def test_the_looks_that_are_foreseen_are_those_of_the_schedule(
     every: Any, looks: int, last: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_tracer, "SLOW_TRACE", 0.0)
-    with pytest.warns(CostWarning, match=f"the {looks} looks up to epoch {last} are"):
-        Tracer(image_net(), images(), estimators="exact", every=every)
+    clock = iter(range(0, 10_000, 300))  # an estimate takes five minutes
+    monkeypatch.setattr(time, "perf_counter", lambda: float(next(clock)))
+    said = f"the {looks} looks up to epoch {last} are {5 * looks} min"
+    with pytest.warns(CostWarning, match=f"a look takes 300.0 s, 300.0 of them Exact; {said}"):
+        Tracer(image_net(), images(), estimators="exact", every=every, layers="1")
 
 
 def test_a_quick_look_is_not_warned_of() -> None:

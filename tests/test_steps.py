@@ -192,6 +192,19 @@ class Stream(IterableDataset[Any]):
         yield from zip(*data(), strict=True)
 
 
+class Counting:
+    """A sink that counts the snapshots."""
+
+    written = 0
+
+    def write(self, trace: Trace, rows: Any, scalars: Any) -> None:
+        """Counted."""
+        self.written += 1
+
+    def close(self, trace: Trace) -> None:
+        """Nothing to close."""
+
+
 def fit_with_lightning(callback: Any, **options: Any) -> None:
     from lightning.pytorch import Trainer
 
@@ -227,9 +240,10 @@ def test_a_fit_without_a_second_epoch_is_looked_at_by_steps(
     pytest.importorskip("lightning")
     from ibtrace.integrations.lightning import IBTrace
 
-    callback = IBTrace(data(), module="net", estimators="exact")
+    callback = IBTrace(data(), module="net", estimators="exact", sinks=(sink := Counting()))
     fit_with_lightning(callback, **options)
     assert looks(callback.trace) == expected
+    assert sink.written == len(expected)  # each once, also where a step takes several batches
 
 
 def test_a_fit_of_several_epochs_counts_what_it_is_told_to() -> None:

@@ -193,3 +193,10 @@ def test_information_may_be_measured_on_a_part_of_the_data(tmp_path: Path) -> No
     trace = train.train(config.build(raw(probe=chosen, seeds=1)), tmp_path / "run")
     assert trace.meta["n"] == 819
     torch.testing.assert_close(trace.meta["input_entropy"], torch.log2(torch.tensor(819.0)).item())
+
+
+def test_rows_carry_the_steps_that_the_epochs_took(tmp_path: Path) -> None:
+    experiment = config.build(raw(epochs=2, seeds=1, batch_size=1000, snapshots=[1, 2]))
+    frame = train.train(experiment, tmp_path / "run").frame()
+    batches = -(-round(4096 * experiment.split.fraction) // 1000)
+    assert frame.groupby("epoch").step.max().dropna().to_dict() == {1: batches, 2: 2 * batches}
