@@ -163,6 +163,8 @@ class Tags:
         symmetric: Whether swapping x and y leaves the estimate the same (to rounding).
         variable: What stands for T: T ``itself``, or a variable ``made`` of it by bins, noise, a
             kernel or projections, whose information can fall where that of T does not.
+        scale_dependence: Why multiplying a variable by a constant changes the estimate; empty if it
+            does not (an instance with a field ``scale`` set to ``"none"`` makes no such claim).
         cost: Time (and memory, where it differs) in N samples and d dimensions.
         bias: Where the estimate is off, and which way.
     """
@@ -174,6 +176,7 @@ class Tags:
     bound: Bound = "none"
     symmetric: bool = True
     variable: Variable = "itself"
+    scale_dependence: str = ""
     cost: str = ""
     bias: str = ""
 

@@ -43,6 +43,7 @@ from ibtrace.types import (
     CONTINUOUS,
     I_TY,
     I_XT,
+    ConfigError,
     Estimate,
     InvalidInput,
     Tags,
@@ -269,6 +270,11 @@ def test_disagreement_is_distance_and_rank_correlation() -> None:
     assert found["up", "down"]["correlation"] == pytest.approx(-1)
     assert math.isnan(found["up", "flat"]["correlation"])
     assert found["up", "flat"]["curves"] == 0
+    two = records(disagreement(rows_of({"up": [1, 2], "down": [2, 1]})))[0]
+    assert math.isnan(two["correlation"])  # of two points every rank correlation is 1 or -1
+    assert (two["points"], two["curves"]) == (2, 0)
+    three = records(disagreement(rows_of({"up": [1, 2, 3], "down": [3, 2, 1]})))[0]
+    assert (three["correlation"], three["curves"]) == (pytest.approx(-1), 1)
     assert len(found) == 6
     with pytest.raises(UnknownName, match="it has"):
         disagreement(frame, I_TY)
@@ -369,6 +375,27 @@ def test_fewer_samples_and_what_needs_the_whole_trace(run: Path) -> None:
     assert found.trace.meta["n"] == 40
     assert len(found.trace) == 2 * 2 * 2
     assert "40 of 64 samples" in comparing_run.text(found)
+
+
+def test_a_run_is_calibrated_at_the_scales_of_its_own_columns(tmp_path: Path) -> None:
+    x = torch.randn(200, 2, generator=torch.Generator().manual_seed(0))
+    labels = (x[:, 0] > 0).long()
+    scales = torch.tensor([1.0, 1e4])
+    linear = nn.Linear(2, 2, bias=False)
+    with torch.no_grad():
+        linear.weight.copy_(torch.diag(scales))
+    data = Probe(x, labels)
+    with Tracer(
+        linear, data, estimators=["exact"], run=tmp_path / "r", store_activations=True
+    ) as tracer:
+        tracer.snapshot(1)
+    source, asked = Trace.load(tmp_path / "r"), [KSG(), KSG(scale="column")]
+    found = comparing_run.compare_run(source, asked, jobs=1, snapshots=1, progress=False)
+    laws = found.calibration[found.calibration["problem"].str.startswith(I_TY)]
+    error = laws.groupby("estimator")["error"].mean()
+    # Classes lie along the first column, which the second hides unless each has its own scale.
+    assert error["KSG"] < -0.1
+    assert abs(error["KSG(scale='column')"]) < 0.05
 
 
 def test_an_interrupted_run_comparison_keeps_what_is_done(
@@ -509,3 +536,29 @@ def test_the_code_of_the_page_runs_as_printed() -> None:
         del sys.modules["page"]
     assert (scope["frame"]["status"] == "ok").all()
     assert scope["frame"]["error"].abs().max() < 0.3
+
+
+def test_calibration_laws_take_the_scales_of_the_data_and_keep_their_information() -> None:
+    x_scales, t_scales, y_scales = (1e3, 1.0, 1e-3), (5.0, 1e4), (7.0,)
+    for classes in (None, 3):
+        plain = calibration_laws(64, 3, [2], classes=classes)
+        laws = calibration_laws(
+            64,
+            3,
+            [2],
+            classes=classes,
+            x_scales=x_scales,
+            t_scales={2: t_scales},
+            y_scales=() if classes else y_scales,
+        )
+        assert list(plain) == list(laws)
+        for name, law in laws.items():
+            factors = (x_scales, t_scales) if name.startswith(I_XT) else (t_scales, y_scales)
+            sample, before = law.sample(4000, seed=0), plain[name].sample(4000, seed=0)
+            for value, base, factor in zip(sample, before, factors, strict=True):
+                wanted = base * torch.tensor(factor) if base.is_floating_point() else base
+                torch.testing.assert_close(value, wanted.to(value.dtype), rtol=1e-6, atol=0)
+            assert law.bits == plain[name].bits
+            assert float(law.log_ratio(*sample).mean()) == pytest.approx(law.bits, abs=0.2)
+    with pytest.raises(ConfigError, match="X needs a factor above 0 for each of its 3 columns"):
+        calibration_laws(64, 3, [2], x_scales=(1.0, 0.0, 1.0))

@@ -56,6 +56,7 @@ class Toy:
         y=CONTINUOUS,
         cost="N²",
         bias="towards 0",
+        scale_dependence="distances in x and in y are compared as they are",
     )
 
     @property
@@ -423,6 +424,10 @@ class PlaneOfOneLayer(Toy):
         return self(probe.features, t.flip(0), seed=seed), self(t, probe.labels, seed=seed)
 
 
+class SilentOnItsUnits(Toy):
+    tags = dataclasses.replace(Toy.tags, scale_dependence="")
+
+
 class Untagged(Toy):
     __doc__ = Toy.__doc__
     tags = dataclasses.replace(Toy.tags, cost="")
@@ -441,6 +446,7 @@ PLANTED = [
     ("independence", OffByOneInK, r"gives 0\.\d+ ± 0\.\d+ bits on independent continuous X"),
     ("independence", OffByOneInTheMarginals, r"gives -0\.\d+ ± 0\.\d+ bits on independent"),
     ("data_processing", LargerWithNoise, r"adding noise to y adds \d\.\d+ bits"),
+    ("scale", SilentOnItsUnits, r"multiplying x by 1e-06 changes it"),
     ("stderr", ErrorOfOneSample, r"gives stderr .* where estimates spread by"),
     ("stderr", VarianceForError, r"gives stderr .* where estimates spread by"),
     ("symmetry", CountsOnOneSide, r"swapping x and y changes it"),

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 from scipy.optimize import brentq
 
-from ibtrace.problems import GaussianChannel, Problem, SparseNormal, Swapped
+from ibtrace.problems import GaussianChannel, Problem, Rescaled, SparseNormal, Swapped
 from ibtrace.types import I_TY, I_XT, InvalidInput
 
 _LEVELS = (0.25, 0.75)
@@ -15,7 +15,15 @@ _MARGIN = 1e-3  # bits
 
 
 def calibration_laws(
-    n: int, x_dim: int, t_dims: Iterable[int], *, classes: int | None = None, y_dim: int = 1
+    n: int,
+    x_dim: int,
+    t_dims: Iterable[int],
+    *,
+    classes: int | None = None,
+    y_dim: int = 1,
+    x_scales: Sequence[float] = (),
+    t_scales: Mapping[int, Sequence[float]] | None = None,
+    y_scales: Sequence[float] = (),
 ) -> dict[str, Problem]:
     """Laws at one's own N, dimensions and number of classes, by ``"QUANTITY, d = D, B bits"``.
 
@@ -29,6 +37,9 @@ def calibration_laws(
         t_dims: The dimensions of the layers; each once is enough.
         classes: Number of classes of Y; None if Y is continuous.
         y_dim: The dimension of Y, if it is continuous.
+        x_scales: How wide each column of X is, relative to the law's; empty: all as in the law.
+        t_scales: The same of the columns of T, by its dimension.
+        y_scales: The same of Y, if it is continuous.
 
     Raises:
         InvalidInput: If a number is not positive.
@@ -43,16 +54,25 @@ def calibration_laws(
     if n < 2:
         raise InvalidInput(f"calibration_laws: n must be at least 2, got {n}")
     laws: dict[str, Problem] = {}
+    of_x, of_y = tuple(x_scales), tuple(y_scales)
     for d in dict.fromkeys(t_dims):
+        of_t = tuple((t_scales or {}).get(d, ()))
         for bits in (share * math.log2(n) for share in _LEVELS):
-            laws[f"{I_XT}, d = {d}, {bits:.3g} bits"] = layer_law(x_dim, d, bits)
+            law = layer_law(x_dim, d, bits)
+            laws[f"{I_XT}, d = {d}, {bits:.3g} bits"] = _rescaled(law, of_x, of_t)
         if classes is None:
             for bits in (0.5, 1.5):
-                laws[f"{I_TY}, d = {d}, {bits:.3g} bits"] = layer_law(d, y_dim, bits)
+                law = layer_law(d, y_dim, bits)
+                laws[f"{I_TY}, d = {d}, {bits:.3g} bits"] = _rescaled(law, of_t, of_y)
         elif classes > 1:
             for bits in (share * math.log2(classes) for share in _LEVELS):
-                laws[f"{I_TY}, d = {d}, {bits:.3g} bits"] = label_law(d, classes, bits)
+                law = label_law(d, classes, bits)
+                laws[f"{I_TY}, d = {d}, {bits:.3g} bits"] = _rescaled(law, of_t, ())
     return laws
+
+
+def _rescaled(law: Problem, x: tuple[float, ...], y: tuple[float, ...]) -> Problem:
+    return Rescaled(law, x, y) if x or y else law
 
 
 def layer_law(x_dim: int, y_dim: int, bits: float) -> Problem:

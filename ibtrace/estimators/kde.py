@@ -94,6 +94,7 @@ class KDE:
         estimand="I(X; T + ε), ε ~ N(0, s²I), for X uniform on the samples",
         reference="Kolchinsky & Tracey 2017, Entropy 19",
         symmetric=False,
+        scale_dependence="the noise has the variance it is given, in the units of T",
         variable="made",
         cost="N² d time, N d memory",
         bias="between the bounds for the samples' own law; at most log2 N; set by the noise",

@@ -103,6 +103,7 @@ class NoisyChannel:
         estimand="I(X; T + Z), Z ~ N(0, s²I), for X uniform on the samples",
         reference="Goldfeld et al. 2019, ICML",
         symmetric=False,
+        scale_dependence="the noise has the deviation it is given, in the units of T",
         variable="made",
         cost="samples · N U d time for U distinct rows of T, N d memory",
         bias="none for the samples' own law; at most log2 N; set by the noise",

@@ -106,6 +106,7 @@ class Variational:
         "Song & Ermon 2020",
         bound="lower",
         symmetric=False,
+        scale_dependence="a training of limited length goes another way in other units",
         cost="steps · batch (d + batch) hidden, then N² / 4; N d memory",
         bias="down by what the critic misses; InfoNCE at most log2 batch; DV and SMILE may exceed",
     )

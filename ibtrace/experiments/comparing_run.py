@@ -49,8 +49,8 @@ _CUBIC = 1000  # samples above which an eigensolve for each estimate takes too l
 
 _LEGEND = (
     "off by: smallest and largest bias in bits on laws of known information with this N, these",
-    "dimensions and this number of classes (calibration.csv). Those for I(X;T) are normal, which",
-    "is what GaussianCopula assumes: it is at its best there.",
+    "dimensions, scales of columns and number of classes (calibration.csv). The laws for I(X;T)",
+    "are normal, which is what GaussianCopula assumes: it is at its best there.",
 )
 
 
@@ -282,8 +282,10 @@ def _calibrate(
     jobs: int | None,
     progress: bool,
 ) -> None:
-    layers = source.activations(look[1], look[0])
-    dims = sorted({min(flatten(value[None]).shape[-1], _LARGEST_DIM) for value in layers.values()})
+    layers = source.activations(look[1], look[0]).values()
+    columns = [flatten(value[None])[0][:, :_LARGEST_DIM] for value in layers]
+    scales = {value.shape[1]: _scales(value) for value in columns}
+    dims = sorted(scales)
     few = dict.fromkeys((dims[0], dims[len(dims) // 2], dims[-1]))
     laws = calibration_laws(
         probe.n,
@@ -291,6 +293,9 @@ def _calibrate(
         few,
         classes=_classes(probe),
         y_dim=1 if probe.labels.dim() == 1 else max(1, probe.labels.shape[1]),
+        x_scales=_scales(probe.features[:, :_LARGEST_DIM]),
+        t_scales=scales,
+        y_scales=() if probe.discrete or not probe.labelled else _scales(probe.labels),
     )
     done: list[Trial] = []
     total = len(chosen) * len(laws) * _CALIBRATION_SEEDS
@@ -308,6 +313,14 @@ def _calibrate(
             done.append(trial)
     finally:
         found.calibration = table(done)
+
+
+def _scales(value: Tensor) -> tuple[float, ...]:
+    """The standard deviation of each column; one that never varies as the least that does."""
+    deviations = value.double().std(0)
+    varying = deviations[deviations > 0]
+    least = float(varying.min()) if len(varying) else 1.0
+    return tuple(torch.where(deviations > 0, deviations, least).tolist())
 
 
 def _chosen(estimators: Sequence[str | Estimator] | None, n: int) -> dict[str, Estimator]:

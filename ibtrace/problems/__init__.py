@@ -38,6 +38,7 @@ from ibtrace.problems.transforms import Asinh as Asinh
 from ibtrace.problems.transforms import Bimodal as Bimodal
 from ibtrace.problems.transforms import HalfCube as HalfCube
 from ibtrace.problems.transforms import NormalCDF as NormalCDF
+from ibtrace.problems.transforms import Rescaled as Rescaled
 from ibtrace.problems.transforms import Spiral as Spiral
 from ibtrace.problems.transforms import SwissRoll as SwissRoll
 from ibtrace.problems.transforms import Wiggly as Wiggly

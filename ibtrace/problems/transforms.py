@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ibtrace.problems._problem import Problem, require
 from ibtrace.problems.normal import BivariateNormal, SparseNormal
+from ibtrace.types import Kind
 
 _SOURCE = "Czyż et al. 2023, Beyond Normal, NeurIPS; invariance: Kraskov et al. 2004"
 
@@ -124,6 +125,45 @@ class HalfCube(_SameMap):
 
     def f_inverse(self, x: Tensor) -> Tensor:
         return x.sign() * x.abs().pow(2 / 3)
+
+
+@dataclass(frozen=True)
+class Rescaled(Transformed):
+    """Every column of X and of Y times a factor of its own; ids stay as they are.
+
+    Args:
+        base: The law before.
+        x_factors: A factor above 0 for each column of X; empty for none.
+        y_factors: The same for Y.
+    """
+
+    x_factors: tuple[float, ...] = ()
+    y_factors: tuple[float, ...] = ()
+
+    prefix: ClassVar[str] = "rescaled"
+
+    def __post_init__(self) -> None:
+        for role, factors, d in zip(
+            "XY", (self.x_factors, self.y_factors), self.base.dims, strict=True
+        ):
+            fits = not factors or (len(factors) == d and min(factors) > 0)
+            require(fits, self, f"{role} needs a factor above 0 for each of its {d} columns")
+
+    @property
+    def kinds(self) -> tuple[Kind, Kind]:
+        return self.base.kinds
+
+    def f(self, x: Tensor) -> Tensor:
+        return _times(x, self.x_factors)
+
+    def g(self, y: Tensor) -> Tensor:
+        return _times(y, self.y_factors)
+
+    def f_inverse(self, x: Tensor) -> Tensor:
+        return _times(x, tuple(1 / factor for factor in self.x_factors))
+
+    def g_inverse(self, y: Tensor) -> Tensor:
+        return _times(y, tuple(1 / factor for factor in self.y_factors))
 
 
 @dataclass(frozen=True)
@@ -244,6 +284,10 @@ class SwissRoll(Transformed):
 
     def g_inverse(self, y: Tensor) -> Tensor:
         return y
+
+
+def _times(values: Tensor, factors: tuple[float, ...]) -> Tensor:
+    return values * torch.tensor(factors, dtype=values.dtype) if factors else values
 
 
 def turn(values: Tensor, axis: int, speed: float) -> Tensor:

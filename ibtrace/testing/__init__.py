@@ -16,6 +16,8 @@ reports as a skip) where it does not apply. What applies follows from the tags:
   laws, so it is held where both variables are discrete. A class attribute ``held_to``, names of
   problems as `ibtrace.problems.make` takes them, replaces the laws this rule picks; it may be
   empty.
+- **Scale.** Unless ``tags.scale_dependence`` says why, multiplying a variable by a constant
+  changes nothing.
 - **Bound.** An estimator whose ``tags.bound`` is "lower" or "upper" is held to its side of the
   truth only.
 """
@@ -39,6 +41,7 @@ checks: list[tuple[str, Check]] = [
     ("stderr", _values.check_stderr),
     ("symmetry", _invariance.check_symmetry),
     ("row_order", _invariance.check_row_order),
+    ("scale", _invariance.check_scale),
     ("seed", _invariance.check_seed),
     ("global_state", _invariance.check_global_state),
     ("inputs", _invariance.check_inputs),

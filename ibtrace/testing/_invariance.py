@@ -38,6 +38,23 @@ def check_row_order(estimator: Estimator) -> None:
         _same(estimator, found, wanted, "permuting the rows changes it", 1e-7)
 
 
+def check_scale(estimator: Estimator) -> None:
+    """Unless the tags say why not, multiplying x or y by a constant changes nothing."""
+    reason = estimator.tags.scale_dependence
+    if getattr(estimator, "scale", "") == "none" and not hasattr(estimator, "base"):
+        reason = reason or "it is told not to scale"
+    if reason:
+        raise unittest.SkipTest(f"{estimator!r} depends on the scale: {reason}")
+    for example in examples(estimator):
+        x, y = (v.double() if v.is_floating_point() else v for v in example)
+        wanted = estimator(x, y, seed=9).bits
+        for factor, (a, b) in itertools.product((1e-6, 1e3, 1e6), ((1, 0), (0, 1), (1, 1))):
+            pair = [v * factor if v.is_floating_point() and on else v for v, on in ((x, a), (y, b))]
+            found = estimator(pair[0], pair[1], seed=9).bits
+            said = f"multiplying {'x' * a}{'y' * b} by {factor:g} changes it"
+            _same(estimator, found, wanted, said, 1e-6)
+
+
 def check_seed(estimator: Estimator) -> None:
     """The same seed gives the same result, whatever the global generators hold."""
     for x, y in examples(estimator):
