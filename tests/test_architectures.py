@@ -108,7 +108,9 @@ def swin() -> Case:
 @case
 def convnext() -> Case:
     net = built("ConvNext", num_stages=2, hidden_sizes=[4, 8], depths=[1, 1])
-    return net, {"pixel_values": images()}, {"encoder": "last", "output": "first"}
+    stages = {f"encoder.stages.{at}": "first" for at in (0, 1)}
+    inside = {f"encoder.stages.{at}.layers": "last" for at in (0, 1)}
+    return net, {"pixel_values": images()}, {**stages, **inside, "output": "first"}
 
 
 @case
@@ -132,7 +134,8 @@ def raw(model: nn.Module, x: Mapping[str, Tensor], names: list[str]) -> dict[str
 
     def hook(name: str) -> Callable[..., None]:
         def keep(_module: nn.Module, _args: Any, output: Any) -> None:
-            first = output if isinstance(output, Tensor) else next(iter(output.values()))
+            parts = output.values() if isinstance(output, Mapping) else output
+            first = output if isinstance(output, Tensor) else next(iter(parts))
             seen.setdefault(name, first.clone())
 
         return keep
@@ -161,7 +164,8 @@ def test_t_is_the_mean_over_a_layers_own_real_positions(name: str) -> None:
     torch.manual_seed(0)
     model, x, told = CASES[name]()
     (layers,) = looks(model, Probe(x, torch.arange(N) % 2), batch_size=4)
-    single = {name: layer for name, layer in layers.items() if ":" not in name}
+    modules = {"output", *dict(model.named_modules())}
+    single = {name: layer for name, layer in layers.items() if name in modules}
     outputs = raw(model, x, list(single))
     assert len(single) > (0 if name == "mamba" else 1)
     for layer, captured in single.items():
