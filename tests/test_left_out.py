@@ -103,6 +103,11 @@ def test_a_module_that_runs_in_some_batches_only_is_left_out_or_an_error(order: 
     with pytest.raises(InvalidInput, match=f"layer 'act:[34]': it .*{why}.*batch_size=n"):
         snapshot(Unrolled(), probe, "act", batch_size=12)
     assert len(snapshot(Unrolled(), probe, "act", batch_size=N)) == 5
+    model: Any = Unrolled()
+    model.head = nn.Identity()  # the output is the last call's very tensor, of whichever call
+    with pytest.warns(LeftOut, match="act:3, act:4"):
+        last = snapshot(model, probe, batch_size=12)
+    assert list(last) == ["act", "act:1", "act:2", "output"]
 
 
 CHANGES: dict[str, Callable[[Tensor], Tensor]] = {

@@ -185,12 +185,13 @@ class _Watch:
             return False
         assert output is not None
         rolled = self._tried(module, given.flatten().roll(1).view_as(given))
-        wider = self._tried(module, 10 * given)
-        if rolled is None or wider is None or rolled.shape != output.shape:
+        wider, mirrored = (self._tried(module, by * given) for by in (10, -10))
+        if rolled is None or wider is None or mirrored is None or rolled.shape != output.shape:
             return False
         if not torch.equal(rolled, output.flatten().roll(1).view_as(output)):
             return False
-        return not _is_affine(torch.stack([given, 10 * given]), torch.stack([output, wider]))
+        tried = torch.stack([given, 10 * given, -10 * given])
+        return not _is_affine(tried, torch.stack([output, wider, mirrored]))
 
     def _tried(self, module: nn.Module, values: Tensor) -> Tensor | None:
         """What a module makes of other values; None if it does not take them."""
@@ -277,7 +278,10 @@ def chosen(found: Sequence[Candidate], troubled: Callable[[str], bool]) -> Defau
         kept = [kept[round(i * (len(kept) - 1) / (MOST - 1))] for i in range(MOST)]
     names = {c.name for c in kept} | {c.name for c in distinct if troubled(c.name)}
     names |= {c.name for c in found if c.kind == "asked"}
-    names |= {c.name for c in found if c.kind == "output" and not names & {*c.repeats}}
+    # of a module that runs again and again the last call may be another in another batch
+    again = {stem(c.name) for c in found if c.name != stem(c.name)}
+    alone = {name for name in names if stem(name) not in again}
+    names |= {c.name for c in found if c.kind == "output" and not alone & {*c.repeats}}
     note = _note(len(kept), len(fine), len(names))
     selection = all_of([c for c in found if c.name in names])
     return replace(selection, known=frozenset(c.name for c in found), note=note)

@@ -253,7 +253,6 @@ def runner(
                 resolve(model, layers),
                 keep,
                 functional=functional,
-                drop_repeated_output=is_default(layers),
                 refuse=lambda name, why: None,  # the look itself will say so
             ) as begin,
         ):
@@ -471,7 +470,6 @@ class _Pass:
                 self.targets,
                 self.keep,
                 functional=functional,
-                drop_repeated_output=is_default(self.layers),
                 refuse=self.refuse,
             ) as begin,
         ):
