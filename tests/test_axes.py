@@ -80,6 +80,15 @@ MAPS: dict[str, tuple[Between, tuple[int, ...]]] = {
         Between(lambda x, c: torch.cat([c(x)[:, :4], c(x)[:, 4:]], 1), as_is, nn.Conv2d(3, 16, 3)),
         (0, 1),
     ),
+    "conv, mixed over the width": (
+        Between(
+            lambda x, c, mix: c(x),
+            lambda x, c, mix: mix(x),
+            nn.Conv2d(3, 16, 3),
+            nn.Linear(8, 2),
+        ),
+        (0, 1),
+    ),
     "given to a conv": (Between(as_is, lambda x, c: c(x), nn.Conv2d(3, 16, 3)), (0, 1)),
     "given to a norm": (Between(as_is, lambda x, c: c(x), nn.GroupNorm(1, 3)), (0, 1)),
     "moved, given to a linear": (Between(last, lambda x, c: c(x), nn.Linear(3, 16)), (0, 3)),

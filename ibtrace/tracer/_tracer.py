@@ -94,7 +94,7 @@ class Tracer:
         exclude: Layers that are not to be traced, though they are meant by ``layers``.
         reduce: What T is where a layer gives more than a vector for each sample: ``flatten``,
             ``gap``, ``token:cls``, ``token:mean``, ``token:last``, ``tokens``, a callable, or a
-            mapping of layer patterns to these; None goes by the shape. See `ibtrace.reduce`.
+            mapping of layer patterns to these; None averages positions. See `ibtrace.reduce`.
         functional: Trace activation functions that are called (``F.relu``) as well: True, or
             globs of their names. See `ibtrace.capture.capture`.
         forward: How the model is called with a batch of the probe's x:
