@@ -11,7 +11,7 @@ from torch import Tensor
 from ibtrace.estimators._checks import FLAGS, flagged, roof_of
 from ibtrace.probe import Probe
 from ibtrace.testing._applies import examples
-from ibtrace.types import Estimate, Estimator, InvalidInput
+from ibtrace.types import Estimate, Estimator, IbtraceError
 
 
 def check_flags(estimator: Estimator) -> None:
@@ -23,7 +23,7 @@ def check_flags(estimator: Estimator) -> None:
     for what, x, y in itertools.chain(_ordinary(estimator), _hard()):
         try:
             estimate = estimator(x, y)
-        except InvalidInput:
+        except IbtraceError:
             continue
         _flags_what_it_must(estimator, what, estimate, [x, y])
     plane = getattr(estimator, "plane", None)

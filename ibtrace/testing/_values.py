@@ -21,6 +21,8 @@ from ibtrace.testing._applies import (
 from ibtrace.types import Estimator
 
 TOLERANCE_BITS = 0.1
+_ERROR_FACTOR = 1.6
+_SPREAD_SEEDS = 32
 
 
 def check_truth(estimator: Estimator) -> None:
@@ -83,16 +85,21 @@ def check_data_processing(estimator: Estimator) -> None:
 
 
 def check_stderr(estimator: Estimator) -> None:
-    """A standard error, where given, is within a factor of 3 of the spread over samples."""
+    """A standard error, where given, is within a factor of 1.6 of the spread over samples.
+
+    It is that of the draw of the samples; what an estimator is off on average (its bias), what it
+    draws itself (slices, critics, splits) and the choice of its fields are not in it.
+    """
     for kinds in accepted_kinds(estimator):
-        found = [estimator(*EXAMPLES[kinds].sample(n=300, seed=s)) for s in range(16)]
+        found = [estimator(*EXAMPLES[kinds].sample(n=300, seed=s)) for s in range(_SPREAD_SEEDS)]
         claimed = torch.stack([one.stderr for one in found]).cpu()
         assert not bool((claimed < 0).any()), f"{estimator!r} gives a negative stderr"
         if kinds in held_kinds(estimator) and not bool(torch.isnan(claimed).any()):
             spread = float(torch.stack([one.bits for one in found]).cpu().std())
             mean = float(claimed.mean())
             said = f"stderr {mean:.4f} where estimates spread by {spread:.4f} bits"
-            assert spread / 3 <= mean <= 3 * spread, f"{estimator!r} gives {said}"
+            near = spread / _ERROR_FACTOR <= mean <= _ERROR_FACTOR * spread
+            assert near, f"{estimator!r} gives {said}"
 
 
 def _processed(
