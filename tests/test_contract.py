@@ -38,7 +38,7 @@ VARIANTS: dict[str, list[Fields]] = {
     "sklearn": [{"k": 5}],
     "sliced": [{"k": 2, "directions": 4}],
     "compressed": [{"method": "autoencoder", "hidden": 8, "steps": 20, "dimensions": 1}],
-    "variational": [{"bound": bound, "steps": 10} for bound in ("dv", "nwj", "smile")],
+    "variational": [{"bound": "dv", "steps": 10}],
 }
 
 
@@ -62,6 +62,7 @@ _EDGE_BIAS = (
 )
 _SHARED = "near samples share neighbours: their terms move together, which the error does not see"
 _CRITIC = "the error is that of the evaluation; the spread of the critics comes on top"
+_TRAINED = "what a critic misses after 10 steps differs between what it is given"
 _CELLS = "the spread of the weighted log-ratios is twice that of their mean, whose members cancel"
 _RENYI = "informations of order 2 are not Shannon's, of ids either"
 EXCEPTIONS: dict[tuple[str, str], str] = {
@@ -74,9 +75,11 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
     ("mixed_ksg(norm=max)", "stderr"): _SHARED,
     ("ksg(norm=max,k=5)", "stderr"): _SHARED,
     ("variational", "stderr"): _CRITIC,
-    ("variational(bound=dv,steps=10)", "stderr"): _CRITIC,
-    ("variational(bound=nwj,steps=10)", "stderr"): _CRITIC,
-    ("variational(bound=smile,steps=10)", "stderr"): _CRITIC,
+    ("variational(bound=dv,steps=10)", "data_processing"): _TRAINED,
+    (
+        "compressed(method=autoencoder,hidden=8,steps=20,dimensions=1)",
+        "truth",
+    ): "two features that carry information each do not go into one code",
     ("matrix_renyi(alpha=2.0)", "truth"): _RENYI,
     ("matrix_renyi(alpha=2.0)", "units"): _RENYI,
 }

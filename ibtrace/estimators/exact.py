@@ -270,6 +270,10 @@ class Exact(PlugIn):
     repeat, I(T;Y) would be H(T): NaN, flagged ``undefined``. Diagnostics: ``distinct``, the number
     of distinct representations, and ``first_order_bias`` in bits.
 
+    The standard error is the delta method's, of the draw of the samples. It leaves out the bias,
+    and what a correction itself varies: where many symbols are seen once, Miller and Madow's
+    spreads about twice as much. `Binning` shares it, and leaves out the choice of the bins.
+
     Cost: O(N d + N log N) time, O(N d) memory. Units: bits.
 
     Reference: Lorenzen, Igel & Nielsen (2022), Information Bottleneck: Exact Analysis of

@@ -49,6 +49,9 @@ class GaussianCopula:
     circle, a swiss roll, y = x²) it misses what no monotone map makes linear; it is a lower bound
     on I(X;Y) as N grows.
 
+    Ranks of n samples reach Φ⁻¹(n / (n + 1)) only, which pulls large correlations down: by 0.05 bit
+    at ρ = 0.99 and N = 500 (of 2.83), less than 0.01 at 5000. The standard error does not hold it.
+
     If one variable is ids, each class has a normal law of its own and all together another,
     I = H(T) - Σ_c N_c/N H(T | c) (Ince et al.'s ``gcmi_model_cd``). The mixture is not normal, so
     that with several columns H(T) is too high, and the estimate may pass the entropy of the ids
@@ -94,7 +97,8 @@ class GaussianCopula:
         estimand="I(X;Y) if the copula is Gaussian",
         reference="Ince et al. 2017, Human Brain Mapping 38",
         cost="N d log N + N d² + d³ time, N d memory",
-        bias="too low where the copula is not Gaussian; with ids it may pass their entropy",
+        bias="too low where the copula is not Gaussian, and at high information in few samples "
+        "(-0.05 bit at correlation 0.99, N = 500); with ids it may pass their entropy",
     )
     held_to: ClassVar[tuple[str, ...]] = (
         "1v1-normal-0.75",

@@ -54,7 +54,9 @@ class NoisyChannel:
     draws are stratified: every distinct row of T gets the same number of them. Nothing but the
     draw of the noise is random, so that ``stderr`` and the 95 % interval ``lower``, ``upper``
     are those of the Monte Carlo error, for X uniform on the samples; of a population that
-    the samples do not exhaust, I may be larger, as no number here can pass log2 n. `KDE` with
+    the samples do not exhaust, I may be larger, as no number here can pass log2 n. The interval
+    covers 94 to 96 % with two to four centres; less where centres are so far apart that confusions
+    are rarer than draws (51 % at 0.998 of 1 bit, flagged ``near_ceiling``). `KDE` with
     ``noise_variance = s²`` bounds the same number from both sides.
 
     T may come first or second: it is the one given as floats; the other one gives the classes.
