@@ -119,6 +119,13 @@ def test_what_was_read_once_is_not_read_again() -> None:
     assert named.class_names == tuple(NAMES)
 
 
+@pytest.mark.parametrize("values", [[10, 2], [-5, 3], [0.5, 0.25]])
+def test_categories_that_are_numbers_are_classes_in_their_order(values: list[float]) -> None:
+    labels = read_labels(pd.Series(values * 4).astype("category"))
+    assert labels.values.tolist() == [sorted(values).index(v) for v in values] * 4
+    assert labels.names == tuple(map(str, sorted(values)))
+
+
 def test_names_may_be_given_in_order() -> None:
     assert Probe(X, ["low", "high"] * 4, ["low", "high"]).labels.tolist() == [0, 1] * 4
     assert Probe(X, [0, 1] * 4, ["low", "high"]).class_names == ("low", "high")
