@@ -22,7 +22,7 @@ Y = torch.arange(N) % 4
 
 PLANTED = {
     "not_finite": [(math.nan, 0.1), (math.inf, 0.1), (-math.inf, math.nan), (0.3, math.inf)],
-    "below_zero": [(-0.4, 0.1), (-0.01, math.nan), (-11663.0, 11600.0), (-1e-5, 0.0)],
+    "below_zero": [(-0.4, 0.1), (-0.2, math.nan), (-11663.0, 11600.0), (-1e-5, 0.0)],
     "above_entropy": [(3.1, 5.0), (2.2, math.nan)],
 }
 
@@ -85,6 +85,8 @@ def test_flags_of_a_batch_belong_to_their_problem() -> None:
     assert raised["above_entropy"].tolist() == [True, False, False]
     assert raised["below_zero"].tolist() == [False, True, False]
     assert raised["not_finite"].tolist() == [False, False, True]
+    unknown = flagged(Estimate(torch.tensor([-0.05, -0.2])), []).flags["below_zero"]
+    assert unknown.tolist() == [False, True]
 
 
 def test_a_flag_of_the_estimators_own_stays() -> None:

@@ -5,7 +5,7 @@ carries four flags beside the estimator's own; the number itself is left as it i
 
 - ``not_finite``: it is NaN or infinite, or its standard error is infinite;
 - ``below_zero``: it is below 0, where no information is, by more than 3 of its standard errors
-  (by more than rounding, where no error is known), or by more than half a bit whatever the error;
+  (by more than 0.1 bit, where no error is known), or by more than half a bit whatever the error;
 - ``above_entropy``: it is above the entropy of X or of Y, where either is discrete;
 - ``extreme_values``: squares of the values would overflow or vanish (beyond 10^±30), so that the
   number is of the values times a power of 2.
@@ -40,6 +40,7 @@ FLAGS = ("not_finite", "below_zero", "above_entropy", "extreme_values")
 
 _ROUNDING = 1e-6
 _ERRORS_BELOW = 3
+_UNKNOWN_ERROR = 0.1  # bits; estimates of independent variables scatter around 0
 _NEVER_BELOW = 0.5  # bits; an error this large excuses nothing
 _REPEATED = 0.95  # share of samples that are not alone with their value, in a discrete variable
 
@@ -71,7 +72,8 @@ def flagged(estimate: Estimate, entropies: Sequence[Tensor], *, extreme: bool = 
         The same numbers; a flag that the estimator raised by itself stays raised.
     """
     bits, stderr = estimate.bits, estimate.stderr
-    allowed = (_ERRORS_BELOW * stderr).clamp(max=_NEVER_BELOW).nan_to_num(nan=0.0) + _ROUNDING
+    errors = (_ERRORS_BELOW * stderr).nan_to_num(nan=_UNKNOWN_ERROR)
+    allowed = errors.clamp(max=_NEVER_BELOW) + _ROUNDING
     above = torch.zeros_like(bits, dtype=torch.bool)
     for roof in entropies:
         above = above | (bits > roof.to(bits.device) + _ROUNDING)

@@ -72,7 +72,9 @@ class MatrixRenyi:
     with the sums of squared entries for counts);
     ``constant`` (a variable that never varies: 0 bits). Diagnostics: ``width_x``, ``width_y`` (0
     for ids). The standard error (α = 2 only, else NaN) is that of the first-order projection,
-    widths held fixed.
+    widths held fixed: within 1.25 of the spread over samples in one or two dimensions, but twice
+    as large as that for 5 + 5 dimensions of 2.5 bits at N = 200 (1.8 times at N = 800), where the
+    few neighbours of each sample scatter by themselves.
 
     References:
         Sánchez Giraldo, Rao & Principe 2015, Measures of entropy from data using infinitely
