@@ -64,6 +64,7 @@ _SHARED = "near samples share neighbours: their terms move together, which the e
 _CRITIC = "the error is that of the evaluation; the spread of the critics comes on top"
 _TRAINED = "what a critic misses after 10 steps differs between what it is given"
 _CELLS = "the spread of the weighted log-ratios is twice that of their mean, whose members cancel"
+_FIXED = "bins, or a kernel, of a fixed width are in the units of the data"
 _RENYI = "informations of order 2 are not Shannon's, of ids either"
 EXCEPTIONS: dict[tuple[str, str], str] = {
     ("edge", "independence"): _EDGE_BIAS,
@@ -82,6 +83,11 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
         "compressed(method=autoencoder,hidden=8,steps=20,dimensions=1)",
         "truth",
     ): "two features that carry information each do not go into one code",
+    ("binning(width=0.5)", "scale"): _FIXED,
+    ("binning(range=(-3.0, 3.0),bins=10)", "scale"): _FIXED,
+    ("binning.idnns", "scale"): _FIXED,
+    ("binning.ibsgd", "scale"): _FIXED,
+    ("matrix_renyi(width=0.5)", "scale"): _FIXED,
     ("matrix_renyi(alpha=2.0)", "truth"): _RENYI,
     ("matrix_renyi(alpha=2.0)", "units"): _RENYI,
 }

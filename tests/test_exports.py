@@ -20,6 +20,8 @@ PUBLIC = {
     "Probe",
     "Row",
     "Rule",
+    "Steps",
+    "Subsampled",
     "Trace",
     "Tracer",
     "Verdict",

@@ -376,6 +376,7 @@ def test_what_cannot_be_put_back_is_an_error_and_the_rest_is_put_back() -> None:
 
     def change(held: list[Any]) -> None:
         held.append(1)
+        array.flags.writeable = True
         array[0] = 1
         array.flags.writeable = False
 

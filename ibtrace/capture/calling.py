@@ -18,7 +18,10 @@ Forward = Callable[[nn.Module, Any], Any]
 A batch has the form of the probe's x, cut to some of its samples."""
 
 _Arguments = tuple[tuple[Any, ...], dict[str, Any]]
-_OF_A_CALL = (TypeError, ValueError, AttributeError, LookupError, RuntimeError)
+_OF_A_CALL = (
+    *(TypeError, ValueError, AttributeError, LookupError, RuntimeError),
+    *(AssertionError, ArithmeticError),
+)
 _SPEAKS_FOR_ITSELF = (IbtraceError, torch.OutOfMemoryError)
 _HOW = "say how it is called: forward=lambda model, batch: model(…)"
 

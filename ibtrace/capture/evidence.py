@@ -138,7 +138,7 @@ def _watched(run: Run, probe: Probe) -> dict[str, _Seen] | None:
     try:
         with watch:
             run(probe, keep)
-    except Exception:  # whatever a model says to so few samples, the look itself will hear
+    except InvalidInput:  # whatever a model says to so few samples, the look itself will hear
         return None
     return {name: _Seen(shape, channels[name]()) for name, shape in shapes.items()}
 
@@ -151,7 +151,7 @@ def _shapes(run: Run, probe: Probe) -> dict[str, tuple[int, ...]] | None:
 
     try:
         run(probe, keep)
-    except Exception:
+    except InvalidInput:
         return None
     return shapes
 
