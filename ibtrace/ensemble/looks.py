@@ -60,7 +60,7 @@ def through_hooks(template: nn.Module, every: Every, layers: capture.Layers, x: 
         UnknownName: If a chosen layer does not exist or is not reached.
     """
     with capture.undisturbed(template), capture.capture(template, layers) as one:
-        template(x)
+        template(x.clone())
     names = list(one)
     targets = capture.resolve(template, layers)
     capture.silent(targets, names)

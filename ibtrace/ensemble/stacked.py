@@ -175,7 +175,7 @@ class Ensemble:
         stored: dict[str, Tensor] = {}
         with capture.undisturbed(self.template):
             for start in range(0, len(x), batch_size):
-                batch = x[start : start + batch_size]
+                batch = x[start : start + batch_size].clone()  # a forward may change it in place
                 for name, value in look(batch).items():
                     if value.dim() < 2 or value.shape[1] != len(batch):
                         raise InvalidInput(

@@ -174,7 +174,10 @@ class Probe:
         return self.replaced(self.batch(rows), self.y[rows], population=False)
 
     def batch(self, rows: slice | Tensor, device: torch.device | str | None = None) -> Inputs:
-        """The inputs of some of the samples: `x` cut to them.
+        """The inputs of some of the samples: `x` cut to them, and copied.
+
+        A forward may change what it is given in place (``x -= mean``, a ReLU with ``inplace``):
+        it is given tensors of its own, those that belong to all samples included.
 
         Args:
             rows: Which samples.
@@ -186,7 +189,7 @@ class Probe:
             if not isinstance(value, Tensor):
                 return value
             value = value[rows] if name in cut else value
-            return value if device is None else value.to(device)
+            return value.to(value.device if device is None else device, copy=True)
 
         return mapped(self.x, part)
 

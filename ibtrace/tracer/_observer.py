@@ -185,11 +185,11 @@ class Observer:
         device = next((p.device for p in template.parameters()), self.shard.device)
         with undisturbed(template):
             draws = Draws(device, *generators(template))
-            template(self.shard.inputs[""][:2].to(device))
+            template(self.shard.batch(slice(2), device))
             return draws.happened()
 
     def _look_at_networks(self, networks: Networks) -> dict[str, Layer]:
-        found = networks.activations(self.shard.inputs[""], self.layers)
+        found = networks.activations(self.shard.batch(slice(None)), self.layers)
         ranges = {t.name: t.activation_range for t in resolve(networks.template, self.layers)}
         layers = {}
         for name, value in found.items():
