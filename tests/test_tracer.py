@@ -182,6 +182,59 @@ def test_several_seeds_share_a_run(tmp_path: Path) -> None:
         Tracer(mlp(), data=Probe(*data()[:1], data()[1].flip(0)), run=run, seed=2)
 
 
+def convolutions(width: int = 4) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Unflatten(1, (1, D)),
+        nn.Conv1d(1, width, 2),
+        nn.Tanh(),
+        nn.Flatten(),
+        nn.Linear(4 * width, 2),
+    )
+
+
+def _doubled(model: nn.Module, x: Tensor) -> Any:
+    return model(2 * x)
+
+
+ANOTHER_T: list[tuple[int, dict[str, Any], str]] = [
+    (4, {"reduce": "flatten"}, "layer '2' is another T .*variable gap.* there, .*flatten"),
+    (4, {"reduce": lambda t: t.amax(-1)}, "layer '2' is another T .*gap there, .*<lambda> here"),
+    (6, {}, r"layer '2' is another T .*shape \[4, 4\].*width 4 there, shape \[6, 4\].*width 6"),
+    (4, {"max_width": 2}, "layer '2' is another T .*width 4, .*projections of 4, width 2"),
+    (4, {"forward": _doubled}, "with forward= None, not '_doubled'"),
+    (4, {"population": True}, "with population False, not True"),
+]
+
+
+@pytest.mark.parametrize("resume", [False, True])
+@pytest.mark.parametrize(("width", "changes", "match"), ANOTHER_T)
+def test_another_t_does_not_share_a_run(
+    width: int, changes: dict[str, Any], match: str, resume: bool, tmp_path: Path
+) -> None:
+    """Its rows would be pooled with the first's, under the first's name, in one verdict."""
+    layers, run = ["2"], tmp_path / "run"
+    with Tracer(convolutions(), data(), layers=layers, estimators="exact", run=run) as first:
+        before = first.trace.meta, first.trace.frame()
+    options = dict(changes)
+    probe = Probe(*data(), population=options.pop("population", False))
+    with pytest.raises(RunError, match=match):
+        Tracer(
+            convolutions(width),
+            probe,
+            layers=layers,
+            estimators="exact",
+            run=run,
+            seed=int(not resume),
+            resume=resume,
+            every=1,
+            initial=not resume,
+            **options,
+        ).snapshot(1)
+    trace = Trace.load(run)
+    assert trace.meta == before[0]
+    assert trace.frame().equals(before[1])
+
+
 def test_resuming_overwrites_and_never_duplicates(tmp_path: Path) -> None:
     model = mlp()
     for resume in (False, True):

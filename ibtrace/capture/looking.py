@@ -77,6 +77,7 @@ class Layer:
         return {
             "shape": list(self.shape),
             "variable": self.variable,
+            "width": self.values.shape[-1],
             "activation_range": self.activation_range and list(self.activation_range),
             "token_inputs": self.token_inputs and list(self.token_inputs),
         }

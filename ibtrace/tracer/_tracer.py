@@ -128,7 +128,8 @@ class Tracer:
         UnknownName: If a layer, a reduction or an estimator does not exist.
         Unsupported: If a layer is a ``torch.jit`` module.
         InvalidInput: If the data cannot be a probe, or a layer does not fit into ``max_bytes``.
-        RunError: If the run exists with another probe, or already holds this seed.
+        RunError: If the run exists with another probe, already holds this seed, or holds another
+            T under the name of a layer (another shape, reduction or width).
 
     Example:
         >>> model = nn.Sequential(nn.Linear(3, 2), nn.Tanh())
@@ -173,7 +174,7 @@ class Tracer:
         self.seeds = [whole("seed", number) for number in given]
         self._leads = distributed.rank() == 0
         check_reduce(reduce)
-        self._reduce = reduce
+        self._reduce, self._forward = reduce, forward
         self._observer = Observer(
             model=model,
             shard=Probe.of(data),
@@ -281,6 +282,7 @@ class Tracer:
         Raises:
             NonFinite: If activations are NaN or infinite; names layer and epoch. What was traced
                 before is kept.
+            RunError: If the run holds another T under the name of a layer.
             ConfigError: If the tracer is closed, or epoch or step is negative or no whole number,
                 or the one that is counted is missing.
         """
@@ -447,7 +449,7 @@ class Tracer:
                         one.update({name: layer.values[at] for name, layer in found.items()})
         except NonFinite as error:
             raise NonFinite(f"{self.clock} {self._at(epoch, step)}: {error}") from error
-        self._say_left_out()
+        self._say_what_is_traced()
         if self._captured:
             require_fitting(self._reduce, self._captured)
         for seed, one in zip(self.seeds, kept, strict=True):
@@ -458,9 +460,13 @@ class Tracer:
             self.trace.update_meta({"epochs": self._epochs})
         return rows, certain
 
-    def _say_left_out(self) -> None:
-        """Record which layers are traced by default, which are not, and why."""
-        now = {"left_out": self._observer.left_out, "layers_note": self._observer.note}
+    def _say_what_is_traced(self) -> None:
+        """Record what T is of each layer, which are traced by default, which are not, and why."""
+        now = {
+            "captured": self._captured,
+            "left_out": self._observer.left_out,
+            "layers_note": self._observer.note,
+        }
         held = self.trace.meta
         if new := {key: value for key, value in now.items() if value and value != held.get(key)}:
             self.trace.update_meta(new)
@@ -490,15 +496,20 @@ class Tracer:
         )
 
     def _remember(self, part: Mapping[str, Layer]) -> None:
-        """Record what T is of each layer, the first time that it is seen."""
-        new = {name: layer.record() for name, layer in part.items() if name not in self._captured}
-        if new:
-            self._captured.update(new)
-            for name, record in new.items():
-                if record["token_inputs"] is not None:
-                    tokens = self.probe.tokens(part[name].values.shape[1], record["token_inputs"])
-                    record["input_entropy"] = tokens.input_entropy
-            self.trace.update_meta({"captured": self._captured})
+        """Take down what T is of each layer, and refuse what the run holds as another T.
+
+        Raises:
+            RunError: If a layer of that name is stored with another shape, reduction or width.
+        """
+        for name, layer in part.items():
+            record = layer.record()
+            if (held := self._captured.get(name)) is not None:
+                _require_the_same(name, held, record)
+                continue
+            if record["token_inputs"] is not None:
+                tokens = self.probe.tokens(layer.values.shape[1], record["token_inputs"])
+                record["input_entropy"] = tokens.input_entropy
+            self._captured[name] = record
 
     def _measure(
         self,
@@ -579,6 +590,8 @@ class Tracer:
             "samples_digest": self.probe.samples_digest,
             "n": self.probe.n,
             "population": self.probe.population,
+            "forward": self._forward
+            and getattr(self._forward, "__name__", type(self._forward).__name__),
             "clock": self.clock,
             "label_entropy": self.probe.label_entropy,
             "input_entropy": self.probe.input_entropy,
@@ -600,6 +613,24 @@ def _several(items: Any) -> list[Any]:
     return list(items) if isinstance(items, Iterable) and not isinstance(items, str) else [items]
 
 
+_SHARED = {"population": "population", "labels": "labels", "forward": "forward="}
+"""What all seeds of a run agree in, beside the probe and the clock, and its words in an error."""
+
+
+def _require_the_same(name: str, held: Mapping[str, Any], record: Mapping[str, Any]) -> None:
+    """Raise if a layer's T is not what the run holds under its name."""
+    differing = [key for key in record if key in held and held[key] != record[key]]
+    if differing:
+        stored, now = (
+            ", ".join(f"{key.replace('_', ' ')} {each[key] or 'none'}" for key in differing)
+            for each in (held, record)
+        )
+        raise RunError(
+            f"layer {name!r} is another T than the one this run holds: {stored} there, {now} here; "
+            "seeds of one run are judged together, choose another folder"
+        )
+
+
 def _open(
     run: str | Path | None, seeds: Sequence[int], resume: bool, meta: dict[str, Any]
 ) -> Trace:
@@ -614,6 +645,12 @@ def _open(
         )
     if trace.clock != meta["clock"]:
         raise RunError(f"{run} counts {trace.clock}s, not {meta['clock']}s; choose another folder")
+    for name, what in _SHARED.items():
+        if name in trace.meta and (stored := trace.meta[name]) != meta[name]:
+            raise RunError(
+                f"{run} was traced with {what} {stored!r}, not {meta[name]!r}; seeds of one run "
+                "are judged together, choose another folder"
+            )
     held = sorted(set(seeds) & set(trace.seeds))
     if held and not resume:
         raise RunError(
