@@ -231,6 +231,50 @@ def test_a_token_that_counts_has_a_label() -> None:
         Tracer(Tagger(), (x, y), layers=["act"], reduce="tokens", estimators=["exact"])
 
 
+FIVE = torch.randn(64, 5, 4, generator=torch.Generator().manual_seed(0))
+MARKED = nn.functional.one_hot(torch.arange(64) % 5, 5)  # one token of each sequence
+
+
+def of_tokens(y: Tensor, **arguments: Any) -> Any:
+    given = {"estimators": ["exact"], "reduce": "tokens", **arguments}
+    tracer = Tracer(nn.Sequential(nn.Tanh()), (FIVE, y), layers=["0"], **given)
+    return tracer.trace.frame().set_index("quantity").bits["I(T;Y)"]
+
+
+@pytest.mark.parametrize(
+    ("y", "match"),
+    [
+        *(
+            (MARKED.to(kind), r"one-hot rows of 5, .*y.argmax\(1\) for a class .* y.long\(\) \+ 1")
+            for kind in (torch.int64, torch.int8, torch.bool, torch.float32)
+        ),
+        (2 * MARKED - 1, r"one-hot rows of 5"),
+        (MARKED.float().to_sparse(), r"one-hot rows of 5"),
+        (torch.arange(320.0).reshape(64, 5) % 3, r"rows of 5 numbers, .*y.long\(\) for a class"),
+        (FIVE[..., 0], r"rows of 5 numbers, .*reduce='token:mean'"),
+    ],
+)
+def test_labels_that_may_be_the_sequences_or_the_tokens_are_asked_about(
+    y: Tensor, match: str
+) -> None:
+    with pytest.raises(InvalidInput, match=match) as caught:
+        of_tokens(y)
+    assert "\n" not in str(caught.value)
+    # where tokens are no samples, it is no question
+    assert of_tokens(y, reduce="flatten", estimators=["binning"]) >= 0
+
+
+def test_labels_of_tokens_and_of_sequences_are_what_the_errors_say() -> None:
+    each = -(0.2 * math.log2(0.2) + 0.8 * math.log2(0.8))
+    sequence = torch.bincount(MARKED.argmax(1)).double() / 64
+    assert of_tokens(MARKED.long() + 1) == pytest.approx(each)
+    assert of_tokens(MARKED.argmax(1)) == pytest.approx(-float(sequence @ sequence.log2()))
+    ids = torch.arange(320.0).reshape(64, 5) % 3
+    assert of_tokens(ids.long()) == pytest.approx(math.log2(3), abs=1e-4)
+    four = nn.functional.one_hot(torch.arange(64) % 4, 4)  # there are no four tokens
+    assert of_tokens(four) == pytest.approx(2.0)
+
+
 def test_several_labels_are_measured_as_one_and_classes_are_remembered() -> None:
     x = torch.eye(8)
     rows = torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1]] * 2)

@@ -34,11 +34,13 @@ class Labels:
             continuous targets, floats ``(n,)`` or ``(n, dy)``.
         names: The names of classes 0, 1, …; None if the ids are the names.
         classes: How many classes there may be; 0 for numbers, None if nobody said.
+        one_hot: How many columns one-hot rows had, 0 if they were none.
     """
 
     values: Tensor
     names: tuple[str, ...] | None = None
     classes: int | None = None
+    one_hot: int = 0
 
 
 def read_labels(y: Any, classes: Classes = None, who: str = "Probe") -> Labels:
@@ -243,8 +245,10 @@ def _ids(values: Tensor, names: tuple[str, ...] | None, classes: int | None, who
     if _is_signed(values):
         values = (values + 1) // 2
         names = names or (("-1", "1") if values.dim() == 1 else None)
+    one_hot = 0
     if is_multi_hot(values) and bool((values.sum(1) == 1).all()):
-        classes = classes or values.shape[1]
+        one_hot = values.shape[1]
+        classes = classes or one_hot
         values = values.argmax(1)
     classes = classes or (len(names) if names else None)
     if values.dim() > 1 or not values.numel():
@@ -259,7 +263,7 @@ def _ids(values: Tensor, names: tuple[str, ...] | None, classes: int | None, who
     if classes and high >= classes:
         hint = "; ids count from 0: y - 1" if low == 1 and high == classes else ""
         raise InvalidInput(f"{who}: class ids must be 0..{classes - 1}, got {low}..{high}{hint}")
-    return Labels(values, names, classes)
+    return Labels(values, names, classes, one_hot)
 
 
 def is_multi_hot(values: Tensor) -> bool:

@@ -69,6 +69,8 @@ class Probe:
     class_names: tuple[str, ...] | None
     whole: tuple[str, ...]
     population: bool
+    one_hot: int
+    """How many columns y had if its rows were one-hot, else 0."""
 
     def __init__(
         self,
@@ -87,7 +89,7 @@ class Probe:
         labels = read_labels(y, classes)
         with torch.inference_mode(False):
             y = labels.values.clone()
-        self._set(x, y, labels.classes, labels.names, whole, population)
+        self._set(x, y, labels.classes, labels.names, whole, population, labels.one_hot)
         _check(x, self.inputs, self.y, self.whole)
 
     def _set(
@@ -98,6 +100,7 @@ class Probe:
         class_names: tuple[str, ...] | None,
         whole: tuple[str, ...],
         population: bool,
+        one_hot: int,
     ) -> None:
         object.__setattr__(self, "x", x)
         object.__setattr__(self, "y", y)
@@ -105,6 +108,7 @@ class Probe:
         object.__setattr__(self, "class_names", class_names)
         object.__setattr__(self, "whole", whole)
         object.__setattr__(self, "population", population)
+        object.__setattr__(self, "one_hot", one_hot)
 
     def replaced(self, x: Inputs, y: Tensor, *, population: bool | None = None) -> Probe:
         """The probe of other tensors, whose labels mean what these mean.
@@ -116,7 +120,8 @@ class Probe:
         """
         probe = object.__new__(Probe)
         known = self.classes, self.class_names, self.whole
-        probe._set(x, y, *known, self.population if population is None else population)
+        population = self.population if population is None else population
+        probe._set(x, y, *known, population, self.one_hot)
         return probe
 
     @classmethod
@@ -357,6 +362,17 @@ class Probe:
 
     def _token_labels(self, mask: Tensor) -> Tensor:
         """The label of each real token: its own, or that of its sequence."""
+        length = mask.shape[1]
+        if self.one_hot == length:
+            raise InvalidInput(
+                f"Probe: y has one-hot rows of {length}, as many as there are tokens; give "
+                "y.argmax(1) for a class of each sequence, y.long() + 1 for one of each token"
+            )
+        if not self.discrete and self.y.shape[1:] == mask.shape[1:] and length > 1:
+            raise InvalidInput(
+                f"Probe: y has rows of {length} numbers, as many as there are tokens; give "
+                "y.long() for a class of each token, or measure sequences: reduce='token:mean'"
+            )
         if not self.discrete or self.y.shape[1:] != mask.shape[1:]:
             return self.y.repeat_interleave(mask.sum(1), dim=0)
         y = self.y[mask]
