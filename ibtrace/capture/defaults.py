@@ -281,19 +281,23 @@ def chosen(found: Sequence[Candidate], troubled: Callable[[str], bool]) -> Defau
     # of a module that runs again and again the last call may be another in another batch
     again = {stem(c.name) for c in found if c.name != stem(c.name)}
     alone = {name for name in names if stem(name) not in again}
-    names |= {c.name for c in found if c.kind == "output" and not alone & {*c.repeats}}
-    note = _note(len(kept), len(fine), len(names))
+    outputs = {c.name for c in found if c.kind == "output"}
+    doubled = frozenset(alone.intersection(*(c.repeats for c in found if c.kind == "output")))
+    doubled = doubled if outputs else frozenset()
+    names |= set() if doubled else outputs
+    note = _note(len(kept), len(fine), bool(outputs) and names <= outputs)
     selection = all_of([c for c in found if c.name in names])
-    return replace(selection, known=frozenset(c.name for c in found), note=note)
+    known = frozenset(c.name for c in found)
+    return replace(selection, known=known, doubled=doubled, note=note)
 
 
-def _note(kept: int, fine: int, names: int) -> str:
+def _note(kept: int, fine: int, only_output: bool) -> str:
     if kept < fine:
         return (
             f"Traced are {kept} of {fine} layers that stand out, spread over depth, and the "
             "output; choose others by layers= (ibtrace.layers(model, x) lists all)."
         )
-    if names <= 1:
+    if only_output:
         return (
             "Only the output is traced: no activation, recurrent layer or residual block was "
             "found; choose others by layers= (ibtrace.layers(model, x) lists all)."

@@ -11,12 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from ibtrace.capture.axes import AxisWatch, Channels
 from ibtrace.capture.hooks import Keep
 from ibtrace.capture.masks import Positions, telling_rows, whose
-from ibtrace.capture.targets import Defaults
+from ibtrace.capture.targets import Defaults, stem
 from ibtrace.probe import Probe, Stream
 from ibtrace.reduce import Axes, Reduce, Reduction, choose
 from ibtrace.types import InvalidInput
@@ -62,9 +63,8 @@ class Evidence:
 
     def of(self, name: str) -> Reading:
         """One layer; of a call that was not seen, what is known of the module's first one."""
-        stem = name.partition(":")[0]
         unseen = Reading(trouble="it did not run on the first samples of the probe")
-        return self.layers.get(name, self.layers.get(stem, unseen))
+        return self.layers.get(name, self.layers.get(stem(name), unseen))
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,27 @@ class _Seen:
     channels: Channels
 
 
-def gather(run: Run, probe: Probe, reduce: Reduce, batch_size: int) -> Evidence:
+def settling_rows(run: Run, probe: Probe, batch_size: int) -> Tensor:
+    """The samples by which layers are settled: a few, or the first batch if more runs on that.
+
+    Args:
+        run: Runs the model on a probe.
+        probe: The whole probe.
+        batch_size: Samples per forward.
+    """
+    few = telling_rows(probe)
+    batch = torch.arange(min(batch_size, probe.n), device=probe.device)
+    if probe.undivided or len(batch) <= len(few):
+        return few
+    on_few, on_batch = _shapes(run, probe.take(few)), _shapes(run, probe.take(batch))
+    if on_few is None or on_batch is None or on_few.keys() >= on_batch.keys():
+        return few
+    return batch
+
+
+def gather(
+    run: Run, probe: Probe, reduce: Reduce, batch_size: int, rows: Tensor | None = None
+) -> Evidence:
     """What T will be of each layer.
 
     Args:
@@ -81,8 +101,9 @@ def gather(run: Run, probe: Probe, reduce: Reduce, batch_size: int) -> Evidence:
         probe: The whole probe, of which a few samples are used.
         reduce: The user's choice.
         batch_size: Samples of the forward that is made where the model does not take a few.
+        rows: See `settling_rows`, if that was asked before.
     """
-    rows = telling_rows(probe)
+    rows = settling_rows(run, probe, batch_size) if rows is None else rows
     seen, fewer, size = None, None, len(rows)
     if not probe.undivided:
         seen, fewer = _watched(run, probe.take(rows)), _shapes(run, probe.take(rows[:-1]))

@@ -30,7 +30,7 @@ def hooked(
     *,
     start: Callable[[], None] | None = None,
     functional: Functional = False,
-    drop_repeated_output: bool = False,
+    pass_over: Callable[[str, Sequence[str]], bool] | None = None,
     refuse: Refuse | None = None,
 ) -> Iterator[Callable[[], None]]:
     """Call ``keep`` for each target as the forward passes of a model reach it.
@@ -45,7 +45,8 @@ def hooked(
         start: Called as each forward of the model begins, which then counts as a batch of its
             own; None leaves it to the caller to say where one begins.
         functional: Also activation functions that no module stands for; see `functional_calls`.
-        drop_repeated_output: Pass over an output that is the very tensor of a layer before it.
+        pass_over: Told the name of the model's output, and of the layers before it whose very
+            tensor it is; whether it is then not to be kept.
         refuse: Told of layers that nobody wrote out and whose output holds no tensor; None: that
             is an error.
 
@@ -53,7 +54,7 @@ def hooked(
         What says that a batch begins.
     """
     calls: Counter[str] = Counter()
-    seen: list[tuple[Callable[[], Tensor | None], int]] = []
+    seen: list[tuple[Callable[[], Tensor | None], int, str]] = []
 
     def begin() -> None:
         calls.clear()
@@ -65,11 +66,12 @@ def hooked(
             start()
 
     def give(name: str, tensor: Tensor, bounds: tuple[float, float] | None) -> None:
-        if drop_repeated_output:
-            seen.append((weakref.ref(tensor), _version(tensor)))
         times = calls[name]
         calls[name] += 1
-        keep(f"{name}:{times}" if times else name, tensor.detach(), bounds)
+        full = f"{name}:{times}" if times else name
+        if pass_over is not None:
+            seen.append((weakref.ref(tensor), _version(tensor), full))
+        keep(full, tensor.detach(), bounds)
 
     def give_part(target: Target, value: Any, bounds: tuple[float, float] | None) -> None:
         try:
@@ -80,8 +82,9 @@ def hooked(
             refuse(target.name, str(error))
             return
         whole = target.module is model and not target.part and not target.path
-        if drop_repeated_output and whole:
-            if any(r() is tensor and v == _version(tensor) for r, v in seen):
+        if pass_over is not None and whole:
+            same = [name for r, v, name in seen if r() is tensor and v == _version(tensor)]
+            if pass_over(target.name, same):
                 return
         give(target.name, tensor, bounds)
 
@@ -159,6 +162,6 @@ def capture(
         keep,
         start=captured.clear,
         functional=functional,
-        drop_repeated_output=is_default(layers),
+        pass_over=(lambda name, same: bool(same)) if is_default(layers) else None,
     ):
         yield captured

@@ -13,10 +13,9 @@ from torch import Tensor, nn
 
 from ibtrace.capture.calling import Forward, call
 from ibtrace.capture.defaults import Candidate, all_of, candidates, chosen
-from ibtrace.capture.evidence import Evidence, Reading, Run, gather
+from ibtrace.capture.evidence import Evidence, Reading, Run, gather, settling_rows
 from ibtrace.capture.functional import Functional
 from ibtrace.capture.hooks import Keep, hooked
-from ibtrace.capture.masks import telling_rows
 from ibtrace.capture.targets import (
     Defaults,
     Layers,
@@ -43,7 +42,8 @@ from ibtrace.wrappers import unwrap
 MAX_BYTES = 2**31
 """How much activation memory a look holds at a time, if nothing else is said."""
 
-_ONE_BATCH = "forward the probe as one batch (batch_size=n), or choose another layer"
+_ANOTHER = "choose another layer"
+_ONE_BATCH = f"forward the probe as one batch (batch_size=n), or {_ANOTHER}"
 
 _AS_IT_IS = Reading(Reduction("", lambda output, mask: output))
 
@@ -179,10 +179,12 @@ def read_layers(
         require_excludes(model, layers)
         run = runner(model, layers, functional, forward)
         return gather(run, probe, reduce, batch_size)
-    standing_out = _standing_out(model, probe, layers, functional, forward, batch_size)
+    resolve(model, layers)  # what cannot be hooked is an error
+    rows = _rows_for_defaults(model, probe, forward, batch_size)
+    standing_out = _standing_out(model, probe, layers, functional, forward, batch_size, rows)
     everything = all_of(standing_out)
     run = runner(model, everything, everything.called, forward)
-    evidence = gather(run, probe, reduce, batch_size)
+    evidence = gather(run, probe, reduce, batch_size, rows)
     defaults = chosen(standing_out, lambda name: bool(evidence.of(name).trouble))
     return replace(evidence, defaults=defaults)
 
@@ -209,6 +211,16 @@ def require_excludes(model: nn.Module, layers: Layers, others: Sequence[str] = (
             raise UnknownName(f"exclude: nothing is meant by {choice!r}; there are: {names}")
 
 
+def _rows_for_defaults(
+    model: nn.Module, probe: Probe, forward: Forward | None, batch_size: int
+) -> Tensor:
+    """The samples by which defaults are found: those on which most of the model runs."""
+    modules = {**named_layers(model), output_name(model): model}
+    names = tuple(n for n, m in modules.items() if not isinstance(m, torch.jit.ScriptModule))
+    run = runner(model, Defaults(names, frozenset(names)), True, forward)
+    return settling_rows(run, probe, batch_size)
+
+
 def _standing_out(
     model: nn.Module,
     probe: Probe,
@@ -216,9 +228,9 @@ def _standing_out(
     functional: Functional,
     forward: Forward | None,
     batch_size: int,
+    rows: Tensor,
 ) -> list[Candidate]:
     """The layers to choose from where nobody chose any, by a forward of a few samples."""
-    resolve(model, layers)  # what cannot be hooked is an error
     exclude = layers.exclude if isinstance(layers, Selection) else ()
     seen: list[str] = []
     device = next((p.device for p in model.parameters()), probe.device)
@@ -233,7 +245,7 @@ def _standing_out(
         return standing_out
 
     try:
-        standing_out = see(probe.take(telling_rows(probe)))
+        standing_out = see(probe.take(rows))
     except InvalidInput:  # it may ask for more samples than a few
         standing_out = see(probe if probe.undivided else probe.take(slice(batch_size)))
     require_excludes(model, layers, seen)
@@ -294,10 +306,16 @@ def snapshot(
     """
     model = unwrap(model)
     if is_default(layers):
-        standing_out = _standing_out(model, probe, layers, functional, forward, batch_size)
+        resolve(model, layers)  # what cannot be hooked is an error
+        rows = _rows_for_defaults(model, probe, forward, batch_size)
+        standing_out = _standing_out(model, probe, layers, functional, forward, batch_size, rows)
         layers = chosen(standing_out, lambda name: False)
     one = _Pass(model, probe, layers, None, None, None, None)
     captured = one.run(functional, batch_size, forward)
+    if one.left:
+        more = _Pass(model, probe, layers, None, None, None, one.left)
+        captured |= more.run(functional, batch_size, forward)
+        one.refused |= more.refused
     if not captured:
         _refuse_all(one.refused)
     _say_left_out(Evidence(), one.refused)
@@ -451,6 +469,8 @@ class _Pass:
         self.targets: list[Target] = []
         self.rows = slice(0, 0)
         self.draws = Draws(torch.device("cpu"))
+        self.doubled: set[str] | None = None
+        self._mend = _ONE_BATCH
 
     def run(
         self, functional: Functional, batch_size: int, forward: Forward | None
@@ -463,6 +483,7 @@ class _Pass:
         if isinstance(self.layers, Defaults):
             functional = self.layers.called
         batch_size = probe.n if probe.undivided else batch_size
+        self._mend = _ONE_BATCH if batch_size < probe.n else _ANOTHER
         with (
             torch.inference_mode(False),  # its tensors could not be restored or measured
             undisturbed(model),
@@ -471,6 +492,7 @@ class _Pass:
                 self.targets,
                 self.keep,
                 functional=functional,
+                pass_over=self.pass_over if self.wanted is None else None,
                 refuse=self.refuse,
             ) as begin,
         ):
@@ -485,14 +507,34 @@ class _Pass:
                         self.refuse(name, "it is not called in the forward pass")
         if isinstance(self.layers, Defaults):
             for name in set(self.layers.names) - {*self.fired, *self.refused, output_name(model)}:
-                self.refuse(name, f"it ran on the first samples, but not always; {_ONE_BATCH}")
+                self.refuse(name, f"it ran on the first samples, but not always; {self._mend}")
         for name, store in list(self.stores.items()):
             if store.missing:
                 self.refuse(name, store.missing)
+        if self.doubled is not None and not self.doubled - self.refused.keys():
+            self.left.add(output_name(model))
         captured = {name: store.filled() for name, store in self.stores.items()}
         for name, layer in captured.items():
             require_finite(name, layer.values)
         return captured
+
+    def pass_over(self, name: str, same: Sequence[str]) -> bool:
+        """Whether the output is another default's very tensor: then it is passed over.
+
+        If it is not so in every batch, the output is left for a pass of its own.
+
+        Args:
+            name: What the output is called.
+            same: The layers whose very tensor it is in this batch.
+        """
+        if not isinstance(self.layers, Defaults) or not self.layers.doubled:
+            return False
+        same_now = self.layers.doubled.intersection(same)
+        if self.rows.start == 0:
+            self.doubled = set(same_now) or None
+        elif self.doubled is not None:
+            self.doubled &= same_now
+        return self.doubled is not None
 
     def refuse(self, name: str, why: str) -> None:
         """Leave a layer out, or raise if it was written out."""
@@ -527,8 +569,11 @@ class _Pass:
         """Whether a default trace passes over a layer; says so of a call that was not foreseen."""
         if not isinstance(self.layers, Defaults) or name in self.layers.names:
             return False
+        if self.layers.doubled and name == output_name(self.model):
+            return False
         if name not in self.layers.known and stem(name) in map(stem, self.layers.names):
-            self.refuse(name, f"it did not run in the first batch; {_ONE_BATCH}")
+            when = "in the first batch" if self._mend == _ONE_BATCH else "when the trace began"
+            self.refuse(name, f"it did not run {when}; {self._mend}")
         return True
 
     def _why_not(self, reading: Reading, output: Tensor) -> str:

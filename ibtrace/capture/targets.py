@@ -43,12 +43,15 @@ class Defaults:
         names: What is traced, in the order of the forward pass; a second call is ``act:1``.
         known: Every layer that stood out, by its name.
         called: Which of them are called activations.
+        doubled: Which of them gave the very tensor of the network's output on the first samples;
+            the output is traced as well wherever they do not.
         note: What was chosen from what, in a sentence.
     """
 
     names: tuple[str, ...]
     known: frozenset[str]
     called: tuple[str, ...] = ()
+    doubled: frozenset[str] = frozenset()
     note: str = ""
 
 
@@ -245,10 +248,12 @@ def _each(
     return targets
 
 
-def _defaults(defaults: Defaults, everything: Mapping[str, nn.Module]) -> list[Target]:
+def _defaults(defaults: Defaults, everything: dict[str, nn.Module]) -> list[Target]:
     stems = dict.fromkeys(stem(name) for name in defaults.names)
     for name in defaults.called:
         stems.pop(name, None)
+    if defaults.doubled:
+        stems[next(reversed(everything))] = None  # the network's output is the last of all
     parsed = {name: _parse(name, everything) for name in stems}
     return [
         Target(name, everything[module], part, path, None)

@@ -175,7 +175,7 @@ class Observer:
             return
         with undisturbed(model):
             distributed.share_buffers(model)
-            (whole,) = see(max_bytes=None)
+            whole = {name: layer for part in see(max_bytes=None) for name, layer in part.items()}
         yield {name: layer.map(distributed.gathered) for name, layer in whole.items()}
 
     @cached_property
