@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ibtrace import distributed
+from ibtrace.capture.tensors import SavedTensor
 from ibtrace.types import RunError
 
 PARAMETER_BYTES = 2**28
@@ -33,8 +34,9 @@ class Saved:
 
     Saved are the attributes of every module (``__dict__``, ``__slots__`` and those of its class),
     parameters, buffers and submodules by name, and, followed through dicts, lists, tuples, sets,
-    deques, dataclasses and objects of the package that the module comes from: the tensors, arrays
-    and random generators that these hold. Nothing of the model's own code runs.
+    deques, dataclasses and objects of the package that the module comes from: the tensors (with
+    their gradients), arrays and random generators that these hold. Nothing of the model's own code
+    runs.
 
     Args:
         model: Any module. What is lazy in it keeps the shapes that a forward gives it.
@@ -43,6 +45,7 @@ class Saved:
     def __init__(self, model: nn.Module) -> None:
         self.generators: list[torch.Generator] = []
         self._undo: list[Callable[[], None]] = []
+        self._tensors: list[SavedTensor] = []
         self._seen: dict[int, object] = {}
         self._classes: set[type] = set()
         self._sharded = distributed.is_sharded(model)
@@ -64,7 +67,14 @@ class Saved:
             RunError: If something cannot be put back; everything else is.
         """
         failed: list[Exception] = []
-        for undo in self._undo:
+        steps = (
+            SavedTensor.show_again,
+            SavedTensor.take_gradient,
+            SavedTensor.refill,
+            SavedTensor.check,
+        )
+        of_tensors = [partial(step, saved) for step in steps for saved in self._tensors]
+        for undo in [*self._undo, *of_tensors]:
             try:
                 undo()
             except Exception as error:  # the rest is still to be put back
@@ -107,16 +117,14 @@ class Saved:
 
     def _save_module(self, module: nn.Module) -> Iterator[object]:
         if isinstance(module, torch.jit.ScriptModule):
-            for buffer in module.buffers():
-                self._save_tensor(buffer)
+            yield from (*module.parameters(), *module.buffers())
             yield from module.children()
         elif isinstance(module, nn.modules.lazy.LazyModuleMixin):  # becomes another module
             yield from module.children()
         else:
-            if getattr(module, "max_norm", None) is not None and not self._all_parameters:
-                for parameter in module._parameters.values():
-                    if parameter is not None:
-                        self._undo.append(_tensor(parameter))
+            if vars(module).get("max_norm") is not None and not self._all_parameters:
+                held = [p for p in module._parameters.values() if p is not None]
+                self._tensors += [SavedTensor(parameter) for parameter in held]
             if self._sharded:  # torch gathers parameters and sets itself up in the first forward;
                 own = [held for name, held in vars(module).items() if name in _TORCH]
                 self._seen.update((id(held), held) for held in own)  # `reshard` parts them again
@@ -150,11 +158,15 @@ class Saved:
         yield from (item for _, item in items)
 
     def _save_tensor(self, tensor: Tensor) -> None:
+        """Save a tensor and its gradient; of a large model's parameters only what they show."""
         if nn.parameter.is_lazy(tensor) or tensor.is_meta:
             return
-        if isinstance(tensor, nn.Parameter) and not self._all_parameters:
+        values = self._all_parameters or not isinstance(tensor, nn.Parameter)
+        if self._sharded and not values:
             return
-        self._undo.append(_tensor(tensor))
+        self._tensors.append(SavedTensor(tensor, values=values))
+        if tensor.is_leaf and tensor.grad is not None:
+            self._tensors.append(SavedTensor(tensor.grad, values=values))
 
 
 def _bytes(model: nn.Module) -> int:
@@ -254,37 +266,6 @@ def _restore_class(kind: type, before: dict[str, object]) -> None:
     for name, value in before.items():
         if name not in now or now[name] is not value:
             type.__setattr__(kind, name, value)
-
-
-def _tensor(tensor: Tensor) -> Callable[[], None]:
-    values = tensor.detach().clone()
-    return partial(_restore_tensor, tensor, values, tensor.requires_grad)
-
-
-def _restore_tensor(tensor: Tensor, values: Tensor, needs_gradient: bool) -> None:
-    """Give a tensor back its values, and its shape and type if a forward has changed these."""
-    if tensor.is_leaf and tensor.requires_grad != needs_gradient:
-        tensor.requires_grad_(needs_gradient)
-    if _same_bits(tensor, values):
-        return
-    with torch.inference_mode(tensor.is_inference()), torch.no_grad():
-        if tensor.shape == values.shape and tensor.dtype == values.dtype:
-            tensor.copy_(values)
-        else:
-            tensor.data = values
-
-
-def _same_bits(one: Tensor, other: Tensor) -> bool:
-    if one.shape != other.shape or one.dtype != other.dtype:
-        return False
-    if type(one) not in (Tensor, nn.Parameter, nn.Buffer) or one.layout != torch.strided:
-        try:
-            return torch.equal(one, other)
-        except (RuntimeError, NotImplementedError):
-            return False
-    if one.is_quantized:
-        return torch.equal(one, other)
-    return torch.equal(*(t.detach().reshape(-1).view(torch.uint8) for t in (one, other)))
 
 
 def _restore_array(array: np.ndarray[Any, Any], values: np.ndarray[Any, Any]) -> None:
