@@ -1,9 +1,9 @@
 """What T will be of each layer, settled once for a trace by a look at a few samples.
 
 Shapes alone do not tell samples from time, channels from space, or one sequence's padding from
-another's. Two forwards with different numbers of samples show the axis that follows the batch; the
-operations around a layer show its channels (`axes`); altered inputs show whose padding it holds
-(`masks`).
+another's. Two forwards with different numbers of samples show the axes that follow the batch, and
+samples that are replaced which of them holds one sample a row (`rows`); the operations around a
+layer show its channels (`axes`); altered inputs show whose padding it holds (`masks`).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from torch import Tensor
 from ibtrace.capture.axes import AxisWatch, Channels
 from ibtrace.capture.hooks import Keep
 from ibtrace.capture.masks import Positions, telling_rows, whose
+from ibtrace.capture.rows import Rows, spread, tied
 from ibtrace.capture.targets import Defaults, stem
 from ibtrace.probe import Probe, Stream
 from ibtrace.reduce import Axes, Reduce, Reduction, choose
@@ -109,18 +110,29 @@ def gather(
         seen, fewer = _watched(run, probe.take(rows)), _shapes(run, probe.take(rows[:-1]))
     if seen is None or fewer is None:
         size = probe.n if probe.undivided else min(batch_size, probe.n)
-        seen, fewer = _watched(run, probe.take(slice(size))) or {}, {}
-    readings = {
-        name: _reading(name, layer, _batch_axis(layer.shape, fewer.get(name), size), reduce)
-        for name, layer in seen.items()
-    }
+        rows = torch.arange(size, device=probe.device)
+        seen, fewer = _watched(run, probe.take(rows)) or {}, {}
+    samples = Rows()
+    if not probe.undivided and seen:  # a graph's nodes do change each other
+        try:
+            samples = tied(_forward(run), probe.take(spread(probe, rows) if fewer else rows))
+        except InvalidInput:  # it may take no more than those
+            samples = tied(_forward(run), probe.take(rows))
+    readings = {}
+    for name, layer in seen.items():
+        few = fewer.get(name)
+        following = _following(layer.shape, few, size)
+        batch = samples.axis(name, following, few is not None)
+        readings[name] = _reading(name, layer, following, batch, reduce)
     axes = {n: r.reduction.axes for n, r in readings.items() if r.reduction and r.reduction.masked}
     for name, positions in whose(_forward(run), probe, axes, rows).items():
         readings[name] = _with_positions(name, readings[name], positions)
     return Evidence(readings)
 
 
-def _reading(name: str, layer: _Seen, batch: int | None, reduce: Reduce) -> Reading:
+def _reading(
+    name: str, layer: _Seen, following: Sequence[int], batch: int | None, reduce: Reduce
+) -> Reading:
     """How a layer is reduced, or why it cannot be."""
     try:
         reduction = choose(reduce, name, layer.shape, Axes(batch or 0, layer.channels))
@@ -128,10 +140,13 @@ def _reading(name: str, layer: _Seen, batch: int | None, reduce: Reduce) -> Read
         return Reading(trouble=str(error))
     if batch is not None or reduction.raw:
         return Reading(reduction)
-    return Reading(
-        trouble=f"no one axis of its shape {layer.shape} follows the number of samples; choose "
-        "another layer, or unfold it by a callable in reduce="
-    )
+    why = f"no one axis of its shape {layer.shape} follows the number of samples"
+    if following:
+        why = (
+            f"the rows of its shape {layer.shape} are not one sample's each (another sample "
+            "replaced changes them: they are mixed, sorted or no samples)"
+        )
+    return Reading(trouble=f"{why}; choose another layer, or unfold it by a callable in reduce=")
 
 
 def _with_positions(name: str, reading: Reading, positions: Positions) -> Reading:
@@ -186,11 +201,10 @@ def _forward(run: Run) -> Callable[[Probe], dict[str, Tensor]]:
     return forward
 
 
-def _batch_axis(shape: Sequence[int], fewer: Sequence[int] | None, size: int) -> int | None:
-    """The axis whose length follows the number of samples; None if there is not just one."""
+def _following(shape: Sequence[int], fewer: Sequence[int] | None, size: int) -> list[int]:
+    """The axes whose length follows the number of samples, or is that number."""
     if fewer is None or len(fewer) != len(shape):
-        as_long = [axis for axis, length in enumerate(shape) if length == size]
-        return as_long[0] if len(as_long) == 1 or 0 in as_long else None
+        return [axis for axis, length in enumerate(shape) if length == size]
     moving = [axis for axis, (a, b) in enumerate(zip(shape, fewer, strict=True)) if a != b]
     following = [axis for axis in moving if shape[axis] == size and fewer[axis] == size - 1]
-    return following[0] if len(following) == 1 else None
+    return following if len(following) == 1 else []
