@@ -411,7 +411,9 @@ def test_a_number_missing_midway_costs_its_epoch_only() -> None:
 
 
 def test_without_any_last_number_there_is_no_call() -> None:
-    found = judged(rows_of(np.full((4, 6), NAN))).of("hidden")
+    curves = np.ones((4, 6))
+    curves[:, -1] = NAN
+    found = judged(rows_of(curves)).of("hidden")
     assert (found.call, found.cause) == ("inconclusive", "no seed has a number at the last epoch")
 
 
@@ -568,3 +570,39 @@ def test_a_lasting_drop_is_measured_against_the_last_fifth(late: float, call: st
     assert judged(rows_of(curves), losses=CONVERGED).of("hidden").call == call
     curves[:, 50] += late  # but all are within the last fifth
     assert judged(rows_of(curves), losses=CONVERGED).of("hidden").call == "does not compress"
+
+
+def test_an_estimator_without_any_i_xt_is_no_voter_and_is_said_to_give_none() -> None:
+    """A class-wise estimator of distinct X: nothing was lost, there was nothing to lose."""
+    flat = np.tile(np.linspace(1, 2, 40), (4, 1))
+    silent = [
+        rows_of(np.full((4, 40), NAN), estimator=name, flags="undefined,not_finite")
+        for name in ("Ross", "Other")
+    ]
+    found = judged(rows_of(flat), *silent, losses={e: 2.0**-e for e in range(40)})
+    assert found.of("hidden", "Ross").cause == "gives no I(X;T) here"
+    assert found.of("hidden", "Ross").remarks == ()
+    (together,) = found.consensus
+    assert together.call == "does not compress"
+    assert together.reason == "by all that give I(X;T)"
+    assert "No I(X;T) is given by Ross, Other: no vote on it." in found.notes
+    assert "last epoch" not in found.of("hidden", "Ross").reason
+    assert "1 layer by 1 estimator together" in found.summary()
+    (alone,) = judged(silent[0]).consensus
+    assert (alone.call, alone.reason) == ("inconclusive", "no estimator gives I(X;T)")
+
+
+def test_a_run_that_was_stopped_is_said_to_be() -> None:
+    trace = trace_of(rows_of(falling(5)))  # 60 epochs
+    last = trace.frame().epoch.max()
+    trace.update_meta({"config": {"epochs": 3000}, "seeds": [0, 1, 2, 3, 4]})
+    assert f"Training stopped at epoch {last} of 3000." in str(verdict(trace, RULE))
+    trace.update_meta({"config": {"epochs": int(last)}})
+    assert "stopped" not in str(verdict(trace, RULE))
+    trace.truncate(20, [2])
+    assert f"Seed 2 stopped at epoch 20 of {last}." in verdict(trace, RULE).notes
+    trace.truncate(30, [3])
+    trace.update_meta({"seeds": [0, 1, 2, 3, 4, 7]})
+    said = f"Training stopped before epoch {last}: seed 2 at epoch 20, seed 3 at epoch 30."
+    assert said in verdict(trace, RULE).notes
+    assert "Not begun: seed 7 of 6 seeds." in verdict(trace, RULE).notes

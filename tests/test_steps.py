@@ -164,6 +164,10 @@ def test_plane_verdict_and_plots_count_the_steps(tmp_path: Path) -> None:
     assert coordinates(trace.frame()).epoch.unique().tolist() == [0, 2, 4, 6, 8]
     judged = verdict(trace)
     assert {one.final_epoch for one in judged} == {8}
+    assert "peak to the last step" in judged.details()
+    assert "in the last half of the steps" in judged.details().replace("\n  ", " ")
+    assert "epoch" not in judged.details()
+    assert {"peak_step", "final_step"} < {*judged.table()}
     assert curves(trace).axes[0].get_xlabel() == "Step"
     assert "Step" in [axes.get_ylabel() for axes in information_plane(trace).axes]
 

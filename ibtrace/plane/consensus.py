@@ -17,12 +17,13 @@ def consensus(
 
     Args:
         layer: The layer.
-        judged: By each estimator.
+        judged: By each estimator; one that gives no I(X;T) has no vote.
         still: The true I(X;T), if it is known not to have moved.
         vote: Whether it then speaks for all of X, so that the layer does not compress.
     """
     calls: dict[Call, list[str]] = {}
-    for layer_verdict in judged:
+    voters = [layer_verdict for layer_verdict in judged if not layer_verdict.silent]
+    for layer_verdict in voters:
         calls.setdefault(layer_verdict.call, []).append(layer_verdict.estimator)
     if still and vote:
         calls.setdefault("does not compress", []).append(_BY_ROWS)
@@ -31,7 +32,9 @@ def consensus(
         call = "inconclusive"
     reason = "; ".join(f"{each} by {', '.join(names)}" for each, names in calls.items())
     if list(calls) == [call]:
-        reason = "by all estimators"
+        reason = "by all estimators" if len(voters) == len(judged) else "by all that give I(X;T)"
+    if not calls:
+        reason = "no estimator gives I(X;T)"
     return Consensus(layer, call, f"{reason}; {still}" if still else reason)
 
 

@@ -23,14 +23,14 @@ class Training(NamedTuple):
     note: str
 
 
-def training(scalars: pd.DataFrame | None, rule: Rule) -> Training:
-    """Share of the training loss's fall that came in the last half of the epochs."""
+def training(scalars: pd.DataFrame | None, rule: Rule, clock: str = "epoch") -> Training:
+    """Share of the training loss's fall that came in the last half of the epochs, or steps."""
     unknown = "whether training had converged is unknown."
     if scalars is None or not (scalars["name"] == "train_loss").any():
         return Training(None, f"No train_loss was recorded: {unknown}")
     losses = scalars[(scalars["name"] == "train_loss") & np.isfinite(scalars["value"])]
     if losses["epoch"].nunique() < 3:
-        return Training(None, f"Fewer than 3 epochs have a train_loss: {unknown}")
+        return Training(None, f"Fewer than 3 {clock}s have a train_loss: {unknown}")
     loss = losses.groupby("epoch")["value"].mean()
     epochs = loss.index.to_numpy()
     half = loss[epochs[epochs <= (epochs[0] + epochs[-1]) / 2][-1]]
@@ -41,7 +41,7 @@ def training(scalars: pd.DataFrame | None, rule: Rule) -> Training:
     converged = late <= rule.late_share
     fall = f"{100 * late:.0f} % of the fall of the training loss ({first:.3g} to {last:.3g})"
     state = "had converged" if converged else "had not converged"
-    return Training(converged, f"Training {state}: {fall} came in the last half of the epochs.")
+    return Training(converged, f"Training {state}: {fall} came in the last half of the {clock}s.")
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ import numpy as np
 import pandas as pd
 
 from ibtrace.plane.consensus import consensus
-from ibtrace.plane.coordinates import check_frame, on_clock
+from ibtrace.plane.coordinates import check_frame, clock, on_clock
 from ibtrace.plane.drops import (
     Array,
     Interval,
@@ -49,7 +49,7 @@ from ibtrace.plane.drops import (
     windowed,
 )
 from ibtrace.plane.evidence import Training, Truth, empty_of_information, training, truths
-from ibtrace.plane.result import Call, LayerVerdict, Rule, Verdict
+from ibtrace.plane.result import NO_XT, Call, LayerVerdict, Rule, Verdict
 from ibtrace.trace import Trace
 from ibtrace.types import I_XT, InvalidInput, either
 
@@ -89,7 +89,30 @@ def verdict(
         variables=meta.get("variables"),
         rule=rule,
     )
-    return replace(judged, notes=(*judged.notes, *_of_layers(meta)))
+    stopped = _stopped(meta, trace.frame())
+    return replace(judged, notes=(*stopped, *judged.notes, *_of_layers(meta)))
+
+
+def _stopped(meta: Mapping[str, Any], frame: pd.DataFrame) -> list[str]:
+    """Whether training ended before the epochs that were configured, in a sentence."""
+    epochs = (meta.get("config") or {}).get("epochs")
+    if epochs is None:
+        return []
+    ends = frame.groupby("seed")["epoch"].max()
+    seeds = meta.get("seeds") or ends.index
+    short = {seed: int(end) for seed, end in ends.items() if end < epochs}
+    missing = [str(seed) for seed in seeds if seed not in ends.index]
+    places = {f"epoch {end} of {epochs}" for end in short.values()}
+    notes = []
+    if len(places) == 1:
+        who = "" if len(short) == len(ends) else f"Seed {', '.join(map(str, short))} "
+        notes.append(f"{who or 'Training '}stopped at {places.pop()}.")
+    elif places:
+        each = ", ".join(f"seed {seed} at epoch {end}" for seed, end in short.items())
+        notes.append(f"Training stopped before epoch {epochs}: {each}.")
+    if missing:
+        notes.append(f"Not begun: seed {', '.join(missing)} of {len(seeds)} seeds.")
+    return notes
 
 
 def _of_layers(meta: Mapping[str, Any]) -> list[str]:
@@ -131,7 +154,7 @@ def judge(
     Raises:
         InvalidInput: If the table has no I(X;T), lacks columns or has a number twice.
     """
-    rule = rule or Rule()
+    rule, counted = rule or Rule(), clock(frame)
     scalars = None if scalars is None else on_clock(frame, scalars)
     frame = on_clock(frame)
     check_frame(frame)
@@ -144,7 +167,7 @@ def judge(
     entropies = {layer: (layer_entropies or {}).get(layer, sampled) for layer in layers}
     known = truths(rows, scalars, entropies)
     still = {layer: truth for layer, truth in known.items() if truth.moved < rule.least_drop}
-    trained = training(scalars, rule)
+    trained = training(scalars, rule, counted)
     judged = []
     for estimator, layer in rows[["estimator", "layer"]].drop_duplicates().itertuples(index=False):
         mine = rows[(rows["estimator"] == estimator) & (rows["layer"] == layer)]
@@ -155,6 +178,7 @@ def judge(
             training=trained,
             still=still.get(layer),
             of_itself=(variables or {}).get(estimator) == "itself",
+            clock=counted,
         )
         judged.append(_judge_layer(curve, rule))
     vote = population and trained.converged is not False
@@ -164,10 +188,17 @@ def judge(
     )
     notes = (
         trained.note,
+        *_silent(judged),
         *(("The probe is all of X: H(X) is the truth where nothing is lost.",) * population),
         *_few_seeds(max(len(v.seeds_kept) for v in judged), rule),
     )
-    return Verdict(tuple(judged), together, notes, rule)
+    return Verdict(tuple(judged), together, notes, rule, counted)
+
+
+def _silent(judged: Sequence[LayerVerdict]) -> tuple[str, ...]:
+    """Which estimators have no vote, in a sentence."""
+    names = dict.fromkeys(found.estimator for found in judged if found.silent)
+    return (f"No I(X;T) is given by {', '.join(names)}: no vote on it.",) if names else ()
 
 
 def _part_ceiling(rows: pd.DataFrame, n: int | None) -> float:
@@ -187,6 +218,7 @@ class _Curve:
         training: What the training loss says.
         still: The true I(X;T), if it is known not to have moved.
         of_itself: Whether the estimator's number is of T itself, not of a variable made of it.
+        clock: What its looks are counted by.
     """
 
     rows: pd.DataFrame
@@ -195,10 +227,12 @@ class _Curve:
     training: Training
     still: Truth | None
     of_itself: bool
+    clock: str
 
 
 def _judge_layer(curve: _Curve, rule: Rule) -> LayerVerdict:
     rows = curve.rows
+    silent = bool((rows["bits"].isna() & rows["flags"].str.contains("undefined")).all())
     kept, epochs, curves, errors = _curves(rows)
     drops = peak_to_final_drops(curves)
     held_out_each = held_out_drops(windowed(curves, rule.window_share))
@@ -210,7 +244,8 @@ def _judge_layer(curve: _Curve, rule: Rule) -> LayerVerdict:
     ends = rows[rows["epoch"].isin([epochs[peak], epochs[-1]])]
     flags = _flag_shares(ends)
     call, cause = (
-        _no_call(len(kept), len(epochs), flags, rule)
+        _silence(silent)
+        or _no_call(len(kept), len(epochs), flags, curve.clock, rule)
         or _nothing(mean, errors, rule)
         or _fall(held_out, curve, rule)
         or _saturation(min(mean[peak], mean[-1]), curve, rule)
@@ -218,7 +253,7 @@ def _judge_layer(curve: _Curve, rule: Rule) -> LayerVerdict:
     )
     explained = np.isinf(curve.entropy) or cause.startswith("saturated")
     remarks = (
-        *_seed_remarks(curve.run, kept),
+        *_seed_remarks(curve.run, kept, curve.clock),
         *(("highest before training",) if call == "compresses" and peak == 0 else ()),
         *(("training had not converged",) if curve.training.converged is False else ()),
         *(
@@ -234,7 +269,7 @@ def _judge_layer(curve: _Curve, rule: Rule) -> LayerVerdict:
         estimand=either(rows["estimand"]),
         call=call,
         cause=cause,
-        remarks=tuple(text for text in remarks if text not in cause),
+        remarks=() if silent else tuple(text for text in remarks if text not in cause),
         drop=interval(drops, rule.confidence),
         held_out=held_out,
         peak_epoch=epochs[peak],
@@ -251,7 +286,13 @@ def _judge_layer(curve: _Curve, rule: Rule) -> LayerVerdict:
 _Finding = tuple[Call, str]
 
 
-def _no_call(seeds: int, snapshots: int, flags: Mapping[str, str], rule: Rule) -> _Finding | None:
+def _silence(silent: bool) -> _Finding | None:
+    return ("inconclusive", NO_XT) if silent else None
+
+
+def _no_call(
+    seeds: int, snapshots: int, flags: Mapping[str, str], clock: str, rule: Rule
+) -> _Finding | None:
     """What forbids a call before the numbers are looked at."""
     if snapshots < 2:
         return "inconclusive", "one snapshot"
@@ -260,7 +301,7 @@ def _no_call(seeds: int, snapshots: int, flags: Mapping[str, str], rule: Rule) -
     if seeds >= rule.least_seeds:
         return None
     if not seeds:
-        return "inconclusive", "no seed has a number at the last epoch"
+        return "inconclusive", f"no seed has a number at the last {clock}"
     number = f"{seeds} seed{'s' * (seeds > 1)}"
     return "inconclusive", f"{number}, at least {rule.least_seeds} are needed"
 
@@ -332,11 +373,11 @@ def _flag_shares(ends: pd.DataFrame) -> dict[str, str]:
     return {name: "all" if all(name in r for r in raised) else "some" for name in names}
 
 
-def _seed_remarks(run: Sequence[int], kept: Sequence[int]) -> tuple[str, ...]:
+def _seed_remarks(run: Sequence[int], kept: Sequence[int], clock: str) -> tuple[str, ...]:
     lost = [str(seed) for seed in run if seed not in kept]
     if not lost:
         return ()
-    return (f"{len(lost)} of {len(run)} seeds lack the last epoch ({', '.join(lost)})",)
+    return (f"{len(lost)} of {len(run)} seeds lack the last {clock} ({', '.join(lost)})",)
 
 
 def _still_remark(still: Truth, call: Call) -> str:

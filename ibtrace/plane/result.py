@@ -17,6 +17,9 @@ from ibtrace.types import UnknownName, either
 Call = Literal["compresses", "does not compress", "inconclusive"]
 Joint = Literal["compresses", "does not compress", "inconclusive", "estimator-dependent"]
 
+NO_XT = "gives no I(X;T) here"
+"""The cause where an estimator's I(X;T) is undefined at every look: it has no vote."""
+
 _WIDTH = 110
 _SCREEN = 40
 _SHOWN = 8
@@ -63,9 +66,9 @@ class LayerVerdict:
         remarks: What else one must know to read the number.
         drop: Peak-to-final drop of I(X;T) in bits: mean over the seeds kept, and interval.
         held_out: Drop from the peak epoch of the other seeds: the number that decides.
-        peak_epoch: Epoch at which the mean curve peaks.
+        peak_epoch: Epoch (by `Verdict.clock`, step) at which the mean curve peaks.
         peak_bits: The mean curve there.
-        final_epoch: The last epoch.
+        final_epoch: The last epoch, or step.
         final_bits: The mean curve there.
         drops: Peak-to-final drop of each seed kept, ``{seed: bits}``.
         seeds_that_fall: Those whose own held-out or lasting drop exceeds the least drop.
@@ -89,6 +92,11 @@ class LayerVerdict:
     seeds_that_fall: tuple[int, ...]
     seeds_run: tuple[int, ...]
     seeds_kept: tuple[int, ...]
+
+    @property
+    def silent(self) -> bool:
+        """Whether the estimator gives no I(X;T) of this layer, at any look: it has no vote."""
+        return self.cause == NO_XT
 
     @property
     def reason(self) -> str:
@@ -125,12 +133,14 @@ class Verdict:
         consensus: One for each layer.
         notes: What holds for the whole run.
         rule: What it was judged by.
+        clock: What the looks are counted by: ``epoch`` or ``step``.
     """
 
     layers: tuple[LayerVerdict, ...]
     consensus: tuple[Consensus, ...]
     notes: tuple[str, ...]
     rule: Rule
+    clock: str = "epoch"
 
     def __iter__(self) -> Iterator[LayerVerdict]:
         return iter(self.layers)
@@ -148,9 +158,11 @@ class Verdict:
         raise UnknownName(f"no verdict on {layer!r} by {estimator or 'any estimator'}; on {known}")
 
     def table(self) -> pd.DataFrame:
-        """One row for each layer and estimator, all in bits."""
+        """One row for each layer and estimator, all in bits; ``peak_step`` where steps count."""
         together = {one.layer: one.call for one in self.consensus}
-        return pd.DataFrame([{**_record(v), "consensus": together[v.layer]} for v in self.layers])
+        records = [{**_record(v), "consensus": together[v.layer]} for v in self.layers]
+        names = {f"{end}_epoch": f"{end}_{self.clock}" for end in ("peak", "final")}
+        return pd.DataFrame(records).rename(columns=names)
 
     def __str__(self) -> str:
         details = self.details()
@@ -158,7 +170,10 @@ class Verdict:
 
     def summary(self) -> str:
         """The calls of all estimators together and what decided most of them, on one screen."""
-        layers, estimators = len(self.consensus), len({one.estimator for one in self.layers})
+        layers, estimators = (
+            len(self.consensus),
+            len({v.estimator for v in self.layers if not v.silent}),
+        )
         lines = [f"{_count(layers, 'layer')} by {_count(estimators, 'estimator')} together:"]
         calls: dict[str, list[str]] = {}
         for one in self.consensus:
@@ -190,7 +205,7 @@ class Verdict:
     def _heading(self) -> str:
         percent = f"{self.rule.confidence:.0%}".replace("%", " %")
         lines = (
-            f"Fall of I(X;T) from its peak to the last epoch: bits, mean over seeds,"
+            f"Fall of I(X;T) from its peak to the last {self.clock}: bits, mean over seeds,"
             f" {percent} interval.",
             "drop: each seed from its own peak, which noise makes look high.",
             f"held out: between means over {self.rule.window_share:.0%} of the snapshots, from the"
@@ -205,7 +220,7 @@ class Verdict:
         width = min(_LAYER_WIDTH, max(5, *(len(one.layer) for one in found)))
         estimands = either(one.estimand for one in found)
         head = (
-            f"{'layer':{width}}   peak  epoch  final   {'drop':19}   {'held out':19}"
+            f"{'layer':{width}}   peak  {self.clock:>5}  final   {'drop':19}   {'held out':19}"
             f"  {'seeds':>8}  call"
         )
         lines = [_wrap(f"{estimator}: {estimands}", ""), head, *(_line(v, width) for v in found)]
