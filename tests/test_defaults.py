@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -86,6 +87,63 @@ def test_few_dimensions_keep_bins_and_neighbours(dimensions: int, low: bool, lab
         assert "Exact" in names
         assert ("Ross" in names, "KSG" in names) == (labels == "classes", labels == "numbers")
     Tracer(nn.Linear(dimensions, 2), Probe(x, of_labels[labels]))  # each takes these labels
+
+
+def embedded(model: nn.Module, batch: Any) -> Any:
+    return model((batch["x"] if isinstance(batch, dict) else batch).int())
+
+
+@pytest.mark.parametrize("labels", ["classes", "numbers", "none"])
+@pytest.mark.parametrize("columns", [1, 2, 12])
+@pytest.mark.parametrize("kind", [torch.int64, torch.int32, torch.uint8])
+@pytest.mark.parametrize("named", [False, True])
+def test_renamed_tokens_are_as_informative(
+    named: bool, kind: torch.dtype, columns: int, labels: str
+) -> None:
+    draw = torch.Generator().manual_seed(0)
+    ids, names = torch.randint(0, 50, (300, columns), generator=draw), torch.randperm(50)
+    embedding = nn.Embedding(50, 4)
+    renamed = nn.Embedding(50, 4)
+    renamed.weight.data[names] = embedding.weight.data
+    y = {"classes": ids[:, 0] % 2, "numbers": ids.sum(1) + 0.5, "none": None}[labels]
+    frames = []
+    for net, x in ((embedding, ids), (renamed, names[ids])):
+        x = x.to(kind)
+        probe = Probe({"x": x, "attention_mask": torch.ones_like(x)} if named else x, y)
+        frames.append(Tracer(net, probe, forward=embedded).trace.frame())
+    old, new = (frame[frame.quantity == I_XT] for frame in frames)
+    assert old.estimator.tolist() == new.estimator.tolist()
+    assert "KSG" not in " ".join(old.estimator)
+    assert len(old) >= 4
+    np.testing.assert_allclose(old.bits, new.bits, rtol=1e-6)
+    exact = old[old.estimator == "Exact"].bits.item()
+    assert 5 < exact <= probe.input_entropy + 1e-6
+
+
+def test_a_mask_is_no_name() -> None:
+    x, y = images(512, 2)
+    chosen, _ = default_estimators(Probe({"x": x, "attention_mask": torch.ones(512, 2).long()}, y))
+    assert label(KSG()) in map(label, chosen)
+    assert label(KSG()) in map(label, default_estimators(Probe(x > 0, y))[0])
+
+
+@pytest.mark.parametrize("width", [2, 20])
+def test_slow_estimators_have_a_limit_where_samples_are_tokens(width: int) -> None:
+    x, y = images(300, width)
+    assert not any(isinstance(e, Subsampled) for e in default_estimators(Probe(x, y))[0])
+    chosen, why = default_estimators(Probe(x, y), per_token=True)
+    slow = [e for e in chosen if isinstance(e, Subsampled)]
+    assert len(slow) == len(chosen) - (1 if width == 2 else 2)
+    assert "slow ones on at most 2000 samples" in why
+
+
+def test_the_default_of_a_tracer_of_tokens_has_the_limit() -> None:
+    x = torch.randn(30, 100, 3, generator=torch.Generator().manual_seed(0))  # 3000 tokens
+    given: dict[str, Any] = {"layers": ["0"], "reduce": "tokens"}
+    frame = Tracer(nn.Sequential(nn.Tanh()), (x, torch.arange(30) % 2), **given).trace.frame()
+    slow = frame.estimator.str.contains("KDE|Ross")
+    assert set(frame[slow].samples) == {2000}
+    assert set(frame[~slow].samples) == {3000}
 
 
 def test_the_default_is_one_for_tracer_checkpoints_and_configuration(tmp_path: Path) -> None:

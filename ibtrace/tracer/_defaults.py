@@ -14,6 +14,7 @@ from torch import Tensor
 from ibtrace.estimators import KDE, KSG, Binning, Exact, Ross
 from ibtrace.estimators import plane as plane_of
 from ibtrace.probe import Probe
+from ibtrace.probe.padding import is_mask
 from ibtrace.types import Estimate, Estimator, LayerContext, ProbeLike, Tags, label
 
 MOST_SAMPLES = 2000
@@ -32,7 +33,9 @@ def default_estimators(probe: Probe, per_token: bool = False) -> tuple[list[Esti
     falls to 0 and 30 bins tell every sample from every other. There T is counted (`Exact`), halved
     (two bins a unit) and blurred at two scales (`KDE` with noise whose variance is .3 and 1 times
     the layer's largest value), and I(T;Y) comes from the neighbours within the classes (`Ross`),
-    which X has no part in.
+    which X has no part in. Integers are names of things (tokens), whose
+    distances mean nothing: neighbours in X are not looked for, however few its dimensions, and what
+    is estimated does not change when they are renamed. Numbers are given as floats.
 
     Args:
         probe: The inputs and labels.
@@ -48,19 +51,29 @@ def default_estimators(probe: Probe, per_token: bool = False) -> tuple[list[Esti
         return Subsampled(estimator) if many_samples else estimator
 
     limits = f"; slow ones on at most {MOST_SAMPLES} samples" if many_samples else ""
-    if dimensions <= few:
+    named = any(_are_names(name, value) for name, value in probe.inputs.items())
+    if dimensions <= few and not named:
         why = f"X has {dimensions} dimensions, at most log2 N = {few:.1f}"
         return [Binning(), within_time(KSG())], f"{why}: bins and neighbours{limits}"
     blurred = [KDE(noise_variance=s, noise="adaptive") for s in NOISE]
     of_labels: list[Estimator] = []
-    if probe.labelled:
-        of_labels = [Ross() if probe.discrete else KSG()]
+    if probe.labelled and probe.discrete:
+        of_labels = [Ross()]
+    elif probe.labelled and not named:
+        of_labels = [KSG()]
     why = f"X has {dimensions} dimensions, more than log2 N = {few:.1f}"
+    if dimensions <= few:
+        why = "X holds integers, names without distances (give numbers as floats)"
     return [
         Exact(),
         Binning(bins=2),
         *map(within_time, [*blurred, *of_labels]),
     ], f"{why}: counts, halves, two noise scales and classes{limits}"
+
+
+def _are_names(name: str, value: Tensor) -> bool:
+    """Whether an input holds tokens: integers, and not a mask's 0 and 1."""
+    return not value.is_floating_point() and value.dtype != torch.bool and not is_mask(name)
 
 
 @dataclass(frozen=True)

@@ -102,8 +102,9 @@ class Tracer:
             See `ibtrace.capture.call`.
         estimators: Registry names, instances, or `At(estimator, every)`; several, or one alone.
             None takes what can say something on this probe (`default_estimators`): bins and
-            neighbours where X has few dimensions, else counts, two noise scales and class-wise
-            neighbours; ``trace.meta["default_estimators"]`` says which and why.
+            neighbours where X is numbers of few dimensions, else (and of integer tokens) counts,
+            two noise scales and class-wise neighbours; ``trace.meta["default_estimators"]`` says
+            which and why.
         every: When to look: an int, epochs, a callable, or `log_spaced(total, count)`; None is
             log-spaced. Within epochs, or where there are none: `Steps(every)`, and
             ``snapshot(step=…)`` after each step.
