@@ -38,6 +38,7 @@ FORMS: dict[str, Callable[[list[int]], Any]] = {
     "list of tensors": lambda ids: [torch.tensor(i) for i in ids],
     "range of floats": lambda ids: [float(i) for i in ids],
     "NumPy": np.array,
+    "NumPy unmasked": lambda ids: np.ma.array(ids, mask=False),
     "NumPy big-endian": lambda ids: np.array(ids, dtype=">i4"),
     "NumPy unsigned": lambda ids: np.array(ids, dtype=np.uint32),
     "NumPy objects": lambda ids: np.array(ids, dtype=object),
@@ -133,6 +134,62 @@ def test_names_may_be_given_in_order() -> None:
         Probe(X, ["low", "mid"] * 4, ["low", "high"])
 
 
+COUNTS: list[Callable[[int], Any]] = [
+    *(int, np.int64, np.uint8, torch.tensor, np.array),
+]
+
+
+@pytest.mark.parametrize("kind", COUNTS)
+def test_classes_may_be_an_integer_of_any_kind(kind: Callable[[int], Any]) -> None:
+    many = torch.arange(8.0)
+    assert not Probe(X, many.long(), kind(0)).discrete
+    probe = Probe(X, many, kind(9))
+    assert (probe.discrete, probe.classes) == (True, 9)
+    with pytest.raises(InvalidInput, match=r"class ids must be 0\.\.6"):
+        Probe(X, many, kind(7))
+
+
+@pytest.mark.parametrize("kind", [list, tuple, np.array, pd.Index, pd.Series, pd.Categorical])
+def test_names_may_be_a_sequence_of_any_kind(kind: Callable[[Any], Any]) -> None:
+    names = kind(["low", "high"])
+    for y in (["low", "high"] * 4, [0, 1] * 4):
+        probe = Probe(X, y, names)
+        assert (probe.labels.tolist(), probe.class_names) == ([0, 1] * 4, ("low", "high"))
+        assert Dataset("ours", X, y, class_names=names).y.tolist() == [0, 1] * 4
+
+
+@pytest.mark.parametrize(
+    ("classes", "match"),
+    [
+        *((bad, "give an integer .* or a list of names") for bad in (2.0, True, "ab", object())),
+        *((bad, "give an integer .* or a list of names") for bad in ({"a": 0}, {"a"}, np.eye(2))),
+        (np.bool_(True), "give an integer"),
+        (torch.tensor(2.0), "give an integer"),
+        (-1, "classes=-1; give 1 or more"),
+        (np.int64(-1), "classes=-1; give 1 or more"),
+        (["a", "a"], "names 'a' twice"),
+        (np.array(["b", "a", "b"]), "names 'b' twice"),
+        (["a", None], "classes has 1 missing"),
+        ([], "no names"),
+    ],
+)
+@pytest.mark.parametrize("y", [["a", "b"] * 4, [0, 1] * 4, torch.rand(8)], ids=["a", "0", ".5"])
+def test_classes_that_say_nothing_plain_are_one_line(y: Any, classes: Any, match: str) -> None:
+    with pytest.raises(InvalidInput, match=match) as caught:
+        Probe(X, y, classes)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("form", [list, np.array, pd.Series, pd.Categorical])
+def test_names_are_as_many_as_it_is_said(form: Callable[[Any], Any]) -> None:
+    y = form(["a", "b"] * 4)
+    assert Probe(X, y, 2).class_names == ("a", "b")
+    with pytest.raises(InvalidInput, match="y has 2 names, but classes=3 means 3 classes; leave"):
+        Probe(X, y, 3)
+    with pytest.raises(InvalidInput, match="y has 2 names, but classes=0 means numbers; leave"):
+        Probe(X, y, 0)
+
+
 @given(st.lists(st.text(max_size=3), min_size=2, max_size=20))
 def test_names_are_given_back_by_their_ids(names: list[str]) -> None:
     labels = read_labels(names)
@@ -152,7 +209,24 @@ BAD: list[tuple[str, Any, type[IbtraceError], str]] = [
     ("missing id", pd.Series([0, None] * 4, dtype="Int64"), IbtraceError, "4 (missing|NaN)"),
     ("missing number", [0.5, float("nan")] * 4, NonFinite, "4 NaN or infinite"),
     ("missing category", pd.Categorical(["a", None] * 4), InvalidInput, "4 missing values"),
-    ("mixed", np.array([1, "a"] * 4, dtype=object), InvalidInput, "holds int, str; give"),
+    ("mixed", np.array([1, "a"] * 4, dtype=object), InvalidInput, "mixes int, str; make"),
+    ("mixed list", ["a", 1] * 4, InvalidInput, "mixes int, str; make"),
+    ("mixed list, a number first", [1.5, "a"] * 4, InvalidInput, "mixes float, str; make"),
+    ("mixed column", [["a"], [1]] * 4, InvalidInput, "mixes int, str; make"),
+    ("a flag among names", [True, "a"] * 4, InvalidInput, "mixes bool, str; make"),
+    ("bytes among names", [b"a", "a"] * 4, InvalidInput, "mixes bytes, str; make"),
+    ("NaN among names", ["a", float("nan")] * 4, InvalidInput, "4 missing values; remove"),
+    ("NaN before names", [np.nan, "a"] * 4, InvalidInput, "4 missing values; remove"),
+    ("NaN in a column", [["a"], [np.nan]] * 4, InvalidInput, "4 missing values; remove"),
+    ("masked", np.ma.array(IDS, mask=[1, 0] * 4), InvalidInput, "4 masked values; remove"),
+    (
+        "masked rows",
+        [np.ma.array([0.5, i], mask=[i == 1, False]) for i in IDS],
+        InvalidInput,
+        "y has 2 masked values; remove",
+    ),
+    ("all of them -1", [-1] * 8, InvalidInput, r"got -1\.\.-1; remove"),
+    ("all of them -1.0", torch.full((8,), -1.0), InvalidInput, r"got -1\.\.-1; remove"),
     ("two columns of names", pd.DataFrame({"a": NAMES, "b": NAMES}), InvalidInput, r"shape \(3, 2"),
     ("dates", pd.Series(pd.date_range("2020", periods=8)), InvalidInput, "datetime64.*give class"),
     ("complex", torch.ones(8, dtype=torch.complex64), InvalidInput, "complex; give"),
@@ -234,6 +308,8 @@ def test_inputs_are_the_same_numbers_in_every_form(form: str) -> None:
         (X.to(torch.complex64), "complex; give"),
         ({1, 2}, "x is a set; give a tensor"),
         ([torch.ones(1), torch.ones(2)], "different shapes; give a tuple"),
+        (np.ma.array(X.numpy(), mask=X.numpy() > 14), "x has 1 masked values; remove"),
+        ({"a": np.ma.array(IDS, mask=[0, 1] * 4)}, "a has 4 masked values; remove"),
         (None, "no tensor of the samples"),
         (np.array(["2020"] * 8, dtype="datetime64[Y]"), "datetime64"),
     ],

@@ -7,7 +7,8 @@ class ids that were made floats for a loss: each has one meaning, and gets it.
 from __future__ import annotations
 
 import numbers
-from collections.abc import Sequence
+import operator
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,13 +68,10 @@ def read_labels(y: Any, classes: Classes = None, who: str = "Probe") -> Labels:
         >>> read_labels(torch.tensor([-1.0, 1.0, 1.0, -1.0])).values.tolist()
         [0, 1, 1, 0]
     """
-    names = None
-    if isinstance(classes, Sequence):
-        names = tuple(map(str, classes))
-    count = len(names) if names is not None else classes if isinstance(classes, int) else None
+    count, names = _classes(classes, who)
     values = _plain(y, who)
     if isinstance(values, list):
-        return _named(values, names, who)
+        return _named(values, names, count, who)
     if values.dim() < 1:
         raise InvalidInput(f"{who}: y must hold a label for each sample, got {_shown(y)}")
     if values.dim() > 1 and values.shape[1:].numel() == 1:
@@ -90,6 +88,44 @@ def read_labels(y: Any, classes: Classes = None, who: str = "Probe") -> Labels:
     return _ids(values, names, count, who)
 
 
+def _classes(classes: Any, who: str) -> tuple[int | None, tuple[str, ...] | None]:
+    """How many classes there are, if somebody said, and their names."""
+    if classes is None:
+        return None, None
+    if isinstance(classes, (str, bytes, bool, np.bool_, Mapping, Set)):
+        raise InvalidInput(
+            f"{who}: classes={classes!r}; give an integer (0 for numbers), or a list of names in "
+            "order"
+        )
+    try:
+        count = operator.index(classes)
+    except TypeError:
+        return _class_names(classes, who)
+    if count < 0:
+        raise InvalidInput(f"{who}: classes={count}; give 1 or more classes, 0 for numbers")
+    return count, None
+
+
+def _class_names(classes: Any, who: str) -> tuple[int, tuple[str, ...]]:
+    try:
+        items = classes.tolist() if hasattr(classes, "tolist") else list(classes)
+    except TypeError:
+        items = None
+    if not isinstance(items, list) or any(isinstance(item, list) for item in items):
+        got = f"{who}: classes={classes!r}".split("\n", maxsplit=1)[0]
+        raise InvalidInput(f"{got}; give an integer (0 for numbers), or a list of names in order")
+    names = tuple(_name(item) for item in _present(items, who, "classes"))
+    if not names:
+        raise InvalidInput(f"{who}: classes has no names; leave it out, or 0 for numbers")
+    if twice := [name for at, name in enumerate(names) if name in names[:at]]:
+        raise InvalidInput(f"{who}: classes names {twice[0]!r} twice; give each class one name")
+    return len(names), names
+
+
+def _name(item: Any) -> str:
+    return item.decode(errors="replace") if isinstance(item, bytes) else str(item)
+
+
 def _plain(y: Any, who: str) -> Tensor | list[Any]:
     """Numbers as a tensor; names, or categories of any type, as a list."""
     if isinstance(y, Tensor):
@@ -98,15 +134,16 @@ def _plain(y: Any, who: str) -> Tensor | list[Any]:
         if len({item.shape for item in y}) > 1:
             raise InvalidInput(f"{who}: y's tensors differ in shape; give each sample one label")
         return _integers(dense(torch.stack(list(y)), f"{who}: y"), who)
-    if isinstance(y, (list, tuple)) and y and all(isinstance(item, str) for item in y):
-        return list(map(str, y))  # an array would cut zeros off their ends
     array = as_array(y, f"{who}: y")
+    if isinstance(y, (list, tuple)) and array.dtype.kind in "US":
+        # NumPy makes words of what stands among words, and cuts zeros off their ends
+        array = np.array(y, dtype=object)
     if array.ndim > 1 and array.size == len(array):
         array = array.reshape(-1)
     categories = getattr(getattr(y, "dtype", None), "categories", None) is not None
     if array.dtype.kind in "OT" or categories:
         items = _present(array.reshape(-1).tolist(), who)
-        if categories or all(isinstance(item, str) for item in items):
+        if categories or any(isinstance(item, (str, bytes)) for item in items):
             return _column(items, array, who)
         array = _numbers(items, array, who)
     if array.dtype.kind in "US":
@@ -120,8 +157,15 @@ def as_array(value: Any, who: str) -> np.ndarray[Any, Any]:
     """A list, an array or pandas' as a NumPy array of its own.
 
     Raises:
-        InvalidInput: If its rows are of different lengths, or it is none of these.
+        InvalidInput: If its rows are of different lengths, values are masked, or it is none of
+            these.
     """
+    if isinstance(value, (list, tuple)) and any(isinstance(v, np.ma.MaskedArray) for v in value):
+        value = np.ma.array(value)
+    if isinstance(value, np.ma.MaskedArray):
+        if masked := int(np.ma.getmaskarray(value).sum()):
+            raise InvalidInput(f"{who} has {masked} masked values; remove those samples")
+        value = value.data
     try:
         array = value.to_numpy() if hasattr(value, "to_numpy") else np.asarray(value)
     except (ValueError, TypeError) as error:
@@ -137,11 +181,11 @@ def as_tensor(array: np.ndarray[Any, Any]) -> Tensor:
     return torch.from_numpy(np.array(array, dtype=kind))
 
 
-def _present(items: list[Any], who: str) -> list[Any]:
+def _present(items: list[Any], who: str, what: str = "y") -> list[Any]:
     """The items, none of which may be missing."""
     missing = sum(item is None or type(item).__name__ in _MISSING or item != item for item in items)
     if missing:
-        raise InvalidInput(f"{who}: y has {missing} missing values; remove those samples")
+        raise InvalidInput(f"{who}: {what} has {missing} missing values; remove them")
     return items
 
 
@@ -150,6 +194,7 @@ def _column(items: list[Any], array: np.ndarray[Any, Any], who: str) -> list[Any
     if array.ndim > 1:
         got = f"{who}: y holds names of shape {array.shape}"
         raise InvalidInput(f"{got}; give each sample one name, its columns joined")
+    items = [str(item) if isinstance(item, str) else item for item in items]
     kinds = sorted({type(item).__name__ for item in items})
     if len(kinds) > 1:
         raise InvalidInput(f"{who}: y mixes {', '.join(kinds)}; make all of them strings")
@@ -204,13 +249,22 @@ def _integers(values: Tensor, who: str) -> Tensor:
     return signed(values, f"{who}: y").long()
 
 
-def _named(items: list[Any], names: tuple[str, ...] | None, who: str) -> Labels:
+def _named(items: list[Any], names: tuple[str, ...] | None, count: int | None, who: str) -> Labels:
     """Ids of names, in their own order or in the one that is given."""
-    order = list(map(str, sorted(set(items)))) if names is None else list(names)
+    order = list(map(_name, sorted(set(items)))) if names is None else list(names)
+    if count is not None and names is None and count != len(order):
+        means = "numbers" if count == 0 else f"{count} classes"
+        raise InvalidInput(
+            f"{who}: y has {len(order)} names, but classes={count} means {means}; leave classes "
+            "out, or give all names in order"
+        )
+    items = list(map(_name, items))
     place = {name: at for at, name in enumerate(order)}
-    if unknown := [item for item in items if str(item) not in place]:
+    if len(place) < len(order):
+        raise InvalidInput(f"{who}: different labels of y have one name; make all of them strings")
+    if unknown := [item for item in items if item not in place]:
         raise InvalidInput(f"{who}: y has {unknown[0]!r}, which classes= does not name")
-    ids = torch.tensor([place[str(item)] for item in items], dtype=torch.int64)
+    ids = torch.tensor([place[item] for item in items], dtype=torch.int64)
     return Labels(ids, tuple(order), len(order))
 
 

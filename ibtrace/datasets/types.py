@@ -36,7 +36,8 @@ class Dataset:
 
     def __post_init__(self) -> None:
         who = f"Dataset {self.name}"
-        labels = read_labels(self.y, self.class_names or self.classes or None, who)
+        classes = self.class_names if self.class_names is not None else self.classes or None
+        labels = read_labels(self.y, classes, who)
         if labels.values.dim() != 1 or labels.values.is_floating_point():
             got = f"{labels.values.dtype} {tuple(labels.values.shape)}"
             raise InvalidInput(f"{who}: y must be one class a sample, got {got}")
