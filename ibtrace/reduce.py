@@ -60,7 +60,7 @@ class Reduction:
         per_token: Whether each token becomes a sample of its own, ``(tokens in all, d)``.
         axes: Which axis of the output is what.
         masked: Whether padding has to be left out.
-        raw: Whether it is the user's function, given the output as the layer made it.
+        raw: Whether it is the user's function, given a copy of the output as the layer made it.
     """
 
     name: str
@@ -176,7 +176,7 @@ def choose(reduce: Reduce, layer: str, shape: Sequence[int], axes: Axes) -> Redu
 
     ``(n,)`` and ``(n, d)`` need none; only a callable is applied to them. Of any other shape the
     positions (space, time, tokens) are averaged, and the channels kept; where the samples are not
-    first they are put there. A callable is given the output as the layer made it.
+    first they are put there. A callable is given a copy of the output as the layer made it.
 
     Args:
         reduce: The user's choice; the first pattern that fits the layer's name counts.
@@ -191,7 +191,7 @@ def choose(reduce: Reduce, layer: str, shape: Sequence[int], axes: Axes) -> Redu
     if callable(how):
         function = how
         called = getattr(how, "__name__", type(how).__name__)
-        return Reduction(called, lambda output, mask: flatten(function(output)), raw=True)
+        return Reduction(called, lambda output, mask: flatten(function(output.clone())), raw=True)
     moved = f"samples from axis {axes.batch}" if axes.batch else ""
     dims = len(shape)
     if dims <= 2 or how == "flatten":

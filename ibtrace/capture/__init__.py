@@ -32,5 +32,4 @@ from ibtrace.capture.targets import output_name as output_name
 from ibtrace.capture.targets import resolve as resolve
 from ibtrace.capture.targets import silent as silent
 from ibtrace.capture.undisturbed import SEED as SEED
-from ibtrace.capture.undisturbed import generators as generators
 from ibtrace.capture.undisturbed import undisturbed as undisturbed

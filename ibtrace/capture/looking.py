@@ -29,7 +29,7 @@ from ibtrace.capture.targets import (
     silent,
     stem,
 )
-from ibtrace.capture.undisturbed import generators, undisturbed
+from ibtrace.capture.undisturbed import undisturbed
 from ibtrace.numerics.finite import count_non_finite
 from ibtrace.numerics.projections import orthonormal
 from ibtrace.patterns import is_pattern
@@ -468,7 +468,7 @@ class _Pass:
         self.refused: dict[str, str] = {}
         self.targets: list[Target] = []
         self.rows = slice(0, 0)
-        self.draws = Draws(torch.device("cpu"))
+        self.draws = Draws()
         self.doubled: set[str] | None = None
         self._mend = _ONE_BATCH
 
@@ -486,7 +486,7 @@ class _Pass:
         self._mend = _ONE_BATCH if batch_size < probe.n else _ANOTHER
         with (
             torch.inference_mode(False),  # its tensors could not be restored or measured
-            undisturbed(model),
+            undisturbed(model) as generators,
             hooked(
                 model,
                 self.targets,
@@ -499,7 +499,7 @@ class _Pass:
             for start in range(0, probe.n, batch_size):
                 self.rows = slice(start, min(start + batch_size, probe.n))
                 begin()
-                self.draws = Draws(device, *generators(model))
+                self.draws = Draws(generators)
                 call(model, probe.batch(self.rows, device), forward)
                 if start == 0:
                     reached = [*self.fired, *self.refused]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import types
 from collections import OrderedDict, UserDict, UserList, deque
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 
 from ibtrace import distributed
 from ibtrace.capture.tensors import SavedTensor
+from ibtrace.rng import KINDS
 from ibtrace.types import RunError
 
 PARAMETER_BYTES = 2**28
@@ -32,6 +32,8 @@ _BUILT_IN = ("torch", "builtins", "typing", "collections", "abc", "enum")
 class Saved:
     """The state of a model and of all that hangs on it: see `Saved.restore`.
 
+    Random generators are not restored but listed, in ``generators``: see `ibtrace.rng`.
+
     Saved are the attributes of every module (``__dict__``, ``__slots__`` and those of its class),
     parameters, buffers and submodules by name, and, followed through dicts, lists, tuples, sets,
     deques, dataclasses and objects of the package that the module comes from: the tensors (with
@@ -43,7 +45,7 @@ class Saved:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self.generators: list[torch.Generator] = []
+        self.generators: list[Any] = []
         self._undo: list[Callable[[], None]] = []
         self._tensors: list[SavedTensor] = []
         self._seen: dict[int, object] = {}
@@ -95,10 +97,8 @@ class Saved:
             yield from self._save_container(value)
             if _package(value) not in _BUILT_IN:
                 yield from self._save_object(value)
-        elif isinstance(value, torch.Generator):
+        elif isinstance(value, KINDS):
             self.generators.append(value)
-        elif isinstance(value, (np.random.Generator, np.random.RandomState, random.Random)):
-            self._undo.append(_generator(value))
         elif isinstance(value, nn.Module):
             yield from self._save_module(value)
         elif is_dataclass(value) or isinstance(value, _HOLDERS) or _at(value, home):
@@ -273,13 +273,3 @@ def _restore_array(array: np.ndarray[Any, Any], values: np.ndarray[Any, Any]) ->
         array.resize(values.shape, refcheck=False)
     if array.dtype == object or array.tobytes() != values.tobytes():
         array[...] = values
-
-
-def _generator(value: Any) -> Callable[[], None]:
-    """What gives a NumPy or Python generator back the state that it has now."""
-    if isinstance(value, np.random.Generator):
-        bits = value.bit_generator
-        return partial(setattr, bits, "state", bits.state)
-    if isinstance(value, np.random.RandomState):
-        return partial(value.set_state, value.get_state())
-    return partial(value.setstate, value.getstate())

@@ -17,7 +17,6 @@ from ibtrace.capture import (
     Functional,
     Layer,
     Layers,
-    generators,
     looks,
     read_layers,
     reduced,
@@ -183,8 +182,8 @@ class Observer:
         """Whether the forward of several networks draws something, seen on two samples."""
         template = self.model if isinstance(self.model, nn.Module) else self.model.template
         device = next((p.device for p in template.parameters()), self.shard.device)
-        with undisturbed(template):
-            draws = Draws(device, *generators(template))
+        with undisturbed(template) as generators:
+            draws = Draws(generators)
             template(self.shard.batch(slice(2), device))
             return draws.happened()
 

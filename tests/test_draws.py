@@ -1,0 +1,172 @@
+"""Whatever generator a forward draws from: put back, seeded, and seen to have moved."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ibtrace.capture import snapshot
+from ibtrace.probe import Probe
+from ibtrace.rng import Draws, Generators
+from ibtrace.tracer import Tracer
+from ibtrace.types import EXACT_BITS
+from tests.zoo import generators, marks
+
+Held = tuple[Callable[[], Any], Callable[[Any], float]]
+
+SOURCES: dict[str, Held] = {
+    "torch": (lambda: None, lambda held: torch.rand(()).item()),
+    "numpy": (lambda: None, lambda held: np.random.rand()),
+    "python": (lambda: None, lambda held: random.random()),
+    "own": (torch.Generator, lambda held: torch.rand((), generator=held).item()),
+    "own in a dict": (
+        lambda: {"a": [torch.Generator()]},
+        lambda held: torch.rand((), generator=held["a"][0]).item(),
+    ),
+    "own numpy": (lambda: np.random.default_rng(5), lambda held: held.random()),
+    "own numpy in an object": (
+        lambda: SimpleNamespace(rng=np.random.Generator(np.random.MT19937(5))),
+        lambda held: held.rng.random(),
+    ),
+    "own numpy bits": (lambda: np.random.Philox(5), lambda held: held.random_raw() / 2.0**64),
+    "own numpy state": (lambda: np.random.RandomState(5), lambda held: held.rand()),
+    "own numpy state of other bits": (
+        lambda: np.random.RandomState(np.random.PCG64(5)),
+        lambda held: held.rand(),
+    ),
+    "own python": (lambda: [random.Random(5)], lambda held: held[0].random()),
+}
+
+
+class Sampling(nn.Module):
+    def __init__(self, source: str, *, batches: int = 10) -> None:
+        super().__init__()
+        make, self.draw = SOURCES[source]
+        self.layer, self.act, self.held, self.size = nn.Linear(3, 2), nn.Tanh(), make(), batches
+
+    def forward(self, x: Tensor) -> Tensor:
+        noise = self.draw(self.held) if len(x) >= self.size or len(x) == 4 else 0.0
+        out: Tensor = self.act(self.layer(x) + noise)
+        return out
+
+
+def probe() -> Probe:
+    x = torch.randn(10, 3, generator=torch.Generator().manual_seed(0))
+    return Probe(x, torch.arange(10) % 2)
+
+
+def exact(tracer: Tracer) -> int:
+    """How many layers have a known exact I(X;T), of one."""
+    scalars = tracer.trace.scalars()
+    values = scalars[scalars.name == EXACT_BITS].value
+    assert len(values) == 1
+    return int(values.notna().sum())
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_drawn_layer_is_known_seeded_and_its_generator_put_back(source: str) -> None:
+    torch.manual_seed(0)
+    model = Sampling(source)
+    tracer = Tracer(model, probe(), layers=["act"], estimators=["binning"], batch_size=10)
+    before = marks(model), generators()
+    tracer.snapshot(0)
+    assert (marks(model), generators()) == before
+    assert exact(tracer) == 0
+    first = snapshot(model, probe(), "act")["act"]
+    model(probe().features)  # the generator moves on, as in training
+    assert torch.equal(snapshot(model, probe(), "act")["act"], first)
+    assert not torch.equal(model(probe().features), model(probe().features))
+
+
+def test_a_layer_that_is_drawn_in_some_batches_only_is_drawn() -> None:
+    """The first batches (of 4) are drawn, the last (of 2) is not."""
+    model = Sampling("torch")
+    tracer = Tracer(model, probe(), layers=["act"], estimators=["binning"], batch_size=4)
+    tracer.snapshot(0)
+    assert exact(tracer) == 0
+
+
+def test_what_draws_nothing_is_not_drawn() -> None:
+    model = Sampling("torch", batches=100)
+    tracer = Tracer(model, probe(), layers=["act"], estimators=["binning"], batch_size=10)
+    tracer.snapshot(0)
+    assert exact(tracer) == 1
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_generators_are_seeded_restored_and_watched_alike(source: str) -> None:
+    make, draw = SOURCES[source]
+    held = make()
+    inner = held
+    while isinstance(inner, (dict, list, SimpleNamespace)):
+        values = vars(inner) if isinstance(inner, SimpleNamespace) else inner
+        inner = next(iter(values.values() if isinstance(values, dict) else values))
+    watched = Generators(inner)
+    states = watched.states()
+    draws = Draws(watched)
+    assert not draws.happened()
+    first = draw(held)
+    assert draws.happened()
+    watched.restore(states)
+    assert not draws.happened()
+    assert draw(held) == first
+    watched.seed(3)
+    drawn = draw(held)
+    watched.seed(3)
+    assert draw(held) == drawn != first
+    watched.restore(states)
+
+
+def test_a_generator_without_a_state_stops_nothing() -> None:
+    model = Sampling("torch", batches=100)
+    model.held = random.SystemRandom()
+    assert snapshot(model, probe(), "act")["act"].shape == (10, 2)
+
+
+class Refusing(nn.Module):
+    """Takes attributes until it is locked, then none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.act, self.calls = nn.Linear(3, 2), nn.Tanh(), [0]
+        self.locked = True
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if vars(self).get("locked"):
+            raise AttributeError(f"{name}: this module is locked")
+        super().__setattr__(name, value)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls.append(len(x))
+        out: Tensor = self.act(self.layer(x))
+        return out
+
+
+def test_a_module_that_refuses_attributes_is_looked_at_and_left_as_it_was() -> None:
+    model = nn.Sequential(nn.Linear(3, 3), Refusing())
+    assert model.training
+    before = marks(model), generators()
+    assert snapshot(model, probe(), "1.act")["1.act"].shape == (10, 2)
+    assert (marks(model), generators()) == before
+    assert all(module.training for module in model.modules())
+
+
+def test_a_reduction_that_writes_into_its_layer_changes_nothing_after_it() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 6), nn.Tanh(), nn.Linear(6, 2), nn.Tanh())
+
+    def trace(reduce: Any) -> Any:
+        given: dict[str, Any] = {"layers": ["1", "3"], "estimators": ["binning"]}
+        tracer = Tracer(model, probe(), reduce={"1": reduce}, **given)
+        tracer.snapshot(0)
+        frame = tracer.trace.frame()
+        return frame[frame.layer == "3"].bits.tolist()
+
+    assert trace(lambda o: o.zero_().view(-1, 6)) == trace(lambda o: o)
