@@ -14,15 +14,20 @@ from torch import Tensor
 from ibtrace import estimators, problems
 from ibtrace.estimators import (
     EDGE,
+    KDE,
     KSG,
     NPEET,
+    Binning,
     Compressed,
     KozachenkoLeonenko,
     MixedKSG,
+    NoisyChannel,
     Ross,
     Sliced,
+    plane,
 )
 from ibtrace.numerics.scale import Scale, centre, scaled, spread
+from ibtrace.probe import Probe
 from ibtrace.types import ConfigError
 
 NEIGHBOURS = [
@@ -131,6 +136,56 @@ def test_a_nuisance_column_in_other_units_is_flagged_or_scaled(kind: type[Any]) 
         assert "scales_apart" in raised(kind()(loud, labels))
     assert "scales_apart" in raised(Ross()(loud, labels))
     assert float(Ross(scale="column")(loud, labels).bits) > float(Ross()(loud, labels).bits) + 0.2
+
+
+def wide_columns(factor: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Three columns of the same spread, the last of them made wider; labels and a target."""
+    x = normal(11, 400, 3)
+    t = torch.stack([column / column.abs().median() for column in x.T], 1)
+    t[:, 2] *= factor
+    return t, (t[:, 0] > 0).long(), t[:, :1] + 0.5 * normal(12, 400, 1)
+
+
+SCALE_FREE = {"exact", "adaptive_binning", "gaussian_copula", "edge", "variational"}
+ONE_COLUMN = {"sklearn"}
+
+
+@pytest.mark.parametrize("name", sorted(set(estimators.registry) - ONE_COLUMN))
+def test_one_geometry_for_columns_of_unlike_spread_is_flagged(name: str) -> None:
+    estimator = estimators.make(name)
+    near, labels, target = wide_columns(8.0)
+    far, wide = wide_columns(13.0)[0], wide_columns(1000.0)[0]
+    probe = Probe(normal(13, 400, 2), labels)
+    others = [labels] if name in ("ross", "kde", "noisy_channel") else [labels, target]
+    for other in others:
+        plain = estimator(other, near)
+        for columns, expected in ((near, False), (far, True), (wide, True)):
+            for estimate in (estimator(other, columns), estimator(columns, other)):
+                assert ("scales_apart" in raised(estimate)) == (expected and name not in SCALE_FREE)
+        if name in SCALE_FREE:
+            moved = float(estimator(other, wide).bits - plain.bits)
+            assert abs(moved) < (0.3 if name == "variational" else 0.02)
+    for columns, expected in ((near, False), (wide, True)):
+        for estimate in plane(estimator, columns[None], probe):
+            if "undefined" in raised(estimate):
+                continue
+            assert estimate.flags.get("scales_apart", torch.zeros(1)).shape == (1,)
+            assert ("scales_apart" in raised(estimate)) == (expected and name not in SCALE_FREE)
+
+
+@pytest.mark.parametrize("bins", [Binning(bins=30), Binning(width=0.5), Binning(range=(-3, 3))])
+def test_so_it_is_whatever_sets_the_width_of_a_bin(bins: Binning) -> None:
+    near, labels, _ = wide_columns(8.0)
+    assert "scales_apart" not in raised(bins(near, labels))
+    assert "scales_apart" in raised(bins(wide_columns(13.0)[0], labels))
+
+
+def test_noise_that_follows_each_column_is_not_one_geometry() -> None:
+    wide, labels, _ = wide_columns(1000.0)
+    assert "scales_apart" in raised(KDE(noise="adaptive")(labels, wide))
+    for noise in ("multiplicative", "lognormal"):
+        channel = NoisyChannel(noise=noise)  # type: ignore[arg-type]
+        assert "scales_apart" not in raised(channel(labels, wide))
 
 
 def test_columns_that_never_vary_or_only_by_rounding_are_not_apart() -> None:

@@ -22,6 +22,7 @@ from ibtrace.numerics.bins import (
     uniform_bins,
 )
 from ibtrace.numerics.entropy import Correction, distinct
+from ibtrace.numerics.scale import columns_apart
 from ibtrace.types import ConfigError, InvalidInput, LayerContext, Tags
 
 Range = Literal["activation", "snapshot", "trace"] | tuple[float, float]
@@ -29,6 +30,7 @@ Range = Literal["activation", "snapshot", "trace"] | tuple[float, float]
 _DEFAULT_BINS = 30
 _IDNNS = "idnns"
 _OUT = "out_of_range"
+_APART = "scales_apart"
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,10 @@ class Binning(PlugIn):
     is raised above 0), and ``occupied_bins``, the number of distinct rows seen. Flags:
     ``constant`` (all samples in one bin: exactly 0 bits), ``near_ceiling`` (within 5 % of
     ``log₂ n``, where the plug-in saturates; Nothnagel & Geiger 2026), ``crowded`` (one bin holds
-    95 % of the samples, which differ: an outlier sets the range) and ``undersampled`` (so few
-    samples share a symbol that I(T;Y) says little of T; see `Exact`).
+    95 % of the samples, which differ: an outlier sets the range), ``scales_apart`` (units whose
+    spreads differ by more than a factor of 10: one width is for all, and the narrow ones hardly
+    count) and ``undersampled`` (so few samples share a symbol that I(T;Y) says little of T; see
+    `Exact`).
 
     Two presets reproduce published code: `Binning.idnns` and `Binning.ibsgd`.
 
@@ -168,19 +172,20 @@ class Binning(PlugIn):
         inside = torch.zeros(value.shape[:-2], dtype=torch.float64, device=value.device)
         if labels:
             return row_ids(label_bins(value, self.bins or _DEFAULT_BINS)), {_OUT: inside}
+        figures = {_OUT: inside, _APART: columns_apart(value)}
         if self.width is not None:
-            return row_ids(floor_bins(value, self.width)), {_OUT: inside}
+            return row_ids(floor_bins(value, self.width)), figures
         bins = self.bins or _DEFAULT_BINS
         if isinstance(self.range, tuple):
             low, high = (value.new_tensor(end) for end in self.range)
             legacy = self.preset == _IDNNS
             numbers = _idnns_bins(value) if legacy else uniform_bins(value, low, high, bins)
-            return row_ids(numbers), {_OUT: _share_outside(value, low, high)}
+            return row_ids(numbers), {**figures, _OUT: _share_outside(value, low, high)}
         if self.range == "trace":
             raise InvalidInput(
                 "Binning(range='trace') has no trace yet; bind() it to a layer first"
             )
-        return row_ids(own_range_bins(value, bins)), {_OUT: inside}
+        return row_ids(own_range_bins(value, bins)), figures
 
     def _report(
         self, measured: Sequence[Symbols]
@@ -188,7 +193,9 @@ class Binning(PlugIn):
         none = torch.zeros((), dtype=torch.float64, device=measured[0].ids.device)
         share = largest([symbol.figures.get(_OUT, none) for symbol in measured])
         occupied = largest([distinct(symbol.counts) for symbol in measured])
-        return {_OUT: share > 0}, {_OUT: share, "occupied_bins": occupied}
+        no = torch.zeros((), dtype=torch.bool, device=share.device)
+        apart = largest([symbol.figures.get(_APART, no) for symbol in measured])
+        return {_OUT: share > 0, _APART: apart}, {_OUT: share, "occupied_bins": occupied}
 
 
 def own_range_bins(values: Tensor, bins: int) -> Tensor:

@@ -19,6 +19,7 @@ from ibtrace.estimators._checks import (
 from ibtrace.estimators._inputs import check_pair, each_problem, is_ids
 from ibtrace.numerics.distances import row_ids
 from ibtrace.numerics.kernels import gaussian_sums
+from ibtrace.numerics.scale import columns_apart
 from ibtrace.types import (
     ConfigError,
     Estimate,
@@ -65,9 +66,12 @@ class KDE:
 
     Flags: ``constant`` (T or the classes never vary), ``near_ceiling`` (within 5 % of log2 N:
     the noise hardly merges any two samples), ``crowded`` (the noise merges nearly all, which
-    differ: an outlier sets the adaptive noise, or the noise is wide) and ``undersampled`` (so few
-    samples are near each other that I(T;Y) says little of T; see `Exact`, with the sums of the
-    kernel for counts). Diagnostics: ``noise_variance`` used, ``first_order_bias``, ``ceiling``
+    differ: an outlier sets the adaptive noise, or the noise is wide), ``scales_apart`` (columns of
+    T whose spreads differ by more than a factor of 10: the noise, as wide in all of them, hides
+    the narrow ones) and ``undersampled`` (so few samples are near each other that I(T;Y) says
+    little of T; see `Exact`, with the sums of the kernel for counts).
+
+    Diagnostics: ``noise_variance`` used, ``first_order_bias``, ``ceiling``
     (the entropy of the classes; log2 N if all are single samples).
 
     References:
@@ -201,6 +205,7 @@ class KDE:
                 "constant": still | (ceiling == 0),
                 "near_ceiling": own.bits >= 0.95 * torch.tensor(float(n)).log2(),
                 "crowded": crowded(near) & ~still,
+                "scales_apart": columns_apart(t).expand(own.bits.shape),
                 # Of single samples I is H(T + noise) - H(noise): no pair is seen too rarely.
                 "undersampled": sparse.raised & (sizes > 1).any(-1) & (not known),
             },

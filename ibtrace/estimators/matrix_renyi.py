@@ -25,6 +25,7 @@ from ibtrace.numerics.gram import (
     silverman_width,
     spectrum,
 )
+from ibtrace.numerics.scale import columns_apart
 from ibtrace.types import ConfigError, Estimate, ProbeLike, Tags, Unsupported, label
 
 _CROWDED = 0.95  # the mean squared entry of a Gram matrix, 1 if all samples are alike
@@ -69,7 +70,8 @@ class MatrixRenyi:
     Flags: ``saturated`` (the joint entropy is within 5 % of log₂ N); ``crowded`` (to its kernel
     nearly all samples of a variable are alike, which differ: an outlier sets the width);
     ``undersampled`` (with ids: so few samples are alike that the number says little; see `Exact`,
-    with the sums of squared entries for counts);
+    with the sums of squared entries for counts); ``scales_apart`` (columns of a variable whose
+    spreads differ by more than a factor of 10: one width is for all of them);
     ``constant`` (a variable that never varies: 0 bits). Diagnostics: ``width_x``, ``width_y`` (0
     for ids). The standard error (α = 2 only, else NaN) is that of the first-order projection,
     widths held fixed: within 1.25 of the spread over samples in one or two dimensions, but twice
@@ -154,7 +156,8 @@ class MatrixRenyi:
         def solve(a: Tensor, b: Tensor) -> Tensor:
             return self._solve(self._gram(a, b), self._gram(b, a), a, b)
 
-        return self._estimate(each_problem(solve, x, y), samples(x))
+        apart = columns_apart(x) | columns_apart(y)
+        return self._estimate(each_problem(solve, x, y), samples(x), apart)
 
     def plane(self, t: Tensor, probe: ProbeLike, *, seed: int = 0) -> tuple[Estimate, Estimate]:
         """I(X;T) and I(T;Y) in bits for ``t (..., n, d)``.
@@ -178,7 +181,12 @@ class MatrixRenyi:
             return torch.stack(pair)
 
         solved = each_problem(solve, x, t)
-        return self._estimate(solved[..., 0, :], len(x)), self._estimate(solved[..., 1, :], len(x))
+        of_t = columns_apart(t)
+        of_x, of_y = probe.cached(f"apart:{t.device}", lambda: (columns_apart(x), columns_apart(y)))
+        return (
+            self._estimate(solved[..., 0, :], len(x), of_x | of_t),
+            self._estimate(solved[..., 1, :], len(x), of_t | of_y),
+        )
 
     def _gram(self, value: Tensor, other: Tensor, *, keep: bool = False) -> Gram:
         if is_ids(value):
@@ -228,7 +236,7 @@ class MatrixRenyi:
         rest = entropies.new_tensor([*widths, 0.0, crowd, sparse])
         return torch.stack([bits, stderr, entropies[2], *rest])
 
-    def _estimate(self, solved: Tensor, n: int) -> Estimate:
+    def _estimate(self, solved: Tensor, n: int, apart: Tensor) -> Estimate:
         bits, stderr, joint, width_x, width_y, constant, crowd, sparse = solved.unbind(-1)
         return Estimate(
             bits=bits,
@@ -238,6 +246,7 @@ class MatrixRenyi:
                 "saturated": joint >= 0.95 * math.log2(n),
                 "crowded": crowd > 0,
                 "undersampled": sparse > 0,
+                "scales_apart": apart.expand(bits.shape),
             },
             diagnostics={"width_x": width_x, "width_y": width_y},
         )

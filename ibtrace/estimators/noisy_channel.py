@@ -21,6 +21,7 @@ from ibtrace.estimators._checks import (
 from ibtrace.estimators._inputs import check_pair, each_problem, is_ids
 from ibtrace.numerics import noisy_mixtures
 from ibtrace.numerics.distances import row_ids
+from ibtrace.numerics.scale import columns_apart
 from ibtrace.types import ConfigError, Estimate, ProbeLike, Tags, Unsupported, label
 
 Noise = Literal["additive", "multiplicative", "lognormal"]
@@ -77,10 +78,14 @@ class NoisyChannel:
             a unit at 0 where it is, so that *which* units are 0 comes through without noise.
 
     Flags: ``constant`` (T or the classes never vary), ``near_ceiling`` (within 5 % of log2 n:
-    the noise hardly merges any two samples), ``crowded`` (it merges nearly all, which differ) and
-    ``undersampled`` (so few samples are near each other that I(T;Y) says little of T; see `Exact`,
-    with densities in units of a sample's own for counts). Diagnostics: ``ceiling`` (the entropy of
-    the classes), ``centres`` (distinct rows of T), ``first_order_bias``.
+    the noise hardly merges any two samples), ``crowded`` (it merges nearly all, which differ),
+    ``scales_apart`` (additive noise only: columns of T whose spreads differ by more than a factor
+    of 10; the noise, as wide in all of them, hides the narrow ones) and ``undersampled`` (so few
+    samples are near each other that I(T;Y) says little of T; see `Exact`, with densities in units
+    of a sample's own for counts).
+
+    Diagnostics: ``ceiling`` (the entropy of the classes), ``centres`` (distinct rows of T),
+    ``first_order_bias``.
 
     References:
         Goldfeld et al. 2019, Estimating information flow in deep neural networks, ICML.
@@ -144,7 +149,7 @@ class NoisyChannel:
         require_classes(label(self), x, y)
         classes, t = (y, x) if is_ids(y) else (x, y)
         solved = each_problem(lambda c, one: self._solve(one, [c], seed), classes, t)
-        return self._estimate(solved)[0]
+        return self._estimate(solved, self._apart(t))[0]
 
     def plane(self, t: Tensor, probe: ProbeLike, *, seed: int = 0) -> tuple[Estimate, Estimate]:
         """I(X;T) and I(T;Y) in bits from the same draws of the noise, for ``t (..., n, d)``.
@@ -161,7 +166,7 @@ class NoisyChannel:
         classes = as_classes(targets)
         groups = [] if classes is None else [classes]
         solved = each_problem(lambda c, one: self._solve(one, [c, *groups], seed), ids, t)
-        found = self._estimate(solved, bool(getattr(probe, "population", False)))
+        found = self._estimate(solved, self._apart(t), bool(getattr(probe, "population", False)))
         if classes is None:
             return found[0], undefined(found[0].bits.shape, t.device)
         return found[0], found[1]
@@ -200,7 +205,12 @@ class NoisyChannel:
             solved.append(torch.stack([number.to(torch.float64) for number in numbers]))
         return torch.stack(solved)
 
-    def _estimate(self, solved: Tensor, known: bool = False) -> list[Estimate]:
+    def _apart(self, t: Tensor) -> Tensor:
+        """Whether one width of noise is for columns of very different spread, ``(...)``."""
+        apart = columns_apart(t)
+        return apart if self.noise == "additive" else torch.zeros_like(apart)
+
+    def _estimate(self, solved: Tensor, apart: Tensor, known: bool = False) -> list[Estimate]:
         found = []
         for columns in solved.unbind(-2):
             bits, stderr, roof, ceiling, centres, bias, sparse, crowd = columns.unbind(-1)
@@ -214,6 +224,7 @@ class NoisyChannel:
                         "constant": (centres == 1) | (ceiling == 0),
                         "near_ceiling": bits >= 0.95 * roof,
                         "crowded": (crowd > 0) & (centres > 1),
+                        "scales_apart": apart.expand(bits.shape),
                         "undersampled": (sparse > 0) & (not known),
                     },
                     diagnostics={

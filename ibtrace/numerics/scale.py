@@ -21,6 +21,7 @@ APART = 10.0
 _LARGEST = 1e150  # beyond, distances cannot be squared in float64
 _HALVED_ABOVE = 1e300
 _ROUNDING = 1e-6
+_FEW_PLACES = 8
 _FAR, _MANY_FAR = 100, 0.01  # of a normal variable none; of Cauchy's 0.6 %
 
 _WORDS: dict[Scale, str] = {
@@ -147,6 +148,21 @@ def scaled(x: Tensor, scale: Scale, norm: Norm = "euclidean") -> Scaled:
     return Scaled(points, overall, apart, overflow, heavy)
 
 
+def columns_apart(x: Tensor) -> Tensor:
+    """Whether spreads of columns differ by more than `APART`, ``(...)``: as `scaled` sees them.
+
+    Args:
+        x: ``(..., n, d)`` floats; of ids ``(..., n)``, and of one column, never.
+    """
+    if not x.is_floating_point() or x.shape[-1] < 2:
+        lead = x.shape[:-2] if x.is_floating_point() else x.shape[:-1]
+        return torch.zeros(lead, dtype=torch.bool, device=x.device)
+    points = x.detach() if x.element_size() > 2 else x.detach().float()
+    middle = centre(points)
+    points = points - middle
+    return _apart(points, _typical(points.abs(), -2), middle.squeeze(-2))
+
+
 def scale_flags(x: Scaled, y: Scaled) -> dict[str, Tensor]:
     """``scales_apart``, ``heavy_tails`` and ``overflow`` of a pair, ``(...)`` each.
 
@@ -166,7 +182,17 @@ def scale_flags(x: Scaled, y: Scaled) -> dict[str, Tensor]:
 
 def _typical(distance: Tensor, dim: int) -> Tensor:
     """The median of the distances that are not 0; 1 where there are none."""
-    return distance.masked_fill(distance == 0, torch.nan).nanmedian(dim).values.nan_to_num(nan=1.0)
+    distance = distance.movedim(dim, -1).contiguous()
+    zeros, n = (distance == 0).sum(-1, keepdim=True), distance.shape[-1]
+    middle = (zeros + (n - 1 - zeros) // 2).clamp(max=n - 1)
+    if distance.device.type != "cpu":
+        ordered = distance.sort(-1).values
+    else:  # selects and sorts many times faster than torch
+        places = middle.unique().tolist()
+        few = len(places) <= _FEW_PLACES
+        array = distance.numpy()
+        ordered = torch.from_numpy(np.partition(array, places) if few else np.sort(array))
+    return torch.where(zeros < n, ordered.gather(-1, middle), 1.0).squeeze(-1)
 
 
 def _apart(points: Tensor, columns: Tensor, middle: Tensor) -> Tensor:
