@@ -372,3 +372,50 @@ def test_padded_images_are_asked_about() -> None:
     real[1:, :, 3:] = 0
     with pytest.raises(InvalidInput, match="'act': pixel_mask does not say which tokens are real"):
         looked(model, {"pixel_values": pixels, "pixel_mask": real}, ["act"])
+
+
+class Takes(nn.Module):
+    """Takes whatever its inputs are called; the first are the tokens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.act = nn.Embedding(30, 8), nn.Tanh()
+
+    def forward(self, *inputs: Tensor, **named: Tensor) -> Tensor:
+        out: Tensor = self.act(self.embed(next(iter((*inputs, *named.values())))))
+        return out[:, 0]
+
+
+@pytest.mark.parametrize(
+    ("x", "name"),
+    [
+        ({"x": ids(0), "valid_mask": mask(1)}, "valid_mask"),
+        ({"x": ids(0), "seq_mask": mask(1)}, "seq_mask"),
+        ({"x": ids(0), "masks": mask(1)}, "masks"),
+        ({"x": ids(0), "attention_mask_1": mask(1)}, "attention_mask_1"),
+        ({"x": ids(0), "valid": mask(1)}, "valid"),
+        ({"x": ids(0), "missing": mask(1) == 0}, "missing"),
+        ({"x": ids(0), "lengths": mask(1).sum(1)}, "lengths"),
+        ({"x": ids(0), "seq_lens": mask(1).sum(1, keepdim=True)}, "seq_lens"),
+        ({"x": ids(0), "lengths": torch.full((N,), 3)}, "lengths"),
+        ((ids(0), mask(1)), "1"),
+        ((ids(0), mask(1) == 0), "1"),
+        ((ids(0), mask(1).sum(1), mask(1)), "2"),
+        (
+            {"x": ids(0), "src_key_padding_mask": mask(1) == 0, "tgt_key_padding_mask": mask(2)},
+            "src_key_padding_mask, tgt_key_padding_mask",
+        ),
+        ({"a": ids(0), "b": ids(2), "src_key_padding_mask": mask(1) == 0}, "src_key_padding_mask"),
+    ],
+)
+def test_what_may_be_a_mask_is_never_passed_over(x: Any, name: str) -> None:
+    with pytest.raises(InvalidInput, match=f"'act': {name} does not say which tokens are real"):
+        Tracer(Takes(), (x, torch.arange(N) % 2), layers=["act"])
+
+
+@pytest.mark.parametrize("name", ["src_key_padding_mask", "x_padding_mask", "key_padding_mask"])
+def test_a_mask_is_that_of_the_only_input(name: str) -> None:
+    torch.manual_seed(0)
+    model, x = Takes(), {"x": ids(0), name: mask(1) == 0}
+    values = outputs(model, ["act"], x)["act"]
+    torch.testing.assert_close(looked(model, x, ["act"])["act"].values, mean(values, mask(1)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -12,10 +12,13 @@ from torch import Tensor
 _COMPANIONS = re.compile(
     r"(token_type|position|segment|lang|type)_?(ids|s)$|global_attention_mask$"
 )
-_OTHER_MASKS = re.compile(r"(head_mask|global_attention_mask)$")
+_OTHER_MASKS = re.compile(r"(head_mask|global_attention_mask|special_tokens_mask)$")
+_MASK = re.compile(r"masks?(_?\d+)?$")
+_LENGTHS = re.compile(r"(^|_)(lengths?|lens?|seqlens?)$")
 _ONE_IS_REAL = re.compile(r"(attention|attn|input)_mask$")
 _ONE_IS_PADDING = re.compile(r"pad(ding)?_mask$")
 _DECODER = "decoder"
+_NOBODY = "\0"
 _LARGE = 1000.0
 
 
@@ -65,13 +68,16 @@ def streams(inputs: Mapping[str, Tensor]) -> list[Stream]:
     """The sequences, images and other things that a probe's inputs consist of.
 
     A mask belongs to the inputs of its length whose names begin as its own does:
-    ``decoder_attention_mask`` to ``decoder_input_ids``, ``src_key_padding_mask`` to ``src``.
+    ``decoder_attention_mask`` to ``decoder_input_ids``, ``src_key_padding_mask`` to ``src``. One
+    that belongs to none by name is that of the only input, or unclear. So are numbers of tokens
+    (``lengths``), and inputs that look like a mask of others, whatever they are called.
 
     Args:
         inputs: The inputs by name, ``(n, ...)``.
     """
-    masks = {name: value for name, value in inputs.items() if is_mask(name)}
-    begins = {name: _begin(name) for name in masks}
+    named = {name for name in inputs if is_mask(name)}
+    masks = {n: value for n, value in inputs.items() if n in named or _seems_mask(n, inputs)}
+    begins = {name: _begin(name) if name in named else _NOBODY for name in masks}
     contents: dict[str, list[str]] = {}
     names = [name for name in inputs if name not in masks]
     for name in sorted(names, key=lambda name: bool(_COMPANIONS.search(name))):
@@ -84,6 +90,12 @@ def streams(inputs: Mapping[str, Tensor]) -> list[Stream]:
         begin = next((b for b in known if _last(owner).startswith(b)), "")
         own[owner] = [name for name in masks if begins[name] == begin]
         axes[owner] = _positions(inputs[owner], [masks[name] for name in own[owner]])
+    homeless = [name for name in masks if not any(name in names for names in own.values())]
+    for owner, value in inputs.items():
+        if owner in own:
+            own[owner] += homeless
+            axes[owner] = _positions(value, [masks[name] for name in own[owner]])
+    doubtful = set(homeless) if len(own) > 1 else set()
     lengths = {owner: inputs[owner].shape[axis] if axis else 0 for owner, axis in axes.items()}
     fitting = {m for o, names in own.items() for m in names if masks[m].shape[-1] == lengths[o]}
     return [
@@ -96,6 +108,7 @@ def streams(inputs: Mapping[str, Tensor]) -> list[Stream]:
                 for name in own[owner]
                 if name not in fitting or masks[name].shape[-1] == lengths[owner]
             },
+            doubtful,
         )
         for owner, members in contents.items()
     ]
@@ -106,7 +119,7 @@ def _positions(value: Tensor, masks: Iterable[Tensor]) -> int:
 
     0 for what has none, or (an image) more than one.
     """
-    lengths = {mask.shape[-1] for mask in masks}
+    lengths = {mask.shape[-1] for mask in masks if mask.dim() > 1}
     if value.dim() == 3 and value.shape[1] not in lengths and value.shape[2] in lengths:
         return 2
     return 1 if value.dim() in (2, 3) else 0
@@ -115,7 +128,30 @@ def _positions(value: Tensor, masks: Iterable[Tensor]) -> int:
 def is_mask(name: str) -> bool:
     """Whether an input of this name marks other inputs, and is no content of its own."""
     last = _last(name)
-    return last.endswith("mask") and not _OTHER_MASKS.search(last)
+    return bool(_MASK.search(last)) and not _OTHER_MASKS.search(last)
+
+
+def _seems_mask(name: str, inputs: Mapping[str, Tensor]) -> bool:
+    """Whether an input without a mask's name marks padding, by its values.
+
+    Numbers of tokens do; so do zeros and ones ``(n, tokens)`` beside contents as long, if they
+    have no name or are bools, or each row changes once at most.
+    """
+    value, last = inputs[name], _last(name)
+    contents = [v for n, v in inputs.items() if not is_mask(n) and not _binary(v)]
+    if _LENGTHS.search(last):
+        whole = value.numel() == len(value) and not value.is_floating_point()
+        return whole and any(v is not value and v.dim() > 1 for v in contents)
+    if _COMPANIONS.search(last) or _OTHER_MASKS.search(last) or value.dim() != 2:
+        return False
+    if not _binary(value) or not any(value.shape[1] in v.shape[1:3] for v in contents):
+        return False
+    once = bool(((value[:, 1:] != value[:, :-1]).sum(1) <= 1).all())
+    return once or last.isdigit() or value.dtype == torch.bool
+
+
+def _binary(value: Tensor) -> bool:
+    return value.dtype == torch.bool or bool(((value == 0) | (value == 1)).all())
 
 
 def real_tokens(name: str, mask: Tensor) -> Tensor | None:
@@ -156,12 +192,24 @@ def altered(value: Tensor, where: Tensor | None = None) -> Tensor:
     return other if where is None else torch.where(where, other, value)
 
 
-def _stream(names: tuple[str, ...], length: int, axis: int, masks: Mapping[str, Tensor]) -> Stream:
-    """A stream with what its masks say together."""
+def _stream(
+    names: tuple[str, ...],
+    length: int,
+    axis: int,
+    masks: Mapping[str, Tensor],
+    doubtful: Container[str],
+) -> Stream:
+    """A stream with what its masks say together; those whose they are is in doubt say nothing."""
     telling = {
-        name: mask for name, mask in masks.items() if bool((mask != mask.flatten()[0]).any())
+        name: mask
+        for name, mask in masks.items()
+        if bool((mask != mask.flatten()[0]).any())
+        or (mask.numel() == len(mask) and bool((mask < length).any()))
     }
-    read = {name: real_tokens(name, mask) for name, mask in telling.items()}
+    read = {
+        name: None if name in doubtful else real_tokens(name, mask)
+        for name, mask in telling.items()
+    }
     real = [tokens for tokens in read.values() if tokens is not None]
     readable = len(real) == len(read) and all(t.shape[1] == length for t in real)
     if not readable or not all(torch.equal(real[0], tokens) for tokens in real):
@@ -180,7 +228,7 @@ def _begin(mask: str) -> str:
     """``decoder_`` for ``decoder_attention_mask``."""
     last = _last(mask)
     known = _ONE_IS_REAL.search(last) or re.search(r"(key_)?pad(ding)?_mask$", last)
-    begin = last[: known.start()] if known else last.removesuffix("mask")
+    begin = last[: known.start()] if known else _MASK.sub("", last)
     return begin.removesuffix("key_").rstrip("_")
 
 
