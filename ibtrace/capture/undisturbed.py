@@ -13,7 +13,8 @@ from ibtrace.capture.saving import Saved
 from ibtrace.rng import Generators, preserved_generators
 
 SEED = 0x1B7ACE
-"""What a look draws from: a model that samples is seen with the same noise at every look."""
+"""What a look draws from: a model that samples is seen with the same noise at every look of one
+batch size."""
 
 
 @contextmanager
