@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+from ibtrace.types import InvalidInput
+
 _WILD = re.compile(r"\*\*\.|\*\*|\*|\?|\[!?[^\]]+\]")
 _MEANING = {"**.": r"(?:.*\.)?", "**": ".*", "*": r"[^.]*", "?": r"[^.]"}
 
@@ -19,6 +21,9 @@ def matches(name: str, pattern: str) -> bool:
         name: A layer's name, ``encoder.layer.0.output``.
         pattern: As above, ``encoder.layer.*.output`` or ``**.output``.
 
+    Raises:
+        InvalidInput: If the brackets of a pattern mean nothing.
+
     Example:
         >>> [matches("layer.0.attention.output", p) for p in ("layer.*.output", "layer.**.output")]
         [False, True]
@@ -30,7 +35,7 @@ def matches(name: str, pattern: str) -> bool:
 
 def is_pattern(text: str) -> bool:
     """Whether a name has wild cards in it."""
-    return "*" in text or "?" in text or re.search(r"\[(?!-?\d+\])", text) is not None
+    return "*" in text or "?" in text or re.search(r"(^|\.)\[|\[(?!-?\d+\])", text) is not None
 
 
 @lru_cache(maxsize=256)
@@ -41,4 +46,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
         token = wild[0]
         parts.append(_MEANING.get(token, token.replace("[!", "[^", 1)))
         last = wild.end()
-    return re.compile("".join([*parts, re.escape(pattern[last:])]), re.DOTALL)
+    try:
+        return re.compile("".join([*parts, re.escape(pattern[last:])]), re.DOTALL)
+    except re.error as error:
+        raise InvalidInput(f"the pattern {pattern!r} cannot be read: {error}") from error

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ibtrace.patterns import matches
-from ibtrace.types import ConfigError, InvalidInput, UnknownName
+from ibtrace.types import ConfigError, IbtraceError, InvalidInput, UnknownName
 
 How = str | Callable[[Tensor], Tensor]
 Reduce = How | Mapping[str, How] | None
@@ -86,6 +86,22 @@ class Reduction:
 def flatten(output: Tensor, mask: Tensor | None = None) -> Tensor:
     """All values of a sample side by side, ``(n, d)``; scalars per sample get d = 1."""
     return output.flatten(1) if output.dim() > 1 else output[:, None]
+
+
+def _by(function: Callable[[Tensor], Tensor], called: str, output: Tensor) -> Tensor:
+    """What the user's function makes of an output."""
+    shape = tuple(output.shape)
+    try:
+        t = function(output.clone())
+    except (IbtraceError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        what = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+        raise InvalidInput(f"reduce={called} failed on its output {shape}: {what}") from error
+    if not isinstance(t, Tensor):
+        got = type(t).__name__
+        raise InvalidInput(f"reduce={called} made {got} of {shape}; it must return a tensor")
+    return flatten(t)
 
 
 def _mean(tokens: Tensor, mask: Tensor | None) -> Tensor:
@@ -191,7 +207,7 @@ def choose(reduce: Reduce, layer: str, shape: Sequence[int], axes: Axes) -> Redu
     if callable(how):
         function = how
         called = getattr(how, "__name__", type(how).__name__)
-        return Reduction(called, lambda output, mask: flatten(function(output.clone())), raw=True)
+        return Reduction(called, lambda output, mask: _by(function, called, output), raw=True)
     moved = f"samples from axis {axes.batch}" if axes.batch else ""
     dims = len(shape)
     if dims <= 2 or how == "flatten":

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 import ibtrace
-from ibtrace.capture import looks, snapshot
+from ibtrace.capture import Selection, looks, snapshot
 from ibtrace.probe import Probe
 from ibtrace.tracer import Tracer
-from ibtrace.types import InvalidInput, LeftOut
+from ibtrace.types import ConfigError, InvalidInput, LeftOut, UnknownName
 
 N = 100
 
@@ -162,3 +162,130 @@ class Wraps(nn.Module):
 def test_a_module_that_hands_on_an_activations_tensor_is_not_one_itself() -> None:
     model = nn.Sequential(nn.Linear(6, 4), Wraps(), nn.Linear(4, 2))
     assert list(snapshot(model, Probe(vectors(), labels()))) == ["1.act", "output"]
+
+
+# --- ways to choose --------------------------------------------------------------------------
+
+
+class Twice(nn.Module):
+    """Runs one activation twice, and calls another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.l = nn.Tanh(), nn.Linear(6, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.l(self.a(self.a(x))).relu() + 1
+        return out
+
+
+def traced(model: nn.Module, **how: Any) -> list[str]:
+    return Tracer(model, (vectors(), labels()), estimators=["binning"], **how).trace.layers
+
+
+@pytest.mark.parametrize("make", [set, frozenset, iter, tuple, lambda c: (one for one in c)])
+def test_sets_and_iterators_choose_layers(make: Any) -> None:
+    assert traced(Twice(), layers=make(["a", "l"])) == ["a", "a:1", "l"]
+    assert traced(Twice(), exclude=make(["a", "output"])) == ["relu"]
+    probe = Probe(vectors(), labels())
+    assert list(snapshot(Twice(), probe, make(["l"]))) == list(parts(Twice(), probe, make(["l"])))
+
+
+@pytest.mark.parametrize("choice", [3, {"a": 1}, [None], [["a"]], nn.Tanh(), torch.ones(2), 0.5])
+@pytest.mark.parametrize("argument", ["layers", "exclude"])
+def test_what_chooses_no_layers_is_refused_in_a_line(choice: Any, argument: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{argument} takes names, patterns.*; got [^\n]*$"):
+        Tracer(Twice(), (vectors(), labels()), estimators=["binning"], **{argument: choice})
+
+
+@pytest.mark.parametrize("pattern", ["a[^]b", "a[!]b", "[z-a]"])
+def test_a_pattern_that_cannot_be_read_is_refused_in_a_line(pattern: str) -> None:
+    for how in ({"layers": pattern}, {"exclude": pattern}, {"functional": pattern}):
+        with pytest.raises(InvalidInput, match=r"the pattern .* cannot be read: [^\n]*$"):
+            traced(Twice(), **how)
+
+
+class Lists(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        blocks = (nn.ModuleDict({"output": nn.Linear(6, 6)}) for _ in range(3))
+        self.layer, self.h = nn.ModuleList(blocks), nn.ModuleList(nn.Tanh() for _ in range(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block, h in zip(self.layer, self.h, strict=True):
+            x = h(block["output"](x))  # type: ignore[index]
+        return x + 1
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("layer.[01].output", ["layer.0.output", "layer.1.output"]),
+        ("h.[01]", ["h.0", "h.1"]),
+        ("h.[12]:input", ["h.1:input", "h.2:input"]),
+        ("h[.][1]", ["h.1"]),
+        ("h.[!1]", ["h.0", "h.2"]),
+    ],
+)
+def test_brackets_with_digits_are_characters_where_no_index_can_be_meant(
+    pattern: str, names: list[str]
+) -> None:
+    assert traced(Lists(), layers=pattern) == names
+
+
+def test_two_stars_do_not_complain_of_lists_that_hold_others() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(traced(Lists(), layers="**")) == 7
+
+
+def test_called_activations_and_single_calls_can_be_excluded() -> None:
+    assert traced(Twice(), layers=["a"], functional=True) == ["a", "a:1", "relu"]
+    assert traced(Twice(), layers=["a"], exclude=["relu"], functional=True) == ["a", "a:1"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert traced(Twice(), layers=["a"], exclude="a:1", functional=True) == ["a", "relu"]
+        assert traced(Twice(), exclude=["a:1"]) == ["a", "relu", "output"]
+        assert list(snapshot(Twice(), Probe(vectors()), exclude("a:1"))) == ["a", "relu", "output"]
+    with pytest.raises(UnknownName, match="exclude: nothing is meant by 'a:2'"):
+        traced(Twice(), layers=["a"], exclude=["a:2"])
+
+
+def exclude(choice: Any) -> Selection:
+    return Selection(None, choice)
+
+
+@pytest.mark.parametrize("layers", [None, ["a"]])
+@pytest.mark.parametrize("functional", ["zzz", ["relu", "zzz"], ["z*"], ["a"]])
+def test_a_choice_of_called_activations_that_means_none_is_an_error(
+    layers: Any, functional: Any
+) -> None:
+    with pytest.raises(UnknownName, match="functional: no activation that is called is meant by"):
+        traced(Twice(), layers=layers, functional=functional)
+
+
+# --- the user's reduction --------------------------------------------------------------------
+
+
+def lacks(t: Tensor) -> Tensor:
+    raise KeyError("its own")
+
+
+REDUCE: dict[str, tuple[Any, str]] = {
+    "raises": (lacks, "reduce=lacks failed on its output .*KeyError: 'its own'"),
+    "misfits": (lambda t: t / torch.ones(3, 7), "reduce=<lambda> failed on its output"),
+    "an array": (lambda t: t.numpy(), r"reduce=<lambda> made ndarray of \(100, 6\)"),
+    "nothing": (lambda t: None, r"reduce=<lambda> made NoneType of \(100, 6\)"),
+    "a number": (lambda t: 1.0, "reduce=<lambda> made float of"),
+}
+
+
+@pytest.mark.parametrize("which", REDUCE)
+@pytest.mark.parametrize("layers", [None, ["a"], "*"])
+def test_an_error_of_the_users_reduction_names_it_and_the_layer(which: str, layers: Any) -> None:
+    reduce, why = REDUCE[which]
+    with pytest.raises(InvalidInput, match=f"layer 'a': {why}") as refused:
+        traced(Twice(), layers=layers, reduce=reduce)
+    assert "forward=" not in str(refused.value)
+    with pytest.warns(LeftOut, match=f"a, a:1: {why}"):
+        assert traced(Twice(), reduce={"a*": reduce}) == ["relu", "output"]

@@ -30,6 +30,7 @@ from ibtrace.capture.targets import is_activation as is_activation
 from ibtrace.capture.targets import named_layers as named_layers
 from ibtrace.capture.targets import output_name as output_name
 from ibtrace.capture.targets import resolve as resolve
+from ibtrace.capture.targets import settled as settled
 from ibtrace.capture.targets import silent as silent
 from ibtrace.capture.undisturbed import SEED as SEED
 from ibtrace.capture.undisturbed import undisturbed as undisturbed

@@ -164,9 +164,9 @@ class _Watch:
     def _add(self, name: str, kind: Kind, tensor: Tensor | None) -> None:
         call = self._calls[name]
         self._calls[name] += 1
-        if tensor is None or self.excluded(name, self.layers.get(name)):
-            return
         full = f"{name}:{call}" if call else name
+        if tensor is None or self.excluded(full, self.layers.get(name)):
+            return
         version = -1 if tensor.is_inference() else tensor._version
         earlier = tuple(n for r, v, n in self._tensors if r() is tensor and v == version)
         self._tensors.append((weakref.ref(tensor), version, full))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,13 +26,14 @@ from ibtrace.capture.targets import (
     named_layers,
     output_name,
     resolve,
+    settled,
     silent,
     stem,
 )
 from ibtrace.capture.undisturbed import undisturbed
 from ibtrace.numerics.finite import count_non_finite
 from ibtrace.numerics.projections import orthonormal
-from ibtrace.patterns import is_pattern
+from ibtrace.patterns import is_pattern, matches
 from ibtrace.probe import Probe
 from ibtrace.reduce import Reduce, Reduction
 from ibtrace.rng import Draws
@@ -124,7 +125,7 @@ def looks(
             asked, or is by itself larger than ``max_bytes``.
         NonFinite: If activations hold NaN or infinite values; names the layer.
     """
-    model = unwrap(model)
+    model, layers = unwrap(model), settled(layers)
     if evidence is None:
         evidence = read_layers(
             model,
@@ -174,11 +175,13 @@ def read_layers(
         forward: See `call`.
         batch_size: Samples per forward.
     """
-    model = unwrap(model)
+    model, layers = unwrap(model), settled(layers)
     if not is_default(layers):
-        require_excludes(model, layers)
         run = runner(model, layers, functional, forward)
-        return gather(run, probe, reduce, batch_size)
+        evidence = gather(run, probe, reduce, batch_size)
+        require_excludes(model, layers, [*evidence.layers])
+        _require_called(model, functional, evidence.layers)
+        return evidence
     resolve(model, layers)  # what cannot be hooked is an error
     rows = _rows_for_defaults(model, probe, forward, batch_size)
     standing_out = _standing_out(model, probe, layers, functional, forward, batch_size, rows)
@@ -186,7 +189,22 @@ def read_layers(
     run = runner(model, everything, everything.called, forward)
     evidence = gather(run, probe, reduce, batch_size, rows)
     defaults = chosen(standing_out, lambda name: bool(evidence.of(name).trouble))
-    return replace(evidence, defaults=defaults)
+    _require_called(model, functional, [c.name for c in standing_out])
+    exclude = layers.exclude if isinstance(layers, Selection) else ()
+    return replace(evidence, defaults=replace(defaults, exclude=exclude))
+
+
+def _require_called(model: nn.Module, functional: Functional, ran: Iterable[str]) -> None:
+    """Raise if a choice of called activations means none: it is a slip of the pen."""
+    names = dict.fromkeys(map(stem, ran))
+    known = [name for name in names if name not in named_layers(model)]
+    patterns = [functional] if isinstance(functional, str) else functional
+    for pattern in () if isinstance(patterns, bool) or not names else patterns:
+        if not any(matches(name, pattern) for name in known):
+            raise UnknownName(
+                f"functional: no activation that is called is meant by {pattern!r}; see "
+                "ibtrace.layers(model, x), or functional=True for all"
+            )
 
 
 def require_excludes(model: nn.Module, layers: Layers, others: Sequence[str] = ()) -> None:
@@ -203,8 +221,7 @@ def require_excludes(model: nn.Module, layers: Layers, others: Sequence[str] = (
     if not isinstance(layers, Selection):
         return
     modules = {**named_layers(model), output_name(model): model}
-    several = isinstance(layers.exclude, Sequence) and not isinstance(layers.exclude, str)
-    for choice in layers.exclude if several else [layers.exclude]:
+    for choice in layers.exclude:
         known = [*modules.items(), *((name, None) for name in others)]
         if not any(excludes([choice], name, module) for name, module in known):
             names = ", ".join(dict.fromkeys([*modules, *others]))
@@ -304,12 +321,13 @@ def snapshot(
         InvalidInput: If a layer's output does not have the samples first.
         NonFinite: If activations hold NaN or infinite values; names the layer.
     """
-    model = unwrap(model)
+    model, layers = unwrap(model), settled(layers)
     if is_default(layers):
         resolve(model, layers)  # what cannot be hooked is an error
         rows = _rows_for_defaults(model, probe, forward, batch_size)
         standing_out = _standing_out(model, probe, layers, functional, forward, batch_size, rows)
-        layers = chosen(standing_out, lambda name: False)
+        exclude = layers.exclude if isinstance(layers, Selection) else ()
+        layers = replace(chosen(standing_out, lambda name: False), exclude=exclude)
     one = _Pass(model, probe, layers, None, None, None, None)
     captured = one.run(functional, batch_size, forward)
     if one.left:
@@ -548,7 +566,7 @@ class _Pass:
         first = self.rows.start == 0
         if first:
             self.fired.append(name)
-        not_now = self.wanted is not None and name not in self.wanted
+        not_now = (self.wanted is not None and name not in self.wanted) or self._excluded(name)
         if not_now or name in self.left or name in self.refused or self._not_chosen(name):
             return
         reading = _AS_IT_IS if self.evidence is None else self.evidence.of(name)
@@ -564,6 +582,11 @@ class _Pass:
                 self.refuse(name, f"it did not run in the first batch; {_ONE_BATCH}")
         except InvalidInput as error:
             self.refuse(name, str(error).removeprefix(f"layer {name!r}: "))
+
+    def _excluded(self, name: str) -> bool:
+        """Whether a call, or a called activation, is among those that are not meant."""
+        choice = self.layers
+        return isinstance(choice, (Selection, Defaults)) and excludes(choice.exclude, name, None)
 
     def _not_chosen(self, name: str) -> bool:
         """Whether a default trace passes over a layer; says so of a call that was not foreseen."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ibtrace import activations
 from ibtrace.patterns import is_pattern, matches
-from ibtrace.types import InvalidInput, UnknownName, Unsupported
+from ibtrace.types import ConfigError, InvalidInput, UnknownName, Unsupported
 from ibtrace.wrappers import plain_name, unwrap
 
 OUTPUT = "output"
@@ -45,6 +45,7 @@ class Defaults:
         called: Which of them are called activations.
         doubled: Which of them gave the very tensor of the network's output on the first samples;
             the output is traced as well wherever they do not.
+        exclude: What is not to be traced.
         note: What was chosen from what, in a sentence.
     """
 
@@ -52,6 +53,7 @@ class Defaults:
     known: frozenset[str]
     called: tuple[str, ...] = ()
     doubled: frozenset[str] = frozenset()
+    exclude: Any = ()
     note: str = ""
 
 
@@ -62,7 +64,7 @@ Layers = (
     str
     | type[nn.Module]
     | Callable[[str, nn.Module], bool]
-    | Sequence[Any]
+    | Iterable[Any]
     | Selection
     | Defaults
     | None
@@ -169,6 +171,34 @@ def output_name(model: nn.Module) -> str:
     return WHOLE if OUTPUT in named_layers(unwrap(model)) else OUTPUT
 
 
+def settled(layers: Layers) -> Layers:
+    """The same choice with sets and iterators as lists, which can be read again.
+
+    Raises:
+        ConfigError: If something in it chooses no layers.
+    """
+    if isinstance(layers, Selection):
+        chosen = settled(layers.layers)
+        return Selection(chosen, _choices(layers.exclude, "exclude"))
+    if layers is None or isinstance(layers, Defaults):
+        return layers
+    return _choices(layers, "layers")
+
+
+def _choices(given: Any, argument: str) -> list[Any]:
+    """Each of one or several choices."""
+    alone = isinstance(given, (str, type)) or callable(given)
+    several = isinstance(given, Iterable) and not isinstance(given, (Mapping, Tensor))
+    choices = list(given) if several and not alone else [given]
+    for choice in choices:
+        if isinstance(choice, nn.Module) or not (isinstance(choice, str) or callable(choice)):
+            raise ConfigError(
+                f"{argument} takes names, patterns, module types or functions f(name, module), "
+                f"alone or in a list; got {' '.join(repr(choice).split())[:80]}"
+            )
+    return choices
+
+
 def is_default(layers: Layers) -> bool:
     """Whether nobody chose the layers."""
     chosen = layers.layers if isinstance(layers, Selection) else layers
@@ -188,10 +218,11 @@ def resolve(model: nn.Module, layers: Layers = None) -> list[Target]:
             layers side by side, ``lstm[1][0][-1]`` those of the last one; of a GRU ``gru[1]``.
 
     Raises:
+        ConfigError: If something that chooses no layers is among them.
         UnknownName: If a name or pattern matches no module; lists the layers there are.
         Unsupported: If a layer is scripted or traced by ``torch.jit``, where hooks never run.
     """
-    model = unwrap(model)
+    model, layers = unwrap(model), settled(layers)
     modules = named_layers(model)
     everything = {**modules, output_name(model): model}
     if isinstance(layers, Selection):
@@ -218,15 +249,14 @@ def excludes(exclude: Any, name: str, module: nn.Module | None) -> bool:
         name: The layer's name.
         module: The module; None for a called function.
     """
-    several = isinstance(exclude, Sequence) and not isinstance(exclude, str)
-    for choice in exclude if several else [exclude]:
+    for choice in _choices(exclude, "exclude"):
         if isinstance(choice, str):
             if matches(stem(name), choice) or name == choice:
                 return True
         elif module is not None and isinstance(choice, type):
             if isinstance(module, choice):
                 return True
-        elif module is not None and choice(name, module):
+        elif module is not None and choice(stem(name), module):
             return True
     return False
 
@@ -235,9 +265,8 @@ def _each(
     layers: Layers, everything: Mapping[str, nn.Module], model: nn.Module
 ) -> dict[str, Target]:
     """What each of several choices means."""
-    choices = layers if isinstance(layers, Sequence) and not isinstance(layers, str) else [layers]
     targets: dict[str, Target] = {}
-    for choice in choices:
+    for choice in _choices(layers, "layers"):
         meant = _match(choice, everything, model)
         if not meant:
             known = ", ".join(everything)
@@ -290,7 +319,12 @@ def silent(targets: Sequence[Target], reached: Sequence[str]) -> list[str]:
         raise UnknownName(
             f"no layer that {idle[0]} means was called in the forward pass; called: {called}"
         )
-    return [target.name for target in missing if target.choice is not None]
+    return [t.name for t in missing if t.choice is not None and not _never_runs(t.module)]
+
+
+def _never_runs(module: nn.Module) -> bool:
+    """Whether it holds others and has no forward of its own, like a module list."""
+    return type(module).forward is nn.Module.forward and "forward" not in vars(module)
 
 
 def _refuse_scripted(modules: Mapping[str, nn.Module]) -> None:
@@ -317,7 +351,10 @@ def _match(choice: Any, everything: Mapping[str, nn.Module], model: nn.Module) -
     pattern, part, path = _parse(choice, everything)
     suffix = choice[len(pattern) :]
     names = [name for name in everything if matches(name, pattern)]
-    said = repr(choice) if is_pattern(pattern) else ""
+    if not names and "[" in pattern + suffix:  # what looks like an index may be characters
+        pattern, part, path, suffix = choice, "", (), ""
+        names = [name for name in everything if matches(name, pattern)]
+    said = repr(choice) if is_pattern(pattern) or pattern not in names else ""
     return [Target(name + suffix, everything[name], part, path, said) for name in names]
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from ibtrace import checkpoints, distributed, estimators
-from ibtrace.capture import MAX_BYTES, Forward, Functional, Layer, Layers, Selection
+from ibtrace.capture import MAX_BYTES, Forward, Functional, Layer, Layers, Selection, settled
 from ibtrace.measure import context, measure
 from ibtrace.plane import Rule, Verdict
 from ibtrace.probe import Probe
@@ -180,7 +180,9 @@ class Tracer:
             model=model,
             shard=Probe.of(data),
             sharded=sharded and distributed.running(),
-            layers=Selection(layers, exclude) if exclude else layers,
+            layers=settled(
+                layers if isinstance(exclude, tuple) and not exclude else Selection(layers, exclude)
+            ),
             reduce=reduce,
             functional=functional,
             forward=forward,
@@ -452,7 +454,7 @@ class Tracer:
             raise NonFinite(f"{self.clock} {self._at(epoch, step)}: {error}") from error
         self._say_what_is_traced()
         if self._captured:
-            require_fitting(self._reduce, self._captured)
+            require_fitting(self._reduce, [*self._captured, *self._observer.left_out])
         for seed, one in zip(self.seeds, kept, strict=True):
             if one:
                 self.trace.save_activations(self._at(epoch, step), one, seed)
