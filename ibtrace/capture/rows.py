@@ -70,9 +70,10 @@ def tied(forward: Forward, few: Probe) -> Rows:
         forward: Runs the model.
         few: Some samples, in as many forwards as one.
     """
+    outputs = forward(few)
     before = {
         name: output
-        for name, output in forward(few).items()
+        for name, output in outputs.items()
         if output.layout == torch.strided and not output.is_nested and output.numel()
     }
     own = {name: frozenset(range(output.dim())) for name, output in before.items()}
@@ -82,6 +83,8 @@ def tied(forward: Forward, few: Probe) -> Rows:
             after = forward(replaced)
         except InvalidInput:
             continue  # it does not take such samples together, which the look itself will hear
+        if after.keys() != outputs.keys():
+            continue  # it went another way, on which the rows of this one cannot be followed
         for name, output in before.items():
             axes, changed = _changes(output, after.get(name), row)
             own[name] &= axes
