@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
+import scipy.sparse
 import torch
 from torch import Tensor
 from torch.utils.data import (
@@ -155,6 +157,83 @@ def test_batches_padded_to_their_own_longest_are_padded_to_the_longest(left: boo
     assert torch.equal(ids[mask == 1], real)
     padded_side = mask[:, 0] if left else mask[:, -1]
     assert padded_side.tolist().count(0) == 6 + 3 + 6
+
+
+@pytest.mark.parametrize("left", [False, True])
+def test_labels_of_tokens_are_padded_where_their_tokens_are(left: bool) -> None:
+    parts = [tokens(length, left) for length in (5, 7, 6)]
+    for part in parts:
+        part["labels"] = part["input_ids"] + 1
+    probe = Probe.of(parts)
+    real = probe.inputs["attention_mask"] == 1
+    assert torch.equal(probe.y[real], probe.inputs["input_ids"][real] + 1)
+    assert (probe.y[~real] == -100).any()
+
+
+def batches_of(*lengths: tuple[int, int]) -> list[tuple[Tensor, Tensor]]:
+    return [(torch.zeros(x, 2), torch.zeros(y).long()) for x, y in lengths]
+
+
+def test_batches_have_a_label_for_each_sample() -> None:
+    uneven = batches_of((8, 7), (8, 9))  # as many labels as samples, in all
+    with pytest.raises(InvalidInput, match="a batch has 8 samples and 7 labels; give each"):
+        Probe.of(DataLoader([0, 1], collate_fn=lambda i: uneven[i[0]]))
+    with pytest.raises(InvalidInput, match=r"y has samples of shapes \(7,\) and \(9,\); give all"):
+        Probe.of(uneven)
+    names = [({"x": torch.zeros(4, 2)}, ["a", "b", "c"])] * 2
+    with pytest.raises(InvalidInput, match="4 samples and 3 labels"):
+        Probe.of(DataLoader([0, 1], collate_fn=lambda i: names[i[0]]))
+    longer = [{**tokens(n), "labels": torch.zeros(6, n + n % 2).long()} for n in (5, 6, 7)]
+    with pytest.raises(InvalidInput, match="y has samples of shapes"):
+        Probe.of(longer)  # whose tokens they are is not known
+
+
+@pytest.mark.parametrize("kind", [lambda v: v, lambda v: v.numpy()])
+@pytest.mark.parametrize("x", [X, X.long(), X[:, 0]])
+def test_two_batches_of_x_are_no_x_and_y(x: Tensor, kind: Callable[[Tensor], Any]) -> None:
+    for at in (10, 7):
+        with pytest.raises(InvalidInput, match=r"a list of two alike, .*\(x, y\), or .*torch.cat"):
+            Probe.of([kind(x[:at]), kind(x[at:])])
+    assert Probe.of((kind(x), kind(x))).labelled  # said by a tuple: what is to be found again
+
+
+UNPLAIN: dict[str, Callable[[], Any]] = {
+    "csr_matrix": lambda: scipy.sparse.csr_matrix(X.numpy()),
+    "coo_array": lambda: scipy.sparse.coo_array(X.numpy()),
+    "nested": lambda: torch.nested.nested_tensor([X[:2], X[:1]]),
+    "nested jagged": lambda: torch.nested.nested_tensor([X[:2], X[:1]], layout=torch.jagged),
+}
+
+
+@pytest.mark.parametrize("kind", UNPLAIN)
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
+def test_what_has_no_plain_rows_is_one_line_wherever_it_stands(kind: str) -> None:
+    value = UNPLAIN[kind]()
+    match = "nested tensor; give torch.nested.to_padded" if "nested" in kind else "its toarray()"
+    calls: list[Callable[[], Any]] = [
+        *(lambda x=x: Probe(x, Y) for x in (value, {"a": value}, (value, X))),
+        lambda: Probe(X, value),
+        *(
+            lambda data=data: Probe.of(data)
+            for data in (
+                value,
+                (value, Y),
+                (X, value),
+                {"x": value, "y": Y},
+                [value, Y],
+                [value, value],
+                [(value, Y)],
+                [(X, value), (X, value)],
+                [{"x": {"a": value}, "y": Y}],
+            )
+        ),
+    ]
+    if "nested" in kind:
+        calls += [lambda: Probe([value, value], Y), lambda: Probe(X, [value, value])]
+    for call in calls:
+        with pytest.raises(InvalidInput, match=re.escape(match)) as caught:
+            call()
+        assert "\n" not in str(caught.value)
 
 
 def test_lists_of_tokens_are_put_together_with_their_mask() -> None:

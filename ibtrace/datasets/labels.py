@@ -131,6 +131,8 @@ def _plain(y: Any, who: str) -> Tensor | list[Any]:
     if isinstance(y, Tensor):
         return _integers(dense(y, f"{who}: y"), who)
     if isinstance(y, (list, tuple)) and y and all(isinstance(item, Tensor) for item in y):
+        for item in y:
+            require_plain(item, f"{who}: y")
         if len({item.shape for item in y}) > 1:
             raise InvalidInput(f"{who}: y's tensors differ in shape; give each sample one label")
         return _integers(dense(torch.stack(list(y)), f"{who}: y"), who)
@@ -160,6 +162,7 @@ def as_array(value: Any, who: str) -> np.ndarray[Any, Any]:
         InvalidInput: If its rows are of different lengths, values are masked, or it is none of
             these.
     """
+    require_plain(value, who)
     if isinstance(value, (list, tuple)) and any(isinstance(v, np.ma.MaskedArray) for v in value):
         value = np.ma.array(value)
     if isinstance(value, np.ma.MaskedArray):
@@ -210,12 +213,27 @@ def _numbers(items: list[Any], array: np.ndarray[Any, Any], who: str) -> np.ndar
     return np.array(items).reshape(array.shape)
 
 
+def require_plain(value: Any, who: str) -> None:
+    """Refuse what has no rows of one length to take: sparse matrices of SciPy, nested tensors.
+
+    Raises:
+        InvalidInput: If it is one of these.
+    """
+    if isinstance(value, Tensor):
+        if value.is_nested:
+            got = f"{who} is a nested tensor"
+            raise InvalidInput(f"{got}; give torch.nested.to_padded_tensor(…, 0) and a mask")
+    elif hasattr(value, "toarray") and hasattr(value, "nnz"):
+        raise InvalidInput(f"{who} is a {type(value).__name__}; give its toarray()")
+
+
 def dense(value: Tensor, who: str) -> Tensor:
     """A tensor without gradient, layout or quantisation.
 
     Raises:
-        InvalidInput: If it is complex or on no device.
+        InvalidInput: If it is complex, nested or on no device.
     """
+    require_plain(value, who)
     value = value.detach()
     if value.layout != torch.strided:
         value = value.to_dense()

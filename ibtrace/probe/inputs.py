@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ibtrace.datasets.labels import as_array, as_tensor, dense, signed
+from ibtrace.datasets.labels import as_array, as_tensor, dense, require_plain, signed
 from ibtrace.types import InvalidInput
 
 Inputs = Any
@@ -77,6 +77,8 @@ def _read(x: Any, name: str) -> Inputs:
     if isinstance(x, _CONSTANTS):
         return x
     if isinstance(x, list) and x and all(isinstance(item, Tensor) for item in x):
+        for item in x:
+            require_plain(item, f"Probe: {name}")
         if len({item.shape for item in x}) > 1:
             got = f"Probe: {name} is a list of tensors of different shapes"
             raise InvalidInput(f"{got}; give a tuple, if they are several inputs, or pad them")
@@ -85,6 +87,7 @@ def _read(x: Any, name: str) -> Inputs:
 
 
 def _from_array(x: Any, name: str) -> Tensor:
+    require_plain(x, f"Probe: {name}")
     if not isinstance(x, list) and not hasattr(x, "__array__"):
         raise InvalidInput(
             f"Probe: {name} is a {type(x).__name__}; give a tensor, an array or a DataFrame, or a "

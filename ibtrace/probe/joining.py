@@ -15,12 +15,13 @@ _MASK = "attention_mask"
 _IGNORED = -100
 
 
-def joined(pieces: Sequence[Any], who: str) -> Any:
+def joined(pieces: Sequence[Any], who: str, inputs: Sequence[Any] | None = None) -> Any:
     """Inputs, or labels, of batches one after the other.
 
     Args:
         pieces: Those of each batch: all of the same form.
         who: ``x`` or ``y``.
+        inputs: The inputs that go with labels: labels of tokens are padded as their tokens are.
 
     Raises:
         InvalidInput: If the batches differ in form, or in shape and no mask says what is padding.
@@ -36,7 +37,7 @@ def joined(pieces: Sequence[Any], who: str) -> Any:
         raise InvalidInput(
             f"Probe: batches hold different {who}: {'; '.join(keys)}; make all alike"
         )
-    padding = _Padding(named, who)
+    padding = _Padding(named, who, named if inputs is None else [dict(leaves(x)) for x in inputs])
 
     def whole(name: str, value: Any) -> Any:
         if not isinstance(value, Tensor):
@@ -53,9 +54,11 @@ def _is_names(y: Any) -> bool:
 class _Padding:
     """How tokens are padded: on which side, and with what, as the batches themselves do it."""
 
-    def __init__(self, pieces: Sequence[dict[str, Any]], who: str) -> None:
+    def __init__(
+        self, pieces: Sequence[dict[str, Any]], who: str, inputs: Sequence[dict[str, Any]]
+    ) -> None:
         self.who = who
-        masks = [piece.get(_MASK) for piece in pieces]
+        masks = [read_inputs(piece.get(_MASK), _MASK) for piece in inputs]
         self.masks = [m for m in masks if isinstance(m, Tensor) and m.dim() == 2]
         self.pieces = pieces
         self.left = any(bool((m[:, 0] == 0).any()) for m in self.masks if m.shape[1])
@@ -72,7 +75,7 @@ class _Padding:
             len(m.shape) == 2 and m.shape[1] == v.shape[1]
             for m, v in zip(self.masks, values, strict=True)
         )
-        if not tokens_only or not (as_masked or (self.who == "y" and dims == {2})):
+        if not tokens_only or not as_masked:
             raise InvalidInput(
                 f"Probe: {name or self.who} has samples of shapes {shown}; give all one shape, as "
                 "padding to max_length with an attention_mask does"

@@ -19,6 +19,7 @@ from torch.utils.data import (
     SubsetRandomSampler,
 )
 
+from ibtrace.datasets.labels import require_plain
 from ibtrace.probe.inputs import Graph, is_graph, leaves, mapped
 from ibtrace.probe.joining import joined
 from ibtrace.rng import preserved_generators
@@ -55,6 +56,7 @@ def read(data: Any, n: int | None = None) -> tuple[Any, ...]:
             than `MOST_BYTES`, or are more than `MOST_UNCOUNTED` samples of unknown number.
         TooFewSamples: If there are none.
     """
+    _require_plain(data)
     if is_graph(data):
         y = data.fields.get("y") if isinstance(data, Graph) else getattr(data, "y", None)
         return data, y
@@ -70,14 +72,31 @@ def read(data: Any, n: int | None = None) -> tuple[Any, ...]:
     pieces = _pieces(data, n)
     if not pieces:
         raise TooFewSamples("Probe needs at least 2 samples, got an empty data set")
-    return joined([x for x, _ in pieces], "x"), joined([y for _, y in pieces], "y")
+    inputs = [x for x, _ in pieces]
+    return joined(inputs, "x"), joined([y for _, y in pieces], "y", inputs)
+
+
+def _require_plain(data: Any) -> None:
+    """Refuse what cannot be cut into samples, wherever it stands in data or a batch."""
+    parts = tuple(data) if isinstance(data, list) else data
+    for name, value in leaves(parts):
+        require_plain(value, f"Probe: {f'data[{name}]' if name else 'data'}")
 
 
 def _is_pair(data: Any) -> bool:
     """Whether this is (x, y), not two batches: loaders yield lists, people write tuples."""
-    if isinstance(data, list):
-        return len(data) == 2 and hasattr(data[1], "dtype")
-    return isinstance(data, tuple) and len(data) == 2
+    if not isinstance(data, list):
+        return isinstance(data, tuple) and len(data) == 2
+    if len(data) != 2 or not hasattr(data[1], "dtype"):
+        return False
+    x, y = data
+    alike = hasattr(x, "dtype") and x.dtype == y.dtype and np.ndim(x) == np.ndim(y)
+    if alike and np.shape(x)[1:] == np.shape(y)[1:]:
+        raise InvalidInput(
+            f"Probe: data is a list of two alike, {tuple(np.shape(x))} and {tuple(np.shape(y))}; "
+            "give a tuple (x, y), or two batches of x as one tensor: torch.cat"
+        )
+    return True
 
 
 def _pieces(data: Any, n: int | None) -> list[tuple[Any, Any]]:
@@ -90,9 +109,11 @@ def _pieces(data: Any, n: int | None) -> list[tuple[Any, Any]]:
     samples = size = 0
     with _seeded(source, data):
         for item in _items(source):
+            _require_plain(item)
             x, y = _parted(item)
             if each_sample or (each_sample is None and _is_one(x, y)):
                 x, y = mapped(x, _alone), _alone("", y)
+            _require_as_long(x, y)
             pieces.append((x, y))
             samples += _length(x, y)
             size += sum(v.numel() * v.element_size() for _, v in leaves(x) if isinstance(v, Tensor))
@@ -261,6 +282,16 @@ def _is_one(x: Any, y: Any) -> bool:
         return True
     lengths = {len(v) for _, v in leaves(x) if hasattr(v, "shape") and np.ndim(v)}
     return len(y) not in lengths
+
+
+def _require_as_long(x: Any, y: Any) -> None:
+    """A batch has a label for each sample."""
+    lengths = {len(v) for _, v in leaves(x) if hasattr(v, "shape") and np.ndim(v)}
+    if y is not None and lengths and len(y) not in lengths:
+        shown = " or ".join(map(str, sorted(lengths)))
+        raise InvalidInput(
+            f"Probe: a batch has {shown} samples and {len(y)} labels; give each sample one"
+        )
 
 
 def _alone(_name: str, value: Any) -> Any:
