@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ibtrace.capture import looks, read_layers
+from ibtrace.capture.masks import telling_rows
 from ibtrace.probe import Probe
 from ibtrace.probe.padding import real_tokens
 from ibtrace.tracer import Tracer
@@ -419,3 +420,77 @@ def test_a_mask_is_that_of_the_only_input(name: str) -> None:
     model, x = Takes(), {"x": ids(0), name: mask(1) == 0}
     values = outputs(model, ["act"], x)["act"]
     torch.testing.assert_close(looked(model, x, ["act"])["act"].values, mean(values, mask(1)))
+
+
+class Queries(nn.Module):
+    """As many learned queries as there are tokens, as in a Perceiver."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.text, self.act = Attends(), nn.Tanh()
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.latents = nn.Parameter(torch.randn(1, LENGTH, 8))
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        tokens = self.text(input_ids, attention_mask)
+        latents = self.latents.expand(len(tokens), -1, -1)
+        out: Tensor = self.act(self.attention(latents, tokens, tokens, attention_mask == 0)[0])
+        return out[:, 0]
+
+
+def test_queries_as_many_as_the_tokens_are_not_their_positions() -> None:
+    torch.manual_seed(0)
+    model, x = Queries(), {"input_ids": ids(0), "attention_mask": mask(1)}
+    values = outputs(model, ["text.act"], x)["text.act"]
+    layer = looked(model, x, ["text.act"])["text.act"]
+    torch.testing.assert_close(layer.values, mean(values, mask(1)))
+    with pytest.raises(InvalidInput, match="its 6 positions may be those of input_ids or others"):
+        looked(model, x, ["act"])
+
+
+class Zeroes(nn.Module):
+    """Sets its padding to 0, so that it shows nowhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.act = nn.Embedding(30, 8), nn.Tanh()
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        out: Tensor = self.act(self.embed(input_ids) * attention_mask[..., None])
+        return out.sum(1)
+
+
+def test_padding_that_is_set_to_0_is_left_out_too() -> None:
+    torch.manual_seed(0)
+    model, x = Zeroes(), {"input_ids": ids(0), "attention_mask": mask(1)}
+    values = outputs(model, ["act"], x)["act"]
+    torch.testing.assert_close(looked(model, x, ["act"])["act"].values, mean(values, mask(1)))
+
+
+class Trims(nn.Module):
+    """Cuts a batch to its longest sequence."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.act = nn.Embedding(30, 8), nn.Tanh()
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        longest = int(attention_mask.sum(1).max())
+        out: Tensor = self.act(self.embed(input_ids[:, :longest]))
+        return out[:, 0]
+
+
+@pytest.mark.parametrize("longest", [LENGTH, LENGTH - 1])
+def test_what_is_cut_to_the_longest_of_a_batch_is_asked_about(longest: int) -> None:
+    torch.manual_seed(0)
+    lengths = torch.tensor([2, 3, 2, 3, 2, 3, 2, longest])
+    real = (torch.arange(LENGTH) < lengths[:, None]).long()
+    with pytest.raises(InvalidInput, match=r"'act': .*cut to a batch's longest"):
+        looked(Trims(), {"input_ids": ids(0), "attention_mask": real}, ["act"])
+
+
+def test_some_of_the_samples_that_tell_are_padded() -> None:
+    real = torch.ones(N, LENGTH, dtype=torch.long)
+    real[5:, 4:] = 0
+    probe = Probe({"input_ids": ids(0), "attention_mask": real}, torch.arange(N) % 2)
+    assert {5, 6} <= set(telling_rows(probe).tolist())

@@ -144,7 +144,7 @@ def _reading(
     if following:
         why = (
             f"the rows of its shape {layer.shape} are not one sample's each (another sample "
-            "replaced changes them: they are mixed, sorted or no samples)"
+            "replaced changes them: mixed, sorted, cut to a batch's longest, or no samples)"
         )
     return Reading(trouble=f"{why}; choose another layer, or unfold it by a callable in reduce=")
 

@@ -55,14 +55,20 @@ def whose(
     padding = [
         _outputs(forward, few, stream, rows) if stream.padded else None for stream in streams
     ]
+    unmasked = [_unmasked(forward, few, stream, rows) for stream in streams if stream.padded]
     result = {}
     for name, layer in axes.items():
         if name not in before:
+            continue
+        shape = before[name].shape
+        if any(one is not None and name in one and one[name].shape != shape for one in unmasked):
+            result[name] = Positions(None, "its positions are cut to a batch's longest sequence")
             continue
         seen = [
             _Seen(
                 stream,
                 _changes(before, whole, name) is not False,
+                _places(before, whole, name, layer),
                 _places(before, pads, name, layer),
                 None if stream.real is None else stream.real[rows],
             )
@@ -95,6 +101,7 @@ class _Seen:
 
     stream: Stream
     reaches: bool
+    contents: Tensor | bool | None
     places: Tensor | bool | None
     real: Tensor | None
 
@@ -112,6 +119,21 @@ class _Seen:
             return False
         return not bool((self.places & self.real).any())
 
+    @property
+    def elsewhere(self) -> bool:
+        """Whether its contents change the layer, but its padding nowhere.
+
+        Then the positions are others', as those of queries that read it; unless at the padding
+        even the contents change nothing, as in tokens that were set to 0 there.
+        """
+        if not self.reaches or self.real is None or not isinstance(self.places, Tensor):
+            return False
+        if bool(self.places.any()) or not isinstance(self.contents, Tensor):
+            return False
+        if self.contents.shape != self.real.shape:
+            return False
+        return bool((self.contents & ~self.real).any())
+
 
 def _decide(length: int, seen: list[_Seen]) -> Positions:
     """The stream of a layer with so many positions, of those inputs that reach it."""
@@ -124,6 +146,9 @@ def _decide(length: int, seen: list[_Seen]) -> Positions:
         fitting = decoders if len(decoders) == 1 else fitting
     padded = [one.stream for one in fitting if one.stream.padded or one.stream.unclear]
     if len(fitting) == 1 and not fitting[0].stream.unclear:
+        if fitting[0].elsewhere and length > 1:
+            whose = f"may be those of {fitting[0].stream.inputs[0] or 'x'} or others as many"
+            return Positions(None, f"its {length} positions {whose}: padding shows in none")
         return Positions(fitting[0].stream)
     if length == 1:
         return Positions()  # nothing is averaged
@@ -163,6 +188,24 @@ def _outputs(
         return forward(few.with_inputs({**inputs, **changed}))
     except (InvalidInput, RuntimeError, ValueError, LookupError):
         return None  # then it is not known what the layer depends on: it may be all
+
+
+def _unmasked(
+    forward: Forward, few: Probe, stream: Stream, rows: Tensor
+) -> Mapping[str, Tensor] | None:
+    """The layers where every token is said to be real; None if the model does not take that."""
+    real = None if stream.real is None else stream.real[rows]
+    if real is None or not bool(real.any()):
+        return None
+    inputs = dict(few.inputs)
+    for name in stream.mask.split(", "):
+        value = inputs[name]
+        flat = value.reshape(real.shape)
+        inputs[name] = torch.full_like(value, flat[real][0].item())
+    try:
+        return forward(few.with_inputs(inputs))
+    except (InvalidInput, RuntimeError, ValueError, LookupError):
+        return None
 
 
 def _changes(
