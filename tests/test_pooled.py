@@ -59,6 +59,13 @@ def test_a_network_among_others_is_pooled_as_it_is_alone(tmp_path: Path) -> None
     assert (together - alone.loc[together.index]).abs().max() < 1e-9
 
 
+def test_what_is_not_thinned_is_pooled_as_it_is(tmp_path: Path) -> None:
+    source = trace(tmp_path / "run", ["exact"])  # type: ignore[list-item]
+    for name, values in _kept.pooled(source, 0).items():
+        every = torch.cat([source.activations(epoch, 0)[name] for epoch in range(8)])
+        assert torch.equal(values, every)
+
+
 def test_thinned_rows_keep_both_extremes_of_every_unit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,4 +1,8 @@
-"""How far a curve falls after its peak, and how sure that is: arrays in, arrays out."""
+"""How far a curve falls after its peak, and how sure that is: arrays in, arrays out.
+
+Intervals are for seeds that are independent given the probe. Noise that all seeds share (the same
+batches in the same order, the same augmentations) is a fall of every curve to them: see `judge`.
+"""
 
 from __future__ import annotations
 

@@ -14,7 +14,8 @@ _POOLED_ROWS = 2**20
 def pooled(trace: Trace, seed: int) -> dict[str, Tensor]:
     """Each layer's values over all snapshots of a network that are kept, ``(m, d)``.
 
-    Of each snapshot evenly spaced rows, so that all are 2²⁰ at most, and each unit's two extremes.
+    Of each snapshot evenly spaced rows, so that all are 2²⁰ at most; where that leaves some
+    out, each unit's two extremes too.
 
     Args:
         trace: A trace with activations.
@@ -26,7 +27,8 @@ def pooled(trace: Trace, seed: int) -> dict[str, Tensor]:
     for epoch in epochs:
         for name, value in trace.activations(epoch, seed).items():
             rows = flatten(value[None])[0]
-            extremes = torch.stack([rows.amin(0), rows.amax(0)])
-            thinned = rows[:: max(1, -(-len(rows) // rows_each))]
-            parts.setdefault(name, []).extend([extremes, thinned])
+            step = -(-len(rows) // rows_each)
+            parts.setdefault(name, []).append(rows[::step])
+            if step > 1:
+                parts[name].append(torch.stack([rows.amin(0), rows.amax(0)]))
     return {name: torch.cat(values) for name, values in parts.items()}
