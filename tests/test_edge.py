@@ -156,3 +156,25 @@ def test_impossible_configurations_are_refused() -> None:
     for cap in (0.0, -1.0, math.inf):
         with pytest.raises(ConfigError, match="cap must be above 0 bits or None"):
             EDGE(cap=cap)
+
+
+INDEPENDENT = {
+    "normal 2 + 2": lambda n: (noise(n, 2), noise(n, 2, seed=1)),
+    "normal 3 + 3": lambda n: (noise(n, 3), noise(n, 3, seed=1)),
+    "rounded 2 + 2": lambda n: (noise(n, 2).round(), noise(n, 2, seed=1).round()),
+    "binary 5 + 5": lambda n: tuple((noise(n, 5, seed=s) > 0).double() for s in (0, 1)),
+    "normal 5 and labels": lambda n: (noise(n, 5), (noise(n, seed=1)[:, 0] > 0).long()),
+    "normal 1 + 1": lambda n: (noise(n), noise(n, seed=1)),
+}
+
+
+@pytest.mark.parametrize("n", [500, 1000, 2000, 5000])
+@pytest.mark.parametrize("law", INDEPENDENT)
+def test_where_independent_variables_would_share_bits_it_says_so(law: str, n: int) -> None:
+    estimate = EDGE()(*INDEPENDENT[law](n))  # type: ignore[no-untyped-call]
+    off = float(estimate.bits)
+    assert bool(estimate.flags["unresolved"]) or off < 0.2
+    if law == "normal 1 + 1":
+        assert not bool(estimate.flags["unresolved"])
+    if law == "normal 2 + 2" and n < 5000:
+        assert off > 0.2
