@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -135,7 +135,7 @@ def whole(name: str, value: Any) -> int:
     """
     try:
         number = float(value)
-    except (TypeError, ValueError, RuntimeError):  # torch's own, of several numbers
+    except (TypeError, ValueError, RuntimeError, OverflowError):  # torch's own, of several numbers
         number = float("nan")
     if isinstance(value, (bool, str)) or not number.is_integer():
         raise ConfigError(f"{name} must be a whole number, got {value!r}")
@@ -149,18 +149,20 @@ def schedule(every: int | Iterable[int] | Schedule) -> Schedule:
         every: An int (every n-th epoch), epochs, or ``f(epoch) -> bool``.
 
     Raises:
-        ConfigError: If it is none of these, or a period below 1.
+        ConfigError: If it is none of these, a period below 1, no epoch or a negative one.
     """
     if callable(every):
         return every
-    if isinstance(every, (str, bytes)):
+    if isinstance(every, (str, bytes, Mapping)):
         raise ConfigError(f"every must be an int, epochs or a callable, got {every!r}")
     numbers: Any = every
     try:
-        epochs = frozenset({0, *(whole("every: an epoch", epoch) for epoch in numbers)})
+        given = [whole("every: an epoch", epoch) for epoch in numbers]
     except TypeError:  # not iterable: a period
         period = whole("every (an int, epochs or a callable)", every)
         if period < 1:
-            raise ConfigError(f"every must be at least 1 epoch, got {every}") from None
+            raise ConfigError(f"every must be at least 1, got {every}") from None
         return Every(period)
-    return Epochs(epochs)
+    if min(given, default=-1) < 0:
+        raise ConfigError(f"every must be an int, epochs (0 or more) or a callable, got {every!r}")
+    return Epochs(frozenset({0, *given}))

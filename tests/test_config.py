@@ -252,3 +252,8 @@ def test_a_configuration_says_how_the_model_is_called(
     # the plane of called networks is that of scaled inputs, in training and in looking
     assert bits["called"] == pytest.approx(bits["scaled"], abs=1e-4)
     assert bits["called"] != pytest.approx(bits["as it is"], abs=1e-2)
+
+
+def test_the_tracers_word_for_the_schedule_is_answered_with_the_key() -> None:
+    with pytest.raises(ConfigError, match="is here the key snapshots"):
+        config.build({**small(), "every": 5})

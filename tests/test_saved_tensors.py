@@ -136,7 +136,7 @@ def test_a_tracer_takes_a_model_that_holds_a_tensor_of_any_layout(kind: str) -> 
     net: Any = Net(nothing)
     net.register_buffer("held", TENSORS[kind]())
     tracer = Tracer(net, probe(), layers=["act"], estimators=["binning"])
-    tracer.snapshot(0)
+    tracer.snapshot(1)
     assert len(tracer.trace) > 0
 
 

@@ -229,6 +229,7 @@ def fit_with_lightning(callback: Any, **options: Any) -> None:
     ("options", "expected"),
     [
         ({"max_steps": 3, "max_epochs": -1}, [(0, 0), (0, 1), (0, 2), (0, 3)]),  # under one epoch
+        ({"max_steps": 4, "max_epochs": -1}, [(0, 0), (0, 1), (0, 2), (0, 3), (1, 4)]),  # just one
         ({"max_epochs": 1}, [(0, 0), (0, 1), (0, 2), (0, 3), (1, 4)]),
         (
             {"max_steps": 6, "max_epochs": -1, "stream": True},
@@ -248,6 +249,16 @@ def test_a_fit_without_a_second_epoch_is_looked_at_by_steps(
     fit_with_lightning(callback, **options)
     assert looks(callback.trace) == expected
     assert sink.written == len(expected)  # each once, also where a step takes several batches
+
+
+def test_a_callback_takes_the_only_step_of_a_second_fit() -> None:
+    pytest.importorskip("lightning")
+    from ibtrace.integrations.lightning import IBTrace
+
+    callback = IBTrace(data(), module="net", estimators="exact")
+    for _ in range(2):
+        fit_with_lightning(callback, max_steps=1, max_epochs=-1)
+        assert looks(callback.trace) == [(0, 0), (0, 1)]
 
 
 def test_a_fit_of_several_epochs_counts_what_it_is_told_to() -> None:

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from ibtrace.estimators import AdaptiveBinning, Binning, Exact, information
 from ibtrace.probe import Probe
-from ibtrace.schedule import log_spaced, schedule
+from ibtrace.schedule import Steps, log_spaced, schedule
 from ibtrace.trace import Trace
 from ibtrace.tracer import At, Tracer
 from ibtrace.types import ConfigError, InvalidInput, NonFinite, Row, RunError, UnknownName, label
@@ -290,7 +290,7 @@ def test_sinks_get_each_snapshot() -> None:
         ({"layers": ["2", "fc9"]}, UnknownName, r"'fc9'; the layers are: 0, 1, 2, output"),
         ({"estimators": ["bining"]}, UnknownName, r"'bining'; there are: binning"),
         ({"data": (data()[0], data()[1][:9])}, InvalidInput, r"\(96, 5\) and y \(9,\)"),
-        ({"every": 0}, ConfigError, "at least 1 epoch"),
+        ({"every": 0}, ConfigError, "at least 1, got 0"),
         ({"every": 2.5}, ConfigError, "int, epochs or a callable"),
         ({"every": [1, 2.5]}, ConfigError, "an epoch must be a whole number, got 2.5"),
         ({"every": "12"}, ConfigError, "int, epochs or a callable"),
@@ -501,3 +501,81 @@ def test_a_run_that_keeps_activations_keeps_its_probe(tmp_path: Path) -> None:
     (tmp_path / "probe.safetensors").unlink()
     with pytest.raises(RunError, match="store_activations=True"):
         t.trace.probe()
+
+
+# --- mistakes cost no look ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("epoch", "scalars", "match"),
+    [
+        (1, {"n": None}, "n must be a number, got None"),
+        (1, {"name": "a"}, "name must be a number, got 'a'"),
+        (1, {"name": torch.ones(3)}, r"name must be a number, got tensor\(\[1., 1., 1.\]\)"),
+        (2**70, {}, r"must be below 2\*\*63, got 1180591620717411303424"),
+        (10**400, {}, "must be a whole number"),
+        (0, {}, "epoch 0 is the network before training.*call snapshot with 1"),
+    ],
+)
+def test_a_mistaken_call_is_refused_before_the_look(
+    epoch: int, scalars: dict[str, Any], match: str
+) -> None:
+    calls: list[int] = []
+    model = mlp()
+    model.register_forward_hook(lambda *_: calls.append(1))
+    tracer = Tracer(model, data(), estimators="exact", every=1)
+    calls.clear()
+    with pytest.raises(ConfigError, match=match) as error:
+        tracer.snapshot(epoch, **scalars)
+    assert "\n" not in str(error.value)
+    assert not calls
+    assert tracer.trace.frame().epoch.unique().tolist() == [0]
+
+
+@pytest.mark.parametrize("sinks", [object(), [Closing(), object()], Closing, "tensorboard"])
+def test_what_is_no_sink_is_refused_at_once(sinks: Any) -> None:
+    with pytest.raises(ConfigError, match=r"sinks: .* is no sink"):
+        Tracer(mlp(), data(), estimators="exact", sinks=sinks)
+
+
+@pytest.mark.parametrize(
+    "mistake", [{"layers": ["nope"]}, {"estimators": "nope"}, {"reduce": "nope"}]
+)
+def test_a_tracer_that_cannot_be_made_closes_its_sinks(mistake: dict[str, Any]) -> None:
+    sink = Closing()
+    with pytest.raises(UnknownName):
+        Tracer(mlp(), data(), sinks=sink, **mistake)
+    assert sink.closed == 1
+
+
+class Refusing(Closing):
+    def write(self, trace: Trace, rows: Sequence[Row], scalars: Mapping[str, Any]) -> None:
+        super().write(trace, rows, scalars)
+        raise OSError("nothing is taken here")
+
+
+def test_a_sink_that_refuses_a_snapshot_does_not_keep_it_from_the_others() -> None:
+    first, last = Refusing(), Closing()
+    with pytest.raises(OSError, match="nothing is taken here"):
+        Tracer(mlp(), data(), estimators="exact", sinks=[first, last])
+    assert first.written == last.written > 0
+    assert (first.closed, last.closed) == (1, 1)
+
+
+@pytest.mark.parametrize("every", [[-1, 3], {2: "a"}, [], range(0)])
+def test_a_schedule_that_cannot_be_meant_is_refused(every: Any) -> None:
+    with pytest.raises(ConfigError, match="every must be an int, epochs"):
+        schedule(every)
+    with pytest.raises(ConfigError, match="every must be at least 1, got 0"):
+        Steps(0)
+
+
+def test_after_an_interrupt_nothing_more_is_measured(tmp_path: Path) -> None:
+    """The user wants to stop: what needs the whole trace would take its time."""
+    adaptive = AdaptiveBinning(bins=4, range="trace")
+    with (
+        pytest.raises(KeyboardInterrupt),
+        Tracer(mlp(), data(), estimators=[adaptive], run=tmp_path / "run"),
+    ):
+        raise KeyboardInterrupt
+    assert not len(Trace.load(tmp_path / "run"))

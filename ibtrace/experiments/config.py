@@ -313,6 +313,11 @@ def build(raw: Raw) -> Experiment:
         ConfigError: If a key is unknown, or a value has the wrong type or cannot be used.
         IbtraceError: Whatever the data set or an estimator objects to.
     """
+    if "every" in raw:
+        raise ConfigError(
+            "configuration: every= of the tracer is here the key snapshots: how many looks, evenly "
+            "on a log axis, or the epochs themselves"
+        )
     rest, built = functions.build(raw)
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(Experiment, skip=set(built))

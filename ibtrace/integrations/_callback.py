@@ -82,6 +82,7 @@ class Traced:
         self._tracer = None  # of an earlier training: not to be taken for this one's if this fails
         # The last resort where a framework does not tell that its training has failed.
         atexit.register(self._abandon)
+        self._step = steps_done
         arguments = dict(self._arguments)
         if by_steps and arguments.get("every") is None:
             arguments["every"] = Steps()

@@ -43,6 +43,7 @@ SLOW_LOOK = 10.0
 """Seconds of a first look's estimates from which the tracer warns of what the trace will cost."""
 SLOW_TRACE = 600.0
 """Likewise, of all the looks that are foreseen."""
+_MOST = 2**63
 _HORIZON = {"epoch": 100, "step": 1000}
 
 
@@ -112,7 +113,8 @@ class Tracer:
         seed: The seed this network was trained with; runs of several seeds may share a folder.
         resume: Go on with a run that exists, overwriting what is measured again.
         sinks: Given each snapshot's rows and scalars, and closed when the trace is complete or the
-            training has failed; several, or one alone.
+            training has failed; several, or one alone. All are written to before the first error
+            that one raised is raised.
         store_activations: Keep the activations of each snapshot, and the probe, in the run
             folder, so that ``ibtrace compare --run`` can measure them with other estimators.
         batch_size: Samples per forward of the probe.
@@ -174,52 +176,58 @@ class Tracer:
         given = [seed] if isinstance(model, nn.Module) else model.seeds
         self.seeds = [whole("seed", number) for number in given]
         self._leads = distributed.rank() == 0
-        check_reduce(reduce)
-        self._reduce, self._forward = reduce, forward
-        self._observer = Observer(
-            model=model,
-            shard=Probe.of(data),
-            sharded=sharded and distributed.running(),
-            layers=settled(
-                layers if isinstance(exclude, tuple) and not exclude else Selection(layers, exclude)
-            ),
-            reduce=reduce,
-            functional=functional,
-            forward=forward,
-            batch_size=batch_size,
-            max_bytes=max_bytes,
-            max_width=max_width,
-        )
-        if isinstance(model, nn.Module) and any(map(is_lazy, model.parameters())):
-            warnings.warn(
-                "the model has lazy modules, whose weights the tracer's first look draws; for the "
-                "training of an untraced run, forward one batch before both",
-                stacklevel=2,
-            )
-        self.probe = self._observer.probe()
-        why = None
-        if estimators is None:
-            estimators, why = default_estimators(self.probe, per_token=_per_token(reduce))
-        self._estimators = [self._scheduled(item) for item in _several(estimators)]
-        self._deferred = [e for e, _ in self._estimators if getattr(e, "needs_trace", False)]
-        self._store = store_activations or bool(self._deferred)
-        if self._store and run is None:
-            asks = label(self._deferred[0]) if self._deferred else "store_activations=True"
-            raise ConfigError(f"{asks} keeps activations on disk: give the tracer run=FOLDER")
-        self._foreseen = False
-        self.sinks: list[Sink] = list(_several(sinks)) if self._leads else []
-        self._last: tuple[int, int | None, bool] | None = None
+        self.sinks = _sinks(sinks) if self._leads else []
         self._closed = False
-        chosen = {} if why is None else {"default_estimators": why}
-        found = self._provenance({**chosen, **(meta or {})})
-        self.trace = _open(run if self._leads else None, self.seeds, resume, found)
-        self._captured: dict[str, Any] = self.trace.meta.get("captured", {})
-        self._epochs: dict[str, int] = self.trace.meta.get("epochs", {})
-        if self._store and self._leads:
-            self.trace.save_probe(self.probe)
-        if initial and not (resume and 0 in self._measured()):
-            with self._closed_if_it_fails():
+        self._deferred: list[Estimator] = []
+        self.trace = Trace.create()  # until the run's own is open: what sinks are closed with
+        with self._closed_if_it_fails():
+            check_reduce(reduce)
+            self._reduce, self._forward = reduce, forward
+            self._observer = Observer(
+                model=model,
+                shard=Probe.of(data),
+                sharded=sharded and distributed.running(),
+                layers=settled(
+                    layers
+                    if isinstance(exclude, tuple) and not exclude
+                    else Selection(layers, exclude)
+                ),
+                reduce=reduce,
+                functional=functional,
+                forward=forward,
+                batch_size=batch_size,
+                max_bytes=max_bytes,
+                max_width=max_width,
+            )
+            if isinstance(model, nn.Module) and any(map(is_lazy, model.parameters())):
+                warnings.warn(
+                    "the model has lazy modules, whose weights the tracer's first look draws; for "
+                    "the training of an untraced run, forward one batch before both",
+                    stacklevel=2,
+                )
+            self.probe = self._observer.probe()
+            why = None
+            if estimators is None:
+                estimators, why = default_estimators(self.probe, per_token=_per_token(reduce))
+            self._estimators = [self._scheduled(item) for item in _several(estimators)]
+            self._deferred = [e for e, _ in self._estimators if getattr(e, "needs_trace", False)]
+            self._store = store_activations or bool(self._deferred)
+            if self._store and run is None:
+                asks = label(self._deferred[0]) if self._deferred else "store_activations=True"
+                raise ConfigError(f"{asks} keeps activations on disk: give the tracer run=FOLDER")
+            self._foreseen = False
+            self._begun = False
+            self._last: tuple[int, int | None, bool] | None = None
+            chosen = {} if why is None else {"default_estimators": why}
+            found = self._provenance({**chosen, **(meta or {})})
+            self.trace = _open(run if self._leads else None, self.seeds, resume, found)
+            self._captured: dict[str, Any] = self.trace.meta.get("captured", {})
+            self._epochs: dict[str, int] = self.trace.meta.get("epochs", {})
+            if self._store and self._leads:
+                self.trace.save_probe(self.probe)
+            if initial and not (resume and 0 in self._measured()):
                 self.snapshot(0, step=0 if self.clock == "step" else None)
+            self._begun = initial
 
     @classmethod
     def from_checkpoints(
@@ -290,7 +298,13 @@ class Tracer:
                 or the one that is counted is missing.
         """
         epoch, step = self._checked(epoch, step)
+        scalars_of_all = self._scalars(epoch, step, scalars)
         at = self._at(epoch, step)
+        if at == 0 and self._begun:
+            raise ConfigError(
+                f"{self.clock} 0 is the network before training, measured when the tracer was "
+                f"made; after the first {self.clock} call snapshot with 1 (log takes 0's numbers)"
+            )
         look = force or self.due(at)
         due = [e for e, every in self._estimators if force or at == 0 or every(at)]
         self._last = (epoch, step, len(due) == len(self._estimators))
@@ -298,13 +312,21 @@ class Tracer:
             rows, certain = self._look(due, epoch, step) if look else ([], [])
             if not self._leads:
                 return []
-            scalars_of_all = self._scalars(epoch, step, scalars)
             self.trace.append(rows, scalars=[*certain, *scalars_of_all])
             self._foresee(rows)
-            if rows:
-                for sink in self.sinks:
-                    sink.write(self.trace, rows, scalars)
+            self._send(rows, scalars)
         return rows
+
+    def _send(self, rows: Sequence[Row], scalars: Mapping[str, Any]) -> None:
+        """Write to every sink, whether or not another fails; then raise the first error."""
+        errors: list[Exception] = []
+        for sink in self.sinks if rows else ():
+            try:
+                sink.write(self.trace, rows, scalars)
+            except Exception as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
 
     def due(self, at: int) -> bool:
         """Whether `snapshot` would look at the network at this epoch (where it counts, step)."""
@@ -319,8 +341,9 @@ class Tracer:
                 or the one that is counted is missing.
         """
         epoch, step = self._checked(epoch, step)
+        scalars_of_all = self._scalars(epoch, step, scalars)
         if self._leads:
-            self.trace.append([], scalars=self._scalars(epoch, step, scalars))
+            self.trace.append([], scalars=scalars_of_all)
 
     def close(self) -> None:
         """Measure the last epoch seen if it was not due, then what needs the whole trace.
@@ -355,7 +378,8 @@ class Tracer:
         if self._closed:
             return
         interrupted = error is not None and not isinstance(error, Exception)
-        if self._deferred and self._leads and not interrupted:
+        held = self.trace.path is not None
+        if self._deferred and self._leads and held and not interrupted:
             try:
                 with torch.inference_mode(False), preserved_generators():
                     self._measure_deferred()
@@ -427,6 +451,8 @@ class Tracer:
         step = None if step is None else whole("step", step)
         if min(epoch, step or 0) < 0:
             raise ConfigError(f"epoch and step must be 0 or more, got {min(epoch, step or 0)}")
+        if max(epoch, step or 0) >= _MOST:
+            raise ConfigError(f"epoch and step must be below 2**63, got {max(epoch, step or 0)}")
         self._epoch = epoch
         return epoch, step
 
@@ -552,17 +578,22 @@ class Tracer:
                 epoch, step = self.trace.look(at)
                 rows += self._measure(kept, chosen, epoch, step, pooled=values, seeds=[seed])
         self.trace.append(rows)
-        for sink in self.sinks if rows else ():
-            sink.write(self.trace, rows, {})
+        self._send(rows, {})
 
     def _scalars(self, epoch: int, step: int | None, values: Mapping[str, Any]) -> list[Scalar]:
         """One entry for each number and seed."""
         rows = []
         for name, value in values.items():
-            numbers = torch.as_tensor(value, dtype=torch.float64).expand(len(self.seeds)).tolist()
+            try:
+                numbers = torch.as_tensor(value, dtype=torch.float64).expand(len(self.seeds))
+            except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+                many = len(self.seeds)
+                of_each = f", or {many}, one for each network" if many > 1 else ""
+                got = " ".join(repr(value).split())
+                raise ConfigError(f"{name} must be a number{of_each}, got {got}") from error
             rows += [
                 Scalar(seed, epoch, "", name, number, step)
-                for seed, number in zip(self.seeds, numbers, strict=True)
+                for seed, number in zip(self.seeds, numbers.tolist(), strict=True)
             ]
         return rows
 
@@ -609,6 +640,19 @@ class Tracer:
 def _per_token(reduce: Reduce) -> bool:
     """Whether some layer's samples are to be its tokens."""
     return "tokens" in (reduce.values() if isinstance(reduce, Mapping) else (reduce,))
+
+
+def _sinks(given: Any) -> list[Sink]:
+    """The sinks as a list, each of them one."""
+    sinks = _several(given)
+    for sink in sinks:
+        methods = (getattr(sink, name, None) for name in ("write", "close"))
+        if isinstance(sink, type) or not all(map(callable, methods)):
+            raise ConfigError(
+                f"sinks: {sink!r} is no sink; give objects with write(trace, rows, scalars) and "
+                "close(trace), such as those of ibtrace.integrations"
+            )
+    return sinks
 
 
 def _several(items: Any) -> list[Any]:
