@@ -13,7 +13,7 @@ import ibtrace
 from ibtrace.capture import Selection, looks, snapshot
 from ibtrace.probe import Probe
 from ibtrace.tracer import Tracer
-from ibtrace.types import ConfigError, InvalidInput, LeftOut, UnknownName
+from ibtrace.types import ConfigError, InvalidInput, LeftOut, UnknownName, Unsupported
 
 N = 100
 
@@ -289,3 +289,29 @@ def test_an_error_of_the_users_reduction_names_it_and_the_layer(which: str, laye
     assert "forward=" not in str(refused.value)
     with pytest.warns(LeftOut, match=f"a, a:1: {why}"):
         assert traced(Twice(), reduce={"a*": reduce}) == ["relu", "output"]
+
+
+# --- scripted parts --------------------------------------------------------------------------
+
+
+class Scripted(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.s: nn.Module = torch.jit.script(nn.Sequential(nn.Linear(6, 6), nn.ReLU()))
+        self.t = nn.Tanh()
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.t(self.s(x)) * 2
+        return out
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.*` is deprecated:DeprecationWarning")
+def test_a_scripted_part_is_left_out_and_an_error_only_where_it_is_named() -> None:
+    for layers, names in ((None, ["t", "output"]), ("**", ["t", "output"]), (["t", "*"], None)):
+        with pytest.warns(LeftOut, match=r"left out of the trace: s: it is a torch\.jit module"):
+            assert traced(Scripted(), layers=layers) == (names or ["t", "output"])
+    assert traced(Scripted(), exclude="s") == ["t", "output"]
+    assert traced(Scripted(), layers=["t"]) == ["t"]
+    for named in (["s", "t"], "s.1", "s*"):
+        with pytest.raises(Unsupported, match=r"layer 's.*' is a torch\.jit module"):
+            traced(Scripted(), layers=named)

@@ -124,7 +124,6 @@ def test_scripted_layers_are_refused_with_advice() -> None:
     for model, layers in [
         (scripted, None),
         (traced, None),
-        (inside, None),
         (inside, "0"),
         (inside, "0.1"),
     ]:

@@ -26,6 +26,7 @@ from ibtrace.capture.targets import (
     named_layers,
     output_name,
     resolve,
+    scripted,
     settled,
     silent,
     stem,
@@ -43,6 +44,7 @@ from ibtrace.wrappers import unwrap
 MAX_BYTES = 2**31
 """How much activation memory a look holds at a time, if nothing else is said."""
 
+_SCRIPTED = "it is a torch.jit module, whose hooks never run; trace what it was made from"
 _ANOTHER = "choose another layer"
 _ONE_BATCH = f"forward the probe as one batch (batch_size=n), or {_ANOTHER}"
 
@@ -497,6 +499,8 @@ class _Pass:
         model, probe = self.model, self.probe
         device = next((p.device for p in model.parameters()), probe.device)
         self.targets = resolve(model, self.layers)
+        for name in scripted(model, self.layers):
+            self.refused[name] = _SCRIPTED
         self._written = {t.name for t in self.targets if t.choice == ""} | _names(functional)
         if isinstance(self.layers, Defaults):
             functional = self.layers.called

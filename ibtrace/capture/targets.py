@@ -231,14 +231,35 @@ def resolve(model: nn.Module, layers: Layers = None) -> list[Target]:
     if isinstance(layers, Defaults):
         return _defaults(layers, everything)
     if layers is None:
-        _refuse_scripted(everything)
-        names = [name for name, m in modules.items() if is_activation(m)]
+        _refuse_scripted({output_name(model): model})
+        names = [n for n, m in modules.items() if is_activation(m) and not _is_scripted(m)]
         return [
             Target(name, everything[name], choice=None) for name in [*names, output_name(model)]
         ]
     targets = list(_each(layers, everything, model).values())
-    _refuse_scripted({target.name: target.module for target in targets})
-    return targets
+    fine = [target for target in targets if not _is_scripted(target.module)]
+    written = [target for target in targets if target.choice == ""]
+    _refuse_scripted({t.name: t.module for t in (written if fine else targets)})
+    return fine
+
+
+def scripted(model: nn.Module, layers: Layers) -> list[str]:
+    """The outermost parts that a choice of layers means, but whose hooks never run.
+
+    Args:
+        model: The model.
+        layers: A choice that is not just of names; defaults mean all that is not excluded.
+    """
+    modules = named_layers(model)
+    names = [name for name, module in modules.items() if _is_scripted(module)]
+    names = [name for name in names if not any(name.startswith(f"{other}.") for other in names)]
+    choice = layers.layers if isinstance(layers, Selection) else layers
+    if isinstance(layers, (Selection, Defaults)):
+        names = [n for n in names if not excludes(layers.exclude, n, modules[n])]
+    if choice is None or isinstance(choice, Defaults):
+        return names
+    meant = _each(choice, {**modules, output_name(model): model}, model)
+    return [name for name in names if name in meant]
 
 
 def excludes(exclude: Any, name: str, module: nn.Module | None) -> bool:
@@ -327,11 +348,15 @@ def _never_runs(module: nn.Module) -> bool:
     return type(module).forward is nn.Module.forward and "forward" not in vars(module)
 
 
+def _is_scripted(module: nn.Module) -> bool:
+    return isinstance(module, torch.jit.ScriptModule)
+
+
 def _refuse_scripted(modules: Mapping[str, nn.Module]) -> None:
-    scripted = [name for name, m in modules.items() if isinstance(m, torch.jit.ScriptModule)]
-    if scripted:
+    names = [name for name, module in modules.items() if _is_scripted(module)]
+    if names:
         raise Unsupported(
-            f"layer {scripted[0]!r} is a torch.jit module, whose hooks never run; "
+            f"layer {names[0]!r} is a torch.jit module, whose hooks never run; "
             "trace the Python module it was made from, or name layers outside it"
         )
 
