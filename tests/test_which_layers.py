@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 import ibtrace
 from ibtrace.capture import Selection, looks, snapshot
+from ibtrace.capture.defaults import MOST, Candidate, chosen
 from ibtrace.probe import Probe
 from ibtrace.tracer import Tracer
 from ibtrace.types import ConfigError, InvalidInput, LeftOut, UnknownName, Unsupported
@@ -315,3 +316,14 @@ def test_a_scripted_part_is_left_out_and_an_error_only_where_it_is_named() -> No
     for named in (["s", "t"], "s.1", "s*"):
         with pytest.raises(Unsupported, match=r"layer 's.*' is a torch\.jit module"):
             traced(Scripted(), layers=named)
+
+
+def test_a_called_activation_among_the_layers_is_told_how_to_be_chosen() -> None:
+    with pytest.raises(UnknownName, match="no layer matches 'relu'.*chosen by functional="):
+        traced(Twice(), layers=["relu"])
+
+
+def test_a_layer_that_cannot_be_traced_takes_no_others_place() -> None:
+    standing_out = [Candidate(f"a{place}", "activation") for place in range(20)]
+    selection = chosen(standing_out, lambda name: name == "a0")
+    assert len(set(selection.names) - {"a0"}) == MOST

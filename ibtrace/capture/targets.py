@@ -291,7 +291,9 @@ def _each(
         meant = _match(choice, everything, model)
         if not meant:
             known = ", ".join(everything)
-            raise UnknownName(f"no layer matches {choice!r}; the layers are: {known}")
+            called = str(choice).rpartition(".")[2] in activations.BY_NAME
+            hint = "; activations that are called are chosen by functional=" if called else ""
+            raise UnknownName(f"no layer matches {choice!r}; the layers are: {known}{hint}")
         for target in meant:
             if target.name not in targets or target.choice == "":
                 targets[target.name] = target
