@@ -319,7 +319,7 @@ def test_a_scripted_part_is_left_out_and_an_error_only_where_it_is_named() -> No
 
 
 def test_a_called_activation_among_the_layers_is_told_how_to_be_chosen() -> None:
-    with pytest.raises(UnknownName, match="no layer matches 'relu'.*chosen by functional="):
+    with pytest.raises(UnknownName, match=r"no layer matches 'relu'.*chosen by functional="):
         traced(Twice(), layers=["relu"])
 
 
