@@ -173,6 +173,14 @@ TOKENS: dict[str, tuple[Between, tuple[int, ...]]] = {
         Between(lambda x, c: torch.einsum("nld,kd->nlk", x, c.weight), as_is, nn.Linear(3, 16)),
         (0, 2),
     ),
+    "learned adjacency": (
+        Between(lambda x, c, a: a.weight @ c(x), as_is, nn.Linear(3, 16), nn.Linear(5, 5)),
+        (0, 2),
+    ),
+    "adjacency after a conv": (
+        Between(lambda x, c, a: c(x.mT) @ a.weight, as_is, nn.Conv1d(3, 16, 1), nn.Linear(5, 5)),
+        (0, 1),
+    ),
     "given to a linear": (Between(as_is, lambda x, c: c(x), nn.Linear(3, 16)), (0, 2)),
     "given to weights": (
         Between(as_is, lambda x, c: x @ c.weight.mT, nn.Linear(3, 16)),
@@ -364,3 +372,17 @@ def test_a_model_of_one_batch_size_is_seen_at_that_size() -> None:
     layer = act(Fixed(), x)
     assert layer.variable == "gap"
     assert layer.values.shape == (7, 4)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("kind", ["mixed", "place"])
+def test_what_tells_against_itself_is_asked_about(kind: str, turned: bool) -> None:
+    def before(x: Tensor, linear: nn.Linear, mix: nn.Linear, held: nn.ParameterList) -> Tensor:
+        x = linear(x) if kind == "mixed" else x
+        other = mix(x.mT).mT if kind == "mixed" else held[0]
+        return other + x if turned else x + other
+
+    held = nn.ParameterList([torch.randn(5, 1)])
+    model = Between(before, as_is, nn.Linear(3, 3), nn.Linear(5, 5), held)
+    with pytest.raises(InvalidInput, match="layer 'act': cannot tell channels"):
+        Tracer(model, (sequences(), torch.arange(7) % 2), layers=["act"])

@@ -158,11 +158,12 @@ class AxisWatch(TorchFunctionMode):
         """Of an operation that leaves the axes where they are: as one of what it was given."""
         alike = [self._node(tensor) for tensor in given if tensor.dim() == dims]
         if settled := [node for node in alike if node.channels is not None]:
-            return settled[0]
+            agreed = {node.channels for node in settled}
+            return settled[0] if len(agreed) == 1 else _Node()  # two that differ tell nothing
         weights = [t for t in given if self._is_weight(t) and t.numel() > 1]
         for weight in weights if dims > 2 else ():  # one number for each channel
             wide = [axis for axis in range(-weight.dim(), 0) if weight.shape[axis] > 1]
-            if len(wide) == 1:
+            if len(wide) == 1 and (dims > 3 or wide == [-1]):  # (t, 1) may be of each position
                 return _Node(frozenset({dims + wide[0]}))
         return alike[0] if alike else _Node()
 
@@ -188,6 +189,11 @@ class AxisWatch(TorchFunctionMode):
     def _product(self, given: list[Tensor], dims: int) -> _Node:
         """A matrix product: of activations with weights, or of activations with each other."""
         left, right = given[:2]
+        for side, mixed in ((left, left.dim() - 1), (right, right.dim() - 2)):
+            known = self._node(side).channels
+            weight = right if side is left else left
+            if known and mixed not in known and self._is_weight(weight) and side.dim() == dims:
+                return _Node(known)  # positions are mixed, by an adjacency that is learned
         if self._is_weight(right):
             self._node(left).consumed(frozenset({left.dim() - 1}))
             return _Node(frozenset({dims - 1}))
