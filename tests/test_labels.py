@@ -317,3 +317,15 @@ def test_inputs_are_the_same_numbers_in_every_form(form: str) -> None:
 def test_inputs_that_are_no_numbers_are_one_line(x: Any, match: str) -> None:
     with pytest.raises(InvalidInput, match=match):
         Probe(x, IDS)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.int32, np.uint32])
+def test_integers_that_nearly_all_differ_are_no_classes_unless_told(dtype: type) -> None:
+    dollars = (200_000 + 50_000 * np.random.default_rng(0).normal(size=1000)).round().astype(dtype)
+    for given_ids in (dollars, dollars[:, None], torch.from_numpy(dollars.astype(np.int64))):
+        with pytest.raises(InvalidInput, match=r"integers of \d+ values in 1000 samples, hardly"):
+            read_labels(given_ids)
+        assert read_labels(given_ids, classes=0).values.is_floating_point()
+    assert not read_labels(dollars, classes=10**6).values.is_floating_point()
+    assert read_labels(np.arange(100)).values.tolist() == list(range(100))
+    assert len(read_labels(np.arange(1000) % 400).values) == 1000

@@ -22,6 +22,7 @@ Classes = int | Sequence[Any] | None
 """How many classes, or their names in order; 0: the labels are numbers, not classes."""
 
 _MOST_CLASSES = 100
+_FEWEST_UNIQUE = 100
 _MISSING = ("NAType", "NaTType")
 _UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
 
@@ -52,6 +53,8 @@ def read_labels(y: Any, classes: Classes = None, who: str = "Probe") -> Labels:
     and Boolean values are integers, sparse tensors are made dense. Whole-numbered floats are
     classes if ``classes`` says so or if they take few values: at most 100, and each on two samples
     on average; a discrete variable that is taken for what it is. ``classes=0`` makes them numbers.
+    Integers of more than 100 values, more than half as many as samples, are refused unless
+    ``classes`` says what they are: as ids, hardly any two samples would share a class.
 
     Args:
         y: A tensor, an array, a list, a pandas Series, Categorical or DataFrame.
@@ -85,7 +88,17 @@ def read_labels(y: Any, classes: Classes = None, who: str = "Probe") -> Labels:
             got = f"{who}: continuous y must be (n,) or (n, dy), got {tuple(values.shape)}"
             raise InvalidInput(f"{got}; y.flatten(1) makes it so, y=None leaves it out")
         return Labels(values, None, count)
+    if count is None:
+        _require_repeats(values, who)
     return _ids(values, names, count, who)
+
+
+def _require_repeats(values: Tensor, who: str) -> None:
+    """Raise for one column of integers that nearly all differ: dollars, not classes."""
+    distinct = len(values.unique()) if values.dim() == 1 else 0
+    if distinct > max(_FEWEST_UNIQUE, len(values) // 2):
+        got = f"{who}: y is integers of {distinct} values in {len(values)} samples, hardly classes"
+        raise InvalidInput(f"{got}; give floats (or classes=0), or classes=the number of classes")
 
 
 def _classes(classes: Any, who: str) -> tuple[int | None, tuple[str, ...] | None]:
