@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ from ibtrace.numerics.bins import certainly_distinct
 from ibtrace.numerics.partition import partition
 from ibtrace.plane import Verdict, verdict
 from ibtrace.plane.drops import Array
+from ibtrace.plane.evidence import truths
 from ibtrace.probe import Probe
 from ibtrace.quantize import quantize
 from ibtrace.trace import Scalar, Trace
@@ -374,3 +376,10 @@ def test_a_random_layer_has_no_exact_information(noise: nn.Module, ensemble: boo
     # what comes before the noise is a function of x; networks in one pass are not told apart
     assert math.isnan(exact[0, 0, "1"]) == ensemble
     assert counted(trace, DISTINCT_ROWS)[0, 0, "1"] == 60
+
+
+def test_a_truth_that_differs_between_seeds_alone_did_not_move() -> None:
+    key = [("h", seed, epoch) for seed in (0, 1) for epoch in (0, 1)]
+    rows = pd.DataFrame(key, columns=["layer", "seed", "epoch"])
+    scalars = rows.assign(name=EXACT_BITS, value=[3.0, 3.0, 5.0, 5.0])
+    assert truths(rows, scalars, {"h": 5.0})["h"].moved == 0
