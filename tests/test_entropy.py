@@ -19,6 +19,7 @@ from ibtrace.numerics.entropy import (
     entropy,
     information,
     local_information,
+    null_information,
     sample_counts,
     sample_masses,
 )
@@ -298,3 +299,52 @@ def test_the_delta_method_covers_the_spread() -> None:
 def test_no_correction_adds_nothing() -> None:
     counts: Any = sample_counts(draw(0, 5, 20))
     assert bias_correction(counts, "none").tolist() == [0.0] * 5
+
+
+# --- random labels --------------------------------------------------------------------------
+
+
+@given(seed=seeds, n=st.integers(2, 300), a=st.integers(1, 300), b=st.integers(1, 20))
+@settings(max_examples=40, deadline=None)
+def test_the_null_is_the_expected_information_of_permuted_labels(
+    seed: int, n: int, a: int, b: int
+) -> None:
+    cluster = pytest.importorskip("sklearn.metrics.cluster")
+    x, y = draw(seed, n, values=a), draw(seed + 1, n, values=b)
+    table = cluster.contingency_matrix(x.numpy(), y.numpy(), sparse=True)
+    nats = float(cluster.expected_mutual_information(table, n))
+    counts = [sample_counts(bins.dense_ids(ids)) for ids in (x, y)]
+    assert float(null_information(*counts)) == pytest.approx(nats / math.log(2), abs=1e-9)
+    assert float(null_information(*reversed(counts))) == pytest.approx(nats / math.log(2), abs=1e-9)
+
+
+def test_the_null_of_large_counts_keeps_its_tails() -> None:
+    """Counts beyond the window of a sum that is cut off, by how often each sample meets others."""
+    x, y = torch.arange(20_000) % 2, (torch.arange(20_000) < 7000).long()
+    bias = 1 / (2 * 20_000 * math.log(2))
+    assert float(null_information(sample_counts(x), sample_counts(y))) == pytest.approx(bias, 1e-2)
+
+
+@pytest.mark.parametrize("correction", CORRECTIONS)
+def test_the_null_is_that_of_many_permutations(correction: Correction) -> None:
+    x, y = draw(0, 200, values=60), draw(1, 200, values=5)
+    a, b = sample_counts(x), sample_counts(y)
+    generator = torch.Generator().manual_seed(2)
+    orders = torch.stack([torch.randperm(200, generator=generator) for _ in range(400)])
+    pairs = sample_counts(bins.joint_ids(x, y[orders]))
+    shuffled = information(a, b[orders], pairs, correction)
+    spread = float(shuffled.std()) / 400**0.5
+    null = float(null_information(a, b, correction))
+    assert abs(null - float(shuffled.mean())) < 4 * spread + 0.003
+
+
+@pytest.mark.parametrize("correction", CORRECTIONS)
+def test_the_null_of_a_batch_is_that_of_each_problem(correction: Correction) -> None:
+    x, y = sample_counts(draw(0, 3, 1, 50)), sample_counts(draw(1, 2, 50))
+    batch = null_information(x, y, correction)
+    assert batch.shape == (3, 2)
+    for i in range(3):
+        for j in range(2):
+            torch.testing.assert_close(batch[i, j], null_information(x[i, 0], y[j], correction))
+    still = torch.full((50,), 50)
+    assert float(null_information(still, y[0], correction)) == 0

@@ -18,14 +18,14 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from ibtrace.estimators._inputs import is_ids, refuse_two_ids
 from ibtrace.estimators._limits import TamedProbe, exponent, require_memory, tamed
-from ibtrace.numerics.bins import dense_ids, row_ids
+from ibtrace.numerics.bins import dense_ids, joint_ids, row_ids
 from ibtrace.numerics.entropy import (
     Correction,
     bias_correction,
@@ -44,8 +44,6 @@ _UNKNOWN_ERROR = 0.1  # bits; estimates of independent variables scatter around 
 _NEVER_BELOW = 0.5  # bits; an error this large excuses nothing
 _REPEATED = 0.95  # share of samples that are not alone with their value, in a discrete variable
 
-_SHARED = 1.5  # a soft count below it is of a sample alone
-_FULL = 0.9  # share of the smaller entropy
 _BIASED = 0.1  # bits
 _NEARLY_ALL = 0.95
 
@@ -117,48 +115,47 @@ def roof_of(
     return torch.maximum(entropy(counts) + added, apart)
 
 
-class Sampling(NamedTuple):
-    """Whether samples suffice for a table of symbols, ``(...)`` each.
+def undersampled(null: Tensor) -> Tensor:
+    """Whether random labels would give more than 0.1 bit; not where that is unknown (NaN).
 
     Args:
-        bias: The first-order bias of its plug-in information, in bits.
-        unique: Whether most samples are alone with their symbol, and the estimate is as large as
-            that alone makes it.
-        biased: Whether the bias exceeds 0.1 bit.
+        null: What the estimator gives for permuted labels, in bits, ``(...)``.
     """
-
-    bias: Tensor
-    unique: Tensor
-    biased: Tensor
-
-    @property
-    def raised(self) -> Tensor:
-        """Whether there is either reason."""
-        return self.unique | self.biased
+    return null > _BIASED
 
 
-def undersampled(x: Tensor, y: Tensor, xy: Tensor, bits: Tensor) -> Sampling:
-    """Whether an estimate is what random labels would give as well.
+def shuffled(ids: Tensor, *, known: bool = False) -> list[Tensor]:
+    """Labels ``(n,)`` in seeded random orders, for estimators whose null has no formula.
 
-    With K = Σ 1/count symbols, plug-in information is too high by (K_xy - K_x - K_y + 1) / 2n
-    nats (Miller 1955). Where samples are alone with their symbol of X, the estimate is H(Y)
-    whatever X knows, and that bias does not show it.
+    One order of 2048 samples or more, up to 8 of fewer: their scatter is far below 0.1 bit. None
+    of labels that never repeat, which say which sample it is, nor of a single class.
 
     Args:
-        x: How many samples share each sample's symbol, ``(..., n)``. Counts may be soft: the sum
-            over samples of how alike they are, itself included.
-        y: The same of the other variable.
-        xy: The same of the pairs.
-        bits: The estimate, ``(...)``.
+        ids: ids from 0.
+        known: Whether nobody asks, as the law of the pair is known.
     """
-    n = xy.shape[-1]
-    x, y, xy = (counts.to(torch.float64) for counts in (x, y, xy))
-    symbols = [(1 / counts).sum(-1) for counts in (x, y, xy)]
-    bias = (symbols[2] - symbols[0] - symbols[1] + 1) / (2 * n * math.log(2))
-    alone = [(counts < _SHARED).double().mean(-1) > 0.5 for counts in (x, y)]
-    least = torch.minimum(*(-(counts / n).log2().mean(-1) for counts in (x, y)))
-    unique = (alone[0] | alone[1]) & (bits >= _FULL * least) & (least > _ROUNDING)
-    return Sampling(bias, unique, bias > _BIASED)
+    n, classes = len(ids), int(ids.max()) + 1
+    if known or classes in (1, n):
+        return []
+    return [ids[order.to(ids.device)] for order in _orders(n)]
+
+
+@functools.lru_cache(maxsize=4)
+def _orders(n: int) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randperm(n, generator=generator) for _ in range(min(max(2048 // n, 1), 8))]
+
+
+def determined(x: Tensor, t: Tensor) -> bool:
+    """Whether samples ``(n,)`` of the same x always have the same row of t ``(n, d)``.
+
+    I(X;T) is then the information in T, which pairs that are seen too rarely do not raise.
+    """
+    x = dense_ids(x)
+    if int(x.max()) + 1 == len(x):
+        return True
+    pairs = joint_ids(x, row_ids(t.detach()))
+    return int(pairs.max()) == int(x.max())
 
 
 def crowded(counts: Tensor) -> Tensor:

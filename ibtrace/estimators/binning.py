@@ -57,8 +57,8 @@ class Binning(PlugIn):
     ``log₂ n``, where the plug-in saturates; Nothnagel & Geiger 2026), ``crowded`` (one bin holds
     95 % of the samples, which differ: an outlier sets the range), ``scales_apart`` (units whose
     spreads differ by more than a factor of 10: one width is for all, and the narrow ones hardly
-    count) and ``undersampled`` (so few samples share a symbol that I(T;Y) says little of T; see
-    `Exact`).
+    count) and ``undersampled`` (random labels would have given more than 0.1 bit: the
+    diagnostic ``null_bits``, see `Exact`).
 
     Two presets reproduce published code: `Binning.idnns` and `Binning.ibsgd`.
 

@@ -14,7 +14,12 @@ from torch import Tensor
 from ibtrace.estimators._checks import checked, undersampled
 from ibtrace.estimators._inputs import check_pair, is_ids
 from ibtrace.numerics.bins import dense_ids, joint_ids, row_ids
-from ibtrace.numerics.entropy import constant, local_information, sample_counts
+from ibtrace.numerics.entropy import (
+    constant,
+    local_information,
+    null_information,
+    sample_counts,
+)
 from ibtrace.numerics.scale import Scale, Scaled, centre, check_scale, scale_flags, scaled, words
 from ibtrace.types import ConfigError, Estimate, Tags, label
 
@@ -66,8 +71,8 @@ class EDGE:
     samples show that are paired at random, where nothing is shared; or ``growth`` is above 0.3 bit:
     by so much do the middle cells show more than those twice as wide, as they do while cells are
     wider than the dependence or hold single samples: errors above .15 bit had it on all tried);
-    ``undersampled`` (even in the widest cells so few samples meet that the bias exceeds 0.1 bit,
-    or most are alone; see `Exact`); ``near_ceiling`` (within 5 % of log₂ N: nearly every sample
+    ``undersampled`` (even in the widest cells random labels would give more than 0.1 bit: the
+    diagnostic ``null_bits``, see `Exact`); ``near_ceiling`` (within 5 % of log₂ N: nearly every sample
     has a cell for itself); ``scales_apart``, ``heavy_tails`` and ``overflow`` (see `KSG`);
     ``constant`` (a variable that never varies: 0 bits). The standard error is that of the weighted
     log-ratio's mean, the offsets held fixed.
@@ -141,7 +146,6 @@ class EDGE:
                 sample_counts(ids) for ids in (cells[0], cells[1], joint_ids(cells[0], cells[1]))
             )
             ratio = local_information(first, second, both)
-            widest = first, second, both
             apart = second[..., partners]
             by_chance = sample_counts(joint_ids(cells[0], cells[1][..., partners]))
             shuffled = shuffled + weight * local_information(first, apart, by_chance).mean(-1)
@@ -152,7 +156,9 @@ class EDGE:
             local = local + weight * ratio
             means.append(ratio.mean(-1))
         growth = means[len(means) // 2] - means[-1]
-        estimate = Estimate.from_local(local, diagnostics={"growth": growth, "shuffled": shuffled})
+        null = null_information(first, second)
+        diagnostics = {"growth": growth, "shuffled": shuffled, "null_bits": null}
+        estimate = Estimate.from_local(local, diagnostics=diagnostics)
         return estimate.flagged(
             constant=hashed[0].constant | hashed[1].constant,
             unresolved=(growth > _GROWTH) | (shuffled > _SHUFFLED),
@@ -160,7 +166,7 @@ class EDGE:
             capped=torch.zeros_like(estimate.bits) if capped is None else capped,
             projected=torch.full_like(estimate.bits, any(one.projected for one in hashed)),
             # The weights cancel a small bias of few samples, and not one that the widest has too.
-            undersampled=undersampled(*widest, estimate.bits).raised,
+            undersampled=undersampled(null),
             **scale_flags(*pair),
         )
 

@@ -25,6 +25,7 @@ from ibtrace.numerics.entropy import (
     distinct,
     information_correction,
     local_information,
+    null_information,
     sample_counts,
     sample_masses,
 )
@@ -133,7 +134,7 @@ class PlugIn:
         measured = [symbol for symbol in pair if symbol.measured] or pair
         estimate = self._estimate(pair[0], pair[1], joint, measured)
         enumerated = len(measured) == 1 and any(_never_repeats(s) for s in pair if not s.measured)
-        return self._judge(estimate, pair[0], pair[1], joint, known=enumerated)
+        return self._judge(estimate, pair[0], pair[1], known=enumerated)
 
     def plane(self, t: Tensor, probe: ProbeLike, *, seed: int = 0) -> tuple[Estimate, Estimate]:
         """I(X;T) and I(T;Y) in bits, from making T discrete once.
@@ -171,23 +172,23 @@ class PlugIn:
         ty = sample_counts(joint_ids(layer.ids, y.ids))
         about_x = self._estimate(x, layer, xt, [layer])
         about_y = self._estimate(layer, y, ty, [layer])
-        # Where X never repeats, I(X;T) is H(T): no pair of symbols is seen too rarely to count.
+        # Where X determines T, I(X;T) is H(T): no pair of symbols is seen too rarely to count.
         whole = bool(getattr(probe, "population", False))
+        determined = all_x_distinct or bool((xt == x.counts).all())
         return (
-            self._judge(about_x, x, layer, xt, known=all_x_distinct or whole),
-            self._judge(about_y, layer, y, ty, known=whole),
+            self._judge(about_x, x, layer, known=determined or whole),
+            self._judge(about_y, layer, y, known=whole),
         )
 
-    def _judge(
-        self, estimate: Estimate, x: Symbols, y: Symbols, joint: Tensor, *, known: bool
-    ) -> Estimate:
+    def _judge(self, estimate: Estimate, x: Symbols, y: Symbols, *, known: bool) -> Estimate:
         """The estimate with ``undersampled`` raised, unless the law is known."""
-        sparse = undersampled(x.counts, y.counts, joint, estimate.bits)
-        corrected = self.correction != "none"
-        raised = (sparse.unique if corrected else sparse.raised) & (not known)
+        if known:
+            null = torch.full_like(estimate.bits, torch.nan)
+        else:
+            null = null_information(x.counts, y.counts, self.correction)
         return dataclasses.replace(
-            estimate.flagged(undersampled=raised),
-            diagnostics={**estimate.diagnostics, "first_order_bias": sparse.bias},
+            estimate.flagged(undersampled=undersampled(null)),
+            diagnostics={**estimate.diagnostics, "null_bits": null},
         )
 
     def _labels_of(self, probe: ProbeLike, device: torch.device) -> Callable[[], Symbols]:
@@ -262,13 +263,13 @@ class Exact(PlugIn):
     5 % of ``log₂ n``, where the plug-in saturates (Nothnagel & Geiger 2026), and ``constant`` a
     variable with one value: 0 bits.
 
-    Of a draw, I(T;Y) is near H(Y) whatever T knows once few samples share a symbol. The flag
-    ``undersampled`` says so: more than half of the samples are alone with their symbol and the
-    estimate is within 10 % of the smaller entropy, or (uncorrected) the bias above exceeds 0.1 bit.
-    It is not raised of I(X;T) where X never repeats: T is a function of X then, and the estimate
-    H(T). Nor is it of a probe that is the whole population. Of continuous targets that hardly
-    repeat, I(T;Y) would be H(T): NaN, flagged ``undefined``. Diagnostics: ``distinct``, the number
-    of distinct representations, and ``first_order_bias`` in bits.
+    Of a draw, I(T;Y) is near H(Y) whatever T knows once few samples share a symbol. The diagnostic
+    ``null_bits`` is what random labels would have given: the mean of the estimate over all
+    permutations of Y, from both tables of counts (Vinh, Epps & Bailey 2010). The flag
+    ``undersampled`` says that it exceeds 0.1 bit. It is not raised (and ``null_bits`` is NaN) of
+    I(X;T) where X determines T, as the estimate is H(T) then; nor of a probe that is the whole
+    population. Of continuous targets that hardly repeat, I(T;Y) would be H(T): NaN, flagged
+    ``undefined``. The diagnostic ``distinct`` is the number of distinct representations.
 
     The standard error is the delta method's, of the draw of the samples. It leaves out the bias,
     and what a correction itself varies: where many symbols are seen once, Miller and Madow's

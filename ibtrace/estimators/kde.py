@@ -12,7 +12,9 @@ from ibtrace.estimators._checks import (
     as_classes,
     checked,
     crowded,
+    determined,
     require_classes,
+    shuffled,
     undefined,
     undersampled,
 )
@@ -68,11 +70,11 @@ class KDE:
     the noise hardly merges any two samples), ``crowded`` (the noise merges nearly all, which
     differ: an outlier sets the adaptive noise, or the noise is wide), ``scales_apart`` (columns of
     T whose spreads differ by more than a factor of 10: the noise, as wide in all of them, hides
-    the narrow ones) and ``undersampled`` (so few samples are near each other that I(T;Y) says
-    little of T; see `Exact`, with the sums of the kernel for counts).
+    the narrow ones) and ``undersampled`` (random labels give more than 0.1 bit).
 
-    Diagnostics: ``noise_variance`` used, ``first_order_bias``, ``ceiling``
-    (the entropy of the classes; log2 N if all are single samples).
+    Diagnostics: ``noise_variance`` used, ``ceiling`` (the entropy of the classes; log2 N if all
+    are single samples), and ``null_bits``, what randomly permuted classes give (NaN where none was
+    asked: single samples, T a function of X, a population).
 
     References:
         Kolchinsky & Tracey 2017, Estimating mixture entropy with pairwise distances, Entropy 19.
@@ -136,7 +138,7 @@ class KDE:
         check_pair(label(self), x, y)
         require_classes(label(self), x, y)
         classes, t = (y, x) if is_ids(y) else (x, y)
-        terms = each_problem(lambda c, one: self._terms(one, [c]), classes, t)
+        terms = each_problem(lambda c, one: self._terms(one, [c], [False]), classes, t)
         return self._estimate(terms[..., 0, :, :], t)
 
     def plane(self, t: Tensor, probe: ProbeLike, *, seed: int = 0) -> tuple[Estimate, Estimate]:
@@ -153,12 +155,18 @@ class KDE:
             raise Unsupported(f"{label(self)}: t must be floats, got ids")
         classes = as_classes(targets)
         groups = [] if classes is None else [classes]
-        terms = each_problem(lambda c, one: self._terms(one, [c, *groups]), ids, t)
         whole = bool(getattr(probe, "population", False))
-        about_x = self._estimate(terms[..., 0, :, :], t, whole)
+
+        def solve(c: Tensor, one: Tensor) -> Tensor:
+            return self._terms(
+                one, [c, *groups], [whole or determined(c, one), *(whole for _ in groups)]
+            )
+
+        terms = each_problem(solve, ids, t)
+        about_x = self._estimate(terms[..., 0, :, :], t)
         if classes is None:
             return about_x, undefined(about_x.bits.shape, t.device)
-        return about_x, self._estimate(terms[..., 1, :, :], t, whole)
+        return about_x, self._estimate(terms[..., 1, :, :], t)
 
     def _variance(self, t: Tensor) -> Tensor:
         if self.noise == "fixed":
@@ -167,35 +175,40 @@ class KDE:
         largest = t.detach().to(torch.float64).abs().amax((-2, -1))
         return self.noise_variance * torch.where(largest > 0, largest, 1)
 
-    def _terms(self, t: Tensor, groups: list[Tensor]) -> Tensor:
+    def _terms(self, t: Tensor, groups: list[Tensor], known: list[bool]) -> Tensor:
         """Per sample, ``(groups, 7, n)``.
 
-        Upper kind, lower kind, crossed both ways, samples of its class, and sums of its kernel
-        over all samples and over its class.
+        Upper kind, lower kind, crossed both ways, samples of its class, the sum of its kernel
+        over all samples, and what permuted classes give (NaN where the law is known).
         """
-        n = len(t)
+        n, kind = len(t), 0 if self.bound == "upper" else 1
         ids = [row_ids(group) for group in groups]
-        sums = gaussian_sums(t, self._variance(t), ids).log2()
+        shuffles = [shuffled(g, known=k) for g, k in zip(ids, known, strict=True)]
+        every = [*ids, *(order for orders in shuffles for order in orders)]
+        sums = gaussian_sums(t, self._variance(t), every).log2()
         whole = sums[0] - torch.tensor(n, dtype=torch.float64).log2()
+        sizes = [torch.bincount(group)[group].to(torch.float64) for group in every]
+        within = [own - size.log2() for own, size in zip(sums[1:], sizes, strict=True)]
+        rest = iter(within[len(ids) :])
         terms = []
-        for group, own in zip(ids, sums[1:], strict=True):
-            size = torch.bincount(group)[group].to(torch.float64)
-            within = own - size.log2()
-            upper, lower = within - whole
-            floor, roof = within[0] - whole[1], within[1] - whole[0]
-            kind = 0 if self.bound == "upper" else 1
-            near = sums[0][kind].exp2(), own[kind].exp2()
-            terms.append(torch.stack([upper, lower, floor, roof, size, *near]))
+        for orders, size, own in zip(shuffles, sizes, within, strict=False):
+            upper, lower = own - whole
+            floor, roof = own[0] - whole[1], own[1] - whole[0]
+            null = torch.full_like(upper, torch.nan)
+            if orders:
+                null = torch.stack([next(rest)[kind] - whole[kind] for _ in orders]).mean(0)
+            near = sums[0][kind].exp2()
+            terms.append(torch.stack([upper, lower, floor, roof, size, near, null]))
         return torch.stack(terms)
 
-    def _estimate(self, terms: Tensor, t: Tensor, known: bool = False) -> Estimate:
+    def _estimate(self, terms: Tensor, t: Tensor) -> Estimate:
         n = terms.shape[-1]
         own = Estimate.from_local(terms[..., 0 if self.bound == "upper" else 1, :])
         lower, upper = terms[..., 2:4, :].mean(-1).unbind(-1)
-        sizes, near, near_in_class = terms[..., 4:, :].unbind(-2)
+        sizes, near, null = terms[..., 4:, :].unbind(-2)
         ceiling = -(sizes / n).log2().mean(-1)
         still = (t == t[..., :1, :]).all(-1).all(-1)
-        sparse = undersampled(near, sizes, near_in_class, own.bits)
+        null = null.mean(-1)
         return Estimate(
             bits=own.bits,
             stderr=own.stderr,
@@ -206,12 +219,11 @@ class KDE:
                 "near_ceiling": own.bits >= 0.95 * torch.tensor(float(n)).log2(),
                 "crowded": crowded(near) & ~still,
                 "scales_apart": columns_apart(t).expand(own.bits.shape),
-                # Of single samples I is H(T + noise) - H(noise): no pair is seen too rarely.
-                "undersampled": sparse.raised & (sizes > 1).any(-1) & (not known),
+                "undersampled": undersampled(null),
             },
             diagnostics={
                 "noise_variance": self._variance(t),
                 "ceiling": ceiling,
-                "first_order_bias": sparse.bias,
+                "null_bits": null,
             },
         )

@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from ibtrace.estimators._checks import checked, undersampled
+from ibtrace.estimators._checks import checked, shuffled, undersampled
 from ibtrace.estimators._inputs import check_pair, each_problem, is_ids, samples
 from ibtrace.numerics.bins import dense_ids
 from ibtrace.numerics.distances import Distances, is_constant
@@ -69,14 +69,15 @@ class MatrixRenyi:
 
     Flags: ``saturated`` (the joint entropy is within 5 % of log₂ N); ``crowded`` (to its kernel
     nearly all samples of a variable are alike, which differ: an outlier sets the width);
-    ``undersampled`` (with ids: so few samples are alike that the number says little; see `Exact`,
-    with the sums of squared entries for counts); ``scales_apart`` (columns of a variable whose
-    spreads differ by more than a factor of 10: one width is for all of them);
+    ``undersampled`` (with ids: in a random order they would give more than 0.1 bit);
+    ``scales_apart`` (columns of a variable whose spreads differ by more than a factor of 10: one
+    width is for all of them);
     ``constant`` (a variable that never varies: 0 bits). Diagnostics: ``width_x``, ``width_y`` (0
-    for ids). The standard error (α = 2 only, else NaN) is that of the first-order projection,
-    widths held fixed: within 1.25 of the spread over samples in one or two dimensions, but twice
-    as large as that for 5 + 5 dimensions of 2.5 bits at N = 200 (1.8 times at N = 800), where the
-    few neighbours of each sample scatter by themselves.
+    for ids), and ``null_bits``, what ids in a random order give (NaN without ids that repeat, and
+    of a population). The standard error (α = 2 only, else NaN) is that of the first-order
+    projection, widths held fixed: within 1.25 of the spread over samples in one or two dimensions,
+    but twice as large as that for 5 + 5 dimensions of 2.5 bits at N = 200 (1.8 times at N = 800),
+    where the few neighbours of each sample scatter by themselves.
 
     References:
         Sánchez Giraldo, Rao & Principe 2015, Measures of entropy from data using infinitely
@@ -183,9 +184,10 @@ class MatrixRenyi:
         solved = each_problem(solve, x, t)
         of_t = columns_apart(t)
         of_x, of_y = probe.cached(f"apart:{t.device}", lambda: (columns_apart(x), columns_apart(y)))
+        whole = bool(getattr(probe, "population", False))
         return (
-            self._estimate(solved[..., 0, :], len(x), of_x | of_t),
-            self._estimate(solved[..., 1, :], len(x), of_t | of_y),
+            self._estimate(solved[..., 0, :], len(x), of_x | of_t, whole),
+            self._estimate(solved[..., 1, :], len(x), of_t | of_y, whole),
         )
 
     def _gram(self, value: Tensor, other: Tensor, *, keep: bool = False) -> Gram:
@@ -212,11 +214,11 @@ class MatrixRenyi:
         )
 
     def _solve(self, first: Gram, second: Gram, x: Tensor, y: Tensor) -> Tensor:
-        """Bits, error, joint entropy, widths of x and y, and the flags of `_estimate`: ``(8,)``."""
+        """Bits, error, joint entropy, widths, flags and null of `_estimate`: ``(8,)``."""
         n, device = samples(x), y.device
         widths = [gram.width if isinstance(gram, GaussianGram) else 0.0 for gram in (first, second)]
         if is_constant(x) or is_constant(y):
-            none = [0.0, 0.0, 0.0, *widths, 1.0, 0.0, 0.0]
+            none = [0.0, 0.0, 0.0, *widths, 1.0, 0.0, math.nan]
             return torch.tensor(none, dtype=torch.float64, device=device)
         means = mean_squares(first, second, n, device)
         if self.alpha == 2:
@@ -230,14 +232,30 @@ class MatrixRenyi:
             stderr = entropies.new_tensor(math.nan)
         bits = entropies[0] + entropies[1] - entropies[2]
         crowd = float(means[:2].mean(1).max() >= _CROWDED)
-        labelled = isinstance(first, DeltaGram) or isinstance(second, DeltaGram)
-        of_x, of_y, of_pairs = n * means
-        sparse = float(undersampled(of_x, of_y, of_pairs, bits).raised & labelled)
-        rest = entropies.new_tensor([*widths, 0.0, crowd, sparse])
-        return torch.stack([bits, stderr, entropies[2], *rest])
+        null = entropies[0] + entropies[1] - self._shuffled_entropy(first, second, n, device)
+        rest = entropies.new_tensor([*widths, 0.0, crowd])
+        return torch.stack([bits, stderr, entropies[2], *rest, null])
 
-    def _estimate(self, solved: Tensor, n: int, apart: Tensor) -> Estimate:
-        bits, stderr, joint, width_x, width_y, constant, crowd, sparse = solved.unbind(-1)
+    def _shuffled_entropy(self, x: Gram, y: Gram, n: int, device: torch.device) -> Tensor:
+        """The joint entropy when ids come in a random order; NaN where neither has any to order."""
+        if not isinstance(y, DeltaGram):
+            x, y = y, x
+        if not isinstance(y, DeltaGram):
+            return torch.tensor(math.nan, dtype=torch.float64, device=device)
+        if isinstance(x, DeltaGram) and int(x.ids.max()) + 1 == n:  # x says which sample it is
+            return torch.tensor(math.nan, dtype=torch.float64, device=device)
+        orders = [DeltaGram(ids) for ids in shuffled(y.ids)]
+        if not orders:
+            return torch.tensor(math.nan, dtype=torch.float64, device=device)
+        if self.alpha == 2:
+            means = [mean_squares(x, order, n, device)[2].mean() for order in orders]
+            return -torch.stack(means).log2().mean()
+        spectra = [spectrum([x, order]) for order in orders]
+        return torch.stack([matrix_entropy(values, self.alpha) for values in spectra]).mean()
+
+    def _estimate(self, solved: Tensor, n: int, apart: Tensor, known: bool = False) -> Estimate:
+        bits, stderr, joint, width_x, width_y, constant, crowd, null = solved.unbind(-1)
+        null = null.masked_fill(torch.tensor(known), torch.nan)
         return Estimate(
             bits=bits,
             stderr=stderr,
@@ -245,10 +263,10 @@ class MatrixRenyi:
                 "constant": constant > 0,
                 "saturated": joint >= 0.95 * math.log2(n),
                 "crowded": crowd > 0,
-                "undersampled": sparse > 0,
                 "scales_apart": apart.expand(bits.shape),
+                "undersampled": undersampled(null),
             },
-            diagnostics={"width_x": width_x, "width_y": width_y},
+            diagnostics={"width_x": width_x, "width_y": width_y, "null_bits": null},
         )
 
 

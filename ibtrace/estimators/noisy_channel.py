@@ -14,7 +14,9 @@ from ibtrace.estimators._checks import (
     as_classes,
     checked,
     crowded,
+    determined,
     require_classes,
+    shuffled,
     undefined,
     undersampled,
 )
@@ -80,12 +82,12 @@ class NoisyChannel:
     Flags: ``constant`` (T or the classes never vary), ``near_ceiling`` (within 5 % of log2 n:
     the noise hardly merges any two samples), ``crowded`` (it merges nearly all, which differ),
     ``scales_apart`` (additive noise only: columns of T whose spreads differ by more than a factor
-    of 10; the noise, as wide in all of them, hides the narrow ones) and ``undersampled`` (so few
-    samples are near each other that I(T;Y) says little of T; see `Exact`, with densities in units
-    of a sample's own for counts).
+    of 10; the noise, as wide in all of them, hides the narrow ones) and
+    ``undersampled`` (random labels give more than 0.1 bit).
 
-    Diagnostics: ``ceiling`` (the entropy of the classes), ``centres`` (distinct rows of T),
-    ``first_order_bias``.
+    Diagnostics: ``ceiling`` (the entropy of the classes), ``centres`` (distinct rows of T), and
+    ``null_bits``, what randomly permuted classes give (NaN where none was asked: single samples, T
+    a function of X, a population).
 
     References:
         Goldfeld et al. 2019, Estimating information flow in deep neural networks, ICML.
@@ -148,7 +150,7 @@ class NoisyChannel:
         check_pair(label(self), x, y)
         require_classes(label(self), x, y)
         classes, t = (y, x) if is_ids(y) else (x, y)
-        solved = each_problem(lambda c, one: self._solve(one, [c], seed), classes, t)
+        solved = each_problem(lambda c, one: self._solve(one, [c], [False], seed), classes, t)
         return self._estimate(solved, self._apart(t))[0]
 
     def plane(self, t: Tensor, probe: ProbeLike, *, seed: int = 0) -> tuple[Estimate, Estimate]:
@@ -165,41 +167,47 @@ class NoisyChannel:
             raise Unsupported(f"{label(self)}: t must be floats, got ids")
         classes = as_classes(targets)
         groups = [] if classes is None else [classes]
-        solved = each_problem(lambda c, one: self._solve(one, [c, *groups], seed), ids, t)
-        found = self._estimate(solved, self._apart(t), bool(getattr(probe, "population", False)))
+        whole = bool(getattr(probe, "population", False))
+
+        def solve(c: Tensor, one: Tensor) -> Tensor:
+            return self._solve(
+                one, [c, *groups], [whole or determined(c, one), *(whole for _ in groups)], seed
+            )
+
+        found = self._estimate(each_problem(solve, ids, t), self._apart(t))
         if classes is None:
             return found[0], undefined(found[0].bits.shape, t.device)
         return found[0], found[1]
 
-    def _solve(self, t: Tensor, groups: list[Tensor], seed: int) -> Tensor:
-        """Under each grouping, ``(groups, 8)``; see `_estimate`."""
+    def _solve(self, t: Tensor, groups: list[Tensor], known: list[bool], seed: int) -> Tensor:
+        """Under each grouping, ``(groups, 7)``; see `_estimate`."""
         n, points = len(t), t.detach().to(torch.float64)
         # Sorted rows: the noise then goes with the values, in whatever order the samples come.
         centres, rows, counts = torch.unique(points, dim=0, return_inverse=True, return_counts=True)
         ids = [row_ids(group) for group in groups]
+        shuffles = [shuffled(g, known=k) for g, k in zip(ids, known, strict=True)]
+        every = [*ids, *(order for orders in shuffles for order in orders)]
         found = noisy_mixtures.information(
             _CHANNELS[self.noise](centres, self.noise_std),
             counts,
-            [noisy_mixtures.Classes(group, rows) for group in ids],
+            [noisy_mixtures.Classes(group, rows) for group in every],
             -(-max(self.samples * n, _FEWEST_DRAWS) // len(centres)),
             seed,
         )
         near = n * found.whole[rows].exp()
+        means, stderrs = found.means / math.log(2), found.variances.sqrt() / math.log(2)
+        rest = iter(means[len(ids) :])
         solved = []
-        for group, mean, variance, own in zip(
-            ids, found.means, found.variances, found.own, strict=True
-        ):
+        for group, orders, bits, stderr in zip(ids, shuffles, means, stderrs, strict=False):
             sizes = torch.bincount(group)[group].double()
-            bits = mean / math.log(2)
-            sparse = undersampled(near, sizes, sizes * own[rows].exp(), bits)
+            nulls = [next(rest) for _ in orders]
             numbers = [
                 bits,
-                variance.sqrt() / math.log(2),
+                stderr,
                 bits.new_tensor(math.log2(n)),
                 -(sizes / n).log2().mean(),
                 bits.new_tensor(len(centres)),
-                sparse.bias,
-                sparse.raised & (sizes > 1).any(),
+                torch.stack(nulls).mean() if nulls else bits.new_tensor(math.nan),
                 crowded(near),
             ]
             solved.append(torch.stack([number.to(torch.float64) for number in numbers]))
@@ -210,10 +218,10 @@ class NoisyChannel:
         apart = columns_apart(t)
         return apart if self.noise == "additive" else torch.zeros_like(apart)
 
-    def _estimate(self, solved: Tensor, apart: Tensor, known: bool = False) -> list[Estimate]:
+    def _estimate(self, solved: Tensor, apart: Tensor) -> list[Estimate]:
         found = []
         for columns in solved.unbind(-2):
-            bits, stderr, roof, ceiling, centres, bias, sparse, crowd = columns.unbind(-1)
+            bits, stderr, roof, ceiling, centres, null, crowd = columns.unbind(-1)
             found.append(
                 Estimate(
                     bits=bits,
@@ -225,12 +233,12 @@ class NoisyChannel:
                         "near_ceiling": bits >= 0.95 * roof,
                         "crowded": (crowd > 0) & (centres > 1),
                         "scales_apart": apart.expand(bits.shape),
-                        "undersampled": (sparse > 0) & (not known),
+                        "undersampled": undersampled(null),
                     },
                     diagnostics={
                         "ceiling": ceiling,
                         "centres": centres,
-                        "first_order_bias": bias,
+                        "null_bits": null,
                     },
                 )
             )

@@ -84,16 +84,21 @@ def bias_correction(counts: Tensor, correction: Correction) -> Tensor:
     """
     n = counts.shape[-1]
     c = counts.to(torch.float64)
+    return _added(c, torch.full_like(c, 1 / n), n, correction)
+
+
+def _added(c: Tensor, share: Tensor, n: int, correction: Correction) -> Tensor:
+    """`bias_correction`, given the share of the points that have each count c, ``(..., m)``."""
     if correction == "miller_madow":
-        return (distinct(counts) - 1).to(torch.float64) / (2 * n * math.log(2))
+        return (n * (share / c).sum(-1) - 1) / (2 * n * math.log(2))
     if correction == "grassberger":
-        return (c.log2() - _grassberger(c) / math.log(2)).mean(-1)
+        return (share * (c.log2() - _grassberger(c) / math.log(2))).sum(-1)
     if correction == "chao_shen":
-        singletons = (counts == 1).sum(-1, keepdim=True).clamp(max=n - 1).to(c.dtype)
-        q = (1 - singletons / n) * c / n
+        singletons = n * torch.where(c == 1, share, 0).sum(-1, keepdim=True)
+        q = (1 - singletons.clamp(max=n - 1) / n) * c / n
         # log1p and expm1 keep the inclusion probability of rare values from cancelling.
         seen = -torch.expm1(n * torch.log1p(-q))
-        return (n / c * q * -q.log2() / seen - (n / c).log2()).mean(-1)
+        return (share * (n / c * q * -q.log2() / seen - (n / c).log2())).sum(-1)
     return torch.zeros(c.shape[:-1], dtype=torch.float64, device=c.device)
 
 
@@ -157,6 +162,63 @@ def information_correction(x: Tensor, y: Tensor, xy: Tensor, correction: Correct
         return torch.zeros((), dtype=torch.float64, device=xy.device)
     of_x, of_y, of_xy = (bias_correction(counts, correction) for counts in (x, y, xy))
     return (of_x + of_y - of_xy).masked_fill(constant(x) | constant(y), 0.0)
+
+
+def null_information(x: Tensor, y: Tensor, correction: Correction = "none") -> Tensor:
+    """What `information` gives of random labels: its mean over all permutations, ``(...)`` bits.
+
+    The samples of one value of x and one of y meet k times by the hypergeometric law, whatever
+    the labels, so that the expected number of pairs of every count is known; it is summed over the
+    distinct counts of x and of y, of which there are few (Vinh, Epps & Bailey 2010, Information
+    Theoretic Measures for Clusterings Comparison, JMLR 11, eq. 24a). The correction is that of
+    this expected table.
+
+    Args:
+        x: `sample_counts` of x, ``(..., n)``; leading dimensions broadcast.
+        y: `sample_counts` of y.
+        correction: The bias correction of each entropy.
+
+    Example:
+        >>> x = sample_counts(torch.tensor([0, 0, 1, 1]))
+        >>> round(null_information(x, x).item(), 6)  # 4 of 6 permutations give 0, 2 give 1
+        0.333333
+    """
+    shape, n = torch.broadcast_shapes(x.shape, y.shape), x.shape[-1]
+    rows = [counts.expand(shape).reshape(-1, n).cpu() for counts in (x, y)]
+    pairs = torch.stack([_expected_entropy(a, b, correction) for a, b in zip(*rows, strict=True)])
+    null = entropy(x, correction) + entropy(y, correction) - pairs.reshape(shape[:-1]).to(x.device)
+    return null.masked_fill(constant(x) | constant(y), 0.0)
+
+
+def _expected_entropy(x: Tensor, y: Tensor, correction: Correction) -> Tensor:
+    """The entropy of pairs in bits, of the expected table of counts ``(n,)`` permuted."""
+    n = len(x)
+    (a, of_a), (b, of_b) = _multiplicities(x), _multiplicities(y)
+    number = (of_a[:, None] * of_b).flatten()
+    a, b = a.repeat_interleave(len(b)), b.repeat(len(a))
+    mean = a * b / n
+    reach = 8 * mean.sqrt() + 40  # beyond it nothing that float64 could add
+    first = torch.maximum((mean - reach).long().clamp(min=1), a + b - n)
+    last = torch.minimum(torch.minimum(a, b), (mean + reach).long())
+    lengths = last - first + 1
+    pair = torch.arange(len(a)).repeat_interleave(lengths)
+    a, b = a[pair], b[pair]
+    k = torch.arange(len(pair)) - (lengths.cumsum(0) - lengths - first)[pair]
+    logs = torch.arange(1, n + 2, dtype=torch.float64).lgamma()  # of factorials
+    ways = logs[a] + logs[b] + logs[n - a] + logs[n - b] - logs[n]
+    ways -= logs[k] + logs[a - k] + logs[b - k] + logs[n - a - b + k]
+    expected = torch.zeros(n + 1, dtype=torch.float64).index_add_(0, k, number[pair] * ways.exp_())
+    counts = expected.nonzero().flatten()
+    c = counts.to(torch.float64)
+    share = expected[counts] * c / n
+    return (share * (n / c).log2()).sum() + _added(c, share, n, correction)
+
+
+def _multiplicities(counts: Tensor) -> tuple[Tensor, Tensor]:
+    """The distinct counts of a sample, and how many values have each."""
+    points = torch.bincount(counts)
+    different = points.nonzero().flatten()
+    return different, points[different] / different.double()
 
 
 def constant(counts: Tensor) -> Tensor:

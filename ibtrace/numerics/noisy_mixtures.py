@@ -21,6 +21,7 @@ _BLOCK = 2**20  # elements; the same on every device, since it sets how the nois
 _LARGEST_TABLE = 2**24  # densities of draws under classes, held at a time
 _LOWEST_EXPONENT = -700.0  # exp(-700) is still a normal float64; below, arithmetic slows down
 _ROUNDING = 1e-9
+_FEW_CLASSES = 32  # a matrix of zeros for the most part is still faster than a sparse one
 
 
 class Channel(Protocol):
@@ -151,12 +152,13 @@ class Classes:
         self.pairs_of_row = torch.bincount(self.rows)
         self.first_pair = self.pairs_of_row.cumsum(0) - self.pairs_of_row
         self.single = len(pairs) == classes
-        self.mixtures = torch.sparse_coo_tensor(
+        mixtures = torch.sparse_coo_tensor(
             torch.stack([self.classes, self.rows]),
             counts / per_class[self.classes].double(),
             (classes, len(per_row)),
             check_invariants=False,
         )
+        self.mixtures = mixtures.to_dense() if classes <= _FEW_CLASSES else mixtures
 
     def log_densities(self, kernel: Tensor, rows: Tensor) -> Tensor:
         """Of each draw, the mean of its log density over the classes at its centre, ``(r,)``.
@@ -172,7 +174,7 @@ class Classes:
         if len(rows) > step:
             parts = zip(kernel.split(step), rows.split(step), strict=True)
             return torch.cat([self.log_densities(part, some) for part, some in parts])
-        logs = torch.sparse.mm(self.mixtures, kernel.T).log_()
+        logs = (self.mixtures @ kernel.T).log_()
         repeats = self.pairs_of_row[rows]
         draws = torch.arange(len(rows), device=rows.device).repeat_interleave(repeats)
         offset = torch.arange(len(draws), device=rows.device)
@@ -182,20 +184,18 @@ class Classes:
 
 
 class Information(NamedTuple):
-    """I(class; noisy variable) in nats under each of G groupings, and what it is made of.
+    """I(class; noisy variable) in nats under each of G groupings.
 
     Args:
         means: ``(G,)``.
         variances: Their Monte Carlo variances, ``(G,)``.
         whole: Log density of the whole mixture at each centre's draws, relative to the centre's
             own component, on average: of ``(U,)`` centres.
-        own: The same of the classes at each centre, ``(G, U)``.
     """
 
     means: Tensor
     variances: Tensor
     whole: Tensor
-    own: Tensor
 
 
 def information(
@@ -233,4 +233,4 @@ def information(
     strata = logs.unflatten(1, (centres, draws))
     local = strata[1:] - strata[0]
     variances = (weights.square() * local.var(2) / draws).sum(1)
-    return Information(local.mean(2) @ weights, variances, strata[0].mean(1), strata[1:].mean(2))
+    return Information(local.mean(2) @ weights, variances, strata[0].mean(1))
