@@ -76,7 +76,7 @@ def same(one: Estimate, other: Estimate) -> None:
     for name, flag in one.flags.items():
         assert torch.equal(flag, other.flags[name]), name
     for name, figure in one.diagnostics.items():
-        assert torch.allclose(figure, other.diagnostics[name]), name
+        assert torch.allclose(figure, other.diagnostics[name], equal_nan=True), name
 
 
 # --- published code, to the digit -----------------------------------------------------------
