@@ -72,8 +72,8 @@ class EDGE:
     by so much do the middle cells show more than those twice as wide, as they do while cells are
     wider than the dependence or hold single samples: errors above .15 bit had it on all tried);
     ``undersampled`` (even in the widest cells random labels would give more than 0.1 bit: the
-    diagnostic ``null_bits``, see `Exact`); ``near_ceiling`` (within 5 % of log₂ N: nearly every sample
-    has a cell for itself); ``scales_apart``, ``heavy_tails`` and ``overflow`` (see `KSG`);
+    diagnostic ``null_bits``, see `Exact`); ``near_ceiling`` (within 5 % of log₂ N: nearly every
+    sample has a cell for itself); ``scales_apart``, ``heavy_tails`` and ``overflow`` (see `KSG`);
     ``constant`` (a variable that never varies: 0 bits). The standard error is that of the weighted
     log-ratio's mean, the offsets held fixed.
 
