@@ -114,7 +114,7 @@ def _set_state(generator: Any, state: Any) -> None:
 
 def _seed(generator: Any, seed: int) -> None:
     if isinstance(generator, (np.random.Generator, np.random.BitGenerator)):
-        bits = getattr(generator, "bit_generator", generator)
+        bits: Any = getattr(generator, "bit_generator", generator)
         bits.state = type(bits)(seed).state
     elif isinstance(generator, np.random.RandomState):
         kind = getattr(np.random, generator.get_state(legacy=False)["bit_generator"])

@@ -47,7 +47,8 @@ def spoiling(way: Way) -> Base:
         return output
 
     torch.manual_seed(3)
-    return type("Spoils", (way.model,), {"forward": spoils})()
+    spoiler: Base = type("Spoils", (way.model,), {"forward": spoils})()
+    return spoiler
 
 
 def values(probe: Probe) -> dict[str, Any]:

@@ -31,6 +31,10 @@ def as_tensor(kind: torch.dtype) -> Callable[[Any], Tensor]:
     return lambda values: torch.as_tensor(values).to(kind)
 
 
+def masked(values: Any, mask: Any) -> Any:
+    return np.ma.array(values, mask=mask)
+
+
 FORMS: dict[str, Callable[[list[int]], Any]] = {
     **{str(kind): as_tensor(kind) for kind in [*INTEGERS, *FLOATS]},
     "list": lambda ids: ids,
@@ -155,7 +159,8 @@ def test_names_may_be_a_sequence_of_any_kind(kind: Callable[[Any], Any]) -> None
     for y in (["low", "high"] * 4, [0, 1] * 4):
         probe = Probe(X, y, names)
         assert (probe.labels.tolist(), probe.class_names) == ([0, 1] * 4, ("low", "high"))
-        assert Dataset("ours", X, y, class_names=names).y.tolist() == [0, 1] * 4
+        given: Any = y
+        assert Dataset("ours", X, given, class_names=names).y.tolist() == [0, 1] * 4
 
 
 @pytest.mark.parametrize(
@@ -218,7 +223,7 @@ BAD: list[tuple[str, Any, type[IbtraceError], str]] = [
     ("NaN among names", ["a", float("nan")] * 4, InvalidInput, "4 missing values; remove"),
     ("NaN before names", [np.nan, "a"] * 4, InvalidInput, "4 missing values; remove"),
     ("NaN in a column", [["a"], [np.nan]] * 4, InvalidInput, "4 missing values; remove"),
-    ("masked", np.ma.array(IDS, mask=[1, 0] * 4), InvalidInput, "4 masked values; remove"),
+    ("masked", masked(IDS, [1, 0] * 4), InvalidInput, "4 masked values; remove"),
     (
         "masked rows",
         [np.ma.array([0.5, i], mask=[i == 1, False]) for i in IDS],
@@ -309,7 +314,7 @@ def test_inputs_are_the_same_numbers_in_every_form(form: str) -> None:
         ({1, 2}, "x is a set; give a tensor"),
         ([torch.ones(1), torch.ones(2)], "different shapes; give a tuple"),
         (np.ma.array(X.numpy(), mask=X.numpy() > 14), "x has 1 masked values; remove"),
-        ({"a": np.ma.array(IDS, mask=[0, 1] * 4)}, "a has 4 masked values; remove"),
+        ({"a": masked(IDS, [0, 1] * 4)}, "a has 4 masked values; remove"),
         (None, "no tensor of the samples"),
         (np.array(["2020"] * 8, dtype="datetime64[Y]"), "datetime64"),
     ],

@@ -176,13 +176,14 @@ def batches_of(*lengths: tuple[int, int]) -> list[tuple[Tensor, Tensor]]:
 
 def test_batches_have_a_label_for_each_sample() -> None:
     uneven = batches_of((8, 7), (8, 9))  # as many labels as samples, in all
+    two: Any = [0, 1]
     with pytest.raises(InvalidInput, match="a batch has 8 samples and 7 labels; give each"):
-        Probe.of(DataLoader([0, 1], collate_fn=lambda i: uneven[i[0]]))
+        Probe.of(DataLoader(two, collate_fn=lambda i: uneven[i[0]]))
     with pytest.raises(InvalidInput, match=r"y has samples of shapes \(7,\) and \(9,\); give all"):
         Probe.of(uneven)
     names = [({"x": torch.zeros(4, 2)}, ["a", "b", "c"])] * 2
     with pytest.raises(InvalidInput, match="4 samples and 3 labels"):
-        Probe.of(DataLoader([0, 1], collate_fn=lambda i: names[i[0]]))
+        Probe.of(DataLoader(two, collate_fn=lambda i: names[i[0]]))
     longer = [{**tokens(n), "labels": torch.zeros(6, n + n % 2).long()} for n in (5, 6, 7)]
     with pytest.raises(InvalidInput, match="y has samples of shapes"):
         Probe.of(longer)  # whose tokens they are is not known

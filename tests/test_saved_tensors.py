@@ -66,7 +66,10 @@ TENSORS: dict[str, Callable[[], Tensor]] = {
 
 
 def seen(tensor: Tensor) -> tuple[Any, ...]:
-    form = tensor.dtype, tensor.shape, tensor.layout, tensor.is_conj(), tensor.is_neg()
+    form: tuple[Any, ...] = (
+        *(tensor.dtype, tensor.shape, tensor.layout),
+        *(tensor.is_conj(), tensor.is_neg()),
+    )
     if tensor.layout == torch.strided:
         form = (*form, tensor.stride(), tensor.storage_offset())
     dense = tensor.detach()

@@ -184,7 +184,7 @@ def test_noise_that_follows_each_column_is_not_one_geometry() -> None:
     wide, labels, _ = wide_columns(1000.0)
     assert "scales_apart" in raised(KDE(noise="adaptive")(labels, wide))
     for noise in ("multiplicative", "lognormal"):
-        channel = NoisyChannel(noise=noise)  # type: ignore[arg-type]
+        channel = NoisyChannel(noise=noise)
         assert "scales_apart" not in raised(channel(labels, wide))
 
 

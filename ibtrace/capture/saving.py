@@ -69,13 +69,15 @@ class Saved:
             RunError: If something cannot be put back; everything else is.
         """
         failed: list[Exception] = []
-        steps = (
+        steps: tuple[Callable[[SavedTensor], None], ...] = (
             SavedTensor.show_again,
             SavedTensor.take_gradient,
             SavedTensor.refill,
             SavedTensor.check,
         )
-        of_tensors = [partial(step, saved) for step in steps for saved in self._tensors]
+        of_tensors: list[Callable[[], Any]] = [
+            partial(step, saved) for step in steps for saved in self._tensors
+        ]
         for undo in [*self._undo, *of_tensors]:
             try:
                 undo()

@@ -147,7 +147,7 @@ def _needed(tensor: Tensor) -> int:
         return 0
     pairs = zip(tensor.shape, tensor.stride(), strict=True)
     last = tensor.storage_offset() + sum((size - 1) * stride for size, stride in pairs)
-    return (last + 1) * tensor.element_size()
+    return int(last + 1) * tensor.element_size()
 
 
 def _bits(tensor: Tensor) -> Tensor:
