@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from ibtrace import activations
 from ibtrace.types import ConfigError, InvalidInput
@@ -158,6 +159,8 @@ class QuantizedConv3d(_QuantizedConv, nn.Conv3d):
     """A convolution that runs with quantized weights."""
 
 
+_OF_SEVERAL_PARTS = (nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)
+
 _QUANTIZED: dict[type[nn.Module], type[nn.Module]] = {
     nn.Linear: QuantizedLinear,
     nn.Conv1d: QuantizedConv1d,
@@ -183,9 +186,12 @@ def quantize(
     straight through the rounding.
 
     Names of layers and parameters stay as they are, so that a trace of ``hidden1`` is a trace
-    of quantized values. Activations are those of `ibtrace.activations`; a module without
-    parameters that is neither one of them nor torch's own is refused, because it may be one. Not
-    quantized: logits that no activation follows, log-softmax, and activations that a forward
+    of quantized values. Activations are those of `ibtrace.activations`. Refused by name, because
+    values or weights would stay continuous unnoticed: a module without parts that is neither an
+    activation nor torch's own, recurrent layers, attention, and (with ``weights=True``) a module
+    with a weight matrix that is not one of the layers above or of which another class or a
+    parametrization makes something else. Not quantized: biases, one-dimensional weights (norms),
+    embeddings, logits that no activation follows, log-softmax, and activations that a forward
     method calls as functions. A quantized softmax rounds small probabilities to 0, of which a
     logarithm takes no gradient: train on logits where bits are few.
 
@@ -198,15 +204,15 @@ def quantize(
         bits: 2 to 16, or 32.
         weights: Whether to quantize weights as well as activations.
         ranges: Further activation types, each with its range; None follows the batches.
-        leave: Module types that are no activations, whatever they look like.
+        leave: Module types that stay as they are.
 
     Returns:
         The copy, in the same mode and on the same device.
 
     Raises:
         ConfigError: If bits is none of these.
-        InvalidInput: If the model has no activation module, one that may be one, or is quantized
-            already.
+        InvalidInput: If the model has no activation module, a module that would stay continuous
+            unnoticed, or is quantized already.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(2, 1), nn.Tanh())
@@ -218,6 +224,9 @@ def quantize(
         raise ConfigError(f"quantize: bits must be 2 to 16, or 32, got {bits!r}")
     if any(isinstance(module, Quantizer) for module in model.modules()):
         raise InvalidInput("quantize: the model is quantized already; quantize the original")
+    for module in model.modules():
+        if not isinstance(module, tuple(leave)):
+            _require_known(module, weights and bits != _FLOAT32_BITS)
     quantized = copy.deepcopy(model)
     place = next((p.device for p in quantized.parameters()), None)
     quantizers = {
@@ -255,15 +264,13 @@ def _quantizer(
     kind, known = type(module), activations.find(module)
     if kind in ranges:
         return Quantizer(bits, ranges[kind])
-    if known is None:
-        if _may_be_one(module):
-            name = kind.__name__
-            raise InvalidInput(
-                f"quantize: {name} may be an activation, and is not in ibtrace.activations; give "
-                f"ranges={{{name}: (low, high)}} (None: unknown), or leave=[{name}] if it is none"
-            )
-        return None
-    if known.name == _LEFT:
+    if known is None and _may_be_one(module):
+        name = kind.__name__
+        raise InvalidInput(
+            f"quantize: {name} may be an activation, and is not in ibtrace.activations; give "
+            f"ranges={{{name}: (low, high)}} (None: unknown), or leave=[{name}] if it is none"
+        )
+    if known is None or known.name == _LEFT:
         return None
     low, high = activations.ends(module)
     start = (
@@ -274,9 +281,33 @@ def _quantizer(
 
 
 def _may_be_one(module: nn.Module) -> bool:
-    """Whether a module that is none of torch's own has nothing but a function."""
+    """Whether a module that is none of torch's own has nothing but a function of each unit."""
     foreign = not type(module).__module__.startswith("torch.nn.")
-    return foreign and not any(module.children()) and not module.state_dict()
+    return foreign and not any(module.children()) and not _has_matrix(module)
+
+
+def _has_matrix(module: nn.Module) -> bool:
+    return any(weight.dim() > 1 for weight in module.parameters(recurse=False))
+
+
+def _require_known(module: nn.Module, weights: bool) -> None:
+    """Raise if a module would stay continuous unnoticed."""
+    name = type(module).__name__
+    if isinstance(module, _OF_SEVERAL_PARTS):
+        raise InvalidInput(
+            f"quantize: the values inside {name} would stay continuous; build it of linear layers "
+            f"and activation modules, or leave=[{name}]"
+        )
+    embeds = isinstance(module, (nn.Embedding, nn.EmbeddingBag))
+    shaped = parametrize.is_parametrized(module)
+    if weights and (shaped or (_has_matrix(module) and type(module) not in _QUANTIZED)):
+        if embeds and not shaped:
+            return
+        raise InvalidInput(
+            f"quantize: the weights of {name} would stay continuous, for it is none of "
+            f"{', '.join(kind.__name__ for kind in _QUANTIZED)} as they are; use one of these, "
+            f"or leave=[{name}], or weights=False"
+        )
 
 
 def _on_output(module: nn.Module, _args: Any, output: Tensor) -> Tensor:

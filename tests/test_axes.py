@@ -379,7 +379,7 @@ def test_a_model_of_one_batch_size_is_seen_at_that_size() -> None:
 def test_what_tells_against_itself_is_asked_about(kind: str, turned: bool) -> None:
     def before(x: Tensor, linear: nn.Linear, mix: nn.Linear, held: nn.ParameterList) -> Tensor:
         x = linear(x) if kind == "mixed" else x
-        other = mix(x.mT).mT if kind == "mixed" else held[0]
+        other: Tensor = mix(x.mT).mT if kind == "mixed" else held[0]
         return other + x if turned else x + other
 
     held = nn.ParameterList([torch.randn(5, 1)])

@@ -326,7 +326,8 @@ def test_inputs_that_are_no_numbers_are_one_line(x: Any, match: str) -> None:
 
 @pytest.mark.parametrize("dtype", [np.int64, np.int32, np.uint32])
 def test_integers_that_nearly_all_differ_are_no_classes_unless_told(dtype: type) -> None:
-    dollars = (200_000 + 50_000 * np.random.default_rng(0).normal(size=1000)).round().astype(dtype)
+    money = 200_000 + 50_000 * np.random.default_rng(0).normal(size=1000)
+    dollars: Any = money.round().astype(dtype)
     for given_ids in (dollars, dollars[:, None], torch.from_numpy(dollars.astype(np.int64))):
         with pytest.raises(InvalidInput, match=r"integers of \d+ values in 1000 samples, hardly"):
             read_labels(given_ids)

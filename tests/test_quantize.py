@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import pickle
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -219,3 +220,52 @@ def test_what_cannot_be_quantized_is_refused() -> None:
     with pytest.raises(InvalidInput, match="quantized already"):
         quantize(quantize(net(), 4), 4)
     assert math.isfinite(float(quantize(net("relu"), 4)(PATTERNS).detach().sum()))
+
+
+class StarReLU(nn.Module):
+    """An activation with parameters of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale, self.bias = nn.Parameter(torch.ones(1)), nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.scale * x.relu() ** 2 + self.bias
+
+
+class Twice(nn.Linear):
+    """A linear layer that does something of its own."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return 2 * super().forward(input)
+
+
+CONTINUOUS: dict[str, tuple[Callable[[], nn.Module], str]] = {
+    "activation with parameters": (StarReLU, "StarReLU may be an activation"),
+    "LSTM": (lambda: nn.LSTM(4, 4), "values inside LSTM would stay"),
+    "GRU cell": (lambda: nn.GRUCell(4, 4), "values inside GRUCell would stay"),
+    "attention": (lambda: nn.MultiheadAttention(4, 2), "inside MultiheadAttention would stay"),
+    "encoder layer": (lambda: nn.TransformerEncoderLayer(4, 2, 8), "MultiheadAttention would stay"),
+    "subclass": (lambda: Twice(4, 4), "weights of Twice would stay"),
+    "transposed": (lambda: nn.ConvTranspose2d(1, 1, 2), "weights of ConvTranspose2d would stay"),
+    "bilinear": (lambda: nn.Bilinear(4, 4, 4), "weights of Bilinear would stay"),
+    "weight norm": (
+        lambda: nn.utils.parametrizations.weight_norm(nn.Linear(4, 4)),
+        "weights of ParametrizedLinear would stay",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CONTINUOUS)
+def test_what_would_stay_continuous_is_refused_by_name(name: str) -> None:
+    make, match = CONTINUOUS[name]
+    module = make()
+    with pytest.raises(InvalidInput, match=match):
+        quantize(nn.Sequential(nn.Linear(4, 4), nn.ReLU(), module), 4)
+    kinds = [type(part) for part in module.modules()]
+    assert quantize(nn.Sequential(nn.Linear(4, 4), nn.ReLU(), module), 4, leave=kinds)
+
+
+def test_norms_and_embeddings_are_left_as_they_are() -> None:
+    net = nn.Sequential(nn.Embedding(9, 4), nn.LayerNorm(4), nn.Linear(4, 4), nn.ReLU())
+    assert quantize(net, 4)(torch.arange(9)).unique().numel() <= 16
