@@ -50,10 +50,10 @@ def alone(case: zoo.Case, folder: Path, **arguments: Any) -> pd.DataFrame:
     return tracer.trace.frame()
 
 
-def assert_same_rows(found: pd.DataFrame, expected: pd.DataFrame) -> None:
+def assert_same_rows(found: pd.DataFrame, expected: pd.DataFrame, within: float = 0.0) -> None:
     assert set(found.epoch) == {0, 1, 2, 3}
     without = partial(pd.DataFrame.drop, columns="seconds")
-    pd.testing.assert_frame_equal(without(found), without(expected), check_exact=True)
+    pd.testing.assert_frame_equal(without(found), without(expected), rtol=within, atol=within)
 
 
 def unlike(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
@@ -95,5 +95,7 @@ def test_a_probe_in_parts_is_measured_as_a_whole(
     folder, first, second = in_parts
     way = PARTS[name]
     expected = alone(zoo.ZOO[way.model], folder / name, **way.arguments)
-    assert_same_rows(first[name]["rows"], expected)
+    # A recurrent layer rounds otherwise in a forward of another number of samples.
+    within = 1e-6 if "lstm" in name else 0.0
+    assert_same_rows(first[name]["rows"], expected, within)
     assert second[name]["rows"].empty

@@ -22,7 +22,7 @@ from ibtrace.models import CNN
 from ibtrace.probe import Probe
 from ibtrace.trace import Trace
 from ibtrace.tracer import Tracer
-from ibtrace.types import Estimate, InvalidInput, ProbeLike
+from ibtrace.types import Estimate, InvalidInput, LeftOut, ProbeLike
 
 N, WIDTH = 200, 16
 
@@ -87,6 +87,11 @@ def is_input(value: Tensor) -> bool:
 
 def test_a_layer_beyond_max_bytes_is_an_error_before_any_training() -> None:
     with pytest.raises(InvalidInput, match=r"'1': it needs 12,800 bytes .* max_bytes is 12,799"):
+        Tracer(deep(), probe(), layers=["1"], max_bytes=ONE - 1)
+    with (
+        pytest.warns(LeftOut, match="it needs 12,800 bytes"),
+        pytest.raises(InvalidInput, match="no layer can be traced; layer '1': it needs 12,800"),
+    ):
         Tracer(deep(), probe(), max_bytes=ONE - 1)
     assert Tracer(deep(), probe(), max_bytes=ONE - 1, max_width=4, estimators=["exact"]).trace
 

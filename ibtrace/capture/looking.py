@@ -139,15 +139,15 @@ def looks(
             batch_size=batch_size,
         )
     wanted: Set[str] | None = None
-    anything = False
+    anything, refused = False, dict[str, str]()
     layers = evidence.defaults or layers
     while wanted is None or wanted:
         one = _Pass(model, probe, layers, evidence, max_bytes, max_width, wanted)
         part = one.run(functional, batch_size, forward)
         wanted = one.left
-        anything = anything or bool(part or wanted)
-        if not anything:
-            _refuse_all(one.refused)
+        anything, refused = anything or bool(part), {**refused, **one.refused}
+        if not anything and not wanted:
+            _refuse_all(refused)
         _say_left_out(evidence, one.refused)
         if part:
             yield part
