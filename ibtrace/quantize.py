@@ -298,11 +298,9 @@ def _require_known(module: nn.Module, weights: bool) -> None:
             f"quantize: the values inside {name} would stay continuous; build it of linear layers "
             f"and activation modules, or leave=[{name}]"
         )
-    embeds = isinstance(module, (nn.Embedding, nn.EmbeddingBag))
-    shaped = parametrize.is_parametrized(module)
-    if weights and (shaped or (_has_matrix(module) and type(module) not in _QUANTIZED)):
-        if embeds and not shaped:
-            return
+    # A subclass, or a parametrization, may make something else of its weights.
+    known = type(module) in _QUANTIZED or isinstance(module, (nn.Embedding, nn.EmbeddingBag))
+    if weights and (parametrize.is_parametrized(module) or (_has_matrix(module) and not known)):
         raise InvalidInput(
             f"quantize: the weights of {name} would stay continuous, for it is none of "
             f"{', '.join(kind.__name__ for kind in _QUANTIZED)} as they are; use one of these, "
