@@ -162,7 +162,8 @@ class Tags:
         bound: Whether the estimate bounds the estimand in expectation.
         symmetric: Whether swapping x and y leaves the estimate the same (to rounding).
         variable: What stands for T: T ``itself``, or a variable ``made`` of it by bins, noise, a
-            kernel or projections, whose information can fall where that of T does not.
+            kernel or projections, whose information can fall where that of T does not. Where it
+            depends on the layer, `variable_of` knows.
         scale_dependence: Why multiplying a variable by a constant changes the estimate; empty if it
             does not (an instance with a field ``scale`` set to ``"none"`` makes no such claim).
         cost: Time (and memory, where it differs) in N samples and d dimensions.
@@ -233,12 +234,14 @@ class ProbeLike(Protocol):
 class Estimator(Protocol):
     """An estimator of mutual information: a frozen dataclass whose fields are its configuration.
 
-    Two optional methods let an estimator do better than two separate calls:
+    Three optional methods say more, or let an estimator do better than two separate calls:
 
     - ``plane(t, probe, *, seed=0) -> (I(X;T), I(T;Y))`` when one pass over ``t`` gives both;
     - ``bind(context: LayerContext) -> Estimator`` when the layer settles part of the
       configuration (the bin range of a tanh layer). An attribute ``needs_trace = True`` asks
       for ``context.trace_values``, so that the estimator runs when the trace is complete.
+    - ``variable(width: int | None) -> Variable`` when the layer's width decides whether T itself is
+      measured; see `variable_of`.
     """
 
     tags: ClassVar[Tags]
@@ -258,6 +261,17 @@ class Estimator(Protocol):
             seed: Seeds whatever is random inside; the global generators are left alone.
         """
         ...
+
+
+def variable_of(estimator: Estimator, width: int | None) -> Variable:
+    """What stands for T in an estimate: T ``itself``, or a variable ``made`` of it.
+
+    Args:
+        estimator: The estimator; its method ``variable`` decides, or else `Tags.variable`.
+        width: The columns of T; None if T is ids.
+    """
+    own: Callable[[int | None], Variable] | None = getattr(estimator, "variable", None)
+    return estimator.tags.variable if own is None else own(width)
 
 
 def label(estimator: object) -> str:

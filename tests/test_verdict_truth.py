@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ibtrace.capture import snapshot
 from ibtrace.datasets import Dataset, tishby
 from ibtrace.ensemble import Ensemble
+from ibtrace.estimators import KSG, Binning, Compressed, Sliced
 from ibtrace.noise import GaussianNoise
 from ibtrace.numerics.bins import certainly_distinct
 from ibtrace.numerics.partition import partition
@@ -26,7 +27,8 @@ from ibtrace.probe import Probe
 from ibtrace.quantize import quantize
 from ibtrace.trace import Scalar, Trace
 from ibtrace.tracer import Tracer
-from ibtrace.types import DISTINCT_ROWS, EXACT_BITS, I_XT, Row
+from ibtrace.tracer._defaults import Subsampled
+from ibtrace.types import DISTINCT_ROWS, EXACT_BITS, I_XT, Estimator, Row, label
 
 NAN = float("nan")
 CONVERGED = {0: 1.0, 29: 0.1, 59: 0.09}
@@ -43,7 +45,11 @@ def trace_of(
 ) -> Trace:
     """A trace of one layer: its estimates, and the exact bits of the layer (default: 12)."""
     trace = Trace.create(
-        meta={"n": 4096, "variables": {"KSG": "itself", "Binning": "made"}, **meta}
+        meta={
+            "n": 4096,
+            "variables": {"KSG": {"hidden": "itself"}, "Binning": {"hidden": "made"}},
+            **meta,
+        }
     )
     exact = np.full(curves.shape, 12.0) if exact is None else exact
     rows, scalars = [], [Scalar(0, e, "", "train_loss", loss) for e, loss in CONVERGED.items()]
@@ -287,6 +293,54 @@ def test_an_invertible_map_of_t_does_not_compress(
     for layer_verdict in found:
         if layer_verdict.estimator not in ("Binning", "KDE", "AdaptiveBinning"):
             assert layer_verdict.call != "compresses"
+
+
+MADE = Binning()
+WRAPPED: list[tuple[Estimator, dict[str, str]]] = [
+    (KSG(), {"0": "itself", "1": "itself", "2": "itself"}),
+    (MADE, {"0": "made", "1": "made", "2": "made"}),
+    (Compressed(dimensions=4), {"0": "made", "1": "itself", "2": "itself"}),
+    (Compressed(MADE, dimensions=4), {"0": "made", "1": "made", "2": "made"}),
+    (Compressed(Sliced(k=3), dimensions=4), {"0": "made", "1": "made", "2": "itself"}),
+    (Sliced(k=3), {"0": "made", "1": "made", "2": "itself"}),
+    (Sliced(MADE, k=9), {"0": "made", "1": "made", "2": "made"}),
+    (Subsampled(KSG(), 30), {"0": "itself", "1": "itself", "2": "itself"}),
+    (Subsampled(MADE, 30), {"0": "made", "1": "made", "2": "made"}),
+    (Subsampled(Sliced(k=4), 30), {"0": "made", "1": "itself", "2": "itself"}),
+]
+
+
+@pytest.mark.parametrize(("estimator", "variables"), WRAPPED, ids=lambda v: str(v)[:40])
+def test_what_stands_for_t_is_recorded_of_each_layer(
+    estimator: Estimator, variables: dict[str, str]
+) -> None:
+    """On layers of 5, 4 and 3 columns."""
+    net = nn.Sequential(nn.Linear(4, 5), nn.Linear(5, 4), nn.Linear(4, 3))
+    trace = Tracer(net, (X, Y), layers=["0", "1", "2"], estimators=[estimator]).trace
+    assert trace.meta["variables"][label(estimator)].items() >= variables.items()
+
+
+def test_symbols_are_not_projected() -> None:
+    assert [Sliced().variable(width) for width in (None, 1, 2)] == ["itself", "itself", "made"]
+    assert Compressed().variable(None) == "itself"
+
+
+def test_a_run_that_goes_on_by_another_estimator_knows_both(tmp_path: Path) -> None:
+    net = nn.Sequential(nn.Linear(4, 2))
+    for seed, estimator in enumerate(["ksg", "kde"]):
+        with Tracer(net, (X, Y), estimators=[estimator], run=tmp_path / "run", seed=seed):
+            pass
+    assert Trace.load(tmp_path / "run").meta["variables"] == {
+        "KSG": {"output": "itself"},
+        "KDE": {"output": "made"},
+    }
+
+
+@pytest.mark.parametrize("width", [4, 5])
+def test_a_layer_that_is_not_compressed_is_an_estimate_of_t_itself(width: int) -> None:
+    variables = {"KSG": {"hidden": Compressed(dimensions=4).variable(width)}}
+    found = verdict(trace_of(ramp(5, 9, 3), variables=variables)).of("hidden")
+    assert found.call == ("inconclusive" if width == 4 else "compresses")
 
 
 @pytest.mark.parametrize("bits", [None, 2, 4])

@@ -59,6 +59,11 @@ def samples(value: Tensor) -> int:
     return value.shape[-event_dims(value)]
 
 
+def columns(value: Tensor) -> int | None:
+    """The number of columns d of ``(..., n, d)`` floats; None for ids ``(..., n)``."""
+    return None if is_ids(value) else value.shape[-1]
+
+
 def batch_shape(value: Tensor) -> torch.Size:
     """The leading dimensions of a variable: the independent problems."""
     return value.shape[: -event_dims(value)]

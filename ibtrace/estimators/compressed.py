@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ibtrace.estimators._checks import checked
-from ibtrace.estimators._inputs import check_pair, is_ids
+from ibtrace.estimators._inputs import check_pair, columns
 from ibtrace.estimators._mlp import descend, forward, mlp, trainable
 from ibtrace.estimators.ksg import KSG
 from ibtrace.estimators.sliced import (
@@ -27,7 +27,15 @@ from ibtrace.numerics.projections import (
     tied_alike,
 )
 from ibtrace.numerics.scale import Scale, Scaled, check_scale, scaled
-from ibtrace.types import ConfigError, Estimate, Estimator, Tags, label
+from ibtrace.types import (
+    ConfigError,
+    Estimate,
+    Estimator,
+    Tags,
+    Variable,
+    label,
+    variable_of,
+)
 
 _BATCH, _LEARNING_RATE = 256, 3e-3
 
@@ -124,6 +132,14 @@ class Compressed:
         compressed = f"compressed to {self.dimensions} dimensions ({method})"
         return f"{self.base.estimand}, {compressed}{rescaled(self.scale)}"
 
+    def variable(self, width: int | None) -> Variable:
+        """What stands for T: made of it if it is compressed, else what the base measures.
+
+        Args:
+            width: The columns of T; None if T is ids.
+        """
+        return "made" if self._compresses(width) else variable_of(self.base, width)
+
     def bytes_for(self, n: int, dx: int | None, dy: int | None) -> tuple[float, str]:
         """The memory that n samples need, and what needs less.
 
@@ -132,7 +148,7 @@ class Compressed:
             dx: Columns of x; None for ids.
             dy: Columns of y; None for ids.
         """
-        sides = [min(n, d) for d in (dx or 0, dy or 0) if d > self.dimensions]
+        sides = [min(n, d) for d in (dx, dy) if d is not None and self._compresses(d)]
         squares = sum(3.0 * side * side for side in sides) if self.method == "pca" else 0.0
         return 8.0 * squares, "take fewer samples, or method='autoencoder'"
 
@@ -149,7 +165,11 @@ class Compressed:
             TooFewSamples: If there are not more than ``dimensions`` samples to compress, or
                 fewer than the base needs.
         """
-        wide = any(self._compresses(value) for value in (x, y) if isinstance(value, Tensor))
+        wide = any(
+            self._compresses(columns(value))
+            for value in (x, y)
+            if isinstance(value, Tensor) and value.dim()
+        )
         check_pair(label(self), x, y, minimum=self.dimensions + 1 if wide else 2)
         pair = [self._scaled(value) for value in (x, y)]
         (a, shares_x, odd_x), (b, shares_y, odd_y) = (self._code(v.points, seed) for v in pair)
@@ -167,14 +187,14 @@ class Compressed:
     def _scaled(self, value: Tensor) -> Scaled:
         """A variable that is compressed, at its scale; others are left to the base."""
         at_scale = scaled(value, self.scale)
-        return at_scale if self._compresses(value) else at_scale._replace(points=value)
+        return at_scale if self._compresses(columns(value)) else at_scale._replace(points=value)
 
-    def _compresses(self, value: Tensor) -> bool:
-        return value.dim() > 0 and not is_ids(value) and value.shape[-1] > self.dimensions
+    def _compresses(self, width: int | None) -> bool:
+        return width is not None and width > self.dimensions
 
     def _code(self, value: Tensor, seed: int) -> PrincipalComponents:
         """The code, the share it explains, and whether its subspace is ambiguous."""
-        if not self._compresses(value):
+        if not self._compresses(columns(value)):
             one = torch.ones((), dtype=torch.float64, device=value.device)
             return PrincipalComponents(value, one, one < 0)
         if self.method == "pca":

@@ -9,11 +9,19 @@ import torch
 from torch import Tensor
 
 from ibtrace.estimators._checks import checked
-from ibtrace.estimators._inputs import batch_shape, check_pair, is_ids
+from ibtrace.estimators._inputs import batch_shape, check_pair, columns
 from ibtrace.estimators.ksg import KSG
 from ibtrace.numerics.projections import first_equal, orthonormal, tied_alike
 from ibtrace.numerics.scale import Scale, Scaled, check_scale, scale_flags, scaled, words
-from ibtrace.types import ConfigError, Estimate, Estimator, Tags, label
+from ibtrace.types import (
+    ConfigError,
+    Estimate,
+    Estimator,
+    Tags,
+    Variable,
+    label,
+    variable_of,
+)
 
 
 @checked
@@ -98,6 +106,14 @@ class Sliced:
         """What the base estimates, said to be sliced."""
         return f"{self.base.estimand}, sliced to {self.k}-d projections{rescaled(self.scale)}"
 
+    def variable(self, width: int | None) -> Variable:
+        """What stands for T: made of it if it is projected, else what the base measures.
+
+        Args:
+            width: The columns of T; None if T is ids.
+        """
+        return "made" if self._projects(width) else variable_of(self.base, width)
+
     def __call__(self, x: Tensor, y: Tensor, *, seed: int = 0) -> Estimate:
         """SI_k(x; y) in bits; see the class.
 
@@ -111,7 +127,7 @@ class Sliced:
             TooFewSamples: If there are fewer than 2, or than the base needs.
         """
         check_pair(label(self), x, y)
-        if not (self._projects(x) or self._projects(y)):
+        if not (self._projects(columns(x)) or self._projects(columns(y))):
             return self.base(x, y, seed=seed)
         generator = torch.Generator().manual_seed(seed)
         rank = max(len(batch_shape(x)), len(batch_shape(y)))
@@ -124,14 +140,14 @@ class Sliced:
     def _scaled(self, value: Tensor) -> Scaled:
         """A variable that is projected, at its scale; others are left to the base."""
         at_scale = scaled(value, self.scale)
-        return at_scale if self._projects(value) else at_scale._replace(points=value)
+        return at_scale if self._projects(columns(value)) else at_scale._replace(points=value)
 
-    def _projects(self, value: Tensor) -> bool:
-        return not is_ids(value) and value.shape[-1] > self.k
+    def _projects(self, width: int | None) -> bool:
+        return width is not None and width > self.k
 
     def _project(self, value: Tensor, rank: int, generator: torch.Generator) -> Tensor:
         """A variable with the directions before its batch dimensions, or as it is."""
-        if not self._projects(value):
+        if not self._projects(columns(value)):
             return value
         frames = orthonormal(self.directions, value.shape[-1], self.k, generator)
         frames = frames.to(value.device).unflatten(0, (self.directions, *[1] * rank))

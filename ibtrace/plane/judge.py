@@ -55,7 +55,7 @@ from ibtrace.plane.drops import (
 from ibtrace.plane.evidence import Training, Truth, empty_of_information, training, truths
 from ibtrace.plane.result import NO_XT, Call, LayerVerdict, Rule, Verdict
 from ibtrace.trace import Trace
-from ibtrace.types import I_XT, InvalidInput, either
+from ibtrace.types import I_XT, InvalidInput, Variable, either
 
 _ALL_DISTINCT = "all_distinct"
 
@@ -137,7 +137,7 @@ def judge(
     scalars: pd.DataFrame | None = None,
     seeds: Sequence[int] | None = None,
     population: bool = False,
-    variables: Mapping[str, str] | None = None,
+    variables: Mapping[str, Mapping[str, Variable]] | None = None,
     rule: Rule | None = None,
 ) -> Verdict:
     """Judge every layer of a table by every estimator.
@@ -152,7 +152,8 @@ def judge(
         seeds: The seeds that were run, if some of them may have left no row.
         population: Whether the probe is all of X: H(X) is then no ceiling but the truth where
             nothing is lost.
-        variables: `Tags.variable` of each estimator, by its label; ``made`` if it is not there.
+        variables: What stands for T by each estimator in each layer, ``{label: {layer: variable}}``
+            (`ibtrace.types.variable_of`); ``made`` where it is not there.
         rule: What counts as compression (default: ``Rule()``).
 
     Raises:
@@ -181,7 +182,7 @@ def judge(
             entropy=min(np.inf if population else entropies[layer], _part_ceiling(mine, n)),
             training=trained,
             still=still.get(layer),
-            of_itself=(variables or {}).get(estimator) == "itself",
+            of_itself=(variables or {}).get(estimator, {}).get(layer) == "itself",
             clock=counted,
         )
         judged.append(_judge_layer(curve, rule))

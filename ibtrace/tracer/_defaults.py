@@ -15,7 +15,16 @@ from ibtrace.estimators import KDE, KSG, Binning, Exact, Ross
 from ibtrace.estimators import plane as plane_of
 from ibtrace.probe import Probe
 from ibtrace.probe.padding import is_mask
-from ibtrace.types import Estimate, Estimator, LayerContext, ProbeLike, Tags, label
+from ibtrace.types import (
+    Estimate,
+    Estimator,
+    LayerContext,
+    ProbeLike,
+    Tags,
+    Variable,
+    label,
+    variable_of,
+)
 
 MOST_SAMPLES = 2000
 """Samples that a default estimator whose time grows with N² is given at most."""
@@ -115,6 +124,14 @@ class Subsampled:
     def estimand(self) -> str:
         """The estimator's, and the limit."""
         return f"{self.estimator.estimand}, on at most {self.samples} drawn samples"
+
+    def variable(self, width: int | None) -> Variable:
+        """What stands for T: the estimator's.
+
+        Args:
+            width: The columns of T; None if T is ids.
+        """
+        return variable_of(self.estimator, width)
 
     @property
     def needs_trace(self) -> bool:

@@ -19,6 +19,7 @@ from torch.nn.parameter import is_lazy
 
 from ibtrace import checkpoints, distributed, estimators
 from ibtrace.capture import MAX_BYTES, Forward, Functional, Layer, Layers, Selection, settled
+from ibtrace.estimators._inputs import columns
 from ibtrace.measure import context, measure
 from ibtrace.plane import Rule, Verdict
 from ibtrace.probe import Probe
@@ -31,7 +32,17 @@ from ibtrace.tracer._defaults import default_estimators
 from ibtrace.tracer._distinct import distinct
 from ibtrace.tracer._kept import pooled
 from ibtrace.tracer._observer import Networks, Observer
-from ibtrace.types import ConfigError, CostWarning, Estimator, NonFinite, Row, RunError, label
+from ibtrace.types import (
+    ConfigError,
+    CostWarning,
+    Estimator,
+    NonFinite,
+    Row,
+    RunError,
+    Variable,
+    label,
+    variable_of,
+)
 from ibtrace.wrappers import unwrap
 
 if TYPE_CHECKING:
@@ -222,6 +233,7 @@ class Tracer:
             found = self._provenance({**chosen, **(meta or {})})
             self.trace = _open(run if self._leads else None, self.seeds, resume, found)
             self._captured: dict[str, Any] = self.trace.meta.get("captured", {})
+            self._variables: dict[str, dict[str, Variable]] = self.trace.meta.get("variables", {})
             self._epochs: dict[str, int] = self.trace.meta.get("epochs", {})
             if self._store and self._leads:
                 self.trace.save_probe(self.probe)
@@ -493,6 +505,7 @@ class Tracer:
         """Record what T is of each layer, which are traced by default, which are not, and why."""
         now = {
             "captured": self._captured,
+            "variables": self._variables,
             "left_out": self._observer.left_out,
             "layers_note": self._observer.note,
         }
@@ -531,6 +544,10 @@ class Tracer:
             RunError: If a layer of that name is stored with another shape, reduction or width.
         """
         for name, layer in part.items():
+            width = columns(layer.values)
+            for estimator, _ in self._estimators:
+                of_layers = self._variables.setdefault(label(estimator), {})
+                of_layers[name] = variable_of(estimator, width)
             record = layer.record()
             if (held := self._captured.get(name)) is not None:
                 _require_the_same(name, held, record)
@@ -632,7 +649,6 @@ class Tracer:
             "labels": self.probe.label_kind,
             "class_names": self.probe.class_names and list(self.probe.class_names),
             "configurations": {label(e): repr(e) for e, _ in self._estimators},
-            "variables": {label(e): e.tags.variable for e, _ in self._estimators},
             **meta,
         }
 
