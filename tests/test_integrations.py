@@ -411,13 +411,15 @@ class Recorder:
     """A sink that says how often it was closed."""
 
     closed = 0
+    failed: bool | None = None
 
     def write(self, trace: Trace, rows: Any, scalars: Any) -> None:
         """Nothing is kept."""
 
-    def close(self, trace: Trace) -> None:
+    def close(self, trace: Trace, failed: bool) -> None:
         """Counted."""
         self.closed += 1
+        self.failed = failed
 
 
 def fail(*_: Any, **__: Any) -> None:
@@ -461,7 +463,7 @@ def test_a_training_that_fails_closes_the_sinks_and_keeps_its_rows(
     callback = module.IBTrace(*given[framework], estimators="exact", **options)
     with pytest.raises(FloatingPointError, match="a mistake of the user's"):
         globals()[f"failing_{framework}"](callback, tmp_path / "out")
-    assert sink.closed == 1
+    assert (sink.closed, sink.failed) == (1, True)
     for trace in (callback.trace, Trace.load(tmp_path / "run")):
         assert sorted(trace.frame().epoch.unique()) == [0, 1, 2]
 
@@ -487,10 +489,10 @@ def test_a_training_that_follows_a_failed_one_closes_its_sinks_first() -> None:
     callback = Traced(data(), estimators="exact", sinks=[sink])
     callback._start(net(), 0, 0)
     callback._start(net(), 0, 0)
-    assert sink.closed == 1
+    assert (sink.closed, sink.failed) == (1, True)
     callback._finish()
     callback._abandon()
-    assert sink.closed == 2
+    assert (sink.closed, sink.failed) == (2, False)
 
 
 # --- Hugging Face -------------------------------------------------------------------------------

@@ -271,7 +271,7 @@ class Trap:
     def write(self, trace: Trace, rows: Sequence[Row], scalars: Mapping[str, Any]) -> None:
         self.spring()
 
-    def close(self, trace: Trace) -> None:
+    def close(self, trace: Trace, failed: bool) -> None:
         self.spring()
 
 

@@ -8,6 +8,7 @@ import random
 import re
 import socket
 import struct
+import subprocess
 import sys
 import textwrap
 import threading
@@ -362,6 +363,82 @@ def test_mlflow_ends_its_own_run_only(tmp_path: Path) -> None:
             assert MLflow().run_id == run.info.run_id
     finally:
         package.set_tracking_uri(before)
+
+
+# --- what failed is called failed ---------------------------------------------------------------
+
+
+def mlflow_status(folder: Path, sink: Any) -> str:
+    return str(sink.client.get_run(sink.run_id).info.status)
+
+
+def wandb_status(folder: Path, sink: Any) -> str:
+    codes = {r.exit.exit_code for r in wandb_records(folder) if r.HasField("exit")}
+    return {(0,): "FINISHED", (1,): "FAILED"}[tuple(codes)]
+
+
+def fails(block: Callable[[], object]) -> None:
+    with pytest.raises((ArithmeticError, OSError), match="a mistake"):
+        block()
+
+
+def mistake(*_: Any) -> None:
+    raise OSError("a mistake")
+
+
+@pytest.mark.parametrize(("make", "status"), [(mlflow, mlflow_status), (wandb, wandb_status)])
+@pytest.mark.parametrize("failing", ["nothing", "the training", "the last look", "the sending"])
+def test_a_run_says_whether_its_training_failed(
+    make: Callable[..., Made],
+    status: Callable[[Path, Any], str],
+    failing: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = tmp_path / "out"
+    sink, _ = make(folder)
+    model = net()
+
+    every = [1] if failing == "the last look" else [1, 2]
+
+    def training() -> None:
+        with Tracer(model, data(), estimators="exact", every=every, sinks=[sink]) as tracer:
+            tracer.snapshot(1)
+            tracer.snapshot(2)
+            if failing == "the training":
+                raise ArithmeticError("a mistake of the user's")
+            if failing == "the last look":
+                model.register_forward_hook(mistake)
+            if failing == "the sending":
+                tracer.log(2, train_loss=0.5)
+                monkeypatch.setattr(sink, "send", mistake)
+
+    training() if failing == "nothing" else fails(training)
+    assert status(folder, sink) == ("FINISHED" if failing == "nothing" else "FAILED")
+
+
+def test_an_mlflow_run_that_nobody_closes_ends_with_its_process(tmp_path: Path) -> None:
+    pytest.importorskip("mlflow")
+    script = f"""
+        from ibtrace.integrations.mlflow import MLflow
+        from tests.test_sinks import Tracer, data, net
+        sink = MLflow(tracking_uri={tmp_path.as_uri()!r})
+        Tracer(net(), data(), estimators="exact", sinks=[sink])
+        print(sink.run_id)
+        raise SystemExit("a mistake of the user's")
+    """
+    ended = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "a mistake of the user's" in ended.stderr
+    from ibtrace.integrations.mlflow import MLflow
+
+    sink = MLflow(ended.stdout.split()[-1], tracking_uri=tmp_path.as_uri())
+    assert mlflow_status(tmp_path, sink) == "FAILED"
 
 
 @pytest.mark.parametrize("leaf", ["tensorboard", "wandb", "mlflow"])

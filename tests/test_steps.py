@@ -205,7 +205,7 @@ class Counting:
         """Counted."""
         self.written += 1
 
-    def close(self, trace: Trace) -> None:
+    def close(self, trace: Trace, failed: bool) -> None:
         """Nothing to close."""
 
 

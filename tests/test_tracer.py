@@ -276,7 +276,7 @@ def test_sinks_get_each_snapshot() -> None:
         def write(self, trace: Trace, rows: Sequence[Row], scalars: Mapping[str, Any]) -> None:
             seen.append((len(trace), len(rows), dict(scalars)))
 
-        def close(self, trace: Trace) -> None:
+        def close(self, trace: Trace, failed: bool) -> None:
             seen.append(len(trace))
 
     with Tracer(mlp(), data=data(), estimators=["exact"], every=1, sinks=[Spy()]) as tracer:
@@ -396,12 +396,14 @@ class Closing:
 
     def __init__(self, fails: bool = False) -> None:
         self.fails, self.written, self.closed = fails, 0, 0
+        self.failed: bool | None = None
 
     def write(self, trace: Trace, rows: Sequence[Row], scalars: Mapping[str, Any]) -> None:
         self.written += len(rows)
 
-    def close(self, trace: Trace) -> None:
+    def close(self, trace: Trace, failed: bool) -> None:
         self.closed += 1
+        self.failed = failed
         if self.fails:
             raise OSError("the service is away")
 
@@ -423,7 +425,7 @@ def test_a_block_that_raises_closes_every_sink_once_and_keeps_its_rows(
     with pytest.raises(error, match="a mistake of the user's"):
         raise_in(tracer, error)  # epoch 2 is not due, and not measured then: who knows its state
     tracer.close()
-    assert [sink.closed for sink in sinks] == [1, 1]
+    assert [(sink.closed, sink.failed) for sink in sinks] == [(1, True), (1, True)]
     assert sorted(Trace.load(tmp_path / "run").frame().epoch.unique()) == [0, 1]
     assert ("the service is away" in caplog.text) == fails
 
@@ -437,14 +439,18 @@ def test_a_look_that_fails_closes_the_sinks_wherever_it_is() -> None:
     sink = Closing()
     with pytest.raises(NonFinite, match="epoch 0"):
         Tracer(broken(), data(), estimators="exact", sinks=sink)
-    assert sink.closed == 1
+    assert (sink.closed, sink.failed) == (1, True)
     model, sink = mlp(), Closing()
     tracer = Tracer(model, data(), estimators="exact", every=[1], sinks=sink)
     tracer.snapshot(2)
     linear(model, 0).weight.data.fill_(torch.nan)
     with pytest.raises(NonFinite, match="epoch 2"):
         tracer.close()
-    assert sink.closed == 1
+    assert (sink.closed, sink.failed) == (1, True)
+    sink = Closing()
+    with pytest.raises(ConfigError, match="at least 1, got 0"):
+        Tracer(mlp(), data(), every=0, sinks=sink)
+    assert (sink.closed, sink.failed) == (1, True)
 
 
 def test_after_a_training_that_ended_a_sink_that_fails_is_told_when_all_are_closed() -> None:
@@ -454,7 +460,7 @@ def test_after_a_training_that_ended_a_sink_that_fails_is_told_when_all_are_clos
         Tracer(mlp(), data(), estimators="exact", sinks=sinks),
     ):
         pass
-    assert [sink.closed for sink in sinks] == [1, 1]
+    assert [(sink.closed, sink.failed) for sink in sinks] == [(1, False), (1, False)]
 
 
 def test_what_needs_the_whole_trace_is_measured_and_sent_though_the_block_raises(

@@ -111,7 +111,7 @@ class _Progress:
         """A checkpoint is done."""
         self.bar.update()
 
-    def close(self, trace: Trace) -> None:
+    def close(self, trace: Trace, failed: bool) -> None:
         """All are done; the bar closes itself."""
 
 

@@ -42,8 +42,8 @@ class Numbers:
         """Hand the numbers and pictures of one epoch (of one step, by the clock) to the service."""
         raise NotImplementedError
 
-    def finish(self) -> None:
-        """Close what the sink opened itself."""
+    def finish(self, failed: bool) -> None:
+        """Close what the sink opened itself, as failed if the training or the sending was."""
         raise NotImplementedError
 
     def write(self, trace: Trace, rows: Sequence[Row], scalars: Mapping[str, Any]) -> None:
@@ -56,15 +56,18 @@ class Numbers:
             trace, [*of_rows(rows, self.clock), *of_scalars(rows, scalars, self.clock)], images
         )
 
-    def close(self, trace: Trace) -> None:
+    def close(self, trace: Trace, failed: bool) -> None:
         """Send what was not sent yet of the seeds seen here, and the information planes."""
         try:
             if self._sent:
                 seeds = {seed for _, seed, _ in self._sent}
                 points = [p for p in of_trace(trace) if p.seed in seeds and p[:3] not in self._sent]
                 self._send(trace, points, information_planes(trace))
+        except BaseException:
+            failed = True
+            raise
         finally:
-            self.finish()
+            self.finish(failed)
 
     def _send(self, trace: Trace, points: Iterable[Point], images: Mapping[str, Pixels]) -> None:
         if self._several is None:

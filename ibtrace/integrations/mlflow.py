@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import re
 import time
 from collections.abc import Mapping
@@ -18,7 +19,8 @@ class MLflow(Numbers):
 
     Args:
         run_id: A run of yours, which is left open; by default the active one, or else a new one,
-            which is ended when the trace is complete.
+            which is ended when the trace is complete, as ``FAILED`` if the training fails or
+            the process ends before.
         tracking_uri: Where the store is; by default what MLflow is set to.
         experiment: The name of the new run's experiment, made if there is none.
         image_every: Log the information planes at every so many snapshots; None: at the end only.
@@ -52,6 +54,8 @@ class MLflow(Numbers):
         if self._own:
             with preserved_generators():  # MLflow draws the run's name from Python's generator
                 run_id = self._create(experiment)
+            # MLflow itself ends only runs that it knows as active; this one would run for ever.
+            atexit.register(self._not_closed)
         self.run_id: str = run_id or active.info.run_id
 
     def _create(self, experiment: str) -> str:
@@ -68,10 +72,15 @@ class MLflow(Numbers):
         for name, image in images.items():
             self.client.log_image(self.run_id, image, f"{_allowed(name)}/{self.clock}{epoch}.png")
 
-    def finish(self) -> None:
-        """End the run if it was started here."""
+    def finish(self, failed: bool) -> None:
+        """End the run if it was started here: ``FAILED`` or ``FINISHED``."""
+        atexit.unregister(self._not_closed)
         if self._own:
-            self.client.set_terminated(self.run_id)
+            self.client.set_terminated(self.run_id, "FAILED" if failed else "FINISHED")
+
+    def _not_closed(self) -> None:
+        """The process ends and nobody has closed the trace."""
+        self.finish(failed=True)
 
 
 def _allowed(name: str) -> str:

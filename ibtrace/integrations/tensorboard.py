@@ -52,8 +52,8 @@ class TensorBoard(Numbers):
         for name, image in images.items():
             self.writer.add_image(name, image, epoch, dataformats="HWC")
 
-    def finish(self) -> None:
-        """Close the writer, or flush the caller's."""
+    def finish(self, failed: bool) -> None:
+        """Close the writer, or flush the caller's; event files have no word for a failure."""
         if self._own:
             self.writer.close()
         else:

@@ -22,7 +22,7 @@ class WandB(Numbers):
 
     Args:
         run: A run of yours, which is left open; by default the active one, or else a new one,
-            which is finished when the trace is complete.
+            which is finished when the trace is complete, as failed if the training fails.
         image_every: Log the information planes at every so many snapshots; None: at the end only.
         **init: Arguments of ``wandb.init`` for the new run: ``project``, ``mode="offline"`` …
 
@@ -60,7 +60,7 @@ class WandB(Numbers):
         pictures = {name: self._wandb.Image(image) for name, image in images.items()}
         self.run.log({self._axis: epoch, **numbers, **pictures})
 
-    def finish(self) -> None:
-        """Finish the run if it was started here."""
+    def finish(self, failed: bool) -> None:
+        """Finish the run if it was started here, with exit code 1 if it failed."""
         if self._own:
-            self.run.finish()
+            self.run.finish(exit_code=int(failed))

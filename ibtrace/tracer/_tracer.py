@@ -65,8 +65,8 @@ class Sink(Protocol):
         """Take a snapshot's rows and scalars; the trace holds them already."""
         ...
 
-    def close(self, trace: Trace) -> None:
-        """No more will come: the trace is complete, or its training has failed."""
+    def close(self, trace: Trace, failed: bool) -> None:
+        """No more will come: the trace is complete, or it has ``failed``, as its training has."""
         ...
 
 
@@ -181,17 +181,17 @@ class Tracer:
         meta: Mapping[str, Any] | None = None,
     ) -> None:
         self.model = model
-        self.every = log_spaced() if every is None else schedule(every)
-        self.clock = "step" if isinstance(self.every, Steps) else "epoch"
         self._epoch = 0
-        given = [seed] if isinstance(model, nn.Module) else model.seeds
-        self.seeds = [whole("seed", number) for number in given]
         self._leads = distributed.rank() == 0
         self.sinks = _sinks(sinks) if self._leads else []
         self._closed = False
         self._deferred: list[Estimator] = []
         self.trace = Trace.create()  # until the run's own is open: what sinks are closed with
         with self._closed_if_it_fails():
+            self.every = log_spaced() if every is None else schedule(every)
+            self.clock = "step" if isinstance(self.every, Steps) else "epoch"
+            given = [seed] if isinstance(model, nn.Module) else model.seeds
+            self.seeds = [whole("seed", number) for number in given]
             check_reduce(reduce)
             self._reduce, self._forward = reduce, forward
             self._observer = Observer(
@@ -372,7 +372,7 @@ class Tracer:
             with torch.inference_mode(False), preserved_generators():
                 if self._deferred and self._leads:
                     self._measure_deferred()
-        errors = self._close_sinks()
+        errors = self._close_sinks(failed=False)
         if errors:
             raise errors[0]
 
@@ -397,17 +397,17 @@ class Tracer:
                     self._measure_deferred()
             except Exception:
                 _log.exception("not measured, after the training's own error")
-        for failed in self._close_sinks():
+        for failed in self._close_sinks(failed=True):
             _log.error("a sink failed, after the training's own error", exc_info=failed)
 
-    def _close_sinks(self) -> list[Exception]:
+    def _close_sinks(self, failed: bool) -> list[Exception]:
         """Close every sink, whether or not another fails; returns what they raised."""
         self._closed = True
         errors: list[Exception] = []
         with torch.inference_mode(False), preserved_generators():
             for sink in self.sinks:
                 try:
-                    sink.close(self.trace)
+                    sink.close(self.trace, failed)
                 except Exception as error:
                     errors.append(error)
         return errors
@@ -666,7 +666,7 @@ def _sinks(given: Any) -> list[Sink]:
         if isinstance(sink, type) or not all(map(callable, methods)):
             raise ConfigError(
                 f"sinks: {sink!r} is no sink; give objects with write(trace, rows, scalars) and "
-                "close(trace), such as those of ibtrace.integrations"
+                "close(trace, failed), such as those of ibtrace.integrations"
             )
     return sinks
 
