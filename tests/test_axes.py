@@ -80,6 +80,14 @@ MAPS: dict[str, tuple[Between, tuple[int, ...]]] = {
         Between(lambda x, c: torch.cat([c(x)[:, :4], c(x)[:, 4:]], 1), as_is, nn.Conv2d(3, 16, 3)),
         (0, 1),
     ),
+    "conv, all normalised": (
+        Between(lambda x, c, m: m(c(x)), as_is, nn.Conv2d(3, 16, 3), nn.LayerNorm((16, 4, 8))),
+        (0, 1),
+    ),
+    "conv, mixed": (
+        Between(lambda x, c, m: m(c(x)), as_is, nn.Conv2d(3, 16, 3), nn.Linear(8, 2)),
+        (0, 1),
+    ),
     "conv, mixed over the width": (
         Between(
             lambda x, c, mix: c(x),
@@ -181,6 +189,41 @@ TOKENS: dict[str, tuple[Between, tuple[int, ...]]] = {
         Between(lambda x, c, a: c(x.mT) @ a.weight, as_is, nn.Conv1d(3, 16, 1), nn.Linear(5, 5)),
         (0, 1),
     ),
+    "mixed": (
+        Between(lambda x, c, m: m(c(x).mT).mT + c(x), as_is, nn.Linear(3, 16), nn.Linear(5, 5)),
+        (0, 2),
+    ),
+    "mixed, before it is moved back": (
+        Between(lambda x, c, m: m(c(x).mT), as_is, nn.Linear(3, 16), nn.Linear(5, 9)),
+        (0, 1),
+    ),
+    "spatial gating": (
+        Between(lambda x, c, m: c(x) * m(c(x)), as_is, nn.Linear(3, 16), nn.Conv1d(5, 5, 1)),
+        (0, 2),
+    ),
+    "learned adjacency by letters": (
+        Between(
+            lambda x, c, a: torch.einsum("ncv,wv->ncw", c(x.mT), a.weight),
+            as_is,
+            nn.Conv1d(3, 16, 1),
+            nn.Linear(5, 4),
+        ),
+        (0, 1),
+    ),
+    "mixed raw, given to a linear": (
+        Between(
+            lambda x, a, c: a.weight @ x + x,
+            lambda x, a, c: c(x),
+            nn.Linear(5, 5),
+            nn.Linear(3, 16),
+        ),
+        (0, 2),
+    ),
+    "fixed adjacency": (
+        Between(lambda x, c: torch.eye(5) @ c(x), as_is, nn.Linear(3, 16)),
+        (0, 2),
+    ),
+    "fourier": (Between(lambda x, c: torch.fft.fft2(c(x)).real, as_is, nn.Linear(3, 16)), (0, 2)),
     "given to a linear": (Between(as_is, lambda x, c: c(x), nn.Linear(3, 16)), (0, 2)),
     "given to weights": (
         Between(as_is, lambda x, c: x @ c.weight.mT, nn.Linear(3, 16)),
@@ -375,14 +418,152 @@ def test_a_model_of_one_batch_size_is_seen_at_that_size() -> None:
 
 
 @pytest.mark.parametrize("turned", [False, True])
-@pytest.mark.parametrize("kind", ["mixed", "place"])
+@pytest.mark.parametrize("kind", ["slid", "place"])
 def test_what_tells_against_itself_is_asked_about(kind: str, turned: bool) -> None:
-    def before(x: Tensor, linear: nn.Linear, mix: nn.Linear, held: nn.ParameterList) -> Tensor:
-        x = linear(x) if kind == "mixed" else x
-        other: Tensor = mix(x.mT).mT if kind == "mixed" else held[0]
+    def before(x: Tensor, linear: nn.Linear, slide: nn.Conv1d, held: nn.ParameterList) -> Tensor:
+        x = linear(x) if kind == "slid" else x
+        other: Tensor = slide(x) if kind == "slid" else held[0]
         return other + x if turned else x + other
 
-    held = nn.ParameterList([torch.randn(5, 1)])
-    model = Between(before, as_is, nn.Linear(3, 3), nn.Linear(5, 5), held)
-    with pytest.raises(InvalidInput, match="layer 'act': cannot tell channels"):
-        Tracer(model, (sequences(), torch.arange(7) % 2), layers=["act"])
+    held, slide = nn.ParameterList([torch.randn(5, 1)]), nn.Conv1d(5, 5, 3, padding=1)
+    asked_about(Between(before, as_is, nn.Linear(3, 3), slide, held))
+
+
+def asked_about(model: nn.Module, x: Tensor | None = None) -> None:
+    x = sequences() if x is None else x
+    with pytest.raises(InvalidInput, match=r"layer 'act': cannot tell channels.*'gap:last'"):
+        Tracer(model, (x, torch.arange(7) % 2), layers=["act"])
+
+
+def square(size: int) -> nn.Linear:
+    return nn.Linear(size, size)
+
+
+def patched(mix: nn.Module, x: Tensor) -> Tensor:
+    """Each column by itself, folded into the batch."""
+    out: Tensor = mix(x.mT.reshape(-1, 5)).view(len(x), 3, 5).mT
+    return out
+
+
+MIXED: dict[str, Between] = {
+    "added": Between(lambda x, m: m(x.mT).mT + x, as_is, square(5)),
+    "added to": Between(lambda x, m: x + m(x.mT).mT, as_is, square(5)),
+    "alone": Between(lambda x, m: m(x.mT).mT, as_is, square(5)),
+    "inside": Between(lambda x, m: m(F.gelu(m(x.mT))), as_is, square(5)),
+    "twice": Between(
+        lambda x, m, k: k(F.gelu(m(x.mT))).mT, as_is, nn.Linear(5, 9), nn.Linear(9, 5)
+    ),
+    "over, again": Between(lambda x, m: m(m(x.mT).mT.mT).mT + x, as_is, square(5)),
+    "flipped": Between(lambda x, m: m(x.flip(1).roll(1, 1).mT).mT + x, as_is, square(5)),
+    "scaled": Between(lambda x, m: (x.mT * m.weight[0]).mT + x, as_is, square(5)),
+    "column by column": Between(
+        lambda x, m: torch.stack([m(x[:, :, i]) for i in range(3)], -1), as_is, square(5)
+    ),
+    "folded into the batch": Between(lambda x, m: patched(m, x) + x, as_is, square(5)),
+    "A @ x": Between(lambda x, a: a.weight @ x, as_is, square(5)),
+    "A @ x + x": Between(lambda x, a: a.weight @ x + x, as_is, square(5)),
+    "softmax(A) @ x": Between(lambda x, a: a.weight.softmax(-1) @ x, as_is, square(5)),
+    "x + (x.mT @ A).mT": Between(lambda x, a: x + (x.mT @ a.weight).mT, as_is, square(5)),
+    "bmm": Between(lambda x, a: torch.bmm(a.weight.expand(len(x), -1, -1), x), as_is, square(5)),
+    "baddbmm": Between(
+        lambda x, a: torch.baddbmm(x, a.weight.expand(len(x), -1, -1), x), as_is, square(5)
+    ),
+    "Linformer": Between(lambda x, e: e.weight @ x, as_is, nn.Linear(5, 4)),
+    "Linformer, by a linear": Between(lambda x, e: e(x.mT).mT, as_is, nn.Linear(5, 4)),
+    "Linformer, by letters": Between(
+        lambda x, e: torch.einsum("nld,kl->nkd", x, e.weight), as_is, nn.Linear(5, 4)
+    ),
+    "kernel of 1": Between(lambda x, c: c(x), as_is, nn.Conv1d(5, 5, 1)),
+    "kernels of 1": Between(
+        lambda x, c, d: x + d(F.gelu(c(x))), as_is, nn.Conv1d(5, 9, 1), nn.Conv1d(9, 5, 1)
+    ),
+    "gated": Between(lambda x, c: x * torch.sigmoid(c(x)), as_is, nn.Conv1d(5, 5, 1)),
+    "letters": Between(lambda x, a: torch.einsum("ntd,tk->nkd", x, a.weight), as_is, square(5)),
+    "letters, features last": Between(
+        lambda x, a: torch.einsum("ncv,vw->ncw", x, a.weight), as_is, square(3)
+    ),
+    "x @ A": Between(lambda x, a: x @ a.weight, as_is, square(3)),
+}
+
+
+@pytest.mark.parametrize("name", MIXED)
+def test_a_mix_of_inputs_of_which_nothing_is_known_is_asked_about(name: str) -> None:
+    asked_about(MIXED[name])
+
+
+@pytest.mark.parametrize("to", [10, 4])
+@pytest.mark.parametrize("by", ["letters", "matmul"])
+def test_a_graph_over_the_last_axis_of_raw_maps_is_asked_about(by: str, to: int) -> None:
+    def before(x: Tensor, graph: nn.Linear) -> Tensor:
+        weight = graph.weight.mT
+        return x @ weight if by == "matmul" else torch.einsum("nctv,vw->nctw", x, weight)
+
+    asked_about(Between(before, as_is, nn.Linear(10, to)), images())
+
+
+class Set(nn.Module):
+    """A point net: maps of each point, then the largest of all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maps = nn.Sequential(nn.Conv1d(3, 8, 1), nn.ReLU(), nn.Conv1d(8, 8, 1))
+        self.act, self.head = nn.Tanh(), nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(self.act(self.maps(x.mT)).amax(2))
+        return out
+
+
+class Points(Set):
+    """The same, given channels first."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(self.act(self.maps(x)).amax(2))
+        return out
+
+
+def test_what_is_pooled_tells_where_the_channels_are() -> None:
+    x = sequences()
+    torch.manual_seed(0)
+    for model, given in ((Set(), x), (Points(), x.mT.contiguous())):
+        layer = act(model, given)
+        assert (layer.variable, layer.values.shape) == ("gap", (7, 8))
+
+
+class Mixer(nn.Module):
+    """A mixer's block on the raw inputs: the map of each token tells what the mix did not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.widen, self.act, self.narrow = nn.Linear(5, 9), nn.Tanh(), nn.Linear(9, 5)
+        self.norm, self.each = nn.LayerNorm(3), nn.Linear(3, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.narrow(self.act(self.widen(x.mT))).mT
+        out: Tensor = (x + self.each(self.norm(x))).mean(1)
+        return out
+
+
+class Transposed(nn.Module):
+    """Series with the channels first, which attend over time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.act = nn.Linear(5, 8), nn.Tanh()
+        self.attend = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.act(self.embed(x.mT))
+        out: Tensor = self.attend(hidden, hidden, hidden)[0].mean(1)
+        return out
+
+
+def test_what_comes_later_tells_where_the_channels_were() -> None:
+    x = sequences()
+    torch.manual_seed(0)
+    mixer, transposed = Mixer().eval(), Transposed().eval()
+    with torch.no_grad():
+        tokens = mixer.act(mixer.widen(x.mT))
+        torch.testing.assert_close(act(mixer, x).values, tokens.mean(2))
+        hidden = transposed.act(transposed.embed(x.mT))
+        torch.testing.assert_close(act(transposed, x).values, hidden.mean(1))
