@@ -12,9 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+import ibtrace
 from ibtrace.capture import capture, looks, named_layers, resolve, snapshot, undisturbed
 from ibtrace.probe import Probe
-from ibtrace.types import InvalidInput, Unsupported
+from ibtrace.tracer import Tracer
+from ibtrace.types import InvalidInput, LeftOut, UnknownName, Unsupported
 from ibtrace.wrappers import unwrap
 
 
@@ -297,20 +299,59 @@ def test_channels_last_is_captured_like_any_other_layout() -> None:
             torch.testing.assert_close(permuted[name].values, layer.values)
 
 
-def test_tied_and_reused_modules_have_each_their_name() -> None:
-    class Tied(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.one = nn.Linear(3, 3)
-            self.other = self.one
+class Tied(nn.Module):
+    """Two modules, each under two names."""
 
-        def forward(self, x: Tensor) -> Tensor:
-            out: Tensor = self.other(self.one(x).tanh())
-            return out
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.act = nn.Linear(3, 3), nn.Tanh()
+        self.other = nn.ModuleDict({"lin": self.one, "act": self.act, "own": nn.ReLU()})
 
-    found = snapshot(Tied(), probe(), ["one", "other"])
-    assert sorted(found) == ["one", "one:1", "other", "other:1"]
-    assert torch.equal(found["one:1"], found["other:1"])
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.other["own"](self.act(self.one(x)))
+        out: Tensor = self.other["act"](self.other["lin"](hidden))
+        return out
+
+
+TIED = [
+    ("other.lin", "layer 'other.lin': it is the module 'one' under another name; .* 'one:1'"),
+    (["one", "other.lin"], "layer 'other.lin': .*; choose 'one'$"),
+    ("other.lin:input", "layer 'other.lin:input': .*; choose 'one:input'$"),
+    ("other.lin[0]", r"layer 'other.lin\[0\]': .*; choose 'one\[0\]'$"),
+    ("other.[la]*", "layer 'other.lin': .*; choose 'one'$"),
+    (lambda name, module: name == "other.act", "layer 'other.act': .*; choose 'act'$"),
+]
+
+
+@pytest.mark.parametrize(("layers", "message"), TIED)
+def test_a_tied_module_is_asked_for_by_its_first_name(layers: Any, message: str) -> None:
+    with pytest.raises(UnknownName, match=message):
+        resolve(Tied(), layers)
+    with pytest.raises(UnknownName, match=message):
+        snapshot(Tied(), probe(), layers)
+
+
+def test_a_tied_module_is_left_out_by_its_first_name() -> None:
+    for exclude in ("other.act", ["other.[a]*"], lambda name, module: name == "other.act"):
+        with pytest.raises(UnknownName, match=r"exclude: layer 'other.act': .*; say 'act'$"):
+            Tracer(Tied(), probe(), estimators=["binning"], exclude=exclude)
+    traced = Tracer(Tied(), probe(), estimators=["binning"], exclude="act").trace.frame()
+    assert set(traced.layer) == {"other.own", "output"}
+
+
+def test_the_calls_of_a_tied_module_are_traced_once() -> None:
+    for layers in ([nn.Linear, nn.Tanh], ["one", "*act", "**.act"]):
+        assert sorted(snapshot(Tied(), probe(), layers)) == ["act", "act:1", "one", "one:1"]
+    assert sorted(snapshot(Tied(), probe())) == ["act", "act:1", "other.own", "output"]
+    with pytest.warns(LeftOut, match="left out of the trace: other.lin: it is the module 'one'"):
+        assert sorted(snapshot(Tied(), probe(), ["act", "other.*"])) == [
+            "act",
+            "act:1",
+            "other.own",
+        ]
+    why_not = {row.layer: row.why_not for row in ibtrace.layers(Tied(), probe()).rows}
+    assert why_not["other.act"].startswith("it is the module 'act' under another name")
+    assert not why_not["act"]
 
 
 def test_autocast_around_the_call_does_not_reach_the_probe() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ from ibtrace.capture.evidence import Evidence, Run, gather
 from ibtrace.capture.functional import Functional
 from ibtrace.capture.looking import read_layers, runner
 from ibtrace.capture.masks import telling_rows
-from ibtrace.capture.targets import named_layers, output_name, stem
+from ibtrace.capture.targets import aliases, another_name, named_layers, output_name, stem
 from ibtrace.probe import Probe
 from ibtrace.reduce import Reduce
 from ibtrace.types import InvalidInput
@@ -120,7 +121,7 @@ def layers(
     modules = {**named_layers(model), output_name(model): model}
     calls = Counter(stem(name) for name in evidence.layers)
     traced = {stem(name) for name in defaults.names}
-    rows = []
+    rows, first = [], aliases(model)
     for name in [*calls, *(name for name in modules if name not in calls)]:
         module, (shape, t) = modules.get(name.partition("[")[0]), shown.get(name, ((), None))
         reading = evidence.of(name)
@@ -134,7 +135,7 @@ def layers(
                 variable=reading.reduction.name if reading.reduction and calls[name] else "",
                 parameters=_weights(module),
                 default=name in traced,
-                why_not=reading.trouble if calls[name] else "it is not called",
+                why_not=reading.trouble if calls[name] else _not_run(name, first),
             )
         )
     return LayerTable(tuple(rows), defaults.note)
@@ -161,6 +162,11 @@ def _shown(
 
     run(probe.take(rows), keep)
     return shown
+
+
+def _not_run(name: str, first: Mapping[str, str]) -> str:
+    """Why a layer did not run by its name."""
+    return another_name(first[name]) if name in first else "it is not called"
 
 
 def _weights(module: nn.Module | None) -> int:

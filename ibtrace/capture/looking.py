@@ -21,10 +21,13 @@ from ibtrace.capture.targets import (
     Layers,
     Selection,
     Target,
+    aliases,
+    another_name,
     excludes,
     is_default,
     named_layers,
     output_name,
+    renamed,
     resolve,
     scripted,
     settled,
@@ -218,14 +221,19 @@ def require_excludes(model: nn.Module, layers: Layers, others: Sequence[str] = (
         others: Names of called activations, or of calls, that it may mean too.
 
     Raises:
-        UnknownName: Naming the exclusion, and the layers there are.
+        UnknownName: Naming the exclusion, and the layers there are; or the first name of the one
+            that it means by another.
     """
     if not isinstance(layers, Selection):
         return
-    modules = {**named_layers(model), output_name(model): model}
+    modules, first = {**named_layers(model), output_name(model): model}, aliases(model)
     for choice in layers.exclude:
         known = [*modules.items(), *((name, None) for name in others)]
-        if not any(excludes([choice], name, module) for name, module in known):
+        meant = [name for name, module in known if excludes([choice], name, module)]
+        if meant and all(name in first for name in meant):
+            why = another_name(first[meant[0]])
+            raise UnknownName(f"exclude: layer {meant[0]!r}: {why}; say {first[meant[0]]!r}")
+        if not meant:
             names = ", ".join(dict.fromkeys([*modules, *others]))
             raise UnknownName(f"exclude: nothing is meant by {choice!r}; there are: {names}")
 
@@ -501,6 +509,7 @@ class _Pass:
         self.targets = resolve(model, self.layers)
         for name in scripted(model, self.layers):
             self.refused[name] = _SCRIPTED
+        self.refused |= renamed(model, self.layers)
         self._written = {t.name for t in self.targets if t.choice == ""} | _names(functional)
         if isinstance(self.layers, Defaults):
             functional = self.layers.called

@@ -166,6 +166,18 @@ def named_layers(model: nn.Module) -> dict[str, nn.Module]:
     return layers
 
 
+def aliases(model: nn.Module) -> dict[str, str]:
+    """The other names of modules that have several: for each the first, by which its calls go."""
+    first: dict[int, str] = {}
+    names = {name: first.setdefault(id(m), name) for name, m in named_layers(model).items()}
+    return {name: its_first for name, its_first in names.items() if name != its_first}
+
+
+def another_name(first: str) -> str:
+    """Why a layer is not taken by one of its other names, and what to do."""
+    return f"it is the module {first!r} under another name; its calls are {first!r}, '{first}:1', …"
+
+
 def output_name(model: nn.Module) -> str:
     """What the model's own output is called: `OUTPUT`, or `WHOLE` where a module has that name."""
     return WHOLE if OUTPUT in named_layers(unwrap(model)) else OUTPUT
@@ -219,7 +231,8 @@ def resolve(model: nn.Module, layers: Layers = None) -> list[Target]:
 
     Raises:
         ConfigError: If something that chooses no layers is among them.
-        UnknownName: If a name or pattern matches no module; lists the layers there are.
+        UnknownName: If a name or pattern matches no module, or only other names of modules (a
+            module that has several is traced by its first); lists the layers there are.
         Unsupported: If a layer is scripted or traced by ``torch.jit``, where hooks never run.
     """
     model, layers = unwrap(model), settled(layers)
@@ -236,7 +249,7 @@ def resolve(model: nn.Module, layers: Layers = None) -> list[Target]:
         return [
             Target(name, everything[name], choice=None) for name in [*names, output_name(model)]
         ]
-    targets = list(_each(layers, everything, model).values())
+    targets, _ = _each(layers, everything, model)
     fine = [target for target in targets if not _is_scripted(target.module)]
     written = [target for target in targets if target.choice == ""]
     _refuse_scripted({t.name: t.module for t in (written if fine else targets)})
@@ -258,8 +271,29 @@ def scripted(model: nn.Module, layers: Layers) -> list[str]:
         names = [n for n in names if not excludes(layers.exclude, n, modules[n])]
     if choice is None or isinstance(choice, Defaults):
         return names
-    meant = _each(choice, {**modules, output_name(model): model}, model)
+    targets, _ = _each(choice, {**modules, output_name(model): model}, model)
+    meant = {target.name for target in targets}
     return [name for name in names if name in meant]
+
+
+def renamed(model: nn.Module, layers: Layers) -> dict[str, str]:
+    """Why layers are not taken by the names that a pattern means: they have others.
+
+    Args:
+        model: The model.
+        layers: Any choice; what it means by their first names as well is not among them.
+    """
+    choice = layers.layers if isinstance(layers, Selection) else layers
+    if is_default(choice):
+        return {}
+    everything = {**named_layers(model), output_name(model): model}
+    targets, others = _each(choice, everything, model)
+    if isinstance(layers, Selection):
+        others = {
+            t: f for t, f in others.items() if not excludes(layers.exclude, t, everything.get(t))
+        }
+    meant = {target.name for target in targets}
+    return {name: another_name(first) for name, first in others.items() if first not in meant}
 
 
 def excludes(exclude: Any, name: str, module: nn.Module | None) -> bool:
@@ -284,9 +318,11 @@ def excludes(exclude: Any, name: str, module: nn.Module | None) -> bool:
 
 def _each(
     layers: Layers, everything: Mapping[str, nn.Module], model: nn.Module
-) -> dict[str, Target]:
-    """What each of several choices means."""
+) -> tuple[list[Target], dict[str, str]]:
+    """What each of several choices means, and the first name of what it means by another."""
     targets: dict[str, Target] = {}
+    others: dict[str, str] = {}
+    known_aliases = aliases(model)
     for choice in _choices(layers, "layers"):
         meant = _match(choice, everything, model)
         if not meant:
@@ -294,10 +330,24 @@ def _each(
             called = str(choice).rpartition(".")[2] in activations.BY_NAME
             hint = "; activations that are called are chosen by functional=" if called else ""
             raise UnknownName(f"no layer matches {choice!r}; the layers are: {known}{hint}")
+        other = {t.name: _first_name(t, everything, known_aliases) for t in meant}
+        other = {name: first for name, first in other.items() if first != name}
+        if len(other) == len(meant):
+            name, first = next(iter(other.items()))
+            raise UnknownName(f"layer {name!r}: {another_name(first)}; choose {first!r}")
+        others |= other
         for target in meant:
-            if target.name not in targets or target.choice == "":
+            if target.name not in other and (target.name not in targets or target.choice == ""):
                 targets[target.name] = target
-    return targets
+    return list(targets.values()), others
+
+
+def _first_name(
+    target: Target, everything: Mapping[str, nn.Module], known_aliases: Mapping[str, str]
+) -> str:
+    """What a target is called by the first name of its module."""
+    module = _parse(target.name, everything)[0]
+    return known_aliases.get(module, module) + target.name[len(module) :]
 
 
 def _defaults(defaults: Defaults, everything: dict[str, nn.Module]) -> list[Target]:
