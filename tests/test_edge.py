@@ -173,8 +173,11 @@ INDEPENDENT = {
 def test_where_independent_variables_would_share_bits_it_says_so(law: str, n: int) -> None:
     estimate = EDGE()(*INDEPENDENT[law](n))  # type: ignore[no-untyped-call]
     off = float(estimate.bits)
-    assert bool(estimate.flags["unresolved"]) or off < 0.2
+    null = float(estimate.diagnostics["null_bits"])
+    assert bool(estimate.flags["undersampled"]) == (null > 0.1)
+    assert abs(off - null) < 0.15
+    assert null > 0.1 or off < 0.2
     if law == "normal 1 + 1":
-        assert not bool(estimate.flags["unresolved"])
+        assert null < 0.1
     if law == "normal 2 + 2" and n < 5000:
         assert off > 0.2

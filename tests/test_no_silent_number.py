@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from ibtrace import estimators
 from ibtrace.estimators import _limits, information, make
 from ibtrace.probe import Probe
-from ibtrace.types import Estimate, Estimator, InvalidInput, TooLarge, Unsupported
+from ibtrace.tracer._defaults import Subsampled
+from ibtrace.types import Estimate, Estimator, InvalidInput, TooLarge, Unsupported, label
 
 FAST: dict[str, dict[str, Any]] = {
     "variational": {"hidden": 16, "embedding": 8, "steps": 60, "batch": 64},
@@ -165,6 +166,43 @@ def test_a_layer_that_x_determines_is_not_undersampled(name: str) -> None:
         assert "undersampled" not in raised(build(name)(torch.arange(300), t))
     whole = Probe(x, torch.arange(300) % 2, population=True)
     assert "undersampled" not in raised(information(build(name), t, whole)[1])
+
+
+WITH_PLANE = [
+    *(build(name) for name in NAMES if hasattr(estimators.registry[name], "plane")),
+    build("exact", correction="grassberger"),
+    build("matrix_renyi", alpha=2.0),
+    Subsampled(build("binning"), samples=150),
+]
+
+
+@pytest.mark.parametrize("estimator", WITH_PLANE, ids=label)
+def test_problems_of_every_kind_in_one_batch_are_those_one_by_one(estimator: Estimator) -> None:
+    """Layers that X determines, and does not, that never vary, and that partly repeat."""
+    x = normal(0, 200, 5)
+    x[100:150] = x[:50]
+    t, y = torch.tanh(x[:, :2]), torch.arange(200) % 2
+    other = torch.cat([t[:100], normal(1, 100, 2)])
+    batch = torch.stack([t, other, torch.ones_like(t), t.round(), other.round(), 1000 * t])
+    for probe in (Probe(x, y), Probe(x, y, population=True), Probe(normal(2, 200, 3), y)):
+        together = information(estimator, batch, probe)
+        for problem, one in enumerate(batch):
+            for many, alone in zip(together, information(estimator, one, probe), strict=True):
+                assert raised(many[problem]) == raised(alone)
+                torch.testing.assert_close(many.bits[problem], alone.bits, equal_nan=True)
+                for name, value in alone.diagnostics.items():
+                    found = many.diagnostics[name][problem]
+                    torch.testing.assert_close(found, value, equal_nan=True)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_call_asks_of_each_problem_whether_the_other_is_every_sample(name: str) -> None:
+    ids = torch.stack([torch.arange(60), torch.arange(60) // 2])
+    t = normal(0, 60, 1)
+    for estimate in (build(name)(ids, t), build(name)(t, ids)):
+        nulls = estimate.diagnostics["null_bits"].isnan().tolist()
+        assert nulls == [True, False]
+        assert estimate.flags["undersampled"].tolist() == [False, True]
 
 
 @pytest.mark.parametrize("correction", ["miller_madow", "grassberger", "chao_shen"])
@@ -328,6 +366,27 @@ def test_values_whose_squares_overflow_are_flagged_numbers(name: str, scale: flo
         for estimate in changed:
             assert "extreme_values" in raised(estimate)
             assert bool(estimate.bits.isfinite()) or "undefined" in raised(estimate)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_problem_of_extreme_values_leaves_the_others_of_its_batch_alone(
+    name: str, dtype: torch.dtype
+) -> None:
+    z, ids = normal(0, 90, 1).to(dtype), torch.arange(90) % 3
+    far = z.clone()
+    far[7] = torch.finfo(dtype).max
+    huge = torch.finfo(dtype).max ** 0.9
+    batch = torch.stack([z + ids[:, None], huge * z, z / huge, far, far.neg()])
+    probe = Probe(z, ids)
+    together = information(build(name), batch, probe)
+    for problem, t in enumerate(batch):
+        for many, alone in zip(together, information(build(name), t, probe), strict=True):
+            torch.testing.assert_close(many.bits[problem], alone.bits, equal_nan=True)
+            assert raised(many[problem]) == raised(alone)
+            if "undefined" not in raised(alone):
+                assert ("extreme_values" in raised(alone)) == (problem > 0)
+                assert bool(alone.bits.isfinite())
 
 
 @pytest.mark.parametrize("name", ["kde", "noisy_channel"])

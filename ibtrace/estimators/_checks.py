@@ -7,8 +7,8 @@ carries four flags beside the estimator's own; the number itself is left as it i
 - ``below_zero``: it is below 0, where no information is, by more than 3 of its standard errors
   (by more than 0.1 bit, where no error is known), or by more than half a bit whatever the error;
 - ``above_entropy``: it is above the entropy of X or of Y, where either is discrete;
-- ``extreme_values``: squares of the values would overflow or vanish (beyond 10^±30), so that the
-  number is of the values times a power of 2.
+- ``extreme_values``: squares of the values would overflow or vanish, so that the number is of the
+  values times a power of 2, or of a few moved nearer (`ibtrace.numerics.scale.squarable`).
 
 What would need more than half of the memory is refused before it starts (`require_memory`).
 """
@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from ibtrace.estimators._inputs import is_ids, refuse_two_ids
-from ibtrace.estimators._limits import TamedProbe, exponent, require_memory, tamed
+from ibtrace.estimators._limits import require_memory
 from ibtrace.numerics.bins import dense_ids, joint_ids, row_ids
 from ibtrace.numerics.entropy import (
     Correction,
@@ -34,6 +34,7 @@ from ibtrace.numerics.entropy import (
     sample_counts,
     sample_masses,
 )
+from ibtrace.numerics.scale import squarable
 from ibtrace.types import Estimate, ProbeLike, Unsupported
 
 FLAGS = ("not_finite", "below_zero", "above_entropy", "extreme_values")
@@ -48,6 +49,7 @@ _BIASED = 0.1  # bits
 _NEARLY_ALL = 0.95
 
 _Class = TypeVar("_Class", bound=type[Any])
+_Cached = TypeVar("_Cached")
 
 
 def checked(kind: _Class) -> _Class:
@@ -58,13 +60,15 @@ def checked(kind: _Class) -> _Class:
     return kind
 
 
-def flagged(estimate: Estimate, entropies: Sequence[Tensor], *, extreme: bool = False) -> Estimate:
+def flagged(
+    estimate: Estimate, entropies: Sequence[Tensor], *, extreme: Tensor | None = None
+) -> Estimate:
     """An estimate with the flags of this module raised where they belong.
 
     Args:
         estimate: Any estimate.
         entropies: The entropies in bits of the variables that are discrete, ``(...)`` each.
-        extreme: Whether the values had to be multiplied by a power of 2.
+        extreme: Whether the values had to change to be squared, ``(...)``; None if none had.
 
     Returns:
         The same numbers; a flag that the estimator raised by itself stays raised.
@@ -79,8 +83,10 @@ def flagged(estimate: Estimate, entropies: Sequence[Tensor], *, extreme: bool = 
         "not_finite": ~bits.isfinite() | stderr.isinf(),
         "below_zero": bits < -allowed,
         "above_entropy": above,
-        "extreme_values": torch.full_like(above, extreme),
+        "extreme_values": torch.zeros_like(above),
     }
+    if extreme is not None and bool(extreme.any()):
+        raised["extreme_values"] = extreme.expand_as(above)
     return estimate.flagged(
         **{name: flag | estimate.flags.get(name, flag) for name, flag in raised.items()}
     )
@@ -89,9 +95,10 @@ def flagged(estimate: Estimate, entropies: Sequence[Tensor], *, extreme: bool = 
 def roof_of(
     value: Tensor, correction: Correction = "none", weights: Sequence[float] | None = None
 ) -> Tensor | None:
-    """The most information a discrete variable can share: its entropy, ``(...)``; else None.
+    """The most information a discrete variable can share, ``(...)``: its entropy; else infinite.
 
-    Floats are discrete if hardly any sample (5 %) is alone with its value. The plug-in entropy is
+    Floats are discrete if hardly any sample (5 %) is alone with its value; None if no problem of
+    the batch is. The plug-in entropy is
     too low by (K - 1) / (2 n ln 2), which the roof is raised by, so that an estimate of the
     entropy itself does not pass it.
 
@@ -103,16 +110,19 @@ def roof_of(
     ids = dense_ids(value) if is_ids(value) else row_ids(value.detach())
     counts = sample_counts(ids)
     n = counts.shape[-1]
-    if not is_ids(value) and bool(((counts == 1).sum(-1) > (1 - _REPEATED) * n).any()):
+    alone = (counts == 1).sum(-1) > (1 - _REPEATED) * n
+    continuous = alone & (not is_ids(value))
+    if bool(continuous.all()):
         return None
     if weights is not None:
         masses = torch.tensor(weights, dtype=torch.float64, device=ids.device)
         shares = sample_masses(ids, masses / masses.sum())
-        return -(masses / masses.sum() * shares.clamp(min=1e-300).log2()).sum(-1)
+        exact = -(masses / masses.sum() * shares.clamp(min=1e-300).log2()).sum(-1)
+        return exact.masked_fill(continuous, torch.inf)
     added = bias_correction(counts, "miller_madow" if correction == "none" else correction)
     # What nearest neighbours show of classes far apart (Ross 2014, Gao et al. 2017).
     apart = (math.log(n) - torch.digamma(counts.to(torch.float64)).mean(-1)) / math.log(2)
-    return torch.maximum(entropy(counts) + added, apart)
+    return torch.maximum(entropy(counts) + added, apart).masked_fill(continuous, torch.inf)
 
 
 def undersampled(null: Tensor) -> Tensor:
@@ -211,13 +221,37 @@ def _roofs(estimator: Any, *values: Tensor) -> list[Tensor]:
     return [roof for roof in roofs if roof is not None]
 
 
+def _squarable(value: Tensor) -> tuple[Tensor, Tensor]:
+    """`squarable`; what is no tensor is left to the estimator to refuse."""
+    return squarable(value) if isinstance(value, Tensor) else (value, torch.tensor(False))
+
+
+class _Squarable:
+    """A probe whose inputs and continuous labels are `squarable`.
+
+    Args:
+        probe: The probe.
+    """
+
+    def __init__(self, probe: ProbeLike) -> None:
+        self._probe = probe
+        self.features, self.labels = squarable(probe.features)[0], squarable(probe.labels)[0]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._probe, name)
+
+    def cached(self, key: str, compute: Callable[[], _Cached]) -> _Cached:
+        """As the probe's own."""
+        return self._probe.cached(key, compute)
+
+
 def checked_call(method: Callable[..., Estimate]) -> Callable[..., Estimate]:
     @functools.wraps(method)
     def call(self: Any, x: Tensor, y: Tensor, *, seed: int = 0) -> Estimate:
         require_memory(self, x, y)
-        extreme = exponent(x) != 0 or exponent(y) != 0
-        pair = (tamed(x), tamed(y)) if extreme else (x, y)
-        return flagged(method(self, *pair, seed=seed), _roofs(self, x, y), extreme=extreme)
+        (a, extreme_x), (b, extreme_y) = (_squarable(value) for value in (x, y))
+        estimate = method(self, a, b, seed=seed)
+        return flagged(estimate, _roofs(self, x, y), extreme=extreme_x | extreme_y)
 
     return call
 
@@ -232,12 +266,12 @@ def checked_plane(
         features, labels = probe.features, probe.labels
         require_memory(self, features, t)
         require_memory(self, t, labels)
-        fixed_extreme = probe.cached(
-            "extreme values", lambda: (exponent(features) != 0, exponent(labels) != 0)
+        extreme_x, extreme_y = probe.cached(
+            "extreme values", lambda: [_squarable(value)[1] for value in (features, labels)]
         )
-        extreme = exponent(t) != 0
-        subject = TamedProbe(probe) if any(fixed_extreme) else probe
-        about_x, about_y = method(self, tamed(t) if extreme else t, subject, seed=seed)
+        subject = _Squarable(probe) if bool(extreme_x | extreme_y) else probe
+        values, extreme = _squarable(t)
+        about_x, about_y = method(self, values, subject, seed=seed)
 
         def fixed() -> tuple[list[Tensor], list[Tensor]]:
             return _roofs(self, probe.x_ids), _roofs(self, probe.labels)
@@ -246,8 +280,8 @@ def checked_plane(
         of_x, of_y = probe.cached(key, fixed)
         of_t = _roofs(self, t) if is_ids(t) else []
         return (
-            flagged(about_x, [*of_x, *of_t], extreme=extreme or fixed_extreme[0]),
-            flagged(about_y, [*of_y, *of_t], extreme=extreme or fixed_extreme[1]),
+            flagged(about_x, [*of_x, *of_t], extreme=extreme | extreme_x.to(extreme.device)),
+            flagged(about_y, [*of_y, *of_t], extreme=extreme | extreme_y.to(extreme.device)),
         )
 
     return plane

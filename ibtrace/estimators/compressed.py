@@ -72,8 +72,8 @@ class Compressed:
         scale: What a variable is divided by before it is compressed, as in `KSG`: ``"column"``
             where columns have different units. A base such as `KSG` brings the codes to its own.
 
-    Flags: the base's; ``ambiguous_subspace``; ``scales_apart`` and ``overflow`` (see `KSG`) also of
-    the variables before they are compressed. Diagnostics: the base's, and
+    Flags: the base's; ``ambiguous_subspace``; ``scales_apart`` and ``extreme_values`` (see `KSG`)
+    also of the variables before they are compressed. Diagnostics: the base's, and
     ``explained_x``, ``explained_y``: the share of each variable's variance that can be restored
     from its code (1 if it is not compressed).
 

@@ -27,7 +27,6 @@ _NARROWEST, _WIDEST = 0.7, 2.8
 _FLOOR_DIMENSIONS = 6
 _SAMPLES_PER_BIT = 10
 _GROWTH = 0.3  # bits
-_SHUFFLED = 0.15  # bits
 _NORMAL = 0.6745  # the median distance of a standard normal from 0
 
 
@@ -67,15 +66,14 @@ class EDGE:
             these over a variable's columns; heavy tails then fill cells of one sample each.
             ``"none"``: s is 1.
 
-    Flags: those above; ``unresolved`` (the diagnostic ``shuffled`` is above 0.15 bit: by so much do
-    samples show that are paired at random, where nothing is shared; or ``growth`` is above 0.3 bit:
-    by so much do the middle cells show more than those twice as wide, as they do while cells are
-    wider than the dependence or hold single samples: errors above .15 bit had it on all tried);
-    ``undersampled`` (even in the widest cells random labels would give more than 0.1 bit: the
-    diagnostic ``null_bits``, see `Exact`); ``near_ceiling`` (within 5 % of log₂ N: nearly every
-    sample has a cell for itself); ``scales_apart``, ``heavy_tails`` and ``overflow`` (see `KSG`);
-    ``constant`` (a variable that never varies: 0 bits). The standard error is that of the weighted
-    log-ratio's mean, the offsets held fixed.
+    Flags: those above; ``unresolved`` (the diagnostic ``growth`` is above 0.3 bit: by so much do
+    the middle cells show more than those twice as wide, as they do while cells are wider than the
+    dependence or hold single samples); ``undersampled`` (the diagnostic ``null_bits`` is above 0.1
+    bit: what the ensemble gives of samples that are paired at random, its mean over all pairings);
+    ``near_ceiling`` (within 5 % of log₂ N: nearly every sample has a cell for itself);
+    ``scales_apart``, ``heavy_tails`` and ``extreme_values`` (see `KSG`); ``constant`` (a variable
+    that never varies: 0 bits). The standard error is that of the weighted log-ratio's mean, the
+    offsets held fixed.
 
     References:
         Noshad, Zeng & Hero 2019, Scalable mutual information estimation using dependence graphs,
@@ -100,7 +98,7 @@ class EDGE:
         reference="Noshad, Zeng & Hero 2019, ICASSP, arXiv:1801.09125",
         cost="members (N d + N log N) time, N d memory",
         bias="up by 0.1 bit at N = 400 near independence in 1 + 1 dimensions, in 2 + 2 by 0.5 at "
-        "N = 500 and 0.2 at 5000 (flagged above 0.15); down above 2 bits in two dimensions "
+        "N = 500 and 0.2 at 5000 (flagged); down above 2 bits in two dimensions "
         "(2.8: by 0.6 at N = 500, 0.2 at 5000); far off in many, saturating at log2 N",
     )
 
@@ -136,9 +134,7 @@ class EDGE:
         d = sum(one.width for one in hashed)
         ts, weights = ensemble(self.members, d)
         local, capped = torch.zeros((), dtype=torch.float64, device=x.device), None
-        means, shuffled = [], torch.zeros((), dtype=torch.float64, device=x.device)
-        generator = torch.Generator().manual_seed(seed)
-        partners = torch.randperm(n, generator=generator).to(x.device)
+        means, null = [], torch.zeros((), dtype=torch.float64, device=x.device)
         for member, (t, weight) in enumerate(zip(ts, weights, strict=True)):
             width = t * n ** (-1 / (2 * max(d, 1)))
             cells = [one.cells(width, member) for one in hashed]
@@ -146,9 +142,7 @@ class EDGE:
                 sample_counts(ids) for ids in (cells[0], cells[1], joint_ids(cells[0], cells[1]))
             )
             ratio = local_information(first, second, both)
-            apart = second[..., partners]
-            by_chance = sample_counts(joint_ids(cells[0], cells[1][..., partners]))
-            shuffled = shuffled + weight * local_information(first, apart, by_chance).mean(-1)
+            null = null + weight * null_information(first, second)
             if self.cap is not None:
                 over = (ratio > self.cap).any(-1)
                 capped = over if capped is None else capped | over
@@ -156,16 +150,14 @@ class EDGE:
             local = local + weight * ratio
             means.append(ratio.mean(-1))
         growth = means[len(means) // 2] - means[-1]
-        null = null_information(first, second)
-        diagnostics = {"growth": growth, "shuffled": shuffled, "null_bits": null}
+        diagnostics = {"growth": growth, "null_bits": null}
         estimate = Estimate.from_local(local, diagnostics=diagnostics)
         return estimate.flagged(
             constant=hashed[0].constant | hashed[1].constant,
-            unresolved=(growth > _GROWTH) | (shuffled > _SHUFFLED),
+            unresolved=growth > _GROWTH,
             near_ceiling=estimate.bits >= 0.95 * math.log2(n),
             capped=torch.zeros_like(estimate.bits) if capped is None else capped,
             projected=torch.full_like(estimate.bits, any(one.projected for one in hashed)),
-            # The weights cancel a small bias of few samples, and not one that the widest has too.
             undersampled=undersampled(null),
             **scale_flags(*pair),
         )

@@ -133,8 +133,11 @@ class PlugIn:
         joint = sample_counts(joint_ids(pair[0].ids, pair[1].ids))
         measured = [symbol for symbol in pair if symbol.measured] or pair
         estimate = self._estimate(pair[0], pair[1], joint, measured)
-        enumerated = len(measured) == 1 and any(_never_repeats(s) for s in pair if not s.measured)
-        return self._judge(estimate, pair[0], pair[1], known=enumerated)
+        known = torch.zeros((), dtype=torch.bool, device=joint.device)
+        if len(measured) == 1:
+            enumerated = pair[0] if pair[1].measured else pair[1]
+            known = (enumerated.counts == 1).all(-1)
+        return self._judge(estimate, pair[0], pair[1], known=known)
 
     def plane(self, t: Tensor, probe: ProbeLike, *, seed: int = 0) -> tuple[Estimate, Estimate]:
         """I(X;T) and I(T;Y) in bits, from making T discrete once.
@@ -173,19 +176,21 @@ class PlugIn:
         about_x = self._estimate(x, layer, xt, [layer])
         about_y = self._estimate(layer, y, ty, [layer])
         # Where X determines T, I(X;T) is H(T): no pair of symbols is seen too rarely to count.
-        whole = bool(getattr(probe, "population", False))
-        determined = all_x_distinct or bool((xt == x.counts).all())
+        whole = torch.tensor(bool(getattr(probe, "population", False)), device=t.device)
+        determined = (xt == x.counts).all(-1)
         return (
-            self._judge(about_x, x, layer, known=determined or whole),
+            self._judge(about_x, x, layer, known=determined | whole),
             self._judge(about_y, layer, y, known=whole),
         )
 
-    def _judge(self, estimate: Estimate, x: Symbols, y: Symbols, *, known: bool) -> Estimate:
-        """The estimate with ``undersampled`` raised, unless the law is known."""
-        if known:
-            null = torch.full_like(estimate.bits, torch.nan)
-        else:
-            null = null_information(x.counts, y.counts, self.correction)
+    def _judge(self, estimate: Estimate, x: Symbols, y: Symbols, *, known: Tensor) -> Estimate:
+        """The estimate with ``undersampled`` raised, but in problems ``(...)`` of a known law."""
+        null = torch.full_like(estimate.bits, torch.nan)
+        asked = ~known.expand(null.shape)
+        if bool(asked.any()):
+            shape = *null.shape, x.counts.shape[-1]
+            of_x, of_y = (symbol.counts.expand(shape)[asked] for symbol in (x, y))
+            null[asked] = null_information(of_x, of_y, self.correction)
         return dataclasses.replace(
             estimate.flagged(undersampled=undersampled(null)),
             diagnostics={**estimate.diagnostics, "null_bits": null},
@@ -223,10 +228,6 @@ class PlugIn:
 def _inputs_of(probe: ProbeLike, device: torch.device) -> tuple[Symbols, bool]:
     x = symbols(dense_ids(probe.x_ids.to(device)))
     return x, bool((x.counts == 1).all())
-
-
-def _never_repeats(symbol: Symbols) -> bool:
-    return bool((symbol.counts == 1).all())
 
 
 def _crowded(values: Tensor, counts: Tensor) -> Tensor:

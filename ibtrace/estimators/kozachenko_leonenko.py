@@ -75,7 +75,7 @@ class KozachenkoLeonenko:
             spaced scores have no density.
 
     Flags: those above; ``constant`` (a variable that never varies: 0 bits); ``many_dimensions``,
-    ``scales_apart``, ``heavy_tails`` and ``overflow`` (see `KSG`). Diagnostics: ``tied``;
+    ``scales_apart``, ``heavy_tails`` and ``extreme_values`` (see `KSG`). Diagnostics: ``tied``;
     ``dropped``, the share of samples left out.
 
     References:

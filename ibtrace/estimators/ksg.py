@@ -80,7 +80,7 @@ class KSG:
     or unscaled variables, whose spreads differ by more than a factor of 10: the wide ones hide the
     narrow ones; see ``scale="column"``); ``heavy_tails`` (more than 1 % of the samples beyond 100
     spreads: neighbours in the tails span the rest, the estimate falls; see ``scale="rank"``);
-    ``overflow`` (values beyond 1e150 times the spread, moved there). Diagnostics: ``tied``, the
+    ``extreme_values`` (values too far to be squared, moved nearer). Diagnostics: ``tied``, the
     share of samples that repeat or whose neighbours tie; ``ceiling``, the most that N samples can
     show, ψ(N) - ψ(k) - 1/k nats (ψ(N) - ψ(k) if y is a copy of x).
 

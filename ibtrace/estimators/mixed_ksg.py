@@ -68,7 +68,7 @@ class MixedKSG:
     Flags: those above; ``tied_radii`` (somewhere another neighbour is exactly as far as the k-th,
     ρ > 0: a lattice; within .05 bit in one dimension each, too high by up to .2 bit where few
     values make many dimensions); ``near_ceiling`` (within 5 % of the ceiling);
-    ``many_dimensions``, ``scales_apart``, ``heavy_tails`` and ``overflow`` (see `KSG`);
+    ``many_dimensions``, ``scales_apart``, ``heavy_tails`` and ``extreme_values`` (see `KSG`);
     ``constant`` (a variable that never varies: 0 bits).
     Diagnostics: ``atoms``, the share of samples with ρ_i = 0; ``tied``, that of tied radii;
     ``dropped``, the share left out; ``ceiling``, the most that these samples show: of x and of

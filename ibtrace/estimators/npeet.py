@@ -51,7 +51,7 @@ class NPEET:
         scale: What each variable is divided by first, as in `KSG`.
 
     Flags: those above; ``constant`` (a variable that never varies: 0 bits, NPEET is not asked);
-    ``many_dimensions``, ``scales_apart``, ``heavy_tails`` and ``overflow`` (see `KSG`);
+    ``many_dimensions``, ``scales_apart``, ``heavy_tails`` and ``extreme_values`` (see `KSG`);
     ``near_ceiling`` (within 5 % of ψ(N) - ψ(k) - 1/k nats, the diagnostic ``ceiling``).
     Diagnostics: ``tied``, the share of samples that repeat or whose neighbours tie. No standard
     error: ``mi`` gives only the mean.

@@ -58,7 +58,7 @@ class Ross:
     Flags: those above; ``constant`` (one class only, or a variable that never varies: 0 bits);
     ``near_ceiling`` (within 5 % of ψ(N) - ψ(k) - 1/k nats, the most that N samples can show, as
     where most classes have few samples); ``many_dimensions``, ``scales_apart``, ``heavy_tails``
-    and ``overflow`` (see `KSG`). Diagnostics: ``ceiling``, the entropy of the ids in bits;
+    and ``extreme_values`` (see `KSG`). Diagnostics: ``ceiling``, the entropy of the ids in bits;
     ``dropped``, the share of samples left out; ``tied``.
 
     References:

@@ -44,8 +44,8 @@ class SklearnMI:
     ``constant``; ``small_classes`` (a class of ids beside floats with no more than k samples,
     where k is lowered) and ``singletons_dropped`` (classes of one sample, which are left out);
     ``scales_apart`` (a standard deviation of more than 10 spreads: outliers set the scale of one
-    variable and hide it beside the other; see ``scale="rank"``); ``heavy_tails`` and ``overflow``
-    (see `KSG`); ``near_ceiling`` (within 5 % of ψ(N) - ψ(k) - 1/k nats for floats, of log2 N for
+    variable and hide it beside the other; see ``scale="rank"``); ``heavy_tails`` and
+    ``extreme_values`` (see `KSG`); ``near_ceiling`` (within 5 % of ψ(N) - ψ(k) - 1/k nats for floats, of log2 N for
     ids).
     Diagnostics: ``tied``; ``ceiling``, the most that it can show: that number, or the lesser
     entropy of the ids. No standard error.
@@ -127,7 +127,7 @@ class SklearnMI:
                 "near_ceiling": bits >= 0.95 * most,
                 "scales_apart": apart > 0,
                 "heavy_tails": flags["heavy_tails"],
-                "overflow": flags["overflow"],
+                "extreme_values": flags["extreme_values"],
             },
             diagnostics={"tied": tied, "dropped": dropped, "ceiling": ceiling},
         )

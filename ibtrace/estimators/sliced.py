@@ -57,9 +57,9 @@ class Sliced:
         k: Dimensions of each projection.
         scale: What a variable is divided by before it is projected, as in `KSG`.
 
-    Flags: those of the base, raised if any direction raised them; ``scales_apart`` and ``overflow``
-    (see `KSG`) also of the variables before the projection. Diagnostics: the base's,
-    averaged; ``directions_std``, the standard deviation s over directions (NaN for one).
+    Flags: those of the base, raised if any direction raised them; ``scales_apart`` and
+    ``extreme_values`` (see `KSG`) also of the variables before the projection. Diagnostics: the
+    base's, averaged; ``directions_std``, the standard deviation s over directions (NaN for one).
 
     References:
         Goldfeld & Greenewald 2021, Sliced mutual information, NeurIPS.

@@ -18,8 +18,8 @@ APART = 10.0
 """Spreads with a larger ratio are apart: at N = 500 a column so much wider than another costs
 .35 of 1.2 bits, and one 1000 times as wide all of them."""
 
-_LARGEST = 1e150  # beyond, distances cannot be squared in float64
-_HALVED_ABOVE = 1e300
+_LARGEST = 2.0**100  # within it and its inverse, products of squares fit in float64
+_TYPICAL = 2.0**50
 _ROUNDING = 1e-6
 _FEW_PLACES = 8
 _FAR, _MANY_FAR = 100, 0.01  # of a normal variable none; of Cauchy's 0.6 %
@@ -39,14 +39,14 @@ class Scaled(NamedTuple):
         points: ``(..., n, d)`` float64; ids ``(..., n)`` as they were.
         spread: Of the points, ``(...)``; 1 for ids and for what never varies.
         apart: Whether its columns' spreads differ by more than `APART`, ``(...)``.
-        overflow: Whether values were too large to be squared, ``(...)``.
+        extreme: Whether values were too large to be squared, ``(...)``; see `squarable`.
         heavy: Whether more than 1 % of the samples lie beyond 100 spreads, ``(...)``.
     """
 
     points: Tensor
     spread: Tensor
     apart: Tensor
-    overflow: Tensor
+    extreme: Tensor
     heavy: Tensor
 
 
@@ -111,7 +111,7 @@ def scaled(x: Tensor, scale: Scale, norm: Norm = "euclidean") -> Scaled:
       monotone map of a column matters, nor how heavy its tails are.
     - ``"none"``: the variable as it is.
 
-    Values beyond 1e150 after that are moved there (``overflow``): they remain the farthest.
+    What is then too far to be squared is moved nearer; see `squarable`.
 
     Args:
         x: ``(..., n, d)`` floats, or ids ``(..., n)``, which have no scale.
@@ -122,8 +122,6 @@ def scaled(x: Tensor, scale: Scale, norm: Norm = "euclidean") -> Scaled:
         no = torch.zeros(x.shape[:-1], dtype=torch.bool, device=x.device)
         return Scaled(x, torch.ones_like(no, dtype=torch.float64), no, no, no)
     points = x.detach().to(torch.float64)
-    if float(points.abs().amax()) > _HALVED_ABOVE:  # else a difference may overflow
-        points = points / 2**10
     if scale == "rank":
         flat = points.reshape(-1, *points.shape[-2:])
         points = torch.stack([copula_normal(each)[0] for each in flat]).reshape(points.shape)
@@ -142,10 +140,35 @@ def scaled(x: Tensor, scale: Scale, norm: Norm = "euclidean") -> Scaled:
         points = raw
     else:
         points, overall = points / overall[..., None, None], torch.ones_like(overall)
-    overflow = (points.abs() > _LARGEST).any(-1).any(-1)
-    if bool(overflow.any()):
-        points = points.clamp(-_LARGEST, _LARGEST)
-    return Scaled(points, overall, apart, overflow, heavy)
+    points, extreme = squarable(points)
+    return Scaled(points, overall, apart, extreme, heavy)
+
+
+def squarable(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Values whose squares neither overflow nor vanish, and whether any had to change, ``(...)``.
+
+    A problem whose largest value is beyond 2^±100 is multiplied by the power of 2, which is exact,
+    that brings its typical value (the median of those that are not 0) within 2^±50. What is still
+    farther than 2^100 is moved there: it remains the farthest.
+
+    Args:
+        x: Floats ``(..., n, d)``; anything else, and what holds NaN, is returned as it is.
+    """
+    none = torch.zeros((), dtype=torch.bool, device=x.device)
+    if x.dtype not in (torch.float32, torch.float64) or x.dim() < 2 or x.numel() == 0:
+        return x, none
+    values = x.detach()
+    low, high = values.flatten(-2).aminmax(dim=-1)
+    largest = torch.maximum(-low, high)
+    beyond = (largest > _LARGEST) | ((largest > 0) & (largest < 1 / _LARGEST))
+    if not bool(beyond.any()) or not bool(largest.isfinite().all()):
+        return x, none.expand(largest.shape)
+    typical = _typical(values.abs().flatten(-2), -1)
+    power = (typical.clamp(1 / _TYPICAL, _TYPICAL) / typical).log2().round()
+    power = torch.where(beyond, power, 0)
+    points = torch.ldexp(values, power[..., None, None])
+    moved = (points.abs() > _LARGEST).any(-1).any(-1)
+    return points.clamp(-_LARGEST, _LARGEST), (power != 0) | moved
 
 
 def columns_apart(x: Tensor) -> Tensor:
@@ -164,7 +187,7 @@ def columns_apart(x: Tensor) -> Tensor:
 
 
 def scale_flags(x: Scaled, y: Scaled) -> dict[str, Tensor]:
-    """``scales_apart``, ``heavy_tails`` and ``overflow`` of a pair, ``(...)`` each.
+    """``scales_apart``, ``heavy_tails`` and ``extreme_values`` of a pair, ``(...)`` each.
 
     Args:
         x: The first variable.
@@ -176,7 +199,7 @@ def scale_flags(x: Scaled, y: Scaled) -> dict[str, Tensor]:
     return {
         "scales_apart": x.apart | y.apart | between,
         "heavy_tails": x.heavy | y.heavy,
-        "overflow": x.overflow | y.overflow,
+        "extreme_values": x.extreme | y.extreme,
     }
 
 
