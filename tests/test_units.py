@@ -246,7 +246,6 @@ def test_values_beyond_what_can_be_squared_give_a_flagged_number(name: str) -> N
             (put(x, 1e160), y),
             (x, put(y, 1e300)),
             (put(x, 1.7e308), put(y, -1.7e308)),
-            (x, put(1e-200 * y, 1.0)),
         ):
             estimate = estimator(*extreme)
             assert bool(estimate.bits.isfinite())
@@ -305,6 +304,17 @@ def test_values_are_brought_to_where_they_square(
     ratio = (points / x)[kept]
     assert bool((ratio == ratio[:1]).all())
     assert bool((ratio.log2() == ratio.log2().round()).all())
+
+
+@pytest.mark.parametrize("name", ["ksg", "ross", "npeet", "mixed_ksg", "kozachenko_leonenko"])
+def test_what_is_far_by_its_own_spread_alone_is_moved_too(name: str) -> None:
+    x, y = pair()
+    other = (x[:, 0] > 0).long() if name == "ross" else x
+    wanted = estimators.make(name)(other, put(y, 1e25))
+    estimate = estimators.make(name)(other, put(1e-200 * y, 1.0))
+    assert float(estimate.bits) == pytest.approx(float(wanted.bits), abs=0.02)
+    assert "extreme_values" in raised(estimate)
+    assert "extreme_values" not in raised(wanted)
 
 
 def test_what_squares_is_left_alone_beside_what_does_not() -> None:

@@ -45,8 +45,8 @@ class SklearnMI:
     where k is lowered) and ``singletons_dropped`` (classes of one sample, which are left out);
     ``scales_apart`` (a standard deviation of more than 10 spreads: outliers set the scale of one
     variable and hide it beside the other; see ``scale="rank"``); ``heavy_tails`` and
-    ``extreme_values`` (see `KSG`); ``near_ceiling`` (within 5 % of ψ(N) - ψ(k) - 1/k nats for floats, of log2 N for
-    ids).
+    ``extreme_values`` (see `KSG`); ``near_ceiling`` (within 5 % of ψ(N) - ψ(k) - 1/k nats for
+    floats, of log2 N for ids).
     Diagnostics: ``tied``; ``ceiling``, the most that it can show: that number, or the lesser
     entropy of the ids. No standard error.
 
