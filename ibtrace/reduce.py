@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ibtrace.numerics.types import numeric
 from ibtrace.patterns import matches
 from ibtrace.types import ConfigError, IbtraceError, InvalidInput, UnknownName
 
@@ -80,7 +81,7 @@ class Reduction:
         Raises:
             InvalidInput: If the output does not have the shape that the reduction needs.
         """
-        return self.reduce(output, mask)
+        return numeric(self.reduce(output if self.raw else numeric(output), mask))
 
 
 def flatten(output: Tensor, mask: Tensor | None = None) -> Tensor:

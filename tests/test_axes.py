@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+import ibtrace
 from ibtrace.capture import looks
 from ibtrace.capture.axes import AxisWatch
 from ibtrace.probe import Probe
@@ -415,6 +416,9 @@ def test_a_model_of_one_batch_size_is_seen_at_that_size() -> None:
     layer = act(Fixed(), x)
     assert layer.variable == "gap"
     assert layer.values.shape == (7, 4)
+    for given, size in ((x, 512), (images(14), 7)):
+        rows = {row.layer: row for row in ibtrace.layers(Fixed(), given, batch_size=size).rows}
+        assert (rows["act"].shape, rows["act"].t, rows["act"].default) == ((4, 4, 8), 4, True)
 
 
 @pytest.mark.parametrize("turned", [False, True])

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from ibtrace.activations import BY_NAME
 from ibtrace.capture.functional import Functional, asked_for, functional_calls
 from ibtrace.capture.targets import Defaults, Target, is_activation, named_layers, output_name, stem
+from ibtrace.numerics.types import numeric
 from ibtrace.types import InvalidInput
 
 MOST = 12
@@ -179,11 +180,13 @@ class _Watch:
     def _acts(self, module: nn.Module, given: Any, output: Tensor | None) -> bool:
         """Whether a module acts on each value alone, always alike and not linearly."""
         alike = isinstance(given, Tensor) and output is not None and given.shape == output.shape
-        if not alike or not _may_be_activation(module) or not given.is_floating_point():
+        real = alike and given.is_floating_point() and not output.is_complex()
+        if not real or not _may_be_activation(module):
             return False
         if given.numel() < 4 or any(r() is output for r, _, _ in self._tensors):
             return False
         assert output is not None
+        given, output = numeric(given), numeric(output)
         rolled = self._tried(module, given.flatten().roll(1).view_as(given))
         wider, mirrored = (self._tried(module, by * given) for by in (10, -10))
         if rolled is None or wider is None or mirrored is None or rolled.shape != output.shape:
@@ -202,7 +205,7 @@ class _Watch:
             return None
         finally:
             self._trying = False
-        return result if isinstance(result, Tensor) else None
+        return numeric(result) if isinstance(result, Tensor) else None
 
 
 def _is_affine(x: Tensor, y: Tensor) -> bool:

@@ -19,6 +19,7 @@ from ibtrace.capture.hooks import Keep
 from ibtrace.capture.masks import Positions, telling_rows, whose
 from ibtrace.capture.rows import Rows, spread, tied
 from ibtrace.capture.targets import Defaults, stem
+from ibtrace.numerics.types import numeric
 from ibtrace.probe import Probe, Stream
 from ibtrace.reduce import Axes, Reduce, Reduction, choose
 from ibtrace.types import InvalidInput
@@ -195,7 +196,7 @@ def _shapes(run: Run, probe: Probe) -> dict[str, tuple[int, ...]] | None:
 def _forward(run: Run) -> Callable[[Probe], dict[str, Tensor]]:
     def forward(probe: Probe) -> dict[str, Tensor]:
         outputs: dict[str, Tensor] = {}
-        run(probe, lambda name, output, bounds: outputs.update({name: output.clone()}))
+        run(probe, lambda name, output, bounds: outputs.update({name: numeric(output).clone()}))
         return outputs
 
     return forward

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import pandas as pd
+import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
@@ -117,7 +118,7 @@ def layers(
     states = [name for name in map(stem, defaults.names) if name.endswith("]")]
     run = runner(model, ["**", *states], functional, forward)
     evidence = gather(run, probe, reduce, batch_size)
-    shown = _shown(run, probe, evidence)
+    shown = _shown(run, probe, evidence, batch_size)
     modules = {**named_layers(model), output_name(model): model}
     calls = Counter(stem(name) for name in evidence.layers)
     traced = {stem(name) for name in defaults.names}
@@ -142,10 +143,9 @@ def layers(
 
 
 def _shown(
-    run: Run, probe: Probe, evidence: Evidence
+    run: Run, probe: Probe, evidence: Evidence, batch_size: int
 ) -> dict[str, tuple[tuple[int, ...], int | None]]:
     """Each layer's shape for one sample, and the dimensions of T."""
-    rows = telling_rows(probe)
     shown: dict[str, tuple[tuple[int, ...], int | None]] = {}
 
     def keep(name: str, output: Tensor, bounds: tuple[float, float] | None) -> None:
@@ -160,7 +160,13 @@ def _shown(
             del shape[reduction.axes.batch]
         shown.setdefault(name, (tuple(shape), t))
 
-    run(probe.take(rows), keep)
+    rows = telling_rows(probe)
+    try:
+        run(probe.take(rows), keep)
+    except InvalidInput:  # it may take no other number of samples than a batch's
+        shown.clear()
+        rows = torch.arange(min(batch_size, probe.n), device=probe.device)
+        run(probe.take(rows), keep)
     return shown
 
 

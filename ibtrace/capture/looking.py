@@ -37,6 +37,7 @@ from ibtrace.capture.targets import (
 from ibtrace.capture.undisturbed import undisturbed
 from ibtrace.numerics.finite import count_non_finite
 from ibtrace.numerics.projections import orthonormal
+from ibtrace.numerics.types import numeric
 from ibtrace.patterns import is_pattern, matches
 from ibtrace.probe import Probe
 from ibtrace.reduce import Reduce, Reduction
@@ -374,7 +375,7 @@ def reduced(
         raise InvalidInput(f"layer {name!r}: {reading.trouble}")
     store = _Store(name, outputs[0], reading, bounds, max_width, outputs.shape[1])
     if outputs.dim() == 3 and not reading.reduction.name and max_width is None:
-        return store.layer(outputs)
+        return store.layer(numeric(outputs))
     return store.layer(torch.stack([store.reduced(one, slice(None)) for one in outputs]))
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ibtrace import activations
+from ibtrace.numerics.types import is_numeric
 from ibtrace.patterns import is_pattern, matches
 from ibtrace.types import ConfigError, InvalidInput, UnknownName, Unsupported
 from ibtrace.wrappers import plain_name, unwrap
@@ -120,6 +121,12 @@ class Target:
             # and mask that were handed in before what was made of them
             order = sorted(tensors, key=lambda t: (not t.dim(), not t.is_floating_point()))
             inner = order[0] if order else None
+        if isinstance(inner, Tensor) and not is_numeric(inner):
+            kind = str(inner.dtype).removeprefix("torch.")
+            raise InvalidInput(
+                f"layer {self.name!r}: its output is {kind}, in which torch computes nothing; "
+                "choose another layer"
+            )
         if isinstance(inner, Tensor):
             return inner.transpose(0, 1).flatten(1) if is_state and inner.dim() == 3 else inner
         got = type(value).__name__

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ibtrace.numerics.types import is_numeric, numeric
 from ibtrace.types import InvalidInput
 
 Classes = int | Sequence[Any] | None
@@ -241,17 +242,19 @@ def require_plain(value: Any, who: str) -> None:
 
 
 def dense(value: Tensor, who: str) -> Tensor:
-    """A tensor without gradient, layout or quantisation.
+    """A tensor without gradient, layout or quantisation, float8 as float32.
 
     Raises:
-        InvalidInput: If it is complex, nested or on no device.
+        InvalidInput: If it is complex, nested, on no device, or of a type torch cannot compute in.
     """
     require_plain(value, who)
     value = value.detach()
+    if not is_numeric(value):
+        kind = str(value.dtype).removeprefix("torch.")
+        raise InvalidInput(f"{who} is {kind}, in which torch computes nothing; give it as float32")
     if value.layout != torch.strided:
         value = value.to_dense()
-    if value.is_quantized:
-        value = value.dequantize()
+    value = numeric(value)
     if value.is_complex():
         raise InvalidInput(f"{who} is complex; give torch.view_as_real(…), real and imaginary part")
     if value.is_meta:
