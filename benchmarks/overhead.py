@@ -27,7 +27,7 @@ from torch.nn import functional as F
 from ibtrace import Probe, Tracer
 from ibtrace.capture import call, looks, read_layers
 from ibtrace.models import CNN, MLP
-from ibtrace.schedule import log_spaced
+from ibtrace.runtime.schedule import log_spaced
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from tests import zoo

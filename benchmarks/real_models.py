@@ -22,7 +22,7 @@ from timing import environment
 from torch import Tensor, nn
 
 from ibtrace import Tracer
-from ibtrace.types import LeftOut
+from ibtrace.errors import LeftOut
 
 N, LENGTH, WORDS = 64, 12, 100
 LIBRARIES = ("torch", "torchvision", "timm", "transformers", "diffusers", "torch_geometric")

@@ -18,10 +18,10 @@ from timing import by_turns, keep, ratios
 from torch import nn
 
 from ibtrace.datasets import split, tishby
-from ibtrace.experiments import config
-from ibtrace.experiments.train import train
 from ibtrace.models import MLP
-from ibtrace.schedule import log_spaced
+from ibtrace.runtime.schedule import log_spaced
+from ibtrace.training import config
+from ibtrace.training.loop import train
 
 SEEDS, EPOCHS, SNAPSHOTS, WIDTH = 10, 200, 60, 0.07
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import pandas as pd
 
-from ibtrace.trace import Trace
+from ibtrace.runtime.text import wrap
+from ibtrace.types import TraceLike
 
 Status = Literal["held", "failed", "inconclusive"]
-
-_WIDTH = 110
 
 
 @dataclass(frozen=True)
@@ -51,11 +49,11 @@ class Claim:
     name: str
     source: str
     statement: str
-    test: Callable[[Mapping[str, Trace]], Outcome]
+    test: Callable[[Mapping[str, TraceLike]], Outcome]
     needs: tuple[str, ...] = ()
     by: tuple[str, ...] = ()
 
-    def __call__(self, traces: Mapping[str, Trace]) -> Outcome:
+    def __call__(self, traces: Mapping[str, TraceLike]) -> Outcome:
         """Test the claim on the traces of an experiment."""
         if missing := [name for name in self.needs if name not in traces]:
             return Outcome("inconclusive", f"not run: {', '.join(missing)}")
@@ -65,7 +63,7 @@ class Claim:
         return self.test(traces)
 
 
-def claims_table(claims: Iterable[Claim], traces: Mapping[str, Trace]) -> pd.DataFrame:
+def claims_table(claims: Iterable[Claim], traces: Mapping[str, TraceLike]) -> pd.DataFrame:
     """Test all claims: ``name, status, number, statement, source``, one row for each.
 
     Args:
@@ -87,15 +85,8 @@ def claims_text(table: pd.DataFrame) -> str:
     """
     lines = []
     for row in table.itertuples(index=False):
-        lines.append(_wrapped(f"{row.status:12}  {row.statement} ({row.source})"))
-        lines.append(_wrapped(f"{'':12}  measured: {row.number}"))
+        lines.append(wrap(f"{row.status:12}  {row.statement} ({row.source})", rest=" " * 14))
+        lines.append(wrap(f"{'':12}  measured: {row.number}", rest=" " * 14))
     counts = table["status"].value_counts()
-    summary = ", ".join(f"{counts.get(status, 0)} {status}" for status in _STATUSES)
+    summary = ", ".join(f"{counts.get(status, 0)} {status}" for status in get_args(Status))
     return "\n".join((*lines, f"{len(table)} claims: {summary}"))
-
-
-_STATUSES: tuple[Status, ...] = ("held", "failed", "inconclusive")
-
-
-def _wrapped(text: str) -> str:
-    return textwrap.fill(text, _WIDTH, subsequent_indent=" " * 14, break_on_hyphens=False)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ibtrace import __version__
-from ibtrace.types import ConfigError, IbtraceError
+from ibtrace.errors import ConfigError, IbtraceError
 
 _PROG = "ibtrace"
 
@@ -217,7 +217,7 @@ def _compare_options(parser: argparse.ArgumentParser) -> None:
 
 def _changes(options: argparse.Namespace) -> dict[str, Any]:
     """The configuration keys that the options set."""
-    from ibtrace.experiments import config
+    from ibtrace.training import config
 
     changes = config.assignments(options.set)
     for name in ("seeds", "epochs"):
@@ -227,24 +227,28 @@ def _changes(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _replicate(options: argparse.Namespace) -> int:
-    from ibtrace.experiments import papers, runner
+    from ibtrace import papers
+    from ibtrace.reports import reporting
+    from ibtrace.training import config, runner
 
     paper = papers.find(options.name)
     folder = Path(options.out or f"runs/{options.name}")
+    raw = runner.stored_config(folder) if options.resume else config.read(paper.name)
     asked = paper.changes(_changes(options), activations=options.activation, full=options.full)
-    raw = _overridden(runner.stored_config(folder) if options.resume else paper.config(), asked)
+    raw = _overridden(raw, asked)
     try:
         traces = runner.run(raw, folder, resume=options.resume, progress=not options.quiet)
     except KeyboardInterrupt:
         return _interrupted(f"replicate {options.name} --out {folder}")
-    print(paper.report(traces, folder))
+    print(reporting.report(traces, folder, paper.claims))
     if not options.full and not options.resume:
         print(f"\nThe paper's size: ibtrace replicate {options.name} --full")
     return 0
 
 
 def _run(options: argparse.Namespace) -> int:
-    from ibtrace.experiments import config, reporting, runner
+    from ibtrace.reports import reporting
+    from ibtrace.training import config, runner
 
     _find_users_code()
     folder = Path(options.out or f"runs/{Path(options.config).stem}")
@@ -264,7 +268,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _overridden(raw: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    from ibtrace.experiments import config
+    from ibtrace.training import config
 
     for key, value in changes.items():
         raw = config.override(raw, key, value)
@@ -272,7 +276,8 @@ def _overridden(raw: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, An
 
 
 def _trace(options: argparse.Namespace) -> int:
-    from ibtrace.experiments import after, config, reporting, runner
+    from ibtrace.reports import reporting
+    from ibtrace.training import after, config, runner
 
     _find_users_code()
     folder = Path(options.out or f"runs/{Path(options.config).stem}-checkpoints")
@@ -300,7 +305,8 @@ def _interrupted(command: str) -> int:
 
 
 def _plot(options: argparse.Namespace) -> int:
-    from ibtrace.experiments import reporting, runner
+    from ibtrace.reports import reporting
+    from ibtrace.training import runner
 
     traces = runner.load(options.run)
     out = Path(options.out or options.run)
@@ -310,7 +316,8 @@ def _plot(options: argparse.Namespace) -> int:
 
 
 def _verdict(options: argparse.Namespace) -> int:
-    from ibtrace.experiments import reporting, runner
+    from ibtrace.reports import reporting
+    from ibtrace.training import runner
 
     traces = runner.load(options.run)
     print(reporting.verdicts(traces, options.estimator, details=options.details))
@@ -318,7 +325,7 @@ def _verdict(options: argparse.Namespace) -> int:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from ibtrace.experiments import comparing
+    from ibtrace.reports import comparing
 
     names = None if options.estimators is None else comparing.split(options.estimators)
     n = None if options.n is None else comparing.sizes(options.n)
@@ -341,7 +348,8 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _compare_run(options: argparse.Namespace, names: list[str] | None, n: list[int] | None) -> int:
-    from ibtrace.experiments import comparing_run, runner
+    from ibtrace.reports import comparing_run
+    from ibtrace.training import runner
 
     if options.problems:
         raise ConfigError("--problems does not go with --run, which calibrates at the run's size")
@@ -372,11 +380,7 @@ def _kept(whole: bool) -> int:
 
 
 def _list(options: argparse.Namespace) -> int:
-    from ibtrace.experiments import listing
+    from ibtrace.reports import listing
 
     print(listing.listing(options.what))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,4 @@
-"""The words the rest is written in: Estimate, Tags, Estimator, Row, and the errors.
+"""The words the rest is written in: Estimate, Tags, Estimator, Row, and what a trace tells.
 
 Everything public is in bits. A number never travels alone: an `Estimate` carries its error, its
 interval and its flags, and a `Row` adds where it came from and what it is an estimate *of*.
@@ -7,10 +7,11 @@ interval and its flags, and a `Row` adds where it came from and what it is an es
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol, TypeVar, runtime_checkable
 
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -23,57 +24,6 @@ CONTINUOUS: frozenset[Kind] = frozenset({"continuous"})
 DISCRETE: frozenset[Kind] = frozenset({"discrete"})
 
 _Cached = TypeVar("_Cached")
-
-
-# --- errors ---------------------------------------------------------------------------------
-
-
-class IbtraceError(Exception):
-    """Base of every error that ibtrace raises on purpose; its text is one line for a person."""
-
-
-class InvalidInput(IbtraceError, ValueError):
-    """Data that no estimator can use: wrong shape or type, unequal lengths, labels out of range."""
-
-
-class TooFewSamples(InvalidInput):
-    """Fewer samples than the estimator's configuration needs."""
-
-
-class NonFinite(InvalidInput):
-    """NaN or infinite values where numbers are needed."""
-
-
-class TooLarge(InvalidInput):
-    """Data for which an estimator would need more memory than a stated share of the machine's."""
-
-
-class Unsupported(InvalidInput):
-    """A kind of variable (discrete, continuous) or a device that this estimator does not take."""
-
-
-class UnknownName(IbtraceError, LookupError):
-    """A name (layer, estimator, problem, experiment) that does not exist; lists those that do."""
-
-
-class ConfigError(IbtraceError, ValueError):
-    """A configuration with an unknown key, a wrong type or an impossible value."""
-
-
-class RunError(IbtraceError):
-    """A run folder that cannot be read, or that would be overwritten."""
-
-
-class MissingDependency(IbtraceError, ImportError):
-    """An optional package is absent; the text says what to install."""
-
-
-class LeftOut(UserWarning):
-    """Layers that nobody named one by one cannot be traced, and are not; says which, and why."""
-
-
-class CostWarning(UserWarning):
-    """What was asked for takes long; says how long, and what would be faster."""
 
 
 # --- estimates ------------------------------------------------------------------------------
@@ -370,3 +320,40 @@ class Row:
     flags: str
     diagnostics: Mapping[str, float]
     seconds: float
+
+
+class TraceLike(Protocol):
+    """What is read of a trace to judge and to draw it: tables in tidy form, and the record."""
+
+    @property
+    def meta(self) -> Mapping[str, Any]:
+        """What is recorded of the run: n, entropies in bits, captured layers, and more."""
+        ...
+
+    @property
+    def clock(self) -> str:
+        """What the looks are counted by: ``epoch`` or ``step``."""
+        ...
+
+    @property
+    def layers(self) -> Sequence[str]:
+        """The layers in the network's order."""
+        ...
+
+    @property
+    def estimators(self) -> Sequence[str]:
+        """The estimators' labels in the order of their first use."""
+        ...
+
+    @property
+    def seeds(self) -> Sequence[int]:
+        """The seeds that have rows."""
+        ...
+
+    def frame(self) -> pd.DataFrame:
+        """One row for each estimate: see `ibtrace.Trace.frame`."""
+        ...
+
+    def scalars(self) -> pd.DataFrame:
+        """One row for each other number: see `ibtrace.Trace.scalars`."""
+        ...

@@ -19,9 +19,9 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
+from ibtrace.errors import InvalidInput
 from ibtrace.probe import Probe
 from ibtrace.tracer import Tracer
-from ibtrace.types import InvalidInput
 from tests import zoo
 
 N = 24

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ibtrace import activations, capture
-from ibtrace.activations import BY_NAME, BY_TYPE, TABLE, Activation
+from ibtrace import capture
 from ibtrace.ensemble.chain import Chain
-from ibtrace.models import MLP
-from ibtrace.quantize import Quantizer, quantize
-from ibtrace.types import InvalidInput
+from ibtrace.errors import InvalidInput
+from ibtrace.models import MLP, activations
+from ibtrace.models.activations import BY_NAME, BY_TYPE, TABLE, Activation
+from ibtrace.models.quantize import Quantizer, quantize
 
 VALUES = 4 * torch.randn(500, 4, generator=torch.Generator().manual_seed(0))
 SETTINGS: dict[type[nn.Module], tuple[Any, ...]] = {

@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 from ibtrace.checkpoints import find, load_into
 from ibtrace.cli import main
+from ibtrace.errors import ConfigError, InvalidInput, NonFinite
 from ibtrace.estimators import Binning
-from ibtrace.experiments import config, runner, train
-from ibtrace.experiments.after import trace_checkpoints
 from ibtrace.trace import Trace
 from ibtrace.tracer import Tracer
-from ibtrace.types import ConfigError, InvalidInput, NonFinite
+from ibtrace.training import config, loop, runner
+from ibtrace.training.after import trace_checkpoints
 from tests.test_train import raw
 
 KEY = ["epoch", "layer", "quantity", "estimator"]
@@ -317,14 +317,14 @@ def test_shards_of_a_language_model_with_a_tied_head(tmp_path: Path) -> None:
 def live(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a run, its configuration ``mine.yaml``, and its networks ``0.pt`` to 4."""
     folder = tmp_path_factory.mktemp("live")
-    epoch_of = train._Alone.epoch
+    epoch_of = loop._Alone.epoch
     done = 0
 
-    def keep(training: train._Alone, steps: int) -> None:
+    def keep(training: loop._Alone, steps: int) -> None:
         state = {"epoch": done, "step": done * steps, "model": training.networks.state_dict()}
         torch.save(state, folder / f"{done}.pt")
 
-    def keeping(self: train._Alone) -> int:
+    def keeping(self: loop._Alone) -> int:
         nonlocal done
         if done == 0:
             keep(self, 0)
@@ -337,7 +337,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Path:
     mine = raw(model="alone", **shape, probe={"part": "test", "samples": 200})
     (folder / "mine.yaml").write_text(yaml.safe_dump(mine))
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(train._Alone, "epoch", keeping)
+        patched.setattr(loop._Alone, "epoch", keeping)
         runner.run(mine, folder / "run", progress=False)
     return folder
 

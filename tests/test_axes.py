@@ -13,9 +13,9 @@ from torch.nn import functional as F
 import ibtrace
 from ibtrace.capture import looks
 from ibtrace.capture.axes import AxisWatch
+from ibtrace.errors import InvalidInput, LeftOut
 from ibtrace.probe import Probe
 from ibtrace.tracer import Tracer
-from ibtrace.types import InvalidInput, LeftOut
 
 
 class Between(nn.Module):

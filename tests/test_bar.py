@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from ibtrace.experiments.bar import Bar
-from ibtrace.schedule import log_spaced
+from ibtrace.runtime.schedule import log_spaced
+from ibtrace.training.bar import Bar
 
 LOOK, EPOCH = 2.0, 0.01
 

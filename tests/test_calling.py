@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from ibtrace import estimators
 from ibtrace.capture import Forward, call, looks, snapshot
+from ibtrace.errors import ConfigError, InvalidInput, LeftOut
 from ibtrace.probe import Probe
 from ibtrace.tracer import Tracer
-from ibtrace.types import ConfigError, InvalidInput, LeftOut
 from tests.zoo import generators
 
 N = 24

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from ibtrace.capture import capture, resolve, snapshot, undisturbed
+from ibtrace.errors import InvalidInput, NonFinite, UnknownName
 from ibtrace.probe import Probe
-from ibtrace.types import InvalidInput, NonFinite, UnknownName
 
 
 class Block(nn.Module):

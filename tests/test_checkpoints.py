@@ -12,7 +12,7 @@ from safetensors.torch import save_file, save_model
 from torch import Tensor, nn
 
 from ibtrace.checkpoints import Checkpoint, find, load_into, state_dict
-from ibtrace.types import ConfigError, InvalidInput
+from ibtrace.errors import ConfigError, InvalidInput
 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # in torch.compile
 D = 5

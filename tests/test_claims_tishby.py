@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from ibtrace.experiments.tishby import CLAIMS, EXACT, PAPERS_BINS, RANGED_BINS
+from ibtrace.papers.tishby import CLAIMS, EXACT, PAPERS_BINS, RANGED_BINS
 from ibtrace.plane.drops import Array
 from ibtrace.trace import Scalar, Trace
 from ibtrace.types import I_TY, I_XT, Row

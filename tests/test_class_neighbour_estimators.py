@@ -12,19 +12,13 @@ from scipy.special import digamma
 from sklearn.feature_selection import mutual_info_classif
 from torch import Tensor
 
+from ibtrace.errors import InvalidInput, MissingDependency, TooFewSamples, Unsupported
 from ibtrace.estimators.ksg import KSG
 from ibtrace.estimators.npeet import NPEET, load_mi
 from ibtrace.estimators.ross import Ross
 from ibtrace.numerics.distances import Norm
 from ibtrace.probe import Probe
-from ibtrace.types import (
-    Estimate,
-    Estimator,
-    InvalidInput,
-    MissingDependency,
-    TooFewSamples,
-    Unsupported,
-)
+from ibtrace.types import Estimate, Estimator
 
 NORMS: list[Norm] = ["euclidean", "max"]
 

@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 
 from ibtrace import plots
 from ibtrace.cli import main
-from ibtrace.experiments import config
 from ibtrace.trace import Trace
+from ibtrace.training import config
 from tests.test_train import raw
 
 SMALL = [
@@ -241,7 +241,7 @@ def test_an_interrupted_run_says_how_to_go_on(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ibtrace.experiments.runner.train", interrupted)
+    monkeypatch.setattr("ibtrace.training.runner.train", interrupted)
     out = str(tmp_path / "run")
     path = tmp_path / "small.yaml"
     path.write_text(yaml.safe_dump(raw()))

@@ -33,22 +33,14 @@ from ibtrace.comparison import (
     table,
     trials,
 )
+from ibtrace.errors import ConfigError, InvalidInput, UnknownName
 from ibtrace.estimators import KSG, make, registry
-from ibtrace.experiments import comparing, comparing_run
 from ibtrace.probe import Probe
 from ibtrace.problems import BivariateNormal, Independent, Table
+from ibtrace.reports import comparing, comparing_run
 from ibtrace.trace import Trace
 from ibtrace.tracer import Tracer
-from ibtrace.types import (
-    CONTINUOUS,
-    I_TY,
-    I_XT,
-    ConfigError,
-    Estimate,
-    InvalidInput,
-    Tags,
-    UnknownName,
-)
+from ibtrace.types import CONTINUOUS, I_TY, I_XT, Estimate, Tags
 
 DOCS = Path(__file__).parent.parent / "docs" / "estimators.md"
 
@@ -404,7 +396,7 @@ def test_an_interrupted_run_comparison_keeps_what_is_done(
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ibtrace.experiments.comparing_run.calibration_laws", stop)
+    monkeypatch.setattr("ibtrace.reports.comparing_run.calibration_laws", stop)
     asked = ["--estimators", "exact,ksg", "--out", str(tmp_path), "--quiet"]
     assert main(["compare", "--run", str(run), *asked]) == 130
     captured = capsys.readouterr()

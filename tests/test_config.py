@@ -9,11 +9,11 @@ import pytest
 import yaml
 from torch import nn
 
+from ibtrace.errors import ConfigError, IbtraceError, UnknownName
 from ibtrace.estimators import KDE, Binning
-from ibtrace.experiments import config
-from ibtrace.experiments.train import train
 from ibtrace.tracer import At
-from ibtrace.types import ConfigError, IbtraceError, UnknownName
+from ibtrace.training import config
+from ibtrace.training.loop import train
 
 
 def small() -> config.Raw:

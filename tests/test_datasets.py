@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from ibtrace.datasets import Dataset, DownloadError, digits, mnist, read_idx, split
-from ibtrace.types import InvalidInput
+from ibtrace.errors import InvalidInput
 
 # `ibtrace.datasets.mnist` is the function; the module of that name is reached like this
 from ibtrace.datasets.mnist import SHA256, download  # isort: skip

@@ -15,9 +15,9 @@ from torch.nn import functional as F
 import ibtrace
 from ibtrace.capture import snapshot
 from ibtrace.capture.defaults import MOST
+from ibtrace.errors import UnknownName
 from ibtrace.probe import Probe
 from ibtrace.tracer import Tracer
-from ibtrace.types import UnknownName
 from tests import zoo
 
 N = 16

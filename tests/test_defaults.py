@@ -16,13 +16,14 @@ from torch import Tensor, nn
 from ibtrace.checkpoints import find
 from ibtrace.datasets import digits
 from ibtrace.ensemble import Ensemble
+from ibtrace.errors import CostWarning
 from ibtrace.estimators import KDE, KSG, AdaptiveBinning, Binning, Ross, information, make
-from ibtrace.experiments import config
 from ibtrace.plane import verdict
 from ibtrace.plots._style import ceilings
 from ibtrace.probe import Probe
 from ibtrace.tracer import Subsampled, Tracer, _tracer, default_estimators
-from ibtrace.types import I_TY, I_XT, CostWarning, Estimator, label
+from ibtrace.training import config
+from ibtrace.types import I_TY, I_XT, Estimator, label
 from tests.test_train import raw
 
 

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from ibtrace.datasets.tishby import tishby
+from ibtrace.errors import ConfigError, NonFinite, Unsupported
 from ibtrace.estimators.kde import KDE
 from ibtrace.numerics.distances import Distances, Norm
 from ibtrace.numerics.kernels import gaussian_sums
 from ibtrace.probe import Probe
-from ibtrace.types import ConfigError, Estimator, NonFinite, Unsupported
+from ibtrace.types import Estimator
 
 
 def deterministic_layer(patterns: Tensor, act: Callable[[Tensor], Tensor], d: int) -> Tensor:

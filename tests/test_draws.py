@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ibtrace.capture import snapshot
 from ibtrace.probe import Probe
-from ibtrace.rng import Draws, Generators
+from ibtrace.runtime.generators import Draws, Generators
 from ibtrace.tracer import Tracer
 from ibtrace.types import EXACT_BITS
 from tests.zoo import generators, marks

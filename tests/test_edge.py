@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ibtrace import problems
+from ibtrace.errors import ConfigError
 from ibtrace.estimators import EDGE, Exact
 from ibtrace.estimators.edge import ensemble
 from ibtrace.problems import Problem
-from ibtrace.types import ConfigError, Estimate
+from ibtrace.types import Estimate
 
 
 def noise(n: int, d: int = 1, seed: int = 0) -> Tensor:

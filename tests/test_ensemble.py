@@ -26,9 +26,9 @@ from ibtrace.ensemble import (
     restore_training,
     training_state,
 )
+from ibtrace.errors import InvalidInput, RunError, UnknownName, Unsupported
 from ibtrace.models import MLP
 from ibtrace.probe import Probe
-from ibtrace.types import InvalidInput, RunError, UnknownName, Unsupported
 
 SEEDS = [3, 0, 11]
 Build = Callable[[int], nn.Module]

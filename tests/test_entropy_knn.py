@@ -13,13 +13,13 @@ from scipy.special import digamma, gamma
 from torch import Tensor
 
 from ibtrace import problems
+from ibtrace.errors import ConfigError, InvalidInput, TooFewSamples, Unsupported
 from ibtrace.estimators import KozachenkoLeonenko
 from ibtrace.numerics.entropy_knn import (
     differential_entropy,
     nearest_distances,
     neighbour_weights,
 )
-from ibtrace.types import ConfigError, InvalidInput, TooFewSamples, Unsupported
 
 LN2 = math.log(2)
 

@@ -14,11 +14,12 @@ from scipy.stats import norm, rankdata
 from torch import Tensor
 
 from ibtrace import problems
+from ibtrace.errors import ConfigError, TooFewSamples, Unsupported
 from ibtrace.estimators import GaussianCopula
 from ibtrace.numerics.gaussian import copula_normal, shrunk_information
 from ibtrace.probe import Probe
 from ibtrace.problems import Problem
-from ibtrace.types import ConfigError, Estimate, TooFewSamples, Unsupported
+from ibtrace.types import Estimate
 
 
 def noise(n: int, d: int = 1, seed: int = 0) -> Tensor:

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from ibtrace import Tracer, estimators
+from ibtrace.errors import InvalidInput
 from ibtrace.estimators import information, make
-from ibtrace.experiments.comparing_run import compare_run
 from ibtrace.measure import context, measure
 from ibtrace.probe import Probe
+from ibtrace.reports.comparing_run import compare_run
 from ibtrace.trace import Trace
-from ibtrace.types import InvalidInput
 
 N = 64
 DTYPES = [

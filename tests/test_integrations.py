@@ -22,12 +22,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.data import Dataset as TorchDataset
 
+from ibtrace.errors import ConfigError, MissingDependency, UnknownName
 from ibtrace.integrations._callback import Traced
 from ibtrace.integrations._require import require
 from ibtrace.probe import Probe
 from ibtrace.trace import Trace
 from ibtrace.tracer import Tracer
-from ibtrace.types import ConfigError, MissingDependency, UnknownName
 
 pytestmark = [
     # Lightning walks data loaders with a torch function that torch has deprecated.

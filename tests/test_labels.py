@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ibtrace.datasets import Dataset, read_labels
+from ibtrace.errors import IbtraceError, InvalidInput, NonFinite
 from ibtrace.probe import Probe
-from ibtrace.types import IbtraceError, InvalidInput, NonFinite
 
 IDS = [0, 1, 2, 1, 0, 2, 0, 0]
 X = torch.arange(16.0).reshape(8, 2)

@@ -1,8 +1,10 @@
-"""A module imports only from layers below its own, or from its own folder."""
+"""A module imports only from rooms below its own, or from its own: every import counts."""
 
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,18 +12,21 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "ibtrace"
 
-LAYERS = [
-    ["types"],
-    ["activations", "distributed", "numerics", "patterns", "rng", "schedule", "storage"],
-    ["estimators", "problems", "datasets", "models"],
-    ["probe", "reduce", "trace", "lenses", "noise", "quantize", "wrappers"],
-    ["capture", "checkpoints", "measure", "plane", "claims", "comparison", "testing"],
-    ["tracer", "ensemble", "plots"],
-    ["experiments", "integrations", "report"],
-    ["cli", "__main__"],
+ROOMS = [
+    ["types", "errors"],
+    ["numerics", "runtime"],
+    ["estimators", "problems", "datasets"],
+    ["models", "probe", "plane", "comparison"],
+    ["capture", "measure", "testing", "checkpoints", "plots", "claims"],
+    ["trace"],
+    ["tracer", "ensemble"],
+    ["training", "papers", "integrations"],
+    ["reports"],
+    ["cli"],
+    ["__main__"],
 ]
-LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
-HEAVY = {"matplotlib", "seaborn", "jsonargparse", "tqdm"}
+LEVEL = {name: level for level, names in enumerate(ROOMS) for name in names}
+HEAVY = {"matplotlib", "seaborn", "jsonargparse"}
 HEAVY |= {"lightning", "transformers", "ignite", "tensorboard", "wandb", "mlflow"}
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
@@ -31,38 +36,31 @@ def part(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-def imports(path: Path) -> Iterator[tuple[str, bool]]:
-    """Every imported module of a file, and whether the import is at the top of the module."""
-    tree = ast.parse(path.read_text())
-    top = set(tree.body)
-    for node in ast.walk(tree):
+def imports(path: Path) -> Iterator[str]:
+    """Every module that a file imports: at the top, in a function, or for types only."""
+    for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield alias.name, node in top
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
             module = node.module or ""
-            if module == "ibtrace":
-                for alias in node.names:
-                    yield f"ibtrace.{alias.name}", node in top
-            else:
-                yield module, node in top
+            names = [f"ibtrace.{alias.name}" for alias in node.names]
+            yield from names if module == "ibtrace" else [module]
 
 
 def violations(path: Path) -> list[str]:
-    mine = part(path)
-    found = []
-    for module, at_top in imports(path):
+    """The imports of a file that do not point down, in words."""
+    room, wrong = part(path), []
+    for module in imports(path):
         root, _, rest = module.partition(".")
-        if root == "ibtrace" and at_top:
-            other = rest.split(".")[0]
-            if other.startswith("__") or not other:
-                continue  # the package itself: its version, its path
-            if other != mine and LEVEL[other] >= LEVEL[mine]:
-                found.append(f"{path.name} (layer {LEVEL[mine]}) imports {module}")
-        if root in HEAVY and at_top and LEVEL[mine] < 5:
-            found.append(f"{path.name} (layer {LEVEL[mine]}) imports {root}")
-    return found
+        other = rest.split(".")[0]
+        if root != "ibtrace" or other == room or other in ("", "__version__"):
+            continue  # another package, its own folder, the package itself
+        if other not in LEVEL:
+            wrong.append(f"{path.name} imports {module}, which is in no room")
+        elif LEVEL[other] >= LEVEL[room]:
+            wrong.append(f"{path.name} ({room}, {LEVEL[room]}) imports {module} ({LEVEL[other]})")
+    return wrong
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
@@ -70,12 +68,33 @@ def test_imports_point_down(path: Path) -> None:
     assert not violations(path)
 
 
-def test_every_module_has_a_layer() -> None:
-    assert {part(path) for path in FILES} <= set(LEVEL)
+def test_the_rooms_are_the_tree() -> None:
+    assert {part(path) for path in FILES} == set(LEVEL)
 
 
-def test_an_upward_import_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_importing_ibtrace_loads_nothing_heavy() -> None:
+    """Measured, not read: what is heavy or optional is loaded when it is needed."""
+    said = "import sys, ibtrace; print(*sorted({name.split('.')[0] for name in sys.modules}))"
+    done = subprocess.run([sys.executable, "-c", said], capture_output=True, text=True, check=True)
+    assert not HEAVY & set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from ibtrace.tracer import Tracer",
+        "from ibtrace import tracer",
+        "def late() -> None:\n    from ibtrace.tracer import Tracer",
+        "if TYPE_CHECKING:\n    from ibtrace.tracer import Tracer",
+        "import ibtrace.tracer",
+        "from ibtrace.runtime import files",
+        "from ibtrace.nowhere import thing",
+    ],
+)
+def test_an_upward_import_is_seen(
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(globals(), "PACKAGE", tmp_path)
-    bad = tmp_path / "types.py"
-    bad.write_text("from ibtrace.tracer import Tracer\nimport seaborn\n")
-    assert len(violations(bad)) == 2
+    bad = tmp_path / "numerics.py"
+    bad.write_text(f"from ibtrace.types import Row\n{line}\n")
+    assert len(violations(bad)) == 1

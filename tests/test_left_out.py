@@ -15,10 +15,10 @@ from torch import Tensor, nn
 import ibtrace
 from ibtrace import estimators
 from ibtrace.capture import WHOLE, looks, resolve, snapshot
-from ibtrace.patterns import is_pattern, matches
+from ibtrace.errors import InvalidInput, LeftOut, UnknownName
 from ibtrace.probe import Probe
+from ibtrace.runtime.patterns import is_pattern, matches
 from ibtrace.tracer import Tracer
-from ibtrace.types import InvalidInput, LeftOut, UnknownName
 
 N = 24
 
@@ -148,7 +148,7 @@ def test_no_estimator_reads_memory_that_it_has_not_written(
     x, y = vectors(200, 2).double(), torch.arange(200) % 3
     try:
         expected = estimator(x, y, seed=0)
-    except ibtrace.types.IbtraceError as error:
+    except ibtrace.errors.IbtraceError as error:
         pytest.skip(f"not an estimator of such a pair: {error}")
     request.getfixturevalue("poisoned")
     found = estimators.make(name)(x, y, seed=0)

@@ -24,8 +24,8 @@ from torch.utils.data import (
     WeightedRandomSampler,
 )
 
+from ibtrace.errors import InvalidInput, TooFewSamples
 from ibtrace.probe import Probe
-from ibtrace.types import InvalidInput, TooFewSamples
 
 N = 20
 X = torch.arange(2.0 * N).reshape(N, 2)

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from ibtrace.capture import looks, read_layers
 from ibtrace.capture.masks import telling_rows
+from ibtrace.errors import InvalidInput, LeftOut
 from ibtrace.probe import Probe
 from ibtrace.probe.padding import real_tokens
 from ibtrace.tracer import Tracer
-from ibtrace.types import InvalidInput, LeftOut
 
 N, LENGTH = 8, 6
 

@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from ibtrace.errors import ConfigError, Unsupported
 from ibtrace.estimators import Exact, MatrixRenyi
 from ibtrace.estimators.matrix_renyi import Width
 from ibtrace.numerics.gram import DeltaGram, matrix_entropy, spectrum
 from ibtrace.probe import Probe
-from ibtrace.types import ConfigError, Estimate, Unsupported
+from ibtrace.types import Estimate
 
 ALPHAS = [0.5, 1.0, 1.01, 2.0, 3.0]
 

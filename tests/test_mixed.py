@@ -15,11 +15,12 @@ from sklearn.feature_selection import mutual_info_classif, mutual_info_regressio
 from torch import Tensor
 
 from ibtrace import problems
+from ibtrace.errors import ConfigError, TooFewSamples, Unsupported
 from ibtrace.estimators import KSG, MixedKSG, Ross, SklearnMI
 from ibtrace.numerics.distances import Norm
 from ibtrace.probe import Probe
 from ibtrace.problems import Problem
-from ibtrace.types import ConfigError, Estimate, TooFewSamples, Unsupported
+from ibtrace.types import Estimate
 
 NORMS: list[Norm] = ["euclidean", "max"]
 

@@ -15,10 +15,10 @@ import pytest
 import torch
 
 from ibtrace.cli import main
-from ibtrace.experiments import config, runner
-from ibtrace.experiments.train import _split, probe_of
 from ibtrace.models import CNN, MLP
 from ibtrace.trace import Trace
+from ibtrace.training import config, runner
+from ibtrace.training.loop import _split, probe_of
 from ibtrace.types import I_TY, I_XT
 
 REAL = os.environ.get("IBTRACE_DATA")
@@ -146,7 +146,7 @@ def test_digits_stand_in_and_standard_error_says_so(tmp_path: Path) -> None:
     options = [NOWHERE, FEW["mnist-mlp-saxe"], "--seeds=3"]
     run = arguments("mnist-mlp-saxe", "relu", tmp_path / "run", *options)
     done = subprocess.run(
-        [sys.executable, "-m", "ibtrace.cli", *run], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "ibtrace", *run], capture_output=True, text=True, check=True
     )
     assert "digits-28x28, scikit-learn's 8×8 digits enlarged, stands in for MNIST" in done.stderr
     trace = runner.load(tmp_path / "run")["relu"]

@@ -11,8 +11,8 @@ from scipy.stats import kstest, truncnorm, uniform
 from torch import nn
 
 from ibtrace.capture import capture
+from ibtrace.errors import ConfigError, UnknownName
 from ibtrace.models import CNN, MLP, Init
-from ibtrace.types import ConfigError, UnknownName
 
 
 def seeded(seed: int = 0) -> torch.Generator:

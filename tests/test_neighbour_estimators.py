@@ -15,6 +15,7 @@ from scipy.special import digamma
 from torch import Tensor
 
 from ibtrace.datasets.tishby import tishby
+from ibtrace.errors import ConfigError, InvalidInput
 from ibtrace.estimators.kozachenko_leonenko import KozachenkoLeonenko
 from ibtrace.estimators.ksg import KSG
 from ibtrace.estimators.mixed_ksg import MixedKSG
@@ -24,12 +25,7 @@ from ibtrace.numerics.distances import Distances, Norm
 from ibtrace.numerics.knn import joint_neighbours, k_smallest, tree_neighbours
 from ibtrace.numerics.scale import Scale
 from ibtrace.probe import Probe
-from ibtrace.types import (
-    ConfigError,
-    Estimate,
-    Estimator,
-    InvalidInput,
-)
+from ibtrace.types import Estimate, Estimator
 
 Variant = Literal[1, 2]
 NORMS: list[Norm] = ["euclidean", "max"]

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from ibtrace import estimators
+from ibtrace.errors import InvalidInput, TooLarge, Unsupported
 from ibtrace.estimators import _limits, information, make
 from ibtrace.probe import Probe
 from ibtrace.tracer._defaults import Subsampled
-from ibtrace.types import Estimate, Estimator, InvalidInput, TooLarge, Unsupported, label
+from ibtrace.types import Estimate, Estimator, label
 
 FAST: dict[str, dict[str, Any]] = {
     "variational": {"hidden": 16, "embedding": 8, "steps": 60, "batch": 64},

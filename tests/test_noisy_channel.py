@@ -13,12 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from ibtrace.errors import ConfigError, InvalidInput, TooFewSamples, UnknownName, Unsupported
 from ibtrace.estimators.kde import KDE
 from ibtrace.estimators.noisy_channel import Noise, NoisyChannel
-from ibtrace.noise import ContinuousDropout, GaussianNoise, inject_noise
+from ibtrace.models.noise import ContinuousDropout, GaussianNoise, inject_noise
 from ibtrace.probe import Probe
 from ibtrace.problems.channel import GaussianChannel
-from ibtrace.types import ConfigError, InvalidInput, TooFewSamples, UnknownName, Unsupported, label
+from ibtrace.types import label
 
 LAWS: list[Noise] = ["additive", "multiplicative", "lognormal"]
 CHANNELS = [

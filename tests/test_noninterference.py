@@ -18,12 +18,13 @@ import torch
 from torch import Tensor, nn
 
 from ibtrace.capture import snapshot
+from ibtrace.errors import LeftOut
 from ibtrace.estimators import Binning
 from ibtrace.probe import Probe
+from ibtrace.runtime.wrappers import unwrap
 from ibtrace.trace import Trace
 from ibtrace.tracer import Tracer
-from ibtrace.types import Estimate, Estimator, LeftOut, Row, Tags
-from ibtrace.wrappers import unwrap
+from ibtrace.types import Estimate, Estimator, Row, Tags
 from tests import zoo
 from tests.zoo import ZOO, Case, Run
 

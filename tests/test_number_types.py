@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 import ibtrace
 from ibtrace.capture import looks
+from ibtrace.errors import InvalidInput, LeftOut
 from ibtrace.probe import Probe
 from ibtrace.tracer import Tracer
-from ibtrace.types import InvalidInput, LeftOut
 
 FLOAT8 = [
     torch.float8_e4m3fn,

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from ibtrace.claims import Claim, Outcome, claims_table, claims_text
+from ibtrace.errors import InvalidInput, UnknownName
 from ibtrace.plane import (
     Rule,
     Verdict,
@@ -32,7 +33,7 @@ from ibtrace.plane import (
 )
 from ibtrace.plane.drops import Array
 from ibtrace.trace import Scalar, Trace
-from ibtrace.types import I_TY, I_XT, InvalidInput, Row, UnknownName
+from ibtrace.types import I_TY, I_XT, Row, TraceLike
 
 NAN = float("nan")
 RULE = Rule()
@@ -467,7 +468,7 @@ def test_the_same_trace_gives_the_same_verdict() -> None:
 
 
 def test_claims_are_tested_and_tabled() -> None:
-    def compresses(traces: Mapping[str, Trace]) -> Outcome:
+    def compresses(traces: Mapping[str, TraceLike]) -> Outcome:
         found = verdict(traces["tanh"], RULE).of("hidden")
         held = found.call == "compresses"
         return Outcome("held" if held else "failed", f"{found.drop.mean:.1f} bits")

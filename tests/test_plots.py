@@ -13,9 +13,10 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 from ibtrace import plots
+from ibtrace.errors import InvalidInput, RunError, UnknownName
 from ibtrace.plane import verdict
 from ibtrace.trace import Trace
-from ibtrace.types import I_TY, I_XT, InvalidInput, Row, RunError, UnknownName
+from ibtrace.types import I_TY, I_XT, Row
 
 NAN = float("nan")
 EPOCHS = (0, 1, 2, 5, 10, 30, 100, 300)

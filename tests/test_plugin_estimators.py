@@ -16,19 +16,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ibtrace.datasets import tishby
+from ibtrace.errors import ConfigError, InvalidInput, NonFinite, TooFewSamples
 from ibtrace.estimators.adaptive_binning import AdaptiveBinning
 from ibtrace.estimators.binning import Binning
 from ibtrace.estimators.exact import Exact
 from ibtrace.probe import Probe
-from ibtrace.types import (
-    ConfigError,
-    Estimate,
-    InvalidInput,
-    LayerContext,
-    NonFinite,
-    TooFewSamples,
-    label,
-)
+from ibtrace.types import Estimate, LayerContext, label
 
 Array = npt.NDArray[Any]
 seeds = st.integers(0, 2**31)

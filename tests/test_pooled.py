@@ -9,10 +9,10 @@ import torch
 
 from ibtrace.ensemble import Ensemble
 from ibtrace.estimators import AdaptiveBinning, Binning
-from ibtrace.experiments.comparing_run import compare_run
 from ibtrace.models import MLP
-from ibtrace.trace import Trace
-from ibtrace.tracer import Tracer, _kept
+from ibtrace.reports.comparing_run import compare_run
+from ibtrace.trace import Trace, pooling
+from ibtrace.tracer import Tracer
 from ibtrace.types import Estimator
 
 X = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
@@ -61,7 +61,7 @@ def test_a_network_among_others_is_pooled_as_it_is_alone(tmp_path: Path) -> None
 
 def test_what_is_not_thinned_is_pooled_as_it_is(tmp_path: Path) -> None:
     source = trace(tmp_path / "run", ["exact"])  # type: ignore[list-item]
-    for name, values in _kept.pooled(source, 0).items():
+    for name, values in pooling.pooled(source, 0).items():
         every = torch.cat([source.activations(epoch, 0)[name] for epoch in range(8)])
         assert torch.equal(values, every)
 
@@ -70,9 +70,9 @@ def test_thinned_rows_keep_both_extremes_of_every_unit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = trace(tmp_path / "run", ["exact"])  # type: ignore[list-item]
-    monkeypatch.setattr(_kept, "_POOLED_ROWS", 16)
+    monkeypatch.setattr(pooling, "_POOLED_ROWS", 16)
     for seed in (0, 1):
-        for name, values in _kept.pooled(source, seed).items():
+        for name, values in pooling.pooled(source, seed).items():
             every = torch.cat([source.activations(epoch, seed)[name] for epoch in range(8)])
             assert len(values) <= 16 + 2 * 8
             assert torch.equal(values.amin(0), every.amin(0))

@@ -14,9 +14,9 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from ibtrace.datasets import Dataset
+from ibtrace.errors import InvalidInput, NonFinite, TooFewSamples
 from ibtrace.probe import Probe
 from ibtrace.tracer import Tracer
-from ibtrace.types import InvalidInput, NonFinite, TooFewSamples
 
 X = torch.arange(12.0).reshape(6, 2)
 Y = torch.tensor([0, 1, 2, 0, 1, 2])

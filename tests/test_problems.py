@@ -16,6 +16,7 @@ from scipy import integrate, stats
 from torch import Tensor
 
 from ibtrace import problems
+from ibtrace.errors import ConfigError, InvalidInput, UnknownName
 from ibtrace.problems import (
     AdditiveUniform,
     Asinh,
@@ -46,7 +47,6 @@ from ibtrace.problems import (
 from ibtrace.problems.normal import normal_bits
 from ibtrace.problems.quantized import Function
 from ibtrace.problems.transforms import Transformed
-from ibtrace.types import ConfigError, InvalidInput, UnknownName
 
 LN2 = math.log(2)
 EVERY = [pytest.param(problem, id=problem.name) for problem in problems.all_problems()]

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from ibtrace import capture
 from ibtrace.ensemble import Ensemble
+from ibtrace.errors import ConfigError, InvalidInput
 from ibtrace.estimators.exact import Exact
 from ibtrace.models import MLP
+from ibtrace.models.quantize import Quantizer, quantize, round_to_grid
 from ibtrace.probe import Probe
-from ibtrace.quantize import Quantizer, quantize, round_to_grid
-from ibtrace.types import ConfigError, InvalidInput
 
 PATTERNS = ((torch.arange(256)[:, None] >> torch.arange(8)) & 1).float()
 LABELS = (PATTERNS.sum(1) > 4).long()

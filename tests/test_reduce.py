@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from ibtrace.capture.reduce import Axes, choose
+from ibtrace.errors import ConfigError, InvalidInput, UnknownName
 from ibtrace.estimators import Exact, information
 from ibtrace.plane import judge
 from ibtrace.probe import Probe
-from ibtrace.reduce import Axes, choose
 from ibtrace.tracer import Tracer
-from ibtrace.types import ConfigError, InvalidInput, UnknownName
 
 FIRST, LAST = Axes(0, frozenset({1})), Axes(0, frozenset({2}))
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from ibtrace.capture import looks
+from ibtrace.errors import InvalidInput, LeftOut
 from ibtrace.probe import Probe
 from ibtrace.tracer import Tracer
-from ibtrace.types import InvalidInput, LeftOut
 
 N, STEPS = 12, 5
 

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from ibtrace.capture import SEED, saving, snapshot, undisturbed
+from ibtrace.errors import RunError
 from ibtrace.probe import Probe
 from ibtrace.tracer import Tracer
-from ibtrace.types import RunError
 from tests.zoo import marks, plain
 
 

@@ -17,12 +17,13 @@ from torch.utils.data import DataLoader, TensorDataset
 from ibtrace import cli
 from ibtrace.capture import looks, snapshot
 from ibtrace.datasets import mnist
+from ibtrace.errors import InvalidInput, LeftOut
 from ibtrace.estimators import Binning
 from ibtrace.models import CNN
 from ibtrace.probe import Probe
 from ibtrace.trace import Trace
 from ibtrace.tracer import Tracer
-from ibtrace.types import Estimate, InvalidInput, LeftOut, ProbeLike
+from ibtrace.types import Estimate, ProbeLike
 
 N, WIDTH = 200, 16
 

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from ibtrace.errors import ConfigError, TooFewSamples, Unsupported
 from ibtrace.estimators._inputs import check_pair, is_ids
 from ibtrace.estimators.binning import Binning
 from ibtrace.estimators.compressed import Compressed
@@ -26,7 +27,7 @@ from ibtrace.numerics.projections import (
     principal_components,
     tied_alike,
 )
-from ibtrace.types import ConfigError, Estimate, Estimator, Tags, TooFewSamples, Unsupported, label
+from ibtrace.types import Estimate, Estimator, Tags, label
 
 
 @dataclass(frozen=True)

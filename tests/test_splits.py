@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ibtrace.datasets import Batches, Order, split, tishby
-from ibtrace.types import InvalidInput, RunError, UnknownName
+from ibtrace.errors import InvalidInput, RunError, UnknownName
 
 HOW: list[Order] = ["shuffled", "stratified", "contiguous"]
 LABELS = st.lists(st.integers(0, 4), min_size=5, max_size=80).map(torch.tensor)

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
+from ibtrace.errors import ConfigError, InvalidInput, NonFinite, RunError
 from ibtrace.estimators import Binning
-from ibtrace.experiments.comparing_run import compare_run, text
 from ibtrace.plane import coordinates, verdict
 from ibtrace.plots import curves, information_plane
-from ibtrace.schedule import Steps, log_spaced
+from ibtrace.reports.comparing_run import compare_run, text
+from ibtrace.runtime.schedule import Steps, log_spaced
 from ibtrace.trace import Scalar, Trace
 from ibtrace.tracer import At, Tracer
-from ibtrace.types import ConfigError, InvalidInput, NonFinite, RunError
 from tests import test_integrations as frameworks
 
 pytestmark = frameworks.pytestmark

@@ -15,18 +15,9 @@ import torch
 from torch import Tensor
 
 from ibtrace import problems, testing
+from ibtrace.errors import InvalidInput, NonFinite, TooFewSamples, Unsupported
 from ibtrace.estimators import checked
-from ibtrace.types import (
-    CONTINUOUS,
-    Estimate,
-    Estimator,
-    InvalidInput,
-    NonFinite,
-    ProbeLike,
-    Tags,
-    TooFewSamples,
-    Unsupported,
-)
+from ibtrace.types import CONTINUOUS, Estimate, Estimator, ProbeLike, Tags
 
 CHECKS = dict(testing.checks)
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ibtrace.datasets import LabelNoise, label_information, tishby
 from ibtrace.datasets.tishby import THRESHOLD, invariant, patterns, vertices
-from ibtrace.types import InvalidInput
+from ibtrace.errors import InvalidInput
 
 PUBLISHED = "371b2b46a5052b4f69f7991ca141fb5afa1ac364ef7beb81ec900eecac2f86d9"
 

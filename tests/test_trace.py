@@ -22,9 +22,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ibtrace import storage
-from ibtrace.trace import COLUMNS, Scalar, Trace
-from ibtrace.types import I_TY, I_XT, InvalidInput, Row, RunError
+from ibtrace.errors import InvalidInput, RunError
+from ibtrace.trace import COLUMNS, Scalar, Trace, storage
+from ibtrace.types import I_TY, I_XT, Row
 
 NAN = float("nan")
 LAYERS = ["tanh2", "tanh10", "output"]

@@ -14,12 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from ibtrace.errors import ConfigError, InvalidInput, NonFinite, RunError, UnknownName
 from ibtrace.estimators import AdaptiveBinning, Binning, Exact, information
 from ibtrace.probe import Probe
-from ibtrace.schedule import Steps, log_spaced, schedule
+from ibtrace.runtime.schedule import Steps, log_spaced, schedule
 from ibtrace.trace import Trace
 from ibtrace.tracer import At, Tracer
-from ibtrace.types import ConfigError, InvalidInput, NonFinite, Row, RunError, UnknownName, label
+from ibtrace.types import Row, label
 
 N, D = 96, 5
 

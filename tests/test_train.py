@@ -13,9 +13,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ibtrace.experiments import config, runner, train
+from ibtrace.errors import NonFinite, RunError
 from ibtrace.trace import Trace
-from ibtrace.types import NonFinite, RunError
+from ibtrace.training import config, loop, runner
 
 KEY = ["seed", "epoch", "layer", "quantity", "estimator"]
 
@@ -66,9 +66,9 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(
     model: str, stop_at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     experiment = config.build(raw(model=model, shuffle=True))
-    whole = train.train(experiment, tmp_path / "whole")
-    monkeypatch.setattr(train, "_CHECKPOINT_SECONDS", 0.0)
-    kind = train._Together if model == "together" else train._Alone
+    whole = loop.train(experiment, tmp_path / "whole")
+    monkeypatch.setattr(loop, "_CHECKPOINT_SECONDS", 0.0)
+    kind = loop._Together if model == "together" else loop._Alone
     steps = 0
     epoch = kind.epoch
 
@@ -82,9 +82,9 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(
     with monkeypatch.context() as patched:
         patched.setattr(kind, "epoch", stopping)
         with pytest.raises(KeyboardInterrupt):
-            train.train(experiment, tmp_path / "part")
+            loop.train(experiment, tmp_path / "part")
     assert len(Trace.load(tmp_path / "part").frame()) < len(whole.frame())
-    same(train.train(experiment, tmp_path / "part", resume=True), whole)
+    same(loop.train(experiment, tmp_path / "part", resume=True), whole)
 
 
 @pytest.mark.slow
@@ -99,7 +99,7 @@ def test_a_killed_run_can_be_resumed(variants: dict[str, Any] | None, tmp_path: 
     part = tmp_path / "part"
     process = subprocess.Popen([sys.executable, str(script), str(small), str(part)])
     deadline = time.monotonic() + 120
-    while not list(part.glob(f"**/{train.CHECKPOINT}")) and time.monotonic() < deadline:
+    while not list(part.glob(f"**/{loop.CHECKPOINT}")) and time.monotonic() < deadline:
         time.sleep(0.02)
     process.kill()
     process.wait()
@@ -112,8 +112,8 @@ def test_a_killed_run_can_be_resumed(variants: dict[str, Any] | None, tmp_path: 
 
 SCRIPT = """
 import sys, yaml
-from ibtrace.experiments import runner, train
-train._CHECKPOINT_SECONDS = 0.0
+from ibtrace.training import loop, runner
+loop._CHECKPOINT_SECONDS = 0.0
 if __name__ == "__main__":
     runner.run(yaml.safe_load(sys.argv[1]), sys.argv[2], progress=False)
 """
@@ -132,8 +132,8 @@ def wait_until_quiet(folder: Path) -> None:
 
 
 def test_a_run_is_the_same_whoever_else_trains_beside_it(tmp_path: Path) -> None:
-    both = train.train(config.build(raw(seeds=[3, 5])), tmp_path / "both")
-    alone = train.train(config.build(raw(seeds=[5])), tmp_path / "alone")
+    both = loop.train(config.build(raw(seeds=[3, 5])), tmp_path / "both")
+    alone = loop.train(config.build(raw(seeds=[5])), tmp_path / "alone")
     frame = values(both)
     frame = frame[frame["seed"] == 5].reset_index(drop=True)
     assert (frame["bits"] - values(alone)["bits"]).abs().max() < 0.05
@@ -151,7 +151,7 @@ def test_variants_run_side_by_side_in_processes(tmp_path: Path) -> None:
 
 
 def test_losses_and_accuracies_are_kept_with_each_snapshot(tmp_path: Path) -> None:
-    trace = train.train(config.build(raw(epochs=40)), tmp_path / "run")
+    trace = loop.train(config.build(raw(epochs=40)), tmp_path / "run")
     scalars = trace.scalars().query("layer == ''")
     assert set(scalars["name"]) == {"train_loss", "test_loss", "train_accuracy", "test_accuracy"}
     assert sorted(scalars["epoch"].unique()) == sorted(trace.frame()["epoch"].unique())
@@ -163,7 +163,7 @@ def test_a_diverging_network_is_named_and_its_trace_kept(tmp_path: Path) -> None
     wild = {"class_path": "torch.optim.SGD", "init_args": {"lr": 1e38}}
     experiment = config.build(raw(model="alone", optimizer=wild, seeds=1))
     with pytest.raises(NonFinite, match=r"epoch \d+: layer '.*'"):
-        train.train(experiment, tmp_path / "run")
+        loop.train(experiment, tmp_path / "run")
     assert 0 in Trace.load(tmp_path / "run").frame()["epoch"].tolist()
 
 
@@ -183,20 +183,20 @@ def test_another_configuration_does_not_resume_a_run(tmp_path: Path) -> None:
 
 def test_an_unreadable_checkpoint_is_one_clear_error(tmp_path: Path) -> None:
     runner.run(raw(), tmp_path / "run", progress=False)
-    (tmp_path / "run" / train.CHECKPOINT).write_bytes(b"torn")
+    (tmp_path / "run" / loop.CHECKPOINT).write_bytes(b"torn")
     with pytest.raises(RunError, match="unreadable checkpoint; delete it"):
         runner.run(raw(), tmp_path / "run", resume=True, progress=False)
 
 
 def test_information_may_be_measured_on_a_part_of_the_data(tmp_path: Path) -> None:
     chosen = {"part": "test", "samples": None}
-    trace = train.train(config.build(raw(probe=chosen, seeds=1)), tmp_path / "run")
+    trace = loop.train(config.build(raw(probe=chosen, seeds=1)), tmp_path / "run")
     assert trace.meta["n"] == 819
     torch.testing.assert_close(trace.meta["input_entropy"], torch.log2(torch.tensor(819.0)).item())
 
 
 def test_rows_carry_the_steps_that_the_epochs_took(tmp_path: Path) -> None:
     experiment = config.build(raw(epochs=2, seeds=1, batch_size=1000, snapshots=[1, 2]))
-    frame = train.train(experiment, tmp_path / "run").frame()
+    frame = loop.train(experiment, tmp_path / "run").frame()
     batches = -(-round(4096 * experiment.split.fraction) // 1000)
     assert frame.groupby("epoch").step.max().dropna().to_dict() == {1: batches, 2: 2 * batches}

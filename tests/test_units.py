@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ibtrace import estimators, problems
+from ibtrace.errors import ConfigError
 from ibtrace.estimators import (
     EDGE,
     KDE,
@@ -28,7 +29,6 @@ from ibtrace.estimators import (
 )
 from ibtrace.numerics.scale import Scale, centre, scaled, spread, squarable
 from ibtrace.probe import Probe
-from ibtrace.types import ConfigError
 
 NEIGHBOURS = [
     "ksg",

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from ibtrace import estimators
-from ibtrace.experiments import comparing_run
 from ibtrace.probe import Probe
+from ibtrace.reports import comparing_run
 from ibtrace.tracer import Tracer
 from ibtrace.types import I_XT
 

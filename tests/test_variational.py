@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ibtrace import problems
+from ibtrace.errors import ConfigError, NonFinite, TooFewSamples
 from ibtrace.estimators.variational import Variational
 from ibtrace.numerics.variational import (
     donsker_varadhan,
@@ -23,7 +24,6 @@ from ibtrace.numerics.variational import (
     smile,
 )
 from ibtrace.problems import BivariateNormal, Problem
-from ibtrace.types import ConfigError, NonFinite, TooFewSamples
 
 LN2 = math.log(2)
 Bound = Callable[[Tensor], Tensor]

@@ -17,14 +17,14 @@ from ibtrace.capture import snapshot
 from ibtrace.datasets import Dataset, tishby
 from ibtrace.ensemble import Ensemble
 from ibtrace.estimators import KSG, Binning, Compressed, Sliced
-from ibtrace.noise import GaussianNoise
+from ibtrace.models.noise import GaussianNoise
+from ibtrace.models.quantize import quantize
 from ibtrace.numerics.bins import certainly_distinct
 from ibtrace.numerics.partition import partition
 from ibtrace.plane import Verdict, verdict
 from ibtrace.plane.drops import Array
 from ibtrace.plane.evidence import truths
 from ibtrace.probe import Probe
-from ibtrace.quantize import quantize
 from ibtrace.trace import Scalar, Trace
 from ibtrace.tracer import Tracer
 from ibtrace.tracer._defaults import Subsampled

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 import ibtrace
 from ibtrace.capture import Selection, looks, snapshot
 from ibtrace.capture.defaults import MOST, Candidate, chosen
+from ibtrace.errors import ConfigError, InvalidInput, LeftOut, UnknownName, Unsupported
 from ibtrace.probe import Probe
 from ibtrace.tracer import Tracer
-from ibtrace.types import ConfigError, InvalidInput, LeftOut, UnknownName, Unsupported
 
 N = 100
 

@@ -14,10 +14,10 @@ from torch.nn import functional as F
 
 import ibtrace
 from ibtrace.capture import capture, looks, named_layers, resolve, snapshot, undisturbed
+from ibtrace.errors import InvalidInput, LeftOut, UnknownName, Unsupported
 from ibtrace.probe import Probe
+from ibtrace.runtime.wrappers import unwrap
 from ibtrace.tracer import Tracer
-from ibtrace.types import InvalidInput, LeftOut, UnknownName, Unsupported
-from ibtrace.wrappers import unwrap
 
 
 class Net(nn.Module):

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ibtrace.errors import IbtraceError, InvalidInput
 from ibtrace.probe import Graph, Inputs
 from ibtrace.probe.inputs import leaves
-from ibtrace.types import IbtraceError, InvalidInput
 
 Forward = Callable[[nn.Module, Any], Any]
 """Calls a model with a batch of a probe's inputs: ``lambda model, batch: model(batch, flag=True)``.

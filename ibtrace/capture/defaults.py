@@ -18,11 +18,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from ibtrace.activations import BY_NAME
 from ibtrace.capture.functional import Functional, asked_for, functional_calls
 from ibtrace.capture.targets import Defaults, Target, is_activation, named_layers, output_name, stem
+from ibtrace.errors import InvalidInput
+from ibtrace.models.activations import BY_NAME
 from ibtrace.numerics.types import numeric
-from ibtrace.types import InvalidInput
 
 MOST = 12
 """How many layers beside the output a default trace has at most: as many as a plot can show."""

@@ -17,12 +17,12 @@ from torch import Tensor
 from ibtrace.capture.axes import AxisWatch, Channels
 from ibtrace.capture.hooks import Keep
 from ibtrace.capture.masks import Positions, telling_rows, whose
+from ibtrace.capture.reduce import Axes, Reduce, Reduction, choose
 from ibtrace.capture.rows import Rows, spread, tied
 from ibtrace.capture.targets import Defaults, stem
+from ibtrace.errors import InvalidInput
 from ibtrace.numerics.types import numeric
 from ibtrace.probe import Probe, Stream
-from ibtrace.reduce import Axes, Reduce, Reduction, choose
-from ibtrace.types import InvalidInput
 
 Run = Callable[[Probe, Keep], None]
 """A forward of a probe under hooks, after which the model is as it was."""

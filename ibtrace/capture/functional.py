@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from ibtrace.activations import BY_NAME
 from ibtrace.capture.targets import is_activation, named_layers
-from ibtrace.patterns import matches
+from ibtrace.models.activations import BY_NAME
+from ibtrace.runtime.patterns import matches
 
 Functional = bool | str | Sequence[str]
 """Which called activations: all of them (True), or globs of their names."""

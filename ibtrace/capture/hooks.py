@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from ibtrace.capture.functional import Functional, functional_calls
 from ibtrace.capture.targets import Layers, Target, is_default, resolve
-from ibtrace.types import InvalidInput
-from ibtrace.wrappers import unwrap
+from ibtrace.errors import InvalidInput
+from ibtrace.runtime.wrappers import unwrap
 
 Keep = Callable[[str, Tensor, tuple[float, float] | None], None]
 """Takes a layer's name, its tensor (not to be held: it may be overwritten) and its range."""

@@ -17,11 +17,11 @@ from ibtrace.capture.evidence import Evidence, Run, gather
 from ibtrace.capture.functional import Functional
 from ibtrace.capture.looking import read_layers, runner
 from ibtrace.capture.masks import telling_rows
+from ibtrace.capture.reduce import Reduce
 from ibtrace.capture.targets import aliases, another_name, named_layers, output_name, stem
+from ibtrace.errors import InvalidInput
 from ibtrace.probe import Probe
-from ibtrace.reduce import Reduce
-from ibtrace.types import InvalidInput
-from ibtrace.wrappers import unwrap
+from ibtrace.runtime.wrappers import unwrap
 
 _WORDS = ("layer", "module", "variable", "default", "why_not")
 
@@ -98,7 +98,7 @@ def layers(
     Args:
         model: Any torch module.
         data: Inputs, or a `Probe`; a few samples are used.
-        reduce: See `ibtrace.reduce`.
+        reduce: See `ibtrace.capture.reduce`.
         functional: Which called activations to list; see `ibtrace.capture.capture`.
         forward: How the model is called; see `ibtrace.capture.call`.
         batch_size: Samples per forward, where a few are too few for the model.

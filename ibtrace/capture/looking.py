@@ -16,6 +16,7 @@ from ibtrace.capture.defaults import Candidate, all_of, candidates, chosen
 from ibtrace.capture.evidence import Evidence, Reading, Run, gather, settling_rows
 from ibtrace.capture.functional import Functional
 from ibtrace.capture.hooks import Keep, hooked
+from ibtrace.capture.reduce import Reduce, Reduction
 from ibtrace.capture.targets import (
     Defaults,
     Layers,
@@ -35,15 +36,14 @@ from ibtrace.capture.targets import (
     stem,
 )
 from ibtrace.capture.undisturbed import undisturbed
+from ibtrace.errors import InvalidInput, LeftOut, NonFinite, UnknownName
 from ibtrace.numerics.finite import count_non_finite
 from ibtrace.numerics.projections import orthonormal
 from ibtrace.numerics.types import numeric
-from ibtrace.patterns import is_pattern, matches
 from ibtrace.probe import Probe
-from ibtrace.reduce import Reduce, Reduction
-from ibtrace.rng import Draws
-from ibtrace.types import InvalidInput, LeftOut, NonFinite, UnknownName
-from ibtrace.wrappers import unwrap
+from ibtrace.runtime.generators import Draws
+from ibtrace.runtime.patterns import is_pattern, matches
+from ibtrace.runtime.wrappers import unwrap
 
 MAX_BYTES = 2**31
 """How much activation memory a look holds at a time, if nothing else is said."""
@@ -112,7 +112,7 @@ def looks(
         model: Any module, on the device of its parameters.
         probe: The fixed inputs, forwarded in order.
         layers: See `resolve`.
-        reduce: See `ibtrace.reduce`.
+        reduce: See `ibtrace.capture.reduce`.
         functional: See `capture`.
         forward: How the model is called; None goes by the form of the probe's x. See `call`.
         batch_size: Samples per forward; all of them where an input belongs to all together.
@@ -176,7 +176,7 @@ def read_layers(
         model: See `looks`.
         probe: See `looks`.
         layers: See `resolve`.
-        reduce: See `ibtrace.reduce`.
+        reduce: See `ibtrace.capture.reduce`.
         functional: See `capture`.
         forward: See `call`.
         batch_size: Samples per forward.

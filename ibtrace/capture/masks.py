@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ibtrace.capture.reduce import Axes
+from ibtrace.errors import InvalidInput
 from ibtrace.probe import Probe
 from ibtrace.probe.padding import Stream, altered
-from ibtrace.reduce import Axes
-from ibtrace.types import InvalidInput
 
 Forward = Callable[[Probe], Mapping[str, Tensor]]
 """Every layer's output on a probe, the model left as it was."""

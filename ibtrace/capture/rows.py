@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from ibtrace.errors import InvalidInput
 from ibtrace.probe import Probe
-from ibtrace.types import InvalidInput
 
 Forward = Callable[[Probe], Mapping[str, Tensor]]
 """Every layer's output on a probe, the model left as it was."""

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ibtrace import distributed
 from ibtrace.capture.tensors import SavedTensor
-from ibtrace.rng import KINDS
-from ibtrace.types import RunError
+from ibtrace.errors import RunError
+from ibtrace.runtime import distributed
+from ibtrace.runtime.generators import KINDS
 
 PARAMETER_BYTES = 2**28
 """Up to this size the parameters of a model are copied for a look; of a larger one only those of
@@ -32,7 +32,8 @@ _BUILT_IN = ("torch", "builtins", "typing", "collections", "abc", "enum")
 class Saved:
     """The state of a model and of all that hangs on it: see `Saved.restore`.
 
-    Random generators are not restored but listed, in ``generators``: see `ibtrace.rng`.
+    Random generators are not restored but listed, in ``generators``: see
+    `ibtrace.runtime.generators`.
 
     Saved are the attributes of every module (``__dict__``, ``__slots__`` and those of its class),
     parameters, buffers and submodules by name, and, followed through dicts, lists, tuples, sets,

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ibtrace import activations
+from ibtrace.errors import ConfigError, InvalidInput, UnknownName, Unsupported
+from ibtrace.models import activations
 from ibtrace.numerics.types import is_numeric
-from ibtrace.patterns import is_pattern, matches
-from ibtrace.types import ConfigError, InvalidInput, UnknownName, Unsupported
-from ibtrace.wrappers import plain_name, unwrap
+from ibtrace.runtime.patterns import is_pattern, matches
+from ibtrace.runtime.wrappers import plain_name, unwrap
 
 OUTPUT = "output"
 """The name of the model's own output in a trace."""

@@ -8,9 +8,9 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import nn
 
-from ibtrace import distributed
 from ibtrace.capture.saving import Saved
-from ibtrace.rng import Generators, preserved_generators
+from ibtrace.runtime import distributed
+from ibtrace.runtime.generators import Generators, preserved_generators
 
 SEED = 0x1B7ACE
 """What a look draws from: a model that samples is seen with the same noise at every look of one
@@ -32,7 +32,8 @@ def undisturbed(model: nn.Module) -> Iterator[Generators]:
         model: The module that may be called inside.
 
     Yields:
-        All generators that the forward can draw from, to watch by `ibtrace.rng.Draws`.
+        All generators that the forward can draw from, to watch by
+        `ibtrace.runtime.generators.Draws`.
 
     Raises:
         RunError: If something that the forward changed cannot be put back; all else is.

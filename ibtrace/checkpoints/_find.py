@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ibtrace.checkpoints._read import few, record
-from ibtrace.types import ConfigError
+from ibtrace.errors import ConfigError
 
 Paths = str | Path | Iterable[str | Path]
 Epochs = Sequence[int] | Callable[[Path], int]

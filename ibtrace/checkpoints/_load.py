@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from ibtrace.checkpoints._find import Checkpoint
 from ibtrace.checkpoints._read import few, tensors
-from ibtrace.types import InvalidInput
-from ibtrace.wrappers import plain_name, unwrap
+from ibtrace.errors import InvalidInput
+from ibtrace.runtime.wrappers import plain_name, unwrap
 
 
 def state_dict(checkpoint: Checkpoint) -> dict[str, Tensor]:

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ibtrace.types import InvalidInput
+from ibtrace.errors import InvalidInput
 
 _HOLDERS = ("state_dict", "model_state_dict", "model")
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from scipy.optimize import brentq
 
+from ibtrace.errors import InvalidInput
 from ibtrace.problems import GaussianChannel, Problem, Rescaled, SparseNormal, Swapped
-from ibtrace.types import I_TY, I_XT, InvalidInput
+from ibtrace.types import I_TY, I_XT
 
 _LEVELS = (0.25, 0.75)
 _MARGIN = 1e-3  # bits

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from ibtrace.types import I_XT, InvalidInput, UnknownName
+from ibtrace.errors import InvalidInput, UnknownName
+from ibtrace.types import I_XT
 
 _AT = ["seed", "epoch", "layer"]
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ibtrace.comparison._trials import COLUMNS, OK
-from ibtrace.types import InvalidInput
+from ibtrace.errors import InvalidInput
 
 OFF_BITS = 0.5
 

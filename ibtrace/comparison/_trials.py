@@ -19,8 +19,9 @@ from torch import Tensor
 from ibtrace import estimators as registered
 from ibtrace import problems as laws
 from ibtrace.comparison._suite import suite
+from ibtrace.errors import IbtraceError, InvalidInput
 from ibtrace.problems import Problem
-from ibtrace.types import Estimator, IbtraceError, InvalidInput, label
+from ibtrace.types import Estimator, label
 
 NAN = float("nan")
 OK = "ok"

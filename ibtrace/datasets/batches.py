@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ibtrace.datasets.splits import stream
-from ibtrace.types import InvalidInput, RunError
+from ibtrace.errors import InvalidInput, RunError
 
 
 class Batches:

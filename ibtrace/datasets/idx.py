@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ibtrace.types import InvalidInput
+from ibtrace.errors import InvalidInput
 
 _TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ibtrace.errors import InvalidInput
 from ibtrace.numerics.types import is_numeric, numeric
-from ibtrace.types import InvalidInput
 
 Classes = int | Sequence[Any] | None
 """How many classes, or their names in order; 0: the labels are numbers, not classes."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 import urllib.request
 import warnings
 from collections.abc import Sequence
@@ -18,7 +17,8 @@ from torch.nn import functional
 from ibtrace.datasets.digits import digits
 from ibtrace.datasets.idx import read_idx
 from ibtrace.datasets.types import Dataset
-from ibtrace.types import IbtraceError, InvalidInput
+from ibtrace.errors import IbtraceError, InvalidInput
+from ibtrace.runtime.files import written_whole
 
 Part = Literal["train", "test"]
 
@@ -136,20 +136,15 @@ def download(name: str, folder: Path, mirrors: Sequence[str] = MIRRORS) -> Path:
             failures.append(f"{url}: {error}")
             continue
         if hashlib.sha256(content).hexdigest() == SHA256[name]:
-            return _write(folder / f"{name}.gz", content)
+            file = folder / f"{name}.gz"
+            with written_whole(file) as part:
+                part.write_bytes(content)
+            return file
         failures.append(f"{url}: damaged (wrong sha256)")
     raise DownloadError(
         f"mnist: {name}.gz could not be downloaded ({'; '.join(failures)}); "
         "try again, or put the file into a folder and set IBTRACE_DATA to it"
     )
-
-
-def _write(path: Path, content: bytes) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as part:
-        part.write(content)
-    Path(part.name).replace(path)
-    return path
 
 
 def _folders() -> list[Path]:

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from ibtrace.types import InvalidInput, UnknownName
+from ibtrace.errors import InvalidInput, UnknownName
 
 Order = Literal["shuffled", "stratified", "contiguous"]
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ibtrace.datasets.types import Dataset
-from ibtrace.types import InvalidInput
+from ibtrace.errors import InvalidInput
 
 _PHI = (1 + math.sqrt(5)) / 2
 

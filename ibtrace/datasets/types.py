@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ibtrace.datasets.labels import read_labels
-from ibtrace.types import InvalidInput
+from ibtrace.errors import InvalidInput
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ibtrace.activations import BY_NAME
 from ibtrace.capture import OUTPUT, WHOLE
 from ibtrace.ensemble.losses import Loss, cross_entropy, nll
+from ibtrace.models.activations import BY_NAME
 
 _DERIVED = ("tanh", "relu", "sigmoid", "softmax", "log_softmax")  # gradients written out below
 _KINDS: dict[type[nn.Module], str] = {

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from ibtrace.types import Unsupported
+from ibtrace.errors import Unsupported
 
 _Optimizer = TypeVar("_Optimizer", bound=Optimizer)
 

@@ -20,7 +20,7 @@ from ibtrace import capture
 from ibtrace.ensemble import looks
 from ibtrace.ensemble.chain import Chain
 from ibtrace.ensemble.losses import Loss
-from ibtrace.types import InvalidInput, RunError
+from ibtrace.errors import InvalidInput, RunError
 
 _Result = TypeVar("_Result")
 

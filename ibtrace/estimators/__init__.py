@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ibtrace.errors import ConfigError, InvalidInput, UnknownName, Unsupported
 from ibtrace.estimators._checks import checked as checked
 from ibtrace.estimators._checks import undefined
 from ibtrace.estimators._inputs import is_ids, rows_as_ids
@@ -35,15 +36,7 @@ from ibtrace.estimators.ross import Ross as Ross
 from ibtrace.estimators.sklearn_peer import SklearnMI as SklearnMI
 from ibtrace.estimators.sliced import Sliced as Sliced
 from ibtrace.estimators.variational import Variational as Variational
-from ibtrace.types import (
-    ConfigError,
-    Estimate,
-    Estimator,
-    InvalidInput,
-    ProbeLike,
-    UnknownName,
-    Unsupported,
-)
+from ibtrace.types import Estimate, Estimator, ProbeLike
 
 registry: dict[str, type[Any]] = {
     "binning": Binning,

@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from ibtrace.errors import Unsupported
 from ibtrace.estimators._inputs import is_ids, refuse_two_ids
 from ibtrace.estimators._limits import require_memory
 from ibtrace.numerics.bins import dense_ids, joint_ids, row_ids
@@ -35,7 +36,7 @@ from ibtrace.numerics.entropy import (
     sample_masses,
 )
 from ibtrace.numerics.scale import squarable
-from ibtrace.types import Estimate, ProbeLike, Unsupported
+from ibtrace.types import Estimate, ProbeLike
 
 FLAGS = ("not_finite", "below_zero", "above_entropy", "extreme_values")
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ibtrace.errors import InvalidInput, NonFinite, TooFewSamples, Unsupported
 from ibtrace.numerics.bins import row_ids
 from ibtrace.numerics.finite import count_non_finite
-from ibtrace.types import InvalidInput, NonFinite, TooFewSamples, Unsupported
 
 
 def is_ids(value: Tensor) -> bool:

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ibtrace.errors import TooLarge
 from ibtrace.estimators._inputs import is_ids, samples
-from ibtrace.types import TooLarge, label
+from ibtrace.types import label
 
 MEMORY_SHARE = 0.5
 """The share of a machine's memory that one estimate may need."""

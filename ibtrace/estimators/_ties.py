@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from ibtrace.errors import ConfigError, InvalidInput
 from ibtrace.numerics.distances import Space
 from ibtrace.numerics.knn import tied_share
-from ibtrace.types import ConfigError, InvalidInput
 
 _Counts = TypeVar("_Counts")
 

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from ibtrace.errors import ConfigError, InvalidInput
 from ibtrace.estimators.exact import PlugIn, Symbols, check_correction, largest
 from ibtrace.numerics.bins import (
     bins_within,
@@ -23,7 +24,7 @@ from ibtrace.numerics.bins import (
 )
 from ibtrace.numerics.entropy import Correction, distinct
 from ibtrace.numerics.scale import columns_apart
-from ibtrace.types import ConfigError, InvalidInput, LayerContext, Tags
+from ibtrace.types import LayerContext, Tags
 
 Range = Literal["activation", "snapshot", "trace"] | tuple[float, float]
 

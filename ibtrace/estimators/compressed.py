@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from ibtrace.errors import ConfigError
 from ibtrace.estimators._checks import checked
 from ibtrace.estimators._inputs import check_pair, columns
 from ibtrace.estimators._mlp import descend, forward, mlp, trainable
@@ -27,15 +28,7 @@ from ibtrace.numerics.projections import (
     tied_alike,
 )
 from ibtrace.numerics.scale import Scale, Scaled, check_scale, scaled
-from ibtrace.types import (
-    ConfigError,
-    Estimate,
-    Estimator,
-    Tags,
-    Variable,
-    label,
-    variable_of,
-)
+from ibtrace.types import Estimate, Estimator, Tags, Variable, label, variable_of
 
 _BATCH, _LEARNING_RATE = 256, 3e-3
 

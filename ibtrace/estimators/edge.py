@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ibtrace.errors import ConfigError
 from ibtrace.estimators._checks import checked, undersampled
 from ibtrace.estimators._inputs import check_pair, is_ids
 from ibtrace.numerics.bins import dense_ids, joint_ids, row_ids
@@ -21,7 +22,7 @@ from ibtrace.numerics.entropy import (
     sample_counts,
 )
 from ibtrace.numerics.scale import Scale, Scaled, centre, check_scale, scale_flags, scaled, words
-from ibtrace.types import ConfigError, Estimate, Tags, label
+from ibtrace.types import Estimate, Tags, label
 
 _NARROWEST, _WIDEST = 0.7, 2.8
 _FLOOR_DIMENSIONS = 6

@@ -16,6 +16,7 @@ from typing import ClassVar, NamedTuple, get_args
 import torch
 from torch import Tensor
 
+from ibtrace.errors import ConfigError, InvalidInput, TooFewSamples
 from ibtrace.estimators._checks import checked, undersampled
 from ibtrace.estimators._inputs import check_pair, check_variable, is_ids, samples
 from ibtrace.numerics.bins import dense_ids, joint_ids, row_ids
@@ -29,15 +30,7 @@ from ibtrace.numerics.entropy import (
     sample_counts,
     sample_masses,
 )
-from ibtrace.types import (
-    ConfigError,
-    Estimate,
-    InvalidInput,
-    ProbeLike,
-    Tags,
-    TooFewSamples,
-    label,
-)
+from ibtrace.types import Estimate, ProbeLike, Tags, label
 
 _CROWDED, _NEARLY_ALL, _UNDEFINED = "crowded", 0.95, "undefined"
 

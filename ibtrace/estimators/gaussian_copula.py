@@ -9,6 +9,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from ibtrace.errors import ConfigError
 from ibtrace.estimators._checks import checked
 from ibtrace.estimators._inputs import check_pair, each_problem, is_ids, refuse_two_ids
 from ibtrace.numerics.bins import dense_ids
@@ -21,7 +22,7 @@ from ibtrace.numerics.gaussian import (
     shrunk_information,
     whiten,
 )
-from ibtrace.types import ConfigError, Estimate, ProbeLike, Tags, label
+from ibtrace.types import Estimate, ProbeLike, Tags, label
 
 
 class _Scores(NamedTuple):

@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from ibtrace.errors import ConfigError, Unsupported
 from ibtrace.estimators._checks import (
     as_classes,
     checked,
@@ -22,14 +23,7 @@ from ibtrace.estimators._inputs import check_pair, each_problem, is_ids
 from ibtrace.numerics.distances import row_ids
 from ibtrace.numerics.kernels import gaussian_sums
 from ibtrace.numerics.scale import columns_apart
-from ibtrace.types import (
-    ConfigError,
-    Estimate,
-    ProbeLike,
-    Tags,
-    Unsupported,
-    label,
-)
+from ibtrace.types import Estimate, ProbeLike, Tags, label
 
 
 @checked

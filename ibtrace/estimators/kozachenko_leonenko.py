@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ibtrace.errors import ConfigError, InvalidInput, TooFewSamples
 from ibtrace.estimators._checks import checked
 from ibtrace.estimators._inputs import (
     check_pair,
@@ -24,14 +25,7 @@ from ibtrace.numerics.entropy_knn import local_entropy, nearest_distances, neigh
 from ibtrace.numerics.gaussian import is_degenerate
 from ibtrace.numerics.knn import has_tie
 from ibtrace.numerics.scale import Scale, check_scale, scale_flags, scaled, words
-from ibtrace.types import (
-    ConfigError,
-    Estimate,
-    InvalidInput,
-    Tags,
-    TooFewSamples,
-    label,
-)
+from ibtrace.types import Estimate, Tags, label
 
 _UNSTABLE = 30.0
 

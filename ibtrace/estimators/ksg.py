@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from ibtrace.errors import ConfigError, Unsupported
 from ibtrace.estimators._checks import checked
 from ibtrace.estimators._inputs import (
     check_pair,
@@ -23,14 +24,7 @@ from ibtrace.estimators.ross import Ross
 from ibtrace.numerics.distances import Distances, Space, is_constant
 from ibtrace.numerics.knn import Neighbours, joint_neighbours, tree_neighbours
 from ibtrace.numerics.scale import Norm, Scale, Scaled, check_scale, scale_flags, scaled, words
-from ibtrace.types import (
-    ConfigError,
-    Estimate,
-    ProbeLike,
-    Tags,
-    Unsupported,
-    label,
-)
+from ibtrace.types import Estimate, ProbeLike, Tags, label
 
 
 @checked

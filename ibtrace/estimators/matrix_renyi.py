@@ -10,6 +10,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from ibtrace.errors import ConfigError, Unsupported
 from ibtrace.estimators._checks import checked, shuffled, undersampled
 from ibtrace.estimators._inputs import check_pair, each_problem, is_ids, samples
 from ibtrace.numerics.bins import dense_ids
@@ -26,7 +27,7 @@ from ibtrace.numerics.gram import (
     spectrum,
 )
 from ibtrace.numerics.scale import columns_apart
-from ibtrace.types import ConfigError, Estimate, ProbeLike, Tags, Unsupported, label
+from ibtrace.types import Estimate, ProbeLike, Tags, label
 
 _CROWDED = 0.95  # the mean squared entry of a Gram matrix, 1 if all samples are alike
 

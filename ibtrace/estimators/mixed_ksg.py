@@ -9,6 +9,7 @@ from typing import ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from ibtrace.errors import ConfigError, TooFewSamples
 from ibtrace.estimators._checks import checked
 from ibtrace.estimators._inputs import check_pair, each_problem, is_ids, many_dimensions, samples
 from ibtrace.estimators._ties import check_fields
@@ -16,7 +17,7 @@ from ibtrace.numerics.bins import dense_ids
 from ibtrace.numerics.distances import is_constant, row_ids
 from ibtrace.numerics.mixed import MixedBalls, Rows, mixed_balls, space
 from ibtrace.numerics.scale import Norm, Scale, Scaled, check_scale, scale_flags, scaled, words
-from ibtrace.types import ConfigError, Estimate, ProbeLike, Tags, TooFewSamples, label
+from ibtrace.types import Estimate, ProbeLike, Tags, label
 
 _FIGURES = ("bits", "stderr", "constant", "small", "dropped", "tied", "atoms", "ceiling")
 

@@ -10,6 +10,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from ibtrace.errors import ConfigError, Unsupported
 from ibtrace.estimators._checks import (
     as_classes,
     checked,
@@ -24,7 +25,7 @@ from ibtrace.estimators._inputs import check_pair, each_problem, is_ids
 from ibtrace.numerics import noisy_mixtures
 from ibtrace.numerics.distances import row_ids
 from ibtrace.numerics.scale import columns_apart
-from ibtrace.types import ConfigError, Estimate, ProbeLike, Tags, Unsupported, label
+from ibtrace.types import Estimate, ProbeLike, Tags, label
 
 Noise = Literal["additive", "multiplicative", "lognormal"]
 
@@ -67,9 +68,9 @@ class NoisyChannel:
     pair is refused, and I(T;Y) of such targets in `plane` is NaN, flagged ``undefined``. Both ids
     are refused.
 
-    T holds the centres: the layer *before* its noise (`ibtrace.noise` injects noise in a network
-    and names them). Where layers below are noisy too, t_i is random given x: run the network m
-    times on every input, and give the m rows of each under one id.
+    T holds the centres: the layer *before* its noise (`ibtrace.models.noise` injects noise in a
+    network and names them). Where layers below are noisy too, t_i is random given x: run the
+    network m times on every input, and give the m rows of each under one id.
 
     Args:
         noise_std: s > 0.

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ibtrace.errors import MissingDependency
 from ibtrace.estimators._checks import checked
 from ibtrace.estimators._inputs import (
     check_pair,
@@ -26,7 +27,7 @@ from ibtrace.estimators._ties import check_fields
 from ibtrace.numerics.distances import Space, is_constant, row_ids
 from ibtrace.numerics.knn import tied_share
 from ibtrace.numerics.scale import Scale, centre, check_scale, scale_flags, scaled, spread, words
-from ibtrace.types import Estimate, MissingDependency, Tags, label
+from ibtrace.types import Estimate, Tags, label
 
 
 @checked

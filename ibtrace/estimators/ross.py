@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ibtrace.errors import TooFewSamples, Unsupported
 from ibtrace.estimators._checks import checked, undefined
 from ibtrace.estimators._inputs import (
     batch_shape,
@@ -22,7 +23,7 @@ from ibtrace.estimators._ties import break_ties, check_fields
 from ibtrace.numerics.distances import Space, is_constant, row_ids
 from ibtrace.numerics.knn import class_neighbours
 from ibtrace.numerics.scale import Norm, Scale, check_scale, scale_flags, scaled, words
-from ibtrace.types import Estimate, ProbeLike, Tags, TooFewSamples, Unsupported, label
+from ibtrace.types import Estimate, ProbeLike, Tags, label
 
 
 @checked

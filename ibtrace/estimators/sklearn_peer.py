@@ -10,6 +10,7 @@ import torch
 from sklearn.feature_selection import mutual_info_classif, mutual_info_regression
 from torch import Tensor
 
+from ibtrace.errors import InvalidInput, TooFewSamples, Unsupported
 from ibtrace.estimators._checks import checked
 from ibtrace.estimators._inputs import check_pair, each_problem, is_ids
 from ibtrace.estimators._ties import check_fields
@@ -17,7 +18,7 @@ from ibtrace.numerics.bins import dense_ids
 from ibtrace.numerics.distances import Space, is_constant
 from ibtrace.numerics.knn import tied_share
 from ibtrace.numerics.scale import APART, Scale, check_scale, scale_flags, scaled, words
-from ibtrace.types import Estimate, InvalidInput, Tags, TooFewSamples, Unsupported, label
+from ibtrace.types import Estimate, Tags, label
 
 _FIGURES = ("bits", "constant", "tied", "small", "dropped", "apart", "most", "ceiling")
 

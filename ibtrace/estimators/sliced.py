@@ -8,20 +8,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ibtrace.errors import ConfigError
 from ibtrace.estimators._checks import checked
 from ibtrace.estimators._inputs import batch_shape, check_pair, columns
 from ibtrace.estimators.ksg import KSG
 from ibtrace.numerics.projections import first_equal, orthonormal, tied_alike
 from ibtrace.numerics.scale import Scale, Scaled, check_scale, scale_flags, scaled, words
-from ibtrace.types import (
-    ConfigError,
-    Estimate,
-    Estimator,
-    Tags,
-    Variable,
-    label,
-    variable_of,
-)
+from ibtrace.types import Estimate, Estimator, Tags, Variable, label, variable_of
 
 
 @checked

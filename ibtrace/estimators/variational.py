@@ -11,6 +11,7 @@ from typing import ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from ibtrace.errors import ConfigError
 from ibtrace.estimators._checks import checked
 from ibtrace.estimators._inputs import check_pair, each_problem, is_ids
 from ibtrace.estimators._mlp import descend, forward, mlp, parameters, trainable
@@ -19,7 +20,7 @@ from ibtrace.numerics import variational
 from ibtrace.numerics.distances import is_constant, row_ids
 from ibtrace.numerics.gaussian import copula_normal
 from ibtrace.numerics.projections import content_order
-from ibtrace.types import ConfigError, Estimate, Tags, label
+from ibtrace.types import Estimate, Tags, label
 
 Progress = Callable[[int, int], None]
 

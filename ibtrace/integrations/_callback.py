@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from ibtrace.errors import ConfigError
 from ibtrace.integrations._metrics import numbers
-from ibtrace.schedule import Steps
+from ibtrace.runtime.schedule import Steps
 from ibtrace.trace import Trace
 from ibtrace.tracer import Tracer
-from ibtrace.types import ConfigError
 
 if TYPE_CHECKING:
     from typing_extensions import Self

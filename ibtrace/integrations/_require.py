@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
-from ibtrace.types import MissingDependency
+from ibtrace.errors import MissingDependency
 
 
 def require(extra: str, *modules: str) -> ModuleType:

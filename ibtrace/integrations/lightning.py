@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from ibtrace.errors import ConfigError, UnknownName
 from ibtrace.integrations._callback import Traced
 from ibtrace.integrations._require import require
-from ibtrace.types import ConfigError, UnknownName
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback, LightningModule, Trainer

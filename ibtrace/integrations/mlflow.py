@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from ibtrace.integrations._require import require
 from ibtrace.integrations._sink import Numbers, Pixels
-from ibtrace.rng import preserved_generators
+from ibtrace.runtime.generators import preserved_generators
 
 _BATCH = 1000  # the most metrics that MLflow takes at once
 

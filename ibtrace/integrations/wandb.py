@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ibtrace.integrations._points import GROUPS
 from ibtrace.integrations._require import require
 from ibtrace.integrations._sink import Numbers, Pixels
-from ibtrace.rng import preserved_generators
+from ibtrace.runtime.generators import preserved_generators
 
 if TYPE_CHECKING:
     from wandb import Run

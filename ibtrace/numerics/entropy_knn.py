@@ -10,9 +10,9 @@ import torch
 from sklearn.neighbors import KDTree
 from torch import Tensor
 
+from ibtrace.errors import ConfigError, InvalidInput, TooFewSamples
 from ibtrace.numerics.distances import Distances, row_blocks
 from ibtrace.numerics.knn import k_smallest
-from ibtrace.types import ConfigError, InvalidInput, TooFewSamples
 
 _TREE_DIMENSIONS = 6
 

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ibtrace.errors import ConfigError
 from ibtrace.numerics.gaussian import copula_normal
-from ibtrace.types import ConfigError
 
 Norm = Literal["euclidean", "max"]
 Scale = Literal["variable", "column", "rank", "none"]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from ibtrace.errors import InvalidInput
 from ibtrace.plane.drops import Array
-from ibtrace.types import I_TY, I_XT, InvalidInput
+from ibtrace.types import I_TY, I_XT
 
 _KEY = ["seed", "epoch", "layer", "estimator"]
 

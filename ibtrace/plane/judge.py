@@ -41,6 +41,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ibtrace.errors import InvalidInput
 from ibtrace.plane.consensus import consensus
 from ibtrace.plane.coordinates import check_frame, clock, on_clock
 from ibtrace.plane.drops import (
@@ -54,14 +55,13 @@ from ibtrace.plane.drops import (
 )
 from ibtrace.plane.evidence import Training, Truth, empty_of_information, training, truths
 from ibtrace.plane.result import NO_XT, Call, LayerVerdict, Rule, Verdict
-from ibtrace.trace import Trace
-from ibtrace.types import I_XT, InvalidInput, Variable, either
+from ibtrace.types import I_XT, TraceLike, Variable, either
 
 _ALL_DISTINCT = "all_distinct"
 
 
 def verdict(
-    trace: Trace, rule: Rule | None = None, *, estimators: Sequence[str] | None = None
+    trace: TraceLike, rule: Rule | None = None, *, estimators: Sequence[str] | None = None
 ) -> Verdict:
     """Judge every layer of a trace by every estimator.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,8 +10,10 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from ibtrace.errors import UnknownName
 from ibtrace.plane.drops import Interval
-from ibtrace.types import UnknownName, either
+from ibtrace.runtime.text import WIDTH, wrap
+from ibtrace.types import either
 
 Call = Literal["compresses", "does not compress", "inconclusive"]
 Joint = Literal["compresses", "does not compress", "inconclusive", "estimator-dependent"]
@@ -20,7 +21,6 @@ Joint = Literal["compresses", "does not compress", "inconclusive", "estimator-de
 NO_XT = "gives no I(X;T) here"
 """The cause where an estimator's I(X;T) is undefined at every look: it has no vote."""
 
-_WIDTH = 110
 _SCREEN = 40
 _SHOWN = 8
 _LAYER_WIDTH = 16
@@ -180,14 +180,14 @@ class Verdict:
             calls.setdefault(one.call, []).append(one.layer)
         width = max(map(len, calls))
         for call, names in sorted(calls.items(), key=lambda item: -len(item[1])):
-            lines.append(_wrap(f"{len(names):5}  {call:{width}}  {_few(names)}", ""))
+            lines.append(wrap(f"{len(names):5}  {call:{width}}  {_few(names)}"))
         lines += ["", "What decided, and for how many layers by how many estimators:"]
         causes = Counter(f"{one.call}: {one.cause}" for one in self.layers)
         shown = causes.most_common(_SHOWN)
-        lines += [_wrap(f"{number:5}  {cause}", "") for cause, number in shown]
+        lines += [wrap(f"{number:5}  {cause}") for cause, number in shown]
         if rest := sum(causes.values()) - sum(number for _, number in shown):
             lines.append(f"{rest:5}  other causes")
-        lines += ["", *(_wrap(note, "") for note in self.notes)]
+        lines += ["", *(wrap(note) for note in self.notes)]
         lines.append("Every number: verdict.details() or .table(), ibtrace verdict RUN --details.")
         return "\n".join(lines)
 
@@ -199,7 +199,7 @@ class Verdict:
         if len(estimators) > 1:
             parts.append(self._together())
         if self.notes:
-            parts.append("\n".join(_wrap(note, "") for note in self.notes))
+            parts.append("\n".join(wrap(note) for note in self.notes))
         return "\n\n".join(parts)
 
     def _heading(self) -> str:
@@ -223,19 +223,22 @@ class Verdict:
             f"{'layer':{width}}   peak  {self.clock:>5}  final   {'drop':19}   {'held out':19}"
             f"  {'seeds':>8}  call"
         )
-        lines = [_wrap(f"{estimator}: {estimands}", ""), head, *(_line(v, width) for v in found)]
+        lines = [wrap(f"{estimator}: {estimands}"), head, *(_line(v, width) for v in found)]
         reasons: dict[str, list[str]] = {}
         for one in found:
             for text in (one.cause, *one.remarks):
                 reasons.setdefault(text, []).append(one.layer)
         for text, names in reasons.items():
             who = "all layers" if len(names) == len(found) > 1 else ", ".join(names)
-            lines.append(_wrap(f"{who}: {text}", "  "))
+            lines.append(wrap(f"{who}: {text}", first="  ", rest="    "))
         return "\n".join(lines)
 
     def _together(self) -> str:
         width = max(len(one.layer) for one in self.consensus)
-        lines = (_wrap(f"{c.layer:{width}}  {c.call}: {c.reason}", "  ") for c in self.consensus)
+        lines = (
+            wrap(f"{c.layer:{width}}  {c.call}: {c.reason}", first="  ", rest="    ")
+            for c in self.consensus
+        )
         return "\n".join(("All estimators together", *lines))
 
 
@@ -246,7 +249,7 @@ def _count(number: int, what: str) -> str:
 def _few(names: Sequence[str]) -> str:
     """The first names, as many as two lines hold, and how many more there are."""
     shown = 0
-    while shown < len(names) and len(", ".join(names[: shown + 1])) <= _WIDTH:
+    while shown < len(names) and len(", ".join(names[: shown + 1])) <= WIDTH:
         shown += 1
     shown = max(1, shown)
     more = f" and {len(names) - shown} more" if len(names) > shown else ""
@@ -298,9 +301,3 @@ def _ends(interval: Interval) -> str:
     if np.isnan(interval.lower):
         return ""
     return f"[{_bits(interval.lower)}, {_bits(interval.upper)}]"
-
-
-def _wrap(text: str, indent: str) -> str:
-    return textwrap.fill(
-        text, _WIDTH, initial_indent=indent, subsequent_indent=indent + "  ", break_on_hyphens=False
-    )

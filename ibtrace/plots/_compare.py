@@ -17,8 +17,8 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from ibtrace.comparison import overall, summary
+from ibtrace.errors import InvalidInput
 from ibtrace.plots._style import EPOCHS, GREY, MARKERS, NotebookFigure, legend_below, styled
-from ibtrace.types import InvalidInput
 
 _ABSENT = "0.88"
 _DASHES = (0, (4, 3))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ibtrace.comparison import disagreement
+from ibtrace.errors import InvalidInput
 from ibtrace.plots._plane import _Plane, explain
 from ibtrace.plots._style import (
     GREY,
@@ -19,14 +19,14 @@ from ibtrace.plots._style import (
     epoch_norm,
     styled,
 )
-from ibtrace.trace import Trace
-from ibtrace.types import I_XT, InvalidInput
+from ibtrace.runtime.text import wrap
+from ibtrace.types import I_XT, TraceLike
 
 _ACROSS = 4
 
 
 @styled
-def planes_by_estimator(trace: Trace, notes: Mapping[str, str] | None = None) -> Figure:
+def planes_by_estimator(trace: TraceLike, notes: Mapping[str, str] | None = None) -> Figure:
     """The same information plane once for each estimator.
 
     Axes are not shared, for the estimands differ; dashes are log2 N and H(Y) in every panel.
@@ -54,7 +54,7 @@ def planes_by_estimator(trace: Trace, notes: Mapping[str, str] | None = None) ->
         axes.set_axis_off()
     for axes, (name, plane) in zip(grid.flat, planes.items(), strict=False):
         axes.set_title(name, loc="left", fontsize=8, pad=25)
-        note = textwrap.fill((notes or {}).get(name, ""), 46)
+        note = wrap((notes or {}).get(name, ""), rest="", width=46)
         place: Any = {"xycoords": "axes fraction", "textcoords": "offset points"}
         axes.annotate(note, (0, 1), xytext=(0, 9), fontsize=5.8, color=GREY, **place)
         if plane is None:
@@ -65,13 +65,13 @@ def planes_by_estimator(trace: Trace, notes: Mapping[str, str] | None = None) ->
             )
             continue
         plane.draw(axes, norm)
-        axes.set_xlabel("I(X;T) (bits)\n" + textwrap.fill(plane.estimands, 42), fontsize=7)
+        axes.set_xlabel("I(X;T) (bits)\n" + wrap(plane.estimands, rest="", width=42), fontsize=7)
         axes.set_ylabel("I(T;Y) (bits)", fontsize=7)
     explain(figure, drawn, grid, norm, pad=0.015, aspect=40)
     return figure
 
 
-def _plane(trace: Trace, estimator: str) -> _Plane | None:
+def _plane(trace: TraceLike, estimator: str) -> _Plane | None:
     try:
         return _Plane(trace, estimator)
     except InvalidInput:  # it gives no pair, and its panel says so

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import textwrap
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from ibtrace.errors import InvalidInput
 from ibtrace.plane import clock, on_clock
 from ibtrace.plots._style import (
     GREY,
@@ -23,14 +24,14 @@ from ibtrace.plots._style import (
     legend_below,
     styled,
 )
-from ibtrace.trace import Trace
-from ibtrace.types import I_TY, I_XT, InvalidInput
+from ibtrace.runtime.text import wrap
+from ibtrace.types import I_TY, I_XT, TraceLike
 
 _BAND = (0.1, 0.9)
 
 
 @styled
-def curves(trace: Trace, estimator: str | None = None) -> Figure:
+def curves(trace: TraceLike, estimator: str | None = None) -> Figure:
     """I(X;T) and I(T;Y) against the epoch: mean over seeds, and the band of 80 % of the seeds.
 
     Args:
@@ -62,7 +63,7 @@ def curves(trace: Trace, estimator: str | None = None) -> Figure:
         if quantity in limits:
             _draw_ceiling(axes, *limits[quantity])
     title = f"{estimator}: {estimands(frame)}"
-    row[0].set_title(textwrap.fill(title, 60 * len(quantities)), loc="left", fontsize=8)
+    row[0].set_title(wrap(title, rest="", width=60 * len(quantities)), loc="left", fontsize=8)
     handles, labels = row[0].get_legend_handles_labels()
     if frame["seed"].nunique() > 1:
         handles.append(Patch(color=GREY, alpha=0.25, linewidth=0))
@@ -71,7 +72,7 @@ def curves(trace: Trace, estimator: str | None = None) -> Figure:
     return figure
 
 
-def _draw(axes: Axes, rows: pd.DataFrame, layers: list[str]) -> None:
+def _draw(axes: Axes, rows: pd.DataFrame, layers: Sequence[str]) -> None:
     present = set(rows["layer"])
     for layer, (marker, colour) in layer_styles(layers).items():
         if layer not in present:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from ibtrace.errors import InvalidInput
 from ibtrace.plane import Call, LayerVerdict, Rule, verdict
 from ibtrace.plots._style import (
     EPOCHS,
@@ -22,8 +22,8 @@ from ibtrace.plots._style import (
     legend_below,
     styled,
 )
-from ibtrace.trace import Trace
-from ibtrace.types import InvalidInput, either
+from ibtrace.runtime.text import wrap
+from ibtrace.types import TraceLike, either
 
 _MARK: Any = {"linestyle": "", "markersize": 5.5, "markeredgewidth": 1.0}
 _FILLS: dict[Call, Any] = {
@@ -35,7 +35,9 @@ _FILLS: dict[Call, Any] = {
 
 @styled
 def drops(
-    traces: Trace | Mapping[str, Trace], estimator: str | None = None, rule: Rule | None = None
+    traces: TraceLike | Mapping[str, TraceLike],
+    estimator: str | None = None,
+    rule: Rule | None = None,
 ) -> Figure:
     """The peak-to-final drop of I(X;T) in each layer, for one run or several.
 
@@ -77,13 +79,13 @@ def drops(
             label.set(horizontalalignment="right", rotation_mode="anchor")
     axes.set_xlim(-0.6, len(layers) - 0.4)
     estimand = either(one.estimand for some in found.values() for one in some)
-    wrapped = textwrap.fill(estimand, 45)
+    wrapped = wrap(estimand, rest="", width=45)
     axes.set_ylabel(f"Peak-to-final drop of I(X;T) (bits)\n{wrapped}")
     _legend(figure, axes, rule)
     return figure
 
 
-def _judged(trace: Trace, estimator: str | None, rule: Rule) -> list[LayerVerdict]:
+def _judged(trace: TraceLike, estimator: str | None, rule: Rule) -> list[LayerVerdict]:
     """The layers by the estimator, or by the first that gave I(X;T)."""
     choose(trace, estimator)  # an empty trace, or an estimator that it lacks
     layers = list(verdict(trace, rule))

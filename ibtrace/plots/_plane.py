@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
+from ibtrace.errors import InvalidInput
 from ibtrace.plane import clock, coordinates, mean_coordinates
 from ibtrace.plots._style import (
     EPOCHS,
@@ -30,12 +30,14 @@ from ibtrace.plots._style import (
     legend_below,
     styled,
 )
-from ibtrace.trace import Trace
-from ibtrace.types import I_TY, I_XT, InvalidInput
+from ibtrace.runtime.text import wrap
+from ibtrace.types import I_TY, I_XT, TraceLike
 
 
 @styled
-def information_plane(trace: Trace, estimator: str | None = None, ax: Axes | None = None) -> Figure:
+def information_plane(
+    trace: TraceLike, estimator: str | None = None, ax: Axes | None = None
+) -> Figure:
     """The information plane of one run.
 
     Faint points are the seeds, bold ones their mean; thin lines join the layers of a snapshot of
@@ -63,7 +65,7 @@ def information_plane(trace: Trace, estimator: str | None = None, ax: Axes | Non
 
 
 @styled
-def information_planes(traces: Mapping[str, Trace], estimator: str | None = None) -> Figure:
+def information_planes(traces: Mapping[str, TraceLike], estimator: str | None = None) -> Figure:
     """The information planes of several runs side by side, axes and colours shared.
 
     Args:
@@ -110,7 +112,7 @@ def explain(
 class _Plane:
     """What is drawn of one run: points, means, ceilings and the estimand."""
 
-    def __init__(self, trace: Trace, estimator: str | None) -> None:
+    def __init__(self, trace: TraceLike, estimator: str | None) -> None:
         self.estimator = choose(trace, estimator)
         frame = trace.frame()
         frame = frame[frame["estimator"] == self.estimator]
@@ -138,7 +140,7 @@ class _Plane:
             look |= {"edgecolors": "0.1", "linewidths": 0.6, "zorder": 4}
             axes.scatter(last[I_XT], last[I_TY], c=[last["epoch"]], s=22, **look)
         self._draw_ceilings(axes)
-        axes.set_xlabel(f"I(X;T) (bits)\n{textwrap.fill(self.estimands, 52)}")
+        axes.set_xlabel("I(X;T) (bits)\n" + wrap(self.estimands, rest="", width=52))
         axes.set_ylabel("I(T;Y) (bits)")
 
     def _draw_seeds(self, axes: Axes, norm: FuncNorm) -> None:

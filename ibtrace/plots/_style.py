@@ -18,8 +18,9 @@ from matplotlib.colors import FuncNorm, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from ibtrace.trace import Trace
-from ibtrace.types import I_TY, I_XT, InvalidInput, RunError, UnknownName, either
+from ibtrace.errors import InvalidInput, UnknownName
+from ibtrace.runtime.files import written_whole
+from ibtrace.types import I_TY, I_XT, TraceLike, either
 
 GREY = "0.45"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "h", "p")
@@ -88,30 +89,27 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> tuple[Path, Path]:
     stem = Path(path)
     # Not with_suffix: "tanh-0.07" has no suffix to replace.
     files = stem.with_name(f"{stem.name}.png"), stem.with_name(f"{stem.name}.pdf")
-    try:
-        stem.parent.mkdir(parents=True, exist_ok=True)
-        for file in files:
-            # No date: the same figure gives the same file.
-            metadata = {"CreationDate": None} if file.suffix == ".pdf" else {}
-            figure.savefig(file, dpi=200, metadata=metadata)
-    except OSError as error:
-        raise RunError(f"{stem}: the figure cannot be written ({error.strerror})") from error
+    for file in files:
+        # No date: the same figure gives the same file.
+        metadata = {"CreationDate": None} if file.suffix == ".pdf" else {}
+        with written_whole(file) as part:
+            figure.savefig(part, dpi=200, metadata=metadata)
     return files
 
 
-def as_mapping(traces: Trace | Mapping[str, Trace]) -> dict[str, Trace]:
+def as_mapping(traces: TraceLike | Mapping[str, TraceLike]) -> dict[str, TraceLike]:
     """One trace or several by name as several by name.
 
     Raises:
         InvalidInput: If there is none.
     """
-    named = {"": traces} if isinstance(traces, Trace) else dict(traces)
+    named = {"": traces} if not isinstance(traces, Mapping) else dict(traces)
     if not named:
         raise InvalidInput("there is no trace to draw; pass one, or {name: trace}")
     return named
 
 
-def choose(trace: Trace, estimator: str | None) -> str:
+def choose(trace: TraceLike, estimator: str | None) -> str:
     """The estimator to draw: the one asked for, or the first of the trace.
 
     Raises:
@@ -133,7 +131,7 @@ def estimands(frame: pd.DataFrame) -> str:
     return either(frame.loc[frame["quantity"] == I_XT, "estimand"])
 
 
-def ceilings(trace: Trace, frame: pd.DataFrame) -> dict[str, tuple[float, str]]:
+def ceilings(trace: TraceLike, frame: pd.DataFrame) -> dict[str, tuple[float, str]]:
     """The most that a plug-in estimate can reach, ``{quantity: (bits, label)}``, where known.
 
     Args:

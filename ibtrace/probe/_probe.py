@@ -13,13 +13,13 @@ from torch import Tensor
 
 from ibtrace.datasets import Classes, Dataset, read_labels
 from ibtrace.datasets.labels import is_multi_hot
+from ibtrace.errors import InvalidInput, NonFinite, TooFewSamples
 from ibtrace.numerics.bins import row_ids
 from ibtrace.numerics.entropy import entropy, sample_counts
 from ibtrace.numerics.finite import count_non_finite
 from ibtrace.probe.inputs import Inputs, leaves, mapped, read_inputs, samples_first
 from ibtrace.probe.padding import Stream, streams
 from ibtrace.probe.reading import read
-from ibtrace.types import InvalidInput, NonFinite, TooFewSamples
 
 _Value = TypeVar("_Value")
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ibtrace.datasets.labels import as_array, as_tensor, dense, require_plain, signed
-from ibtrace.types import InvalidInput
+from ibtrace.errors import InvalidInput
 
 Inputs = Any
 """A tensor ``(n, ...)``, or a mapping, a tuple or a `Graph` of inputs and constants."""

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ibtrace.errors import InvalidInput
 from ibtrace.probe.inputs import leaves, mapped, read_inputs
-from ibtrace.types import InvalidInput
 
 _MASK = "attention_mask"
 _IGNORED = -100

@@ -20,10 +20,10 @@ from torch.utils.data import (
 )
 
 from ibtrace.datasets.labels import require_plain
+from ibtrace.errors import InvalidInput, TooFewSamples
 from ibtrace.probe.inputs import Graph, is_graph, leaves, mapped
 from ibtrace.probe.joining import joined
-from ibtrace.rng import preserved_generators
-from ibtrace.types import InvalidInput, TooFewSamples
+from ibtrace.runtime.generators import preserved_generators
 
 LABELS = ("labels", "label", "targets", "target", "y", "label_ids")
 """What labels are called in a mapping; the first that is there is taken."""

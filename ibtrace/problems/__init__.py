@@ -15,6 +15,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+from ibtrace.errors import ConfigError, UnknownName
 from ibtrace.problems._problem import Problem as Problem
 from ibtrace.problems._suite import beyond_normal, small
 from ibtrace.problems._suite import everything as _everything
@@ -43,7 +44,6 @@ from ibtrace.problems.transforms import Spiral as Spiral
 from ibtrace.problems.transforms import SwissRoll as SwissRoll
 from ibtrace.problems.transforms import Wiggly as Wiggly
 from ibtrace.problems.uniform import AdditiveUniform as AdditiveUniform
-from ibtrace.types import ConfigError, UnknownName
 
 registry: dict[str, type[Problem]] = {
     "bivariate_normal": BivariateNormal,

@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ibtrace.types import ConfigError, InvalidInput, Kind
+from ibtrace.errors import ConfigError, InvalidInput
+from ibtrace.types import Kind
 
 LN2 = math.log(2.0)
 

@@ -7,8 +7,8 @@ from itertools import product
 
 import numpy as np
 
+from ibtrace.errors import IbtraceError
 from ibtrace.problems._problem import Array
-from ibtrace.types import IbtraceError
 
 SETTLED = 1e-7
 _ROWS = 1 << 17

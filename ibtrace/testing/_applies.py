@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from ibtrace import problems
+from ibtrace.errors import InvalidInput, Unsupported
 from ibtrace.problems import Problem
-from ibtrace.types import Estimator, InvalidInput, Kind, Unsupported
+from ibtrace.types import Estimator, Kind
 
 Check = Callable[[Estimator], None]
 Kinds = tuple[Kind, Kind]

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from ibtrace.errors import IbtraceError
 from ibtrace.estimators._checks import FLAGS, flagged, roof_of
 from ibtrace.probe import Probe
 from ibtrace.testing._applies import examples
-from ibtrace.types import Estimate, Estimator, IbtraceError
+from ibtrace.types import Estimate, Estimator
 
 
 def check_flags(estimator: Estimator) -> None:

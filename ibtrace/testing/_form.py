@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ibtrace.errors import InvalidInput, NonFinite, TooFewSamples, Unsupported
 from ibtrace.testing._applies import EXAMPLES, accepted_kinds, examples, tagged
-from ibtrace.types import Estimate, Estimator, InvalidInput, NonFinite, TooFewSamples, Unsupported
+from ibtrace.types import Estimate, Estimator
 
 
 def check_estimate(estimator: Estimator) -> None:

@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ibtrace.errors import InvalidInput
 from ibtrace.probe import Probe
 from ibtrace.problems import GaussianChannel
 from ibtrace.testing._applies import EXAMPLES, accepted_kinds, examples, tied_examples
-from ibtrace.types import Estimate, Estimator, InvalidInput, Kind
+from ibtrace.types import Estimate, Estimator, Kind
 
 
 def check_symmetry(estimator: Estimator) -> None:

@@ -10,7 +10,6 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
-from ibtrace import distributed
 from ibtrace.capture import (
     Evidence,
     Forward,
@@ -24,11 +23,12 @@ from ibtrace.capture import (
     resolve,
     undisturbed,
 )
+from ibtrace.capture.reduce import Reduce
+from ibtrace.errors import ConfigError, InvalidInput
 from ibtrace.probe import Probe, as_x
-from ibtrace.reduce import Reduce
-from ibtrace.rng import Draws
-from ibtrace.types import ConfigError, InvalidInput
-from ibtrace.wrappers import unwrap
+from ibtrace.runtime import distributed
+from ibtrace.runtime.generators import Draws
+from ibtrace.runtime.wrappers import unwrap
 
 
 @runtime_checkable
@@ -59,7 +59,7 @@ class Observer:
         shard: The probe, or this rank's part of it.
         sharded: Whether each rank has a part of its own.
         layers: See `ibtrace.capture.resolve`.
-        reduce: See `ibtrace.reduce`.
+        reduce: See `ibtrace.capture.reduce`.
         functional: See `ibtrace.capture.capture`.
         forward: See `ibtrace.capture.call`.
         batch_size: Samples per forward.

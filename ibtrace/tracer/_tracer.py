@@ -17,33 +17,25 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from ibtrace import checkpoints, distributed, estimators
+from ibtrace import checkpoints, estimators
 from ibtrace.capture import MAX_BYTES, Forward, Functional, Layer, Layers, Selection, settled
+from ibtrace.capture.reduce import Reduce, require_fitting
+from ibtrace.capture.reduce import check as check_reduce
+from ibtrace.errors import ConfigError, CostWarning, NonFinite, RunError
 from ibtrace.estimators._inputs import columns
 from ibtrace.measure import context, measure
 from ibtrace.plane import Rule, Verdict
 from ibtrace.probe import Probe
-from ibtrace.reduce import Reduce, require_fitting
-from ibtrace.reduce import check as check_reduce
-from ibtrace.rng import preserved_generators
-from ibtrace.schedule import Epochs, Schedule, Steps, log_spaced, schedule, whole
+from ibtrace.runtime import distributed
+from ibtrace.runtime.generators import preserved_generators
+from ibtrace.runtime.schedule import Epochs, Schedule, Steps, log_spaced, schedule, whole
+from ibtrace.runtime.wrappers import unwrap
 from ibtrace.trace import Scalar, Trace
+from ibtrace.trace.pooling import pooled
 from ibtrace.tracer._defaults import default_estimators
 from ibtrace.tracer._distinct import distinct
-from ibtrace.tracer._kept import pooled
 from ibtrace.tracer._observer import Networks, Observer
-from ibtrace.types import (
-    ConfigError,
-    CostWarning,
-    Estimator,
-    NonFinite,
-    Row,
-    RunError,
-    Variable,
-    label,
-    variable_of,
-)
-from ibtrace.wrappers import unwrap
+from ibtrace.types import Estimator, Row, Variable, label, variable_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -102,11 +94,12 @@ class Tracer:
             None means what stands out, at most twelve layers and the output, see
             `ibtrace.capture.defaults`; `ibtrace.layers` shows what there is. Of these, and of
             those that a pattern or a type means, what cannot be traced is left out with a warning
-            (`ibtrace.types.LeftOut`); a layer that is named has to be traced.
+            (`ibtrace.errors.LeftOut`); a layer that is named has to be traced.
         exclude: Layers that are not to be traced, though they are meant by ``layers``.
         reduce: What T is where a layer gives more than a vector for each sample: ``flatten``,
             ``gap``, ``token:cls``, ``token:mean``, ``token:last``, ``tokens``, a callable, or a
-            mapping of layer patterns to these; None averages positions. See `ibtrace.reduce`.
+            mapping of layer patterns to these; None averages positions. See
+            `ibtrace.capture.reduce`.
         functional: Trace activation functions that are called (``F.relu``) as well: True, or
             globs of their names. See `ibtrace.capture.capture`.
         forward: How the model is called with a batch of the probe's x:

@@ -16,8 +16,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from ibtrace.errors import ConfigError, InvalidInput, UnknownName
 from ibtrace.estimators.noisy_channel import NoisyChannel
-from ibtrace.types import ConfigError, InvalidInput, UnknownName
 
 
 class GaussianNoise(nn.Module):

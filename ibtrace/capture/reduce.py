@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ibtrace.errors import ConfigError, IbtraceError, InvalidInput, UnknownName
 from ibtrace.numerics.types import numeric
-from ibtrace.patterns import matches
-from ibtrace.types import ConfigError, IbtraceError, InvalidInput, UnknownName
+from ibtrace.runtime.patterns import matches
 
 How = str | Callable[[Tensor], Tensor]
 Reduce = How | Mapping[str, How] | None

@@ -9,9 +9,11 @@ from matplotlib.figure import Figure
 
 from ibtrace import plots
 from ibtrace.claims import Claim, claims_table, claims_text
+from ibtrace.errors import UnknownName
 from ibtrace.plane import coordinates, verdict
+from ibtrace.runtime.files import written_whole
 from ibtrace.trace import Trace
-from ibtrace.types import I_TY, I_XT, UnknownName
+from ibtrace.types import I_TY, I_XT
 
 Traces = Mapping[str, Trace]
 """The traces of a run by variant; one without variants has the name ``""``."""
@@ -86,10 +88,12 @@ def report(traces: Traces, folder: Path, claims: Sequence[Claim] = ()) -> str:
     tested = []
     if claims:
         table = claims_table(claims, traces)
-        table.to_csv(folder / "claims.csv", index=False)
+        with written_whole(folder / "claims.csv") as part:
+            table.to_csv(part, index=False)
         tested = ["Claims\n======\n" + claims_text(table)]
     written = [verdicts(traces, details=True), *tested]
-    (folder / "report.txt").write_text("\n\n".join(written) + "\n")
+    with written_whole(folder / "report.txt") as part:
+        part.write_text("\n\n".join(written) + "\n")
     text = [verdicts(traces), *tested]
     drawn = figures(traces, folder)
     listed = "\n".join(f"  {path}" for path in [*drawn, folder / "report.txt"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 import warnings
 from abc import ABC, abstractmethod
@@ -24,12 +23,13 @@ from ibtrace.ensemble import (
     restore_training,
     training_state,
 )
-from ibtrace.experiments.bar import Bar
-from ibtrace.experiments.config import Experiment, Raw
+from ibtrace.errors import RunError
 from ibtrace.probe import Probe
+from ibtrace.runtime.files import written_whole
 from ibtrace.trace import Trace
 from ibtrace.tracer import Networks, Tracer
-from ibtrace.types import RunError
+from ibtrace.training.bar import Bar
+from ibtrace.training.config import Experiment, Raw
 
 CHECKPOINT = "checkpoint.pt"
 _CHECKPOINT_SECONDS = 5.0
@@ -137,12 +137,8 @@ def _save(folder: Path, training: _Training, epoch: int, finished: Sequence[int]
         "finished": list(finished),
         "training": training.state_dict(),
     }
-    part = folder / f".{CHECKPOINT}.part"
-    with part.open("wb") as file:
-        torch.save(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(folder / CHECKPOINT)
+    with written_whole(folder / CHECKPOINT) as part:
+        torch.save(content, part)
 
 
 def _load(path: Path) -> dict[str, Any] | None:

@@ -18,10 +18,11 @@ import torch
 import yaml
 
 from ibtrace.capture import resolve
-from ibtrace.experiments import config
-from ibtrace.experiments.train import probe_of, train
+from ibtrace.errors import CostWarning, IbtraceError, RunError
+from ibtrace.runtime.files import written_whole
 from ibtrace.trace import Trace
-from ibtrace.types import CostWarning, IbtraceError, RunError
+from ibtrace.training import config
+from ibtrace.training.loop import probe_of, train
 
 CONFIG = "config.yaml"
 
@@ -153,13 +154,8 @@ def prepare(folder: Path, raw: config.Raw, resume: bool) -> None:
         return
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RunError(f"{folder}: exists already; choose another with --out, or add --resume")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"{folder}: cannot be made ({error.strerror})") from error
-    part = folder / f".{CONFIG}.part"
-    part.write_text(yaml.safe_dump(raw, sort_keys=False))
-    part.replace(folder / CONFIG)
+    with written_whole(folder / CONFIG) as part:
+        part.write_text(yaml.safe_dump(raw, sort_keys=False))
 
 
 def _side_by_side(

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from ibtrace import activations
-from ibtrace.types import ConfigError, InvalidInput
+from ibtrace.errors import ConfigError, InvalidInput
+from ibtrace.models import activations
 
 Range = tuple[float, float] | None
 
@@ -186,14 +186,14 @@ def quantize(
     straight through the rounding.
 
     Names of layers and parameters stay as they are, so that a trace of ``hidden1`` is a trace
-    of quantized values. Activations are those of `ibtrace.activations`. Refused by name, because
-    values or weights would stay continuous unnoticed: a module without parts that is neither an
-    activation nor torch's own, recurrent layers, attention, and (with ``weights=True``) a module
-    with a weight matrix that is not one of the layers above or of which another class or a
-    parametrization makes something else. Not quantized: biases, one-dimensional weights (norms),
-    embeddings, logits that no activation follows, log-softmax, and activations that a forward
-    method calls as functions. A quantized softmax rounds small probabilities to 0, of which a
-    logarithm takes no gradient: train on logits where bits are few.
+    of quantized values. Activations are those of `ibtrace.models.activations`. Refused by name,
+    because values or weights would stay continuous unnoticed: a module without parts that is
+    neither an activation nor torch's own, recurrent layers, attention, and (with
+    ``weights=True``) a module with a weight matrix that is not one of the layers above or of which
+    another class or a parametrization makes something else. Not quantized: biases,
+    one-dimensional weights (norms), embeddings, logits that no activation follows, log-softmax,
+    and activations that a forward method calls as functions. A quantized softmax rounds small
+    probabilities to 0, of which a logarithm takes no gradient: train on logits where bits are few.
 
     Differences from Lorenzen et al.'s code: theirs has tanh on the range of each batch, in eval
     mode too, and leaves the weights of tanh layers as they are (``weights=False`` here, which
@@ -267,8 +267,8 @@ def _quantizer(
     if known is None and _may_be_one(module):
         name = kind.__name__
         raise InvalidInput(
-            f"quantize: {name} may be an activation, and is not in ibtrace.activations; give "
-            f"ranges={{{name}: (low, high)}} (None: unknown), or leave=[{name}] if it is none"
+            f"quantize: {name} may be an activation, and is not in ibtrace.models.activations; "
+            f"give ranges={{{name}: (low, high)}} (None: unknown), or leave=[{name}] if it is none"
         )
     if known is None or known.name == _LEFT:
         return None

@@ -22,12 +22,13 @@ from torch.optim import Optimizer
 import ibtrace
 from ibtrace import estimators
 from ibtrace.capture import MAX_BYTES
+from ibtrace.capture.reduce import check as check_reduce
 from ibtrace.datasets import Dataset
-from ibtrace.experiments import functions
-from ibtrace.reduce import check as check_reduce
-from ibtrace.schedule import Schedule, log_spaced, schedule
+from ibtrace.errors import ConfigError, IbtraceError, UnknownName
+from ibtrace.runtime.schedule import Schedule, log_spaced, schedule
 from ibtrace.tracer import At
-from ibtrace.types import ConfigError, Estimator, IbtraceError, UnknownName
+from ibtrace.training import functions
+from ibtrace.types import Estimator
 
 # a Dataset is a dataclass, and may also come from a function such as ibtrace.datasets.tishby
 set_parsing_settings(subclasses_enabled=[Dataset])
@@ -79,7 +80,7 @@ class Experiment:
         probe: On which samples information is measured.
         layers: Which layers (see `ibtrace.capture.resolve`); None for the activations and output.
         reduce: What T is of convolutional and token layers: a name, or a mapping of layer patterns
-            to names (see `ibtrace.reduce`); None averages positions.
+            to names (see `ibtrace.capture.reduce`); None averages positions.
         functional: Trace called activation functions too (``F.relu``), or those of these names.
         max_bytes: Bytes of activations held at a time.
         max_width: Project wider T to this many dimensions.

@@ -21,7 +21,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ibtrace.types import InvalidInput, RunError
+from ibtrace.errors import InvalidInput, RunError
+from ibtrace.runtime.files import written_whole
 
 FILE_NAME = "trace.sqlite"
 ACTIVATIONS = "activations"
@@ -304,18 +305,13 @@ def write_tensors(file: Path, tensors: Mapping[str, Tensor]) -> None:
     Raises:
         RunError: If it cannot be written.
     """
-    part = file.with_suffix(f".{os.getpid()}.part")
     # safetensors refuses views and tensors that share memory (in-place layers do).
     apart = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
     try:
-        file.parent.mkdir(exist_ok=True)
-        # The file sorts its tensors by size and name; their order goes beside them.
-        save_file(apart, part, metadata={"layers": json.dumps(list(apart))})
-        with part.open("rb+") as written:
-            os.fsync(written.fileno())
-        part.replace(file)
-    except (OSError, SafetensorError) as error:
-        part.unlink(missing_ok=True)
+        with written_whole(file) as part:
+            # The file sorts its tensors by size and name; their order goes beside them.
+            save_file(apart, part, metadata={"layers": json.dumps(list(apart))})
+    except SafetensorError as error:
         raise RunError(f"{file}: cannot be written ({error})") from error
 
 

@@ -10,8 +10,8 @@ from typing import Literal, get_args
 import torch
 from torch import nn
 
-from ibtrace.activations import TABLE
-from ibtrace.types import ConfigError, UnknownName
+from ibtrace.errors import ConfigError, UnknownName
+from ibtrace.models.activations import TABLE
 
 Init = Literal["idnns", "ibsgd", "default"]
 
@@ -38,7 +38,7 @@ class MLP(nn.Sequential):
     Args:
         widths: Units of each layer, the inputs first: ``(12, 10, 7, 5, 4, 3, 2)``.
         activation: After each hidden layer: the name of any that acts unit by unit in
-            `ibtrace.activations.TABLE` (tanh, relu, sigmoid, leaky_relu, gelu, …), or linear.
+            `ibtrace.models.activations.TABLE` (tanh, relu, sigmoid, gelu, …), or linear.
         output: After the last layer: softmax, log_softmax, sigmoid, or logits for nothing.
         init: ``idnns``, ``ibsgd`` or ``default``.
         generator: Draws the initial weights. None draws them from torch's global generator, as

@@ -14,8 +14,8 @@ from typing import Any, get_type_hints
 from torch import Tensor, nn
 
 from ibtrace.datasets import Dataset
+from ibtrace.errors import ConfigError, IbtraceError
 from ibtrace.probe import Probe
-from ibtrace.types import ConfigError, IbtraceError
 
 Raw = dict[str, Any]
 

@@ -17,7 +17,10 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from ibtrace.storage import (
+from ibtrace.errors import InvalidInput, RunError
+from ibtrace.plane import Rule, Verdict, verdict
+from ibtrace.probe import Probe, as_x
+from ibtrace.trace.storage import (
     ACTIVATIONS,
     FILE_NAME,
     PROBE,
@@ -29,13 +32,10 @@ from ibtrace.storage import (
     write_meta,
     write_tensors,
 )
-from ibtrace.types import InvalidInput, Row, RunError
+from ibtrace.types import Row
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from ibtrace.plane import Rule, Verdict
-    from ibtrace.probe import Probe
 
 _WHOLE = ("seed", "epoch")
 _TEXT = ("layer", "quantity", "estimator", "estimand", "flags")
@@ -286,21 +286,16 @@ class Trace:
         frame.to_csv(Path(path), index=False)
         return len(frame)
 
-    # These two reach up to levels 4 and 5, which import this module: at the top of the file that
-    # would be a cycle, and reading a trace would load matplotlib.
-
     def verdict(self, rule: Rule | None = None) -> Verdict:
         """Which layers compress, by which estimators, with what interval (`ibtrace.plane`)."""
-        from ibtrace import plane
-
-        return plane.verdict(self, rule)
+        return verdict(self, rule)
 
     def plot(self, estimator: str | None = None) -> Figure:
         """The information plane; of a trace without labels, I(X;T) against the epoch.
 
         See `ibtrace.plots.information_plane` and `ibtrace.plots.curves`.
         """
-        from ibtrace import plots
+        from ibtrace import plots  # here, because it loads matplotlib
 
         if self.meta.get("labels") == "none":
             return plots.curves(self, estimator)
@@ -361,8 +356,6 @@ class Trace:
         Raises:
             RunError: If they were not kept, or are not those of the trace.
         """
-        from ibtrace.probe import Probe, as_x
-
         file = self._folder / PROBE
         if not file.is_file():
             raise RunError(f"{file} is not there; trace the run with store_activations=True")

@@ -1,15 +1,12 @@
-"""The papers that can be replicated: a configuration and the claims it is to test."""
+"""A paper that can be replicated: a configuration and the claims it is to test."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from ibtrace.claims import Claim
-from ibtrace.experiments import config, reporting, tishby
-from ibtrace.types import UnknownName
 
 
 @dataclass(frozen=True)
@@ -27,10 +24,6 @@ class Paper:
     title: str
     claims: Sequence[Claim]
     full: Mapping[str, Any] = field(default_factory=dict)
-
-    def config(self) -> config.Raw:
-        """The configuration of a replication, as it is shipped."""
-        return config.read(self.name)
 
     def changes(
         self,
@@ -52,28 +45,3 @@ class Paper:
             **changes,
             **({"variants": variants} if variants else {}),
         }
-
-    def report(self, traces: reporting.Traces, folder: Path) -> str:
-        """Figures, verdict and claims of a finished replication; what to print."""
-        return reporting.report(traces, folder, self.claims)
-
-
-PAPERS = {
-    "tishby": Paper(
-        "tishby",
-        "Shwartz-Ziv & Tishby 2017, Opening the Black Box of Deep Neural Networks via Information",
-        tishby.CLAIMS,
-        full={"seeds": 50, "epochs": 8000},
-    )
-}
-
-
-def find(name: str) -> Paper:
-    """A paper by its name.
-
-    Raises:
-        UnknownName: If there is none; lists those that there are.
-    """
-    if name not in PAPERS:
-        raise UnknownName(f"no replication is called {name!r}; there are: {', '.join(PAPERS)}")
-    return PAPERS[name]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from ibtrace.types import InvalidInput
+from ibtrace.errors import InvalidInput
 
 _WILD = re.compile(r"\*\*\.|\*\*|\*|\?|\[!?[^\]]+\]")
 _MEANING = {"**.": r"(?:.*\.)?", "**": ".*", "*": r"[^.]*", "?": r"[^.]"}

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ibtrace.types import ConfigError
+from ibtrace.errors import ConfigError
 
 Schedule = Callable[[int], bool]
 """Whether an epoch (0: before any step) is due."""

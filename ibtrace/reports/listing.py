@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable
 
-from ibtrace import estimators, problems
-from ibtrace.experiments import config, papers
-
-_WIDTH = 110
+from ibtrace import estimators, papers, problems
+from ibtrace.runtime.text import wrap
+from ibtrace.training import config
 
 
 def listing(what: str | None = None) -> str:
@@ -66,13 +64,7 @@ def _columns(entries: list[tuple[str, str]]) -> str:
 
 
 def _entry(name: str, text: str, indent: str, width: int) -> str:
-    return textwrap.fill(
-        text,
-        _WIDTH,
-        initial_indent=f"{indent}{name:{width}}  ",
-        subsequent_indent=" " * (len(indent) + width + 2),
-        break_on_hyphens=False,
-    )
+    return wrap(text, first=f"{indent}{name:{width}}  ", rest=" " * (len(indent) + width + 2))
 
 
 _SECTIONS: dict[str, Callable[[], str]] = {

@@ -1,7 +1,4 @@
-"""Claims of Shwartz-Ziv & Tishby (2017) and their critics, tested on the 12-bit task.
-
-``python -m ibtrace.experiments.tishby`` is ``ibtrace replicate tishby``.
-"""
+"""Claims of Shwartz-Ziv & Tishby (2017) and their critics, tested on the 12-bit task."""
 
 from __future__ import annotations
 
@@ -11,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from ibtrace.claims import Claim, Outcome, Status
+from ibtrace.papers._paper import Paper
 from ibtrace.plane import LayerVerdict, Verdict, interval, phases, verdict
-from ibtrace.trace import Trace
-from ibtrace.types import I_TY, I_XT
+from ibtrace.types import I_TY, I_XT, TraceLike
 
 PAPERS_BINS = "Binning.idnns"
 RANGED_BINS = "Binning(bins=30, range='snapshot')"
@@ -21,17 +18,17 @@ EXACT = "Exact"
 SZT = "Shwartz-Ziv & Tishby 2017"
 
 
-def _hidden(trace: Trace) -> list[str]:
+def _hidden(trace: TraceLike) -> list[str]:
     """The hidden layers: all but the network's output."""
-    return trace.layers[:-1]
+    return list(trace.layers[:-1])
 
 
-def _numbers(trace: Trace, quantity: str, estimator: str) -> pd.DataFrame:
+def _numbers(trace: TraceLike, quantity: str, estimator: str) -> pd.DataFrame:
     frame = trace.frame()
     return frame[(frame["quantity"] == quantity) & (frame["estimator"] == estimator)]
 
 
-def _judged(trace: Trace, estimator: str) -> Verdict:
+def _judged(trace: TraceLike, estimator: str) -> Verdict:
     return verdict(trace, estimators=[estimator])
 
 
@@ -60,19 +57,19 @@ def _decide(values: np.ndarray, unit: str, *, above: float) -> Outcome:
     return Outcome(status, number)
 
 
-def _fitting(traces: Mapping[str, Trace]) -> Outcome:
+def _fitting(traces: Mapping[str, TraceLike]) -> Outcome:
     numbers = _numbers(traces["tanh"], I_TY, PAPERS_BINS)
     last = numbers[numbers["layer"] == _hidden(traces["tanh"])[-1]]
     curves = last.pivot(index="seed", columns="epoch", values="bits").to_numpy()
     return _decide(curves[:, -1] - curves[:, 0], "bits more than at the start", above=0.0)
 
 
-def _last_tanh_compresses(traces: Mapping[str, Trace]) -> Outcome:
+def _last_tanh_compresses(traces: Mapping[str, TraceLike]) -> Outcome:
     layer = _hidden(traces["tanh"])[-1]
     return _from_call(_judged(traces["tanh"], PAPERS_BINS).of(layer), "compresses")
 
 
-def _every_tanh_layer_compresses(traces: Mapping[str, Trace]) -> Outcome:
+def _every_tanh_layer_compresses(traces: Mapping[str, TraceLike]) -> Outcome:
     said = _judged(traces["tanh"], PAPERS_BINS)
     found = [said.of(layer) for layer in _hidden(traces["tanh"])]
     compress = [one.layer for one in found if one.call == "compresses"]
@@ -86,7 +83,7 @@ def _every_tanh_layer_compresses(traces: Mapping[str, Trace]) -> Outcome:
     return Outcome("inconclusive" if open_ else "failed", number)
 
 
-def _most_epochs_compress(traces: Mapping[str, Trace]) -> Outcome:
+def _most_epochs_compress(traces: Mapping[str, TraceLike]) -> Outcome:
     trace = traces["tanh"]
     layer = _hidden(trace)[-1]
     judged = _judged(trace, PAPERS_BINS).of(layer)
@@ -98,7 +95,7 @@ def _most_epochs_compress(traces: Mapping[str, Trace]) -> Outcome:
     return _decide(share, "of the epochs lie after the peak", above=0.5)
 
 
-def _order_of_layers(traces: Mapping[str, Trace]) -> Outcome:
+def _order_of_layers(traces: Mapping[str, TraceLike]) -> Outcome:
     numbers = _numbers(traces["tanh"], I_XT, PAPERS_BINS)
     table = numbers.pivot_table(index=["seed", "epoch"], columns="layer", values="bits")
     steps = np.diff(table[traces["tanh"].layers].to_numpy(), axis=1)
@@ -107,12 +104,12 @@ def _order_of_layers(traces: Mapping[str, Trace]) -> Outcome:
     return Outcome("held" if share == 1 else "failed", number)
 
 
-def _relu_does_not(traces: Mapping[str, Trace]) -> Outcome:
+def _relu_does_not(traces: Mapping[str, TraceLike]) -> Outcome:
     layer = _hidden(traces["relu"])[-1]
     return _from_call(_judged(traces["relu"], RANGED_BINS).of(layer), "does not compress")
 
 
-def _true_entropy_constant(traces: Mapping[str, Trace]) -> Outcome:
+def _true_entropy_constant(traces: Mapping[str, TraceLike]) -> Outcome:
     trace = traces["tanh"]
     numbers = _numbers(trace, I_XT, EXACT)
     first = numbers[numbers["layer"].isin(_hidden(trace)[:4])]
@@ -183,9 +180,9 @@ CLAIMS = (
     ),
 )
 
-if __name__ == "__main__":
-    import sys
-
-    from ibtrace.cli import main
-
-    sys.exit(main(["replicate", "tishby", *sys.argv[1:]]))
+PAPER = Paper(
+    "tishby",
+    "Shwartz-Ziv & Tishby 2017, Opening the Black Box of Deep Neural Networks via Information",
+    CLAIMS,
+    full={"seeds": 50, "epochs": 8000},
+)

@@ -22,10 +22,12 @@ from ibtrace.comparison import (
     table,
     trials,
 )
+from ibtrace.errors import InvalidInput
 from ibtrace.problems import Problem
-from ibtrace.types import Estimator, InvalidInput, RunError
+from ibtrace.runtime.files import make_folder, written_whole
+from ibtrace.runtime.text import WIDTH, shorten
+from ibtrace.types import Estimator
 
-WIDTH = 110
 _SUITES = ("small", "beyond-normal", "all")
 _LEGEND = (
     "In bits. laws: those the estimator takes, of all; bias: mean over laws; spread: over seeds;",
@@ -168,35 +170,14 @@ def sizes(given: str) -> list[int]:
     return [int(part) for part in parts]
 
 
-def make_folder(folder: Path) -> None:
-    """Make a folder for results.
-
-    Raises:
-        RunError: If it cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"{folder}: cannot be made ({error.strerror}); choose --out") from error
-
-
 def write(frame: pd.DataFrame, path: Path) -> None:
-    """Write a table as CSV so that the file is either whole or as it was.
+    """Write a table as CSV.
 
     Raises:
         RunError: If it cannot be written.
     """
-    part = path.with_name(f".{path.name}.part")
-    try:
+    with written_whole(path) as part:
         frame.to_csv(part, index=False)
-        part.replace(path)
-    except OSError as error:
-        raise RunError(f"{path}: cannot be written ({error.strerror})") from error
-
-
-def shorten(name: str, width: int) -> str:
-    """A name that fits; the end of a long one is an ellipsis."""
-    return name if len(name) <= width else name[: width - 1] + "…"
 
 
 def plain(value: float) -> str:

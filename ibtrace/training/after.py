@@ -11,12 +11,13 @@ from tqdm import tqdm
 
 from ibtrace.capture import resolve
 from ibtrace.checkpoints import find, load_into
-from ibtrace.experiments import config, runner
-from ibtrace.experiments.train import probe_of
-from ibtrace.storage import FILE_NAME
+from ibtrace.errors import ConfigError, RunError, UnknownName
 from ibtrace.trace import Trace
+from ibtrace.trace.storage import FILE_NAME
 from ibtrace.tracer import At, Tracer
-from ibtrace.types import ConfigError, Row, RunError, UnknownName
+from ibtrace.training import config, runner
+from ibtrace.training.loop import probe_of
+from ibtrace.types import Row
 
 
 def trace_checkpoints(

@@ -24,21 +24,16 @@ from ibtrace.comparison import (
     table,
     trials,
 )
-from ibtrace.experiments.comparing import (
-    OTHER,
-    WIDTH,
-    duration,
-    make_folder,
-    shorten,
-    signed,
-    write,
-)
+from ibtrace.errors import IbtraceError, InvalidInput, RunError
 from ibtrace.measure import context, flatten, measure
 from ibtrace.plane import on_clock
 from ibtrace.probe import Probe
+from ibtrace.reports.comparing import OTHER, duration, signed, write
+from ibtrace.runtime.files import make_folder
+from ibtrace.runtime.text import WIDTH, shorten
 from ibtrace.trace import Trace
-from ibtrace.tracer._kept import pooled
-from ibtrace.types import I_TY, I_XT, Estimator, IbtraceError, InvalidInput, LayerContext, RunError
+from ibtrace.trace.pooling import pooled
+from ibtrace.types import I_TY, I_XT, Estimator, LayerContext
 
 SNAPSHOTS = 6
 SEEDS = 1

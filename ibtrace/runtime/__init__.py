@@ -1,0 +1,1 @@
+"""What every room leans on: generators, ranks, schedules, wrappers, patterns, files, text."""
