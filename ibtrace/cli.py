@@ -5,15 +5,16 @@ from __future__ import annotations
 import argparse
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 from ibtrace import __version__
 from ibtrace.errors import ConfigError, IbtraceError
 
 _PROG = "ibtrace"
+_Commands: TypeAlias = "argparse._SubParsersAction[_Parser]"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -68,162 +69,31 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"{_PROG} {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for add in _COMMANDS:
+        add(commands)
+    return parser
 
-    replicate = commands.add_parser(
+
+# Each command: a function that adds it to the parser, and below it the one that it calls.
+
+
+def _add_replicate(commands: _Commands) -> None:
+    parser = commands.add_parser(
         "replicate",
         help="replicate a paper: train, trace, draw, and test its claims",
         description="Train and trace a paper's networks, draw the information plane, and say of "
         "each claim whether it held. The default takes a few minutes on 2 cores.",
     )
-    replicate.add_argument("name", metavar="NAME", help="which paper (see 'ibtrace list')")
-    replicate.add_argument(
+    parser.add_argument("name", metavar="NAME", help="which paper (see 'ibtrace list')")
+    parser.add_argument(
         "--activation",
         action="append",
         metavar="A",
         help="only this nonlinearity; may be repeated (default: tanh and relu)",
     )
-    replicate.add_argument("--full", action="store_true", help="the paper's size: 50 seeds")
-    _run_options(replicate, "runs/NAME")
-    replicate.set_defaults(call=_replicate)
-
-    run = commands.add_parser(
-        "run",
-        help="run a configuration: a shipped one, or your own model by class_path",
-        description="Train and trace what a YAML file describes. 'class_path' runs the code it "
-        "names: run only configurations that you trust.",
-    )
-    run.add_argument(
-        "config", metavar="CONFIG", help="a YAML file or shipped name; with --resume, a run folder"
-    )
-    _run_options(run, "runs/CONFIG")
-    run.set_defaults(call=_run)
-
-    _trace_options(
-        commands.add_parser(
-            "trace",
-            help="trace the checkpoints of a training that is over",
-            description="Measure saved checkpoints as a run of the configuration would have "
-            "measured the network live. They may be state dicts, Lightning's, safetensors or "
-            "Hugging Face folders. 'class_path' runs the code it names: use only configurations "
-            "that you trust.",
-        )
-    )
-
-    _compare_options(
-        commands.add_parser(
-            "compare",
-            help="which estimators can be believed: on laws of known information, or on a run",
-            description="Hold estimators to laws whose information is known and say how far each "
-            "is off; or, with --run, put them all on a run's stored activations and calibrate "
-            "them at its own N, d and class count. The default takes a few minutes on 2 cores; "
-            "Ctrl-C keeps what is done.",
-        )
-    )
-
-    for name, call, text in (
-        ("plot", _plot, "draw the figures of a run"),
-        ("verdict", _verdict, "which layers compress, by which estimators"),
-    ):
-        command = commands.add_parser(name, help=text, description=text.capitalize() + ".")
-        command.add_argument("run", metavar="RUN", help="a run folder")
-        command.add_argument("--estimator", metavar="E", help="only this estimator's label")
-        if name == "plot":
-            command.add_argument("--out", metavar="DIR", help="where to (default: the run folder)")
-        if name == "verdict":
-            command.add_argument(
-                "--details", action="store_true", help="every number of every layer"
-            )
-        command.set_defaults(call=call)
-
-    listing = commands.add_parser(
-        "list",
-        help="what there is: configurations, papers, estimators, problems",
-        description="List what there is.",
-    )
-    listing.add_argument(
-        "what",
-        nargs="?",
-        choices=("configs", "papers", "estimators", "problems"),
-        help="one kind only",
-    )
-    listing.set_defaults(call=_list)
-    return parser
-
-
-def _run_options(parser: argparse.ArgumentParser, out: str) -> None:
-    parser.add_argument("--seeds", type=int, metavar="N", help="networks, each its own seed")
-    parser.add_argument("--epochs", type=int, metavar="N", help="epochs of training")
-    parser.add_argument("--out", metavar="DIR", help=f"the run folder (default: {out})")
-    parser.add_argument("--resume", action="store_true", help="go on with an interrupted run")
-    _set_option(parser)
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
-
-
-def _trace_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("config", metavar="CONFIG", help="a YAML file or shipped name")
-    parser.add_argument(
-        "--checkpoints",
-        nargs="+",
-        required=True,
-        metavar="GLOB",
-        help="which files or folders, all of one network",
-    )
-    parser.add_argument(
-        "--epochs",
-        metavar="E,F",
-        help="epochs of training done at each, by the order of the names (default: as they say)",
-    )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="its seed (default: 0)")
-    parser.add_argument("--variant", metavar="NAME", help="its variant of the configuration")
-    parser.add_argument(
-        "--out", metavar="DIR", help="the run folder (default: runs/CONFIG-checkpoints)"
-    )
-    _set_option(parser)
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    parser.set_defaults(call=_trace)
-
-
-def _set_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="A.B=C",
-        help="set any key of the configuration; may be repeated",
-    )
-
-
-def _compare_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--estimators", metavar="A,B", help="only these (default: all)")
-    parser.add_argument(
-        "--problems",
-        action="append",
-        default=[],
-        metavar="P,Q",
-        help="laws, or suites: default, small, beyond-normal, all; may be repeated",
-    )
-    parser.add_argument("--n", metavar="N,M", help="samples (default: 500,2000; all with --run)")
-    parser.add_argument("--seeds", type=int, metavar="K", help="seeds (default: 3; 1 with --run)")
-    parser.add_argument("--run", metavar="RUN", help="a run folder with stored activations")
-    parser.add_argument(
-        "--snapshots", type=int, metavar="K", help="with --run: how many epochs (default: 6)"
-    )
-    parser.add_argument(
-        "--out", metavar="DIR", help="where to (default: runs/compare, or RUN/compare)"
-    )
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
-    parser.set_defaults(call=_compare)
-
-
-def _changes(options: argparse.Namespace) -> dict[str, Any]:
-    """The configuration keys that the options set."""
-    from ibtrace.training import config
-
-    changes = config.assignments(options.set)
-    for name in ("seeds", "epochs"):
-        if getattr(options, name) is not None:
-            changes[name] = getattr(options, name)
-    return changes
+    parser.add_argument("--full", action="store_true", help="the paper's size: 50 seeds")
+    _add_run_options(parser, "runs/NAME")
+    parser.set_defaults(call=_replicate)
 
 
 def _replicate(options: argparse.Namespace) -> int:
@@ -244,6 +114,20 @@ def _replicate(options: argparse.Namespace) -> int:
     if not options.full and not options.resume:
         print(f"\nThe paper's size: ibtrace replicate {options.name} --full")
     return 0
+
+
+def _add_run(commands: _Commands) -> None:
+    parser = commands.add_parser(
+        "run",
+        help="run a configuration: a shipped one, or your own model by class_path",
+        description="Train and trace what a YAML file describes. 'class_path' runs the code it "
+        "names: run only configurations that you trust.",
+    )
+    parser.add_argument(
+        "config", metavar="CONFIG", help="a YAML file or shipped name; with --resume, a run folder"
+    )
+    _add_run_options(parser, "runs/CONFIG")
+    parser.set_defaults(call=_run)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -267,12 +151,36 @@ def _run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _overridden(raw: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    from ibtrace.training import config
-
-    for key, value in changes.items():
-        raw = config.override(raw, key, value)
-    return raw
+def _add_trace(commands: _Commands) -> None:
+    parser = commands.add_parser(
+        "trace",
+        help="trace the checkpoints of a training that is over",
+        description="Measure saved checkpoints as a run of the configuration would have "
+        "measured the network live. They may be state dicts, Lightning's, safetensors or "
+        "Hugging Face folders. 'class_path' runs the code it names: use only configurations "
+        "that you trust.",
+    )
+    parser.add_argument("config", metavar="CONFIG", help="a YAML file or shipped name")
+    parser.add_argument(
+        "--checkpoints",
+        nargs="+",
+        required=True,
+        metavar="GLOB",
+        help="which files or folders, all of one network",
+    )
+    parser.add_argument(
+        "--epochs",
+        metavar="E,F",
+        help="epochs of training done at each, by the order of the names (default: as they say)",
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="its seed (default: 0)")
+    parser.add_argument("--variant", metavar="NAME", help="its variant of the configuration")
+    parser.add_argument(
+        "--out", metavar="DIR", help="the run folder (default: runs/CONFIG-checkpoints)"
+    )
+    _add_set_option(parser)
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.set_defaults(call=_trace)
 
 
 def _trace(options: argparse.Namespace) -> int:
@@ -295,33 +203,34 @@ def _trace(options: argparse.Namespace) -> int:
     return 0
 
 
-def _find_users_code() -> None:
-    sys.path.insert(0, str(Path.cwd()))  # a class_path may name a file beside the user
-
-
-def _interrupted(command: str) -> int:
-    print(f"\n{_PROG}: interrupted; go on with: ibtrace {command} --resume", file=sys.stderr)
-    return 130
-
-
-def _plot(options: argparse.Namespace) -> int:
-    from ibtrace.reports import reporting
-    from ibtrace.training import runner
-
-    traces = runner.load(options.run)
-    out = Path(options.out or options.run)
-    for path in reporting.figures(traces, out, options.estimator, run=Path(options.run)):
-        print(path)
-    return 0
-
-
-def _verdict(options: argparse.Namespace) -> int:
-    from ibtrace.reports import reporting
-    from ibtrace.training import runner
-
-    traces = runner.load(options.run)
-    print(reporting.verdicts(traces, options.estimator, details=options.details))
-    return 0
+def _add_compare(commands: _Commands) -> None:
+    parser = commands.add_parser(
+        "compare",
+        help="which estimators can be believed: on laws of known information, or on a run",
+        description="Hold estimators to laws whose information is known and say how far each "
+        "is off; or, with --run, put them all on a run's stored activations and calibrate "
+        "them at its own N, d and class count. The default takes a few minutes on 2 cores; "
+        "Ctrl-C keeps what is done.",
+    )
+    parser.add_argument("--estimators", metavar="A,B", help="only these (default: all)")
+    parser.add_argument(
+        "--problems",
+        action="append",
+        default=[],
+        metavar="P,Q",
+        help="laws, or suites: default, small, beyond-normal, all; may be repeated",
+    )
+    parser.add_argument("--n", metavar="N,M", help="samples (default: 500,2000; all with --run)")
+    parser.add_argument("--seeds", type=int, metavar="K", help="seeds (default: 3; 1 with --run)")
+    parser.add_argument("--run", metavar="RUN", help="a run folder with stored activations")
+    parser.add_argument(
+        "--snapshots", type=int, metavar="K", help="with --run: how many epochs (default: 6)"
+    )
+    parser.add_argument(
+        "--out", metavar="DIR", help="where to (default: runs/compare, or RUN/compare)"
+    )
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    parser.set_defaults(call=_compare)
 
 
 def _compare(options: argparse.Namespace) -> int:
@@ -348,8 +257,8 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _compare_run(options: argparse.Namespace, names: list[str] | None, n: list[int] | None) -> int:
-    from ibtrace.reports import comparing_run
-    from ibtrace.training import runner
+    from ibtrace.reports import comparing_run as report
+    from ibtrace.training import comparing_run, runner
 
     if options.problems:
         raise ConfigError("--problems does not go with --run, which calibrates at the run's size")
@@ -367,7 +276,7 @@ def _compare_run(options: argparse.Namespace, names: list[str] | None, n: list[i
         )
         if variant:
             print(f"{variant}\n{'=' * len(variant)}")
-        print(comparing_run.leave(found, out / variant))
+        print(report.leave(found, out / variant))
         if not found.whole:
             return _kept(False)
     return 0
@@ -379,8 +288,126 @@ def _kept(whole: bool) -> int:
     return 0 if whole else 130
 
 
+def _add_plot(commands: _Commands) -> None:
+    parser = commands.add_parser(
+        "plot", help="draw the figures of a run", description="Draw the figures of a run."
+    )
+    _add_finished_run(parser)
+    parser.add_argument("--out", metavar="DIR", help="where to (default: the run folder)")
+    parser.set_defaults(call=_plot)
+
+
+def _plot(options: argparse.Namespace) -> int:
+    from ibtrace.reports import reporting
+    from ibtrace.training import runner
+
+    traces = runner.load(options.run)
+    out = Path(options.out or options.run)
+    for path in reporting.figures(traces, out, options.estimator, run=Path(options.run)):
+        print(path)
+    return 0
+
+
+def _add_verdict(commands: _Commands) -> None:
+    text = "which layers compress, by which estimators"
+    parser = commands.add_parser("verdict", help=text, description=f"{text.capitalize()}.")
+    _add_finished_run(parser)
+    parser.add_argument("--details", action="store_true", help="every number of every layer")
+    parser.set_defaults(call=_verdict)
+
+
+def _verdict(options: argparse.Namespace) -> int:
+    from ibtrace.reports import reporting
+    from ibtrace.training import runner
+
+    traces = runner.load(options.run)
+    print(reporting.verdicts(traces, options.estimator, details=options.details))
+    return 0
+
+
+def _add_list(commands: _Commands) -> None:
+    parser = commands.add_parser(
+        "list",
+        help="what there is: configurations, papers, estimators, problems",
+        description="List what there is.",
+    )
+    parser.add_argument(
+        "what",
+        nargs="?",
+        choices=("configs", "papers", "estimators", "problems"),
+        help="one kind only",
+    )
+    parser.set_defaults(call=_list)
+
+
 def _list(options: argparse.Namespace) -> int:
     from ibtrace.reports import listing
 
     print(listing.listing(options.what))
     return 0
+
+
+_COMMANDS: tuple[Callable[[_Commands], None], ...] = (
+    _add_replicate,
+    _add_run,
+    _add_trace,
+    _add_compare,
+    _add_plot,
+    _add_verdict,
+    _add_list,
+)
+
+
+# What commands share.
+
+
+def _add_run_options(parser: argparse.ArgumentParser, out: str) -> None:
+    parser.add_argument("--seeds", type=int, metavar="N", help="networks, each its own seed")
+    parser.add_argument("--epochs", type=int, metavar="N", help="epochs of training")
+    parser.add_argument("--out", metavar="DIR", help=f"the run folder (default: {out})")
+    parser.add_argument("--resume", action="store_true", help="go on with an interrupted run")
+    _add_set_option(parser)
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+
+
+def _add_set_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="A.B=C",
+        help="set any key of the configuration; may be repeated",
+    )
+
+
+def _add_finished_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", help="a run folder")
+    parser.add_argument("--estimator", metavar="E", help="only this estimator's label")
+
+
+def _changes(options: argparse.Namespace) -> dict[str, Any]:
+    """The configuration keys that the options set."""
+    from ibtrace.training import config
+
+    changes = config.assignments(options.set)
+    for name in ("seeds", "epochs"):
+        if getattr(options, name) is not None:
+            changes[name] = getattr(options, name)
+    return changes
+
+
+def _overridden(raw: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    from ibtrace.training import config
+
+    for key, value in changes.items():
+        raw = config.override(raw, key, value)
+    return raw
+
+
+def _find_users_code() -> None:
+    sys.path.insert(0, str(Path.cwd()))  # a class_path may name a file beside the user
+
+
+def _interrupted(command: str) -> int:
+    print(f"\n{_PROG}: interrupted; go on with: ibtrace {command} --resume", file=sys.stderr)
+    return 130

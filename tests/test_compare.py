@@ -40,6 +40,7 @@ from ibtrace.problems import BivariateNormal, Independent, Table
 from ibtrace.reports import comparing, comparing_run
 from ibtrace.trace import Trace
 from ibtrace.tracer import Tracer
+from ibtrace.training.comparing_run import compare_run
 from ibtrace.types import CONTINUOUS, I_TY, I_XT, Estimate, Tags
 
 DOCS = Path(__file__).parent.parent / "docs" / "estimators.md"
@@ -361,7 +362,7 @@ def test_a_run_is_measured_by_others_as_the_tracer_would(
 def test_fewer_samples_and_what_needs_the_whole_trace(run: Path) -> None:
     source = Trace.load(run)
     over = make("binning", range="trace")
-    found = comparing_run.compare_run(source, [over], n=40, snapshots=2, jobs=1, progress=False)
+    found = compare_run(source, [over], n=40, snapshots=2, jobs=1, progress=False)
     assert found.whole
     assert (found.n, found.of) == (40, 64)
     assert found.trace.meta["n"] == 40
@@ -382,7 +383,7 @@ def test_a_run_is_calibrated_at_the_scales_of_its_own_columns(tmp_path: Path) ->
     ) as tracer:
         tracer.snapshot(1)
     source, asked = Trace.load(tmp_path / "r"), [KSG(), KSG(scale="column")]
-    found = comparing_run.compare_run(source, asked, jobs=1, snapshots=1, progress=False)
+    found = compare_run(source, asked, jobs=1, snapshots=1, progress=False)
     laws = found.calibration[found.calibration["problem"].str.startswith(I_TY)]
     error = laws.groupby("estimator")["error"].mean()
     # Classes lie along the first column, which the second hides unless each has its own scale.
@@ -396,7 +397,7 @@ def test_an_interrupted_run_comparison_keeps_what_is_done(
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ibtrace.reports.comparing_run.calibration_laws", stop)
+    monkeypatch.setattr("ibtrace.training.comparing_run.calibration_laws", stop)
     asked = ["--estimators", "exact,ksg", "--out", str(tmp_path), "--quiet"]
     assert main(["compare", "--run", str(run), *asked]) == 130
     captured = capsys.readouterr()

@@ -15,8 +15,8 @@ from ibtrace.errors import InvalidInput
 from ibtrace.estimators import information, make
 from ibtrace.measure import context, measure
 from ibtrace.probe import Probe
-from ibtrace.reports.comparing_run import compare_run
 from ibtrace.trace import Trace
+from ibtrace.training.comparing_run import compare_run
 
 N = 64
 DTYPES = [

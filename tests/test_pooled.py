@@ -10,9 +10,9 @@ import torch
 from ibtrace.ensemble import Ensemble
 from ibtrace.estimators import AdaptiveBinning, Binning
 from ibtrace.models import MLP
-from ibtrace.reports.comparing_run import compare_run
 from ibtrace.trace import Trace, pooling
 from ibtrace.tracer import Tracer
+from ibtrace.training.comparing_run import compare_run
 from ibtrace.types import Estimator
 
 X = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))

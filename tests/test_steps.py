@@ -15,10 +15,11 @@ from ibtrace.errors import ConfigError, InvalidInput, NonFinite, RunError
 from ibtrace.estimators import Binning
 from ibtrace.plane import coordinates, verdict
 from ibtrace.plots import curves, information_plane
-from ibtrace.reports.comparing_run import compare_run, text
+from ibtrace.reports.comparing_run import text
 from ibtrace.runtime.schedule import Steps, log_spaced
 from ibtrace.trace import Scalar, Trace
 from ibtrace.tracer import At, Tracer
+from ibtrace.training.comparing_run import compare_run
 from tests import test_integrations as frameworks
 
 pytestmark = frameworks.pytestmark

@@ -14,6 +14,7 @@ from ibtrace import estimators
 from ibtrace.probe import Probe
 from ibtrace.reports import comparing_run
 from ibtrace.tracer import Tracer
+from ibtrace.training.comparing_run import compare_run
 from ibtrace.types import I_XT
 
 X = torch.rand(60, 1, generator=torch.Generator().manual_seed(0))
@@ -86,8 +87,6 @@ def test_a_trace_without_labels_has_verdict_figure_and_comparison(tmp_path: Path
     kept = trace.probe()
     assert kept.labelled is False
     assert kept.digest == tracer.probe.digest
-    found = comparing_run.compare_run(
-        trace, ["binning"], seeds=1, snapshots=1, jobs=1, progress=False
-    )
+    found = compare_run(trace, ["binning"], seeds=1, snapshots=1, jobs=1, progress=False)
     assert set(found.trace.frame().quantity) == {I_XT}
     assert "binning" in comparing_run.leave(found, tmp_path / "out").lower()

@@ -1,128 +1,26 @@
-"""What ``ibtrace compare --run`` does: every estimator on a run's own activations, calibrated."""
+"""What ``ibtrace compare --run`` leaves for a person: tables, figures, and how far each is off."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
-from torch import Tensor
-from tqdm import tqdm
 
-from ibtrace import estimators as registered
 from ibtrace import plots
-from ibtrace.comparison import (
-    Trial,
-    calibration_laws,
-    disagreement,
-    named_estimators,
-    summary,
-    table,
-    trials,
-)
-from ibtrace.errors import IbtraceError, InvalidInput, RunError
-from ibtrace.measure import context, flatten, measure
+from ibtrace.comparison import disagreement, summary
 from ibtrace.plane import on_clock
-from ibtrace.probe import Probe
 from ibtrace.reports.comparing import OTHER, duration, signed, write
 from ibtrace.runtime.files import make_folder
 from ibtrace.runtime.text import WIDTH, shorten
-from ibtrace.trace import Trace
-from ibtrace.trace.pooling import pooled
-from ibtrace.types import I_TY, I_XT, Estimator, LayerContext
-
-SNAPSHOTS = 6
-SEEDS = 1
-_CALIBRATION_SEEDS = 2
-_LARGEST_DIM = 1000  # a law's covariance is dense
-_CUBIC = 1000  # samples above which an eigensolve for each estimate takes too long
-
+from ibtrace.training.comparing_run import Comparison
+from ibtrace.types import I_TY, I_XT
 
 _LEGEND = (
     "off by: smallest and largest bias in bits on laws of known information with this N, these",
     "dimensions, scales of columns and number of classes (calibration.csv). The laws for I(X;T)",
     "are normal, which is what GaussianCopula assumes: it is at its best there.",
 )
-
-
-@dataclass
-class Comparison:
-    """Every estimator on one run.
-
-    Args:
-        trace: The estimates, in memory, with the run's ceilings.
-        calibration: What `ibtrace.comparison.compare` gives on laws of the run's size.
-        declined: Why an estimator gave no number, by estimator and layer.
-        n: Samples used.
-        of: Samples of the probe.
-        whole: Whether everything was done.
-    """
-
-    trace: Trace
-    n: int
-    of: int
-    calibration: pd.DataFrame = field(default_factory=lambda: table([]))
-    declined: dict[tuple[str, str], str] = field(default_factory=dict)
-    whole: bool = False
-
-
-def compare_run(
-    source: Trace,
-    estimators: Sequence[str | Estimator] | None = None,
-    *,
-    n: int | None = None,
-    seeds: int = SEEDS,
-    snapshots: int = SNAPSHOTS,
-    jobs: int | None = None,
-    progress: bool = True,
-) -> Comparison:
-    """Measure the activations that a run kept by every estimator, and calibrate these.
-
-    At Ctrl-C what is done is kept.
-
-    Args:
-        source: The run, traced with ``store_activations=True``.
-        estimators: Registry names or instances; None takes all (matrix Rényi at alpha 2 on more
-            than 1000 samples, which needs no eigensolve).
-        n: Samples to take of the probe, at random; None takes all.
-        seeds: How many of the run's networks.
-        snapshots: How many of the epochs kept, the first and the last among them.
-        jobs: Processes of the calibration; None takes as many as there are cores.
-        progress: Draw progress bars.
-
-    Raises:
-        RunError: If the run kept no activations, or not the probe.
-        InvalidInput: If ``n`` is larger than the probe or a number is not positive.
-    """
-    if not source.activation_epochs():
-        said = "keeps no activations; train with store_activations: true"
-        raise RunError(f"{source.path}: {said} (Tracer(store_activations=True))")
-    if min(seeds, snapshots) < 1:
-        raise InvalidInput(f"seeds and snapshots must be positive, got {seeds} and {snapshots}")
-    probe, rows = _thinned(kept := source.probe(), n)
-    of = kept.n
-    chosen = _chosen(estimators, probe.n)
-    meta = {"n": probe.n, "input_entropy": probe.input_entropy, "layers": source.layers}
-    meta["clock"] = source.clock
-    if probe.discrete:
-        meta["label_entropy"] = probe.label_entropy
-    found = Comparison(Trace.create(meta=meta), probe.n, of)
-    looks = [
-        (seed, epoch)
-        for seed in source.seeds[:seeds]
-        for epoch in _spread(source.activation_epochs(seed), snapshots)
-    ]
-    try:
-        _measure(found, source, probe, rows, chosen, looks, progress)
-        _calibrate(found, source, probe, chosen, looks[-1], jobs, progress)
-        found.whole = True
-    except KeyboardInterrupt:
-        pass
-    return found
 
 
 def leave(found: Comparison, folder: Path) -> str:
@@ -206,144 +104,6 @@ def _range(calibration: pd.DataFrame, estimator: str, quantity: str) -> str:
         return "-"
     bias = mine.groupby("problem")["error"].mean()
     return f"{signed(bias.min())} to {signed(bias.max())}"
-
-
-def _measure(
-    found: Comparison,
-    source: Trace,
-    probe: Probe,
-    rows: Tensor,
-    chosen: Mapping[str, Estimator],
-    looks: Sequence[tuple[int, int]],
-    progress: bool,
-) -> None:
-    captured = source.meta.get("captured", {})
-    whole = probe.n == source.meta["n"]
-    asked = any(map(_needs_trace, chosen.values()))
-    over_trace = {seed: pooled(source, seed) for seed in {s for s, _ in looks} if asked}
-    total = len(chosen) * len(looks)
-    with tqdm(total=total, desc="measure", disable=not progress, unit=" planes") as bar:
-        for (seed, at), (label, estimator) in _by_estimator(looks, chosen):
-            layers, (epoch, step) = source.activations(at, seed), source.look(at)
-            for name, value in layers.items():
-                values = over_trace.get(seed, {}).get(name)
-                told = context(name, captured.get(name, {}), values)
-                try:
-                    done = measure(
-                        {name: _some(value, rows, told, whole)[None]},
-                        {name: told},
-                        probe,
-                        [estimator],
-                        seeds=[seed],
-                        epoch=epoch,
-                        step=step,
-                    )
-                except IbtraceError as error:
-                    found.declined[label, name] = str(error)
-                    continue
-                found.trace.append(done)
-            bar.update()
-
-
-def _some(value: Tensor, rows: Tensor, told: LayerContext, whole: bool) -> Tensor:
-    """The samples compared."""
-    if told.token_inputs is not None and not whole:
-        raise InvalidInput("each token is a sample here; leave out --n")
-    return value[rows] if told.token_inputs is None else value
-
-
-def _by_estimator(
-    looks: Sequence[tuple[int, int]], chosen: Mapping[str, Estimator]
-) -> Iterator[tuple[tuple[int, int], tuple[str, Estimator]]]:
-    """Estimator by estimator, so that an interruption leaves whole planes."""
-    for named in chosen.items():
-        for look in looks:
-            yield look, named
-
-
-def _classes(probe: Probe) -> int | None:
-    """How many classes there are; one, of which nothing can be told, if there are no labels."""
-    if not probe.labelled:
-        return 1
-    return len(probe.labels.unique()) if probe.discrete else None
-
-
-def _calibrate(
-    found: Comparison,
-    source: Trace,
-    probe: Probe,
-    chosen: Mapping[str, Estimator],
-    look: tuple[int, int],
-    jobs: int | None,
-    progress: bool,
-) -> None:
-    layers = source.activations(look[1], look[0]).values()
-    columns = [flatten(value[None])[0][:, :_LARGEST_DIM] for value in layers]
-    scales = {value.shape[1]: _scales(value) for value in columns}
-    dims = sorted(scales)
-    few = dict.fromkeys((dims[0], dims[len(dims) // 2], dims[-1]))
-    laws = calibration_laws(
-        probe.n,
-        min(probe.features.shape[1], _LARGEST_DIM),
-        few,
-        classes=_classes(probe),
-        y_dim=1 if probe.labels.dim() == 1 else max(1, probe.labels.shape[1]),
-        x_scales=_scales(probe.features[:, :_LARGEST_DIM]),
-        t_scales=scales,
-        y_scales=() if probe.discrete or not probe.labelled else _scales(probe.labels),
-    )
-    done: list[Trial] = []
-    total = len(chosen) * len(laws) * _CALIBRATION_SEEDS
-    work = trials(
-        [*chosen.values()],
-        laws,
-        n=probe.n,
-        seeds=_CALIBRATION_SEEDS,
-        jobs=jobs or os.cpu_count() or 1,
-    )
-    try:
-        for trial in tqdm(
-            work, total=total, desc="calibrate", disable=not progress, unit=" trials"
-        ):
-            done.append(trial)
-    finally:
-        found.calibration = table(done)
-
-
-def _scales(value: Tensor) -> tuple[float, ...]:
-    """The standard deviation of each column; one that never varies as the least that does."""
-    deviations = value.double().std(0)
-    varying = deviations[deviations > 0]
-    least = float(varying.min()) if len(varying) else 1.0
-    return tuple(torch.where(deviations > 0, deviations, least).tolist())
-
-
-def _chosen(estimators: Sequence[str | Estimator] | None, n: int) -> dict[str, Estimator]:
-    if estimators is None and n > _CUBIC:
-        fields = {"matrix_renyi": {"alpha": 2.0}}
-        estimators = [registered.make(one, **fields.get(one, {})) for one in registered.names()]
-    return named_estimators(estimators)
-
-
-def _thinned(probe: Probe, n: int | None) -> tuple[Probe, Tensor]:
-    """The probe, or n of its samples at random, and which they are."""
-    if n is None or n == probe.n:
-        return probe, torch.arange(probe.n)
-    if not 2 <= n < probe.n:
-        raise InvalidInput(f"n must lie between 2 and the probe's {probe.n} samples, got {n}")
-    order = np.random.default_rng(0).permutation(probe.n)[:n]
-    rows = torch.from_numpy(np.sort(order))
-    return probe.take(rows), rows
-
-
-def _spread(epochs: Sequence[int], count: int) -> list[int]:
-    """``count`` of the epochs, evenly by their place: log-spaced ones stay so."""
-    places = np.linspace(0, len(epochs) - 1, min(count, len(epochs))).round().astype(int)
-    return [epochs[place] for place in sorted(set(places.tolist()))]
-
-
-def _needs_trace(estimator: Estimator) -> bool:
-    return bool(getattr(estimator, "needs_trace", False))
 
 
 def _declined(found: Comparison) -> dict[str, list[str]]:
