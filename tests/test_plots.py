@@ -156,7 +156,7 @@ def test_save_writes_png_and_pdf_the_same_each_time(tmp_path: Path) -> None:
     assert (width, height) == pytest.approx(figure.get_size_inches() * 200, abs=1)
     again = plots.save(plots.drops(make_trace()), tmp_path / "again")
     assert again[1].read_bytes() == pdf.read_bytes()
-    with pytest.raises(RunError, match=r"x: the figure cannot be written \("):
+    with pytest.raises(RunError, match=r"cannot be (made|written) \("):
         plots.save(figure, png / "x")
 
 
