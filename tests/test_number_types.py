@@ -20,7 +20,9 @@ FLOAT8 = [
     torch.float8_e8m0fnu,
 ]
 QUANTIZED = [torch.quint8, torch.qint8, torch.qint32]
-PACKED = [torch.uint4, torch.int4, torch.uint2, torch.bits8, torch.float4_e2m1fn_x2]
+PACKED: list[torch.dtype] = [
+    getattr(torch, name) for name in ("uint4", "int4", "uint2", "bits8", "float4_e2m1fn_x2")
+]
 
 pytestmark = pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
 
@@ -110,3 +112,14 @@ def test_what_torch_computes_nothing_in_is_refused(kind: torch.dtype) -> None:
 def test_a_complex_step_is_no_activation(kind: torch.dtype) -> None:
     tracer = Tracer(Net(kind), (numbers(), torch.arange(16) % 2))
     assert set(tracer.trace.frame().layer) == {"act"}
+
+
+@pytest.mark.parametrize("kind", [torch.float8_e4m3fn, torch.quint8, PACKED[0]])
+def test_estimators_refuse_what_they_cannot_compute_in(kind: torch.dtype) -> None:
+    x, y = numbers(), torch.arange(16) % 2
+    given = cast(x, kind)
+    for name in ("ksg", "binning", "exact", "kde", "edge"):
+        with pytest.raises(InvalidInput, match=r": x is \w+; pass its values as float32"):
+            ibtrace.estimators.make(name)(given, y)
+        with pytest.raises(InvalidInput, match=r": y is \w+; pass its values as float32"):
+            ibtrace.estimators.make(name)(x, given)

@@ -179,13 +179,13 @@ class _Watch:
 
     def _acts(self, module: nn.Module, given: Any, output: Tensor | None) -> bool:
         """Whether a module acts on each value alone, always alike and not linearly."""
-        alike = isinstance(given, Tensor) and output is not None and given.shape == output.shape
-        real = alike and given.is_floating_point() and not output.is_complex()
+        if not isinstance(given, Tensor) or output is None or given.shape != output.shape:
+            return False
+        real = given.is_floating_point() and not output.is_complex()
         if not real or not _may_be_activation(module):
             return False
         if given.numel() < 4 or any(r() is output for r, _, _ in self._tensors):
             return False
-        assert output is not None
         given, output = numeric(given), numeric(output)
         rolled = self._tried(module, given.flatten().roll(1).view_as(given))
         wider, mirrored = (self._tried(module, by * given) for by in (10, -10))

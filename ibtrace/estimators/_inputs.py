@@ -11,6 +11,7 @@ from torch import Tensor
 from ibtrace.errors import InvalidInput, NonFinite, TooFewSamples, Unsupported
 from ibtrace.numerics.bins import row_ids
 from ibtrace.numerics.finite import count_non_finite
+from ibtrace.numerics.types import is_computed
 
 
 def is_ids(value: Tensor) -> bool:
@@ -27,7 +28,8 @@ def check_variable(name: str, role: str, value: Tensor) -> None:
         value: The variable.
 
     Raises:
-        InvalidInput: If it is no tensor, is complex, or has too few dimensions.
+        InvalidInput: If it is no tensor, is complex, of a type in which torch computes nothing
+            (float8), or has too few dimensions.
         NonFinite: If it holds NaN or infinite values.
     """
     if not isinstance(value, Tensor):
@@ -35,6 +37,9 @@ def check_variable(name: str, role: str, value: Tensor) -> None:
         raise InvalidInput(f"{name}: {role} must be a torch.Tensor, got {got}; use torch.as_tensor")
     if value.is_complex():
         raise InvalidInput(f"{name}: {role} is complex; pass torch.view_as_real({role})")
+    if not is_computed(value):
+        kind = str(value.dtype).removeprefix("torch.")
+        raise InvalidInput(f"{name}: {role} is {kind}; pass its values as float32")
     if value.dim() < event_dims(value):
         form = "(..., n) ids" if is_ids(value) else "(..., n, d) floats"
         raise InvalidInput(f"{name}: {role} must be {form}, got shape {tuple(value.shape)}")

@@ -16,9 +16,14 @@ def _is_float8(value: Tensor) -> bool:
     return value.dtype.is_floating_point and "float8" in str(value.dtype)
 
 
+def is_computed(value: Tensor) -> bool:
+    """Whether torch computes in the type of a tensor as it is."""
+    return value.dtype in _COMPUTED
+
+
 def is_numeric(value: Tensor) -> bool:
     """Whether `numeric` can read it: not packed half bytes (``uint4``, ``float4``) or bare bits."""
-    return value.dtype in _COMPUTED or value.is_quantized or _is_float8(value)
+    return is_computed(value) or value.is_quantized or _is_float8(value)
 
 
 def numeric(value: Tensor) -> Tensor:
