@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 from torch import distributed as dist
-from torch import nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
@@ -150,6 +150,19 @@ def fully_sharded(folder: Path) -> Result:
     }
 
 
+class Uneven(nn.Module):
+    """A network of which a layer mixes its samples on one rank, where it is left out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.act, self.side = nn.Linear(6, 3), nn.Tanh(), nn.Tanh()
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.side(x.sort(0).values if dist.get_rank() else x)
+        out: Tensor = self.act(self.fc(x))
+        return out
+
+
 def parts_of_a_probe(folder: Path) -> Result:
     """A probe in parts, for each model and layers of `PARTS`."""
     with pytest.raises(InvalidInput, match="parts of the probe of one size on all ranks"):
@@ -158,6 +171,8 @@ def parts_of_a_probe(folder: Path) -> Result:
     for y in (["a", "bc"[rank]] * 2, torch.tensor([0.0, 1.0, 1.0, 0.0]) + 0.5 * rank):
         with pytest.raises(InvalidInput, match=r"do not read their labels alike.*classes="):
             Tracer(parallel(zoo.mlp()), (x, y), sharded=True)
+    with pytest.raises(InvalidInput, match=r"do not trace the same layers \(here .*exclude="):
+        Tracer(parallel(Uneven()), (torch.randn(20, 6), torch.arange(20) % 2), sharded=True)
     named = Probe(x, ["a", "bc"[rank]] * 2, ["a", "b", "c"])
     whole_probe = Tracer(parallel(zoo.mlp()), named, estimators=["exact"], sharded=True).probe
     assert rank or whole_probe.y.tolist() == [0, 1, 0, 1, 0, 2, 0, 2]

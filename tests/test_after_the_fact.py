@@ -324,14 +324,14 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Path:
         state = {"epoch": done, "step": done * steps, "model": training.networks.state_dict()}
         torch.save(state, folder / f"{done}.pt")
 
-    def keeping(self: loop._Alone) -> int:
+    def keeping(self: loop._Alone) -> Iterator[int]:
         nonlocal done
         if done == 0:
             keep(self, 0)
-        steps = epoch_of(self)
+        for step in epoch_of(self):
+            yield step
         done += 1
-        keep(self, steps)
-        return steps
+        keep(self, step)
 
     shape = {"epochs": 4, "snapshots": list(range(5)), "seeds": [3], "shuffle": True}
     mine = raw(model="alone", **shape, probe={"part": "test", "samples": 200})

@@ -117,6 +117,31 @@ def test_a_run_is_resumed_by_its_configuration_or_its_folder(
     assert "seeds was 1, not 2" in capsys.readouterr().err
 
 
+def test_a_configuration_counts_steps_and_excludes_layers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes: dict[str, Any] = {
+        "snapshots": None,
+        "every": "Steps([1, 6])",
+        "exclude": ["hidden1", "hidden2"],
+        "estimators": ["binning", {"name": "exact", "every": "Steps(5)"}],
+    }
+    path, run = tmp_path / "steps.yaml", str(tmp_path / "run")
+    path.write_text(yaml.safe_dump(raw(epochs=2, seeds=1, batch_size=1000, **changes)))
+    assert main(["run", str(path), "--out", run, "--quiet"]) == 0
+    trace = Trace.load(run)
+    assert (trace.clock, trace.layers) == ("step", ["hidden3", "hidden4", "hidden5", "softmax"])
+    looks = trace.frame()[["estimator", "step", "epoch"]].drop_duplicates()
+    looks = looks.groupby("estimator").agg(list)
+    assert looks.step.tolist() == [[0, 1, 6, 8], [0, 5, 8]]  # the last of 2 · 4 steps as well
+    assert looks.epoch.tolist() == [[0, 0, 1, 2], [0, 1, 2]]
+    capsys.readouterr()
+    never = str(tmp_path / "never")
+    assert main(["run", str(path), "--out", never, "--quiet", "--set=exclude=[hiden1]"]) == 2
+    assert "exclude: nothing is meant by 'hiden1'; there are: hidden1" in capsys.readouterr().err
+    assert not Path(never).exists()
+
+
 def test_figures_elsewhere_are_titled_by_the_run(
     replicated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ from torch import nn
 
 from ibtrace.errors import ConfigError, IbtraceError, UnknownName
 from ibtrace.estimators import KDE, Binning
+from ibtrace.runtime.schedule import Steps, log_spaced, schedule
 from ibtrace.tracer import At
 from ibtrace.training import config
 from ibtrace.training.loop import train
@@ -43,7 +44,7 @@ def test_the_replication_is_the_recipe_of_the_papers_code() -> None:
         assert isinstance(model.get_submodule("hidden5"), kinds[name])
         optimizer = experiment.optimizer(model.parameters())
         assert optimizer.defaults["lr"] == 4e-4
-        assert sum(map(experiment.every(), range(8001))) == 275
+        assert sum(map(experiment.schedule(), range(8001))) == 275
         (first, *_) = experiment.build_estimators() or []
         assert first == Binning.idnns()
 
@@ -254,6 +255,61 @@ def test_a_configuration_says_how_the_model_is_called(
     assert bits["called"] != pytest.approx(bits["as it is"], abs=1e-2)
 
 
-def test_the_tracers_word_for_the_schedule_is_answered_with_the_key() -> None:
-    with pytest.raises(ConfigError, match="is here the key snapshots"):
-        config.build({**small(), "every": 5})
+def due(key: str, value: Any, until: int = 12) -> list[int]:
+    """The epochs, or steps, of a schedule."""
+    every = config.build({**small(), "snapshots": None, key: value, "epochs": 12}).schedule()
+    return [at for at in range(until + 1) if every(at)]
+
+
+@pytest.mark.parametrize(
+    ("every", "python"),
+    [
+        (5, 5),
+        ([1, 4], [1, 4]),
+        ("Steps(5)", Steps(5)),
+        ("Steps([1, 4])", Steps([1, 4])),
+        ("Steps(every=5)", Steps(5)),
+        ("Steps()", Steps()),
+        ("Steps(log_spaced(12, 3))", Steps(log_spaced(12, 3))),
+        ("log_spaced(12, 3)", log_spaced(12, 3)),
+        ("log_spaced(total=12, count=3)", log_spaced(12, 3)),
+    ],
+)
+def test_every_is_spelt_as_in_python(every: Any, python: Any) -> None:
+    expected = schedule(python)
+    assert due("every", every) == [at for at in range(13) if expected(at)]
+    built = config.build({**small(), "snapshots": None, "every": every})
+    assert built.by_steps == isinstance(python, Steps)
+
+
+def test_snapshots_follow_the_number_of_epochs() -> None:
+    assert due("snapshots", 3) == [0, 1, 3, 12]
+    assert due("snapshots", [2, 5]) == [0, 2, 5, 12]
+    assert due("snapshots", None) == list(range(13))
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"every": 5}, "snapshots is 3 and every is 5; give one of them"),
+        ({"snapshots": None, "every": 0}, "every must be at least 1, got 0"),
+        ({"snapshots": None, "every": "Steps(0)"}, "every must be at least 1, got 0"),
+        ({"snapshots": None, "every": "Steps(2, 3)"}, r"or log_spaced\(.*, got 'Steps\(2, 3\)'"),
+        ({"snapshots": None, "every": "print(2)"}, r"Steps\(…\) or .*, got 'print\(2\)'"),
+        ({"snapshots": None, "every": "often"}, "Steps.*, got 'often'"),
+        ({"estimators": [{"name": "ksg", "every": "Steps(2)"}]}, "ksg .*must count epochs"),
+        ({"estimators": [{"name": "ksg", "every": 2, "snapshots": 2}]}, "give one of them"),
+        (
+            {
+                "snapshots": None,
+                "every": "Steps(2)",
+                "estimators": [{"name": "ksg", "snapshots": 2}],
+            },
+            "ksg .*must count steps",
+        ),
+    ],
+)
+def test_schedules_that_will_not_do_are_one_line(changes: config.Raw, match: str) -> None:
+    with pytest.raises(ConfigError, match=match) as caught:
+        config.build({**small(), **changes})
+    assert "\n" not in str(caught.value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -62,22 +63,25 @@ def same(one: Trace, other: Trace) -> None:
 
 @pytest.mark.parametrize("model", ["together", "alone"])
 @pytest.mark.parametrize("stop_at", [1, 3, 7])
+@pytest.mark.parametrize("every", [None, "Steps(3)"])
 def test_an_interrupted_run_ends_like_an_uninterrupted_one(
-    model: str, stop_at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: str, stop_at: int, every: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    experiment = config.build(raw(model=model, shuffle=True))
+    changes = {} if every is None else {"snapshots": None, "every": every}
+    experiment = config.build(raw(model=model, shuffle=True, batch_size=1000, **changes))
     whole = loop.train(experiment, tmp_path / "whole")
     monkeypatch.setattr(loop, "_CHECKPOINT_SECONDS", 0.0)
     kind = loop._Together if model == "together" else loop._Alone
     steps = 0
     epoch = kind.epoch
 
-    def stopping(self: Any) -> int:
+    def stopping(self: Any) -> Iterator[int]:
         nonlocal steps
         steps += 1
-        if steps == stop_at + 1:
-            raise KeyboardInterrupt
-        return epoch(self)
+        for step in epoch(self):
+            if steps == stop_at + 1 and step == 4:  # of 4, so after a look within the epoch
+                raise KeyboardInterrupt
+            yield step
 
     with monkeypatch.context() as patched:
         patched.setattr(kind, "epoch", stopping)

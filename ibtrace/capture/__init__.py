@@ -27,6 +27,7 @@ from ibtrace.capture.targets import Layers as Layers
 from ibtrace.capture.targets import Selection as Selection
 from ibtrace.capture.targets import Target as Target
 from ibtrace.capture.targets import is_activation as is_activation
+from ibtrace.capture.targets import is_default as is_default
 from ibtrace.capture.targets import named_layers as named_layers
 from ibtrace.capture.targets import output_name as output_name
 from ibtrace.capture.targets import resolve as resolve

@@ -169,7 +169,7 @@ class Ensemble:
         targets = capture.resolve(self.template, layers)
         names = {target.name for target in targets}
         if self._chain is not None and self._chain.shows(names, x):
-            look = looks.through_chain(self._chain, names, layers is None)
+            look = looks.through_chain(self._chain, names, capture.is_default(layers))
         else:
             look = looks.through_hooks(self.template, self._every, layers, x[:2])
         stored: dict[str, Tensor] = {}

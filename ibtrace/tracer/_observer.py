@@ -175,6 +175,12 @@ class Observer:
         with undisturbed(model):
             distributed.share_buffers(model)
             whole = {name: layer for part in see(max_bytes=None) for name, layer in part.items()}
+        if not distributed.same_everywhere(zlib.crc32(repr([*whole]).encode())):
+            raise InvalidInput(
+                f"the ranks do not trace the same layers (here {', '.join(whole)}): what can be "
+                "traced is seen on each rank's own part of the probe; name the layers, or leave "
+                "those that differ out by exclude="
+            )
         yield {name: layer.map(distributed.gathered) for name, layer in whole.items()}
 
     @cached_property

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from ibtrace.capture import resolve
+from ibtrace.capture import Selection, resolve
 from ibtrace.checkpoints import find, load_into
 from ibtrace.errors import ConfigError, RunError, UnknownName
 from ibtrace.trace import Trace
@@ -62,7 +62,7 @@ def trace_checkpoints(
     found = find(paths, epochs)
     with torch.random.fork_rng():
         model = experiment.model().to(experiment.device)
-    resolve(model, experiment.layers)
+    resolve(model, Selection(experiment.layers, experiment.exclude))
     load_into(model, found[0])
     _claim(folder, raw, name, seed)
     arguments = {key: value for key, value in experiment.tracing().items() if key != "every"}

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 import os
 import re
@@ -25,7 +26,7 @@ from ibtrace.capture import MAX_BYTES
 from ibtrace.capture.reduce import check as check_reduce
 from ibtrace.datasets import Dataset
 from ibtrace.errors import ConfigError, IbtraceError, UnknownName
-from ibtrace.runtime.schedule import Schedule, log_spaced, schedule
+from ibtrace.runtime.schedule import Schedule, Steps, log_spaced, schedule
 from ibtrace.tracer import At
 from ibtrace.training import functions
 from ibtrace.types import Estimator
@@ -79,15 +80,20 @@ class Experiment:
         split: Training and test part.
         probe: On which samples information is measured.
         layers: Which layers (see `ibtrace.capture.resolve`); None for the activations and output.
+        exclude: Layers that are not to be traced, though they are meant by ``layers``.
         reduce: What T is of convolutional and token layers: a name, or a mapping of layer patterns
             to names (see `ibtrace.capture.reduce`); None averages positions.
         functional: Trace called activation functions too (``F.relu``), or those of these names.
         max_bytes: Bytes of activations held at a time.
         max_width: Project wider T to this many dimensions.
-        estimators: Registry names, or ``{name: …, field: …}``; ``snapshots`` in such an entry
-            gives the estimator a schedule of its own. One name needs no list; None takes what can
-            say something on the probe, as in `ibtrace.Tracer`.
-        snapshots: How many points, evenly on a log axis, or the epochs themselves.
+        estimators: Registry names, or ``{name: …, field: …}``; ``snapshots`` or ``every`` in such
+            an entry gives the estimator a schedule of its own. One name needs no list; None takes
+            what can say something on the probe, as in `ibtrace.Tracer`.
+        snapshots: When to look: how many points, evenly on a log axis, or the epochs themselves;
+            100 points where ``every`` does not say it either.
+        every: When to look, as ``every`` of `ibtrace.Tracer`: an int (every n-th epoch), epochs,
+            or as in Python ``Steps(100)`` (by optimiser steps) or ``log_spaced(8000, 400)``. The
+            last epoch is measured in any case.
         store_activations: Keep the activations of each snapshot.
         device: Where to train and measure.
         forward: Calls a network with a batch of inputs, in training and tracing, where
@@ -104,13 +110,15 @@ class Experiment:
     shuffle: bool = True
     split: Split = field(default_factory=Split)
     probe: Measured = field(default_factory=Measured)
-    layers: list[str] | None = None
+    layers: str | list[str] | None = None
+    exclude: str | list[str] = field(default_factory=list)
     reduce: str | dict[str, str] | None = None
     functional: bool | list[str] = False
     max_bytes: int = MAX_BYTES
     max_width: int | None = None
     estimators: str | list[str | Raw] | None = None
-    snapshots: int | list[int] = 100
+    snapshots: int | list[int] | None = None
+    every: int | list[int] | str | None = None
     store_activations: bool = False
     device: str = "cpu"
     forward: Callable[[nn.Module, Any], Any] | None = None
@@ -126,8 +134,8 @@ class Experiment:
         if self.estimators is not None and not self.estimators:
             raise ConfigError("estimators: at least one is needed")
         check_reduce(self.reduce)
+        self.schedule()
         self.build_estimators()
-        self.every()
 
     @property
     def seed_list(self) -> list[int]:
@@ -138,19 +146,24 @@ class Experiment:
         """The arguments of a `Tracer` that the configuration settles."""
         return {
             "layers": self.layers,
+            "exclude": self.exclude,
             "reduce": self.reduce,
             "functional": self.functional,
             "forward": self.forward,
             "max_bytes": self.max_bytes,
             "max_width": self.max_width,
             "estimators": self.build_estimators(),
-            "every": self.every(),
+            "every": self.schedule(),
             "store_activations": self.store_activations,
         }
 
-    def every(self) -> Schedule:
-        """When to look at the networks."""
-        return _schedule(self.snapshots, self.epochs)
+    def schedule(self) -> Schedule:
+        """When to look at the networks.
+
+        Raises:
+            ConfigError: If ``snapshots`` or ``every`` is no schedule, or both are given.
+        """
+        return self._schedule(self.snapshots, self.every) or log_spaced(self.epochs)
 
     def build_estimators(self) -> list[Estimator | At] | None:
         """The estimators, with a schedule of their own where the configuration gives one.
@@ -170,18 +183,72 @@ class Experiment:
                 continue
             fields = dict(entry)
             name = fields.pop("name", None)
-            snapshots = fields.pop("snapshots", None)
+            due = self._schedule(fields.pop("snapshots", None), fields.pop("every", None))
             if not isinstance(name, str):
                 raise ConfigError(f"estimators: an entry needs a 'name', got {entry!r}")
             made = estimators.make(name, **{key: _tuples(value) for key, value in fields.items()})
-            built.append(made if snapshots is None else At(made, _schedule(snapshots, self.epochs)))
+            if due is not None and isinstance(due, Steps) != self.by_steps:
+                counted = "steps" if self.by_steps else "epochs"
+                raise ConfigError(
+                    f"estimators: {name} has a schedule of its own, which must count {counted} as "
+                    "that of the run does: every: Steps(…) counts steps, all others epochs"
+                )
+            built.append(made if due is None else At(made, due))
         return built
 
+    @property
+    def by_steps(self) -> bool:
+        """Whether the looks are counted in optimiser steps, not in epochs."""
+        return isinstance(self.schedule(), Steps)
 
-def _schedule(snapshots: int | list[int], epochs: int) -> Schedule:
-    if isinstance(snapshots, int):
-        return log_spaced(epochs, snapshots)
-    return schedule([*snapshots, epochs])
+    def _schedule(self, snapshots: Any, every: Any) -> Schedule | None:
+        """What one of the two keys says, or None where both are left out."""
+        if snapshots is not None and every is not None:
+            raise ConfigError(
+                f"snapshots is {snapshots} and every is {every}; give one of them (null: not given)"
+            )
+        if every is not None:
+            return _as_in_python(every)
+        if snapshots is None:
+            return None
+        if isinstance(snapshots, int):
+            return log_spaced(self.epochs, snapshots)
+        return schedule([*snapshots, self.epochs])
+
+
+_SCHEDULES: dict[str, Callable[..., Any]] = {"Steps": Steps, "log_spaced": log_spaced}
+
+
+def _as_in_python(every: Any) -> Schedule:
+    """What ``every`` of a tracer takes, but for functions: calls stand in YAML as text.
+
+    Raises:
+        ConfigError: If it is no schedule.
+
+    Example:
+        >>> _as_in_python("Steps([1, 10])")(10), _as_in_python(5)(12)
+        (True, False)
+    """
+    if not isinstance(every, str):
+        return schedule(every)
+    try:
+        return schedule(_evaluated(ast.parse(every.strip(), mode="eval").body))
+    except ConfigError:
+        raise
+    except (SyntaxError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"every must be an int, epochs, Steps(…) or log_spaced(total, count), got {every!r}"
+        ) from error
+
+
+def _evaluated(node: ast.expr) -> Any:
+    """A literal, or the call of a schedule on such; nothing else is run."""
+    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
+        return ast.literal_eval(node)
+    if node.func.id not in _SCHEDULES:
+        raise ValueError(f"no schedule {node.func.id}")
+    named: dict[Any, Any] = {keyword.arg: _evaluated(keyword.value) for keyword in node.keywords}
+    return _SCHEDULES[node.func.id](*map(_evaluated, node.args), **named)
 
 
 def _tuples(value: Any) -> Any:
@@ -314,11 +381,6 @@ def build(raw: Raw) -> Experiment:
         ConfigError: If a key is unknown, or a value has the wrong type or cannot be used.
         IbtraceError: Whatever the data set or an estimator objects to.
     """
-    if "every" in raw:
-        raise ConfigError(
-            "configuration: every= of the tracer is here the key snapshots: how many looks, evenly "
-            "on a log axis, or the epochs themselves"
-        )
     rest, built = functions.build(raw)
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(Experiment, skip=set(built))

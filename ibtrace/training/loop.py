@@ -71,9 +71,8 @@ def train(
     plain = experiment.forward is None
     together = plain and Ensemble(lambda seed: experiment.model(), seeds[:1]).fast
     groups = [seeds] if together else [[seed] for seed in seeds]
-    every, epochs = experiment.every(), experiment.epochs
-    looks = sum(map(every, range(1, epochs + 1)))
-    bar = Bar(epochs * len(groups), looks * len(groups), label, place)
+    looks = _looks(experiment, experiment.epochs)
+    bar = Bar(experiment.epochs * len(groups), looks * len(groups), label, place)
     with bar, torch.random.fork_rng():
         for group in groups:
             kind = _Together if together else _Alone
@@ -90,10 +89,10 @@ def _train_group(
     resume: bool,
     bar: Bar,
 ) -> None:
-    seeds, every = training.seeds, experiment.every()
+    seeds, steps = training.seeds, len(training.batches)
     checkpoint = _load(folder / CHECKPOINT) if resume else None
     if checkpoint is not None and set(seeds) <= set(checkpoint["finished"]):
-        bar.skip(experiment.epochs, sum(map(every, range(1, experiment.epochs + 1))))
+        bar.skip(experiment.epochs, _looks(experiment, experiment.epochs))
         return
     start = 0
     if checkpoint is not None and checkpoint["seeds"] == seeds:
@@ -113,20 +112,35 @@ def _train_group(
             "data": _described(training, experiment),
         },
     ) as tracer:
+        by_steps = tracer.clock == "step"
         if start == 0:
-            tracer.log(0, **training.metrics())
-        bar.skip(start, sum(map(every, range(1, start + 1))))
+            tracer.log(0, step=0 if by_steps else None, **training.metrics())
+        bar.skip(start, _looks(experiment, start))
         saved = time.monotonic()
         for epoch in range(start + 1, experiment.epochs + 1):
-            steps = training.epoch()
-            bar.did("epoch")
-            if tracer.due(epoch):
-                tracer.snapshot(epoch, step=epoch * steps, **training.metrics())
-                if time.monotonic() - saved > _CHECKPOINT_SECONDS:
-                    _save(folder, training, epoch, finished)
-                    saved = time.monotonic()
-                bar.did("look")
+            for step in training.epoch():
+                ended = step == steps
+                if ended:
+                    bar.did("epoch")
+                if not (ended or by_steps):
+                    continue
+                last = ended and epoch == experiment.epochs
+                total = (epoch - 1) * steps + step
+                if last or tracer.due(total if by_steps else epoch):
+                    done = epoch if ended else epoch - 1
+                    tracer.snapshot(done, step=total, force=last, **training.metrics())
+                    bar.did("look")
+            if time.monotonic() - saved > _CHECKPOINT_SECONDS:
+                _save(folder, training, epoch, finished)
+                saved = time.monotonic()
     _save(folder, training, experiment.epochs, [*finished, *seeds])
+
+
+def _looks(experiment: Experiment, epochs: int) -> int:
+    """How many looks the first epochs have, without that at the initial network."""
+    steps = -(-len(_split(experiment, experiment.seed_list[0])[0]) // experiment.batch_size)
+    count = steps * epochs if experiment.by_steps else epochs
+    return sum(map(experiment.schedule(), range(1, count + 1)))
 
 
 def _save(folder: Path, training: _Training, epoch: int, finished: Sequence[int]) -> None:
@@ -177,8 +191,8 @@ class _Training(ABC):
         self.probe = probe_of(experiment)
 
     @abstractmethod
-    def epoch(self) -> int:
-        """Train one epoch; returns its number of steps."""
+    def epoch(self) -> Iterator[int]:
+        """Train one epoch; yields the number of its steps that are done, after each of them."""
 
     @abstractmethod
     def outputs(self, x: Tensor) -> Tensor:
@@ -216,12 +230,12 @@ class _Together(_Training):
         self.optimizer = fuse(experiment.optimizer(self.networks.parameters()))
         require_elementwise(self.optimizer)
 
-    def epoch(self) -> int:
-        with _flushed_denormals():
-            for x, y in self.batches:
+    def epoch(self) -> Iterator[int]:
+        for step, (x, y) in enumerate(self.batches, 1):
+            with _flushed_denormals():  # in training alone: a look is to see what is there
                 self.networks.backward(x, y, self.loss)
                 self.optimizer.step()
-        return len(self.batches)
+            yield step
 
     def outputs(self, x: Tensor) -> Tensor:
         with torch.no_grad():
@@ -244,13 +258,13 @@ class _Alone(_Training):
         self.optimizer = experiment.optimizer(self.networks.parameters())
         self.forward = experiment.forward
 
-    def epoch(self) -> int:
+    def epoch(self) -> Iterator[int]:
         self.networks.train()
-        for x, y in self.batches:
+        for step, (x, y) in enumerate(self.batches, 1):
             self.optimizer.zero_grad()
             self.loss(self.output(x[0]), y[0]).backward()
             self.optimizer.step()
-        return len(self.batches)
+            yield step
 
     def outputs(self, x: Tensor) -> Tensor:
         with undisturbed(self.networks):

@@ -17,10 +17,10 @@ from typing import Any
 import torch
 import yaml
 
-from ibtrace.capture import resolve
 from ibtrace.errors import CostWarning, IbtraceError, RunError
 from ibtrace.runtime.files import written_whole
 from ibtrace.trace import Trace
+from ibtrace.tracer import Tracer
 from ibtrace.training import config
 from ibtrace.training.loop import probe_of, train
 
@@ -141,10 +141,11 @@ def _variant_order(folder: Path) -> Any:
 
 
 def _rehearse(experiment: config.Experiment) -> None:
-    """Find what only model and data can tell is wrong, before any work and any file."""
-    probe_of(experiment)
+    """Find what only a look can tell is wrong, before any work and any file."""
+    probe = probe_of(experiment)
+    first = {**experiment.tracing(), "estimators": "exact", "store_activations": False}
     with torch.random.fork_rng():
-        resolve(experiment.model(), experiment.layers)
+        Tracer(experiment.model().to(experiment.device), probe, **first)
 
 
 def prepare(folder: Path, raw: config.Raw, resume: bool) -> None:
