@@ -23,8 +23,11 @@ _FIGURES = ("bits", "stderr", "constant", "small", "dropped", "tied", "atoms", "
 
 
 class _First(NamedTuple):
+    """What depends on X alone: it at its scale, its distances, which of its rows are equal."""
+
     x: Scaled
     distances: Rows
+    ids: Tensor
 
 
 @checked
@@ -142,43 +145,46 @@ class MixedKSG:
         check_pair(label(self), x, t, minimum=self.k + 1)
         key = f"mixed ksg:{self.k}:{self.norm}:{self.atoms}:{self.scale}:{t.device}"
         first = probe.cached(key, lambda: self._first(x))
-        kept = None if is_ids(t) else first.distances  # with ids, singletons may have to go
+        kept = None if is_ids(t) else first  # with ids, singletons may have to go
         b, points = scaled(t, self.scale, self.norm), first.x.points
         solved = each_problem(lambda _, one: self._solve(points, one, kept), points, b.points)
         return self._estimate(solved, first.x, b), self(t, probe.labels.to(t.device), seed=seed)
 
     def _first(self, x: Tensor) -> _First:
         a = scaled(x, self.scale, self.norm)
-        return _First(a, self._space(a.points, keep=True))
+        ids = row_ids(a.points)
+        return _First(a, self._space(a.points, ids, keep=True), ids)
 
-    def _space(self, x: Tensor, *, keep: bool = False) -> Rows:
-        return space(x, self.norm, apart_above=self.k if self.atoms == "apart" else None, keep=keep)
+    def _space(self, x: Tensor, ids: Tensor, *, keep: bool = False) -> Rows:
+        apart_above = self.k if self.atoms == "apart" else None
+        return space(x, ids, self.norm, apart_above=apart_above, keep=keep)
 
-    def _solve(self, x: Tensor, y: Tensor, kept: Rows | None) -> Tensor:
+    def _solve(self, x: Tensor, y: Tensor, kept: _First | None) -> Tensor:
         """Bits, standard error, constant, small, dropped, tied, atoms, ceiling: ``(8,)``."""
         found = dict.fromkeys(_FIGURES, 0.0)
         paired = _paired(x, y)
         found["dropped"] = float((~paired).double().mean())
-        if is_constant(x) or is_constant(y):
-            found["constant"] = 1.0
-        elif not bool(paired.any()):
+        still = is_constant(x) or is_constant(y)
+        if not still and not bool(paired.any()):
             raise TooFewSamples(
                 f"{label(self)}: each of the {samples(x)} classes has one sample; "
                 "give ids that repeat, or both variables as floats"
             )
-        elif is_constant(x[paired]) or is_constant(y[paired]):
-            found["constant"] = 1.0
-        else:
-            n = int(paired.sum())
-            first = kept or self._space(x[paired])
-            balls = mixed_balls(first, self._space(y[paired]), n, self.k, x.device)
+        if not still and found["dropped"]:
+            x, y = x[paired], y[paired]
+            still = is_constant(x) or is_constant(y)
+        found["constant"] = float(still)
+        if not still:
+            n, ids_x, ids_y = samples(x), kept.ids if kept else row_ids(x), row_ids(y)
+            first = kept.distances if kept else self._space(x, ids_x)
+            balls = mixed_balls(first, self._space(y, ids_y), n, self.k, x.device)
             estimate = Estimate.from_local((balls.nats + math.log(n)) / math.log(2))
             found["bits"], found["stderr"] = float(estimate.bits), float(estimate.stderr)
             both_ids = is_ids(x) and is_ids(y)
             found["small"] = float(not both_ids and bool(balls.few.any()))
             found["tied"] = float(balls.tied.double().mean())
             found["atoms"] = float(balls.atom.double().mean())
-            found["ceiling"] = min(_ceiling(balls, v[paired]) for v in (x, y))
+            found["ceiling"] = min(_ceiling(balls, ids) for ids in (ids_x, ids_y))
         return torch.tensor(list(found.values()), dtype=torch.float64, device=x.device)
 
     def _estimate(self, solved: Tensor, x: Scaled, y: Scaled) -> Estimate:
@@ -209,9 +215,8 @@ def _paired(x: Tensor, y: Tensor) -> Tensor:
     return torch.bincount(ids)[ids] > 1
 
 
-def _ceiling(balls: MixedBalls, value: Tensor) -> float:
-    """What samples show at most of one variable, in bits; see the class."""
-    ids = row_ids(value)
+def _ceiling(balls: MixedBalls, ids: Tensor) -> float:
+    """What samples show at most of one variable, by which are equal, in bits; see the class."""
     k = balls.k.to(torch.float64)
     together = torch.bincount(ids)[ids].to(torch.float64)
     most = math.log(len(ids)) - torch.maximum(k, together).digamma() - (together < k) / k

@@ -8,11 +8,16 @@ which batches without a loop however many values each problem has.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
 Correction = Literal["none", "miller_madow", "grassberger", "chao_shen"]
 
 
@@ -185,40 +190,59 @@ def null_information(x: Tensor, y: Tensor, correction: Correction = "none") -> T
     """
     shape, n = torch.broadcast_shapes(x.shape, y.shape), x.shape[-1]
     rows = [counts.expand(shape).reshape(-1, n).cpu() for counts in (x, y)]
-    pairs = torch.stack([_expected_entropy(a, b, correction) for a, b in zip(*rows, strict=True)])
+    tables: dict[tuple[bytes, bytes], Tensor] = {}  # many a layer has the counts of another
+    pairs = torch.empty(len(rows[0]), dtype=torch.float64)
+    for at, (a, b) in enumerate(zip(*rows, strict=True)):
+        key = _table(a), _table(b)
+        if key not in tables:
+            tables[key] = _expected_entropy(a, b, correction)
+        pairs[at] = tables[key]
     null = entropy(x, correction) + entropy(y, correction) - pairs.reshape(shape[:-1]).to(x.device)
     return null.masked_fill(constant(x) | constant(y), 0.0)
 
 
+def _table(counts: Tensor) -> bytes:
+    """What tells the multiset of counts ``(n,)`` from any other."""
+    return np.bincount(counts.numpy()).tobytes()
+
+
+@lru_cache(maxsize=8)
+def _log_factorials(n: int) -> Floats:
+    """Log k! for k from 0 to n."""
+    return torch.arange(1, n + 2, dtype=torch.float64).lgamma().numpy()
+
+
 def _expected_entropy(x: Tensor, y: Tensor, correction: Correction) -> Tensor:
     """The entropy of pairs in bits, of the expected table of counts ``(n,)`` permuted."""
+    # numpy's calls on these small arrays cost a tenth of torch's; what rounds is left to torch.
     n = len(x)
     (a, of_a), (b, of_b) = _multiplicities(x), _multiplicities(y)
-    number = (of_a[:, None] * of_b).flatten()
-    a, b = a.repeat_interleave(len(b)), b.repeat(len(a))
+    number = np.outer(of_a, of_b).ravel()
+    a, b = np.repeat(a, len(b)), np.tile(b, len(a))
     mean = a * b / n
-    reach = 8 * mean.sqrt() + 40  # beyond it nothing that float64 could add
-    first = torch.maximum((mean - reach).long().clamp(min=1), a + b - n)
-    last = torch.minimum(torch.minimum(a, b), (mean + reach).long())
+    reach = 8 * np.sqrt(mean) + 40  # beyond it nothing that float64 could add
+    first = np.maximum(np.maximum((mean - reach).astype(np.int64), 1), a + b - n)
+    last = np.minimum(np.minimum(a, b), (mean + reach).astype(np.int64))
     lengths = last - first + 1
-    pair = torch.arange(len(a)).repeat_interleave(lengths)
+    pair = np.repeat(np.arange(len(a)), lengths)
     a, b = a[pair], b[pair]
-    k = torch.arange(len(pair)) - (lengths.cumsum(0) - lengths - first)[pair]
-    logs = torch.arange(1, n + 2, dtype=torch.float64).lgamma()  # of factorials
+    k = np.arange(len(pair)) - (lengths.cumsum() - lengths - first)[pair]
+    logs = _log_factorials(n)
     ways = logs[a] + logs[b] + logs[n - a] + logs[n - b] - logs[n]
     ways -= logs[k] + logs[a - k] + logs[b - k] + logs[n - a - b + k]
-    expected = torch.zeros(n + 1, dtype=torch.float64).index_add_(0, k, number[pair] * ways.exp_())
-    counts = expected.nonzero().flatten()
-    c = counts.to(torch.float64)
-    share = expected[counts] * c / n
+    weights = number[pair] * torch.from_numpy(ways).exp_().numpy()
+    expected = np.bincount(k, weights, minlength=n + 1)
+    counts = expected.nonzero()[0]
+    c = torch.from_numpy(counts.astype(np.float64))
+    share = torch.from_numpy(expected[counts]) * c / n
     return (share * (n / c).log2()).sum() + _added(c, share, n, correction)
 
 
-def _multiplicities(counts: Tensor) -> tuple[Tensor, Tensor]:
+def _multiplicities(counts: Tensor) -> tuple[Integers, Floats]:
     """The distinct counts of a sample, and how many values have each."""
-    points = torch.bincount(counts)
-    different = points.nonzero().flatten()
-    return different, points[different] / different.double()
+    points = np.bincount(counts.numpy())
+    different = points.nonzero()[0]
+    return different, points[different] / different
 
 
 def constant(counts: Tensor) -> Tensor:

@@ -8,7 +8,6 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from ibtrace.numerics.bins import dense_ids, row_ids
 from ibtrace.numerics.distances import Distances, Norm, row_blocks
 from ibtrace.numerics.knn import TIE, count_within, k_smallest, tree_neighbours
 
@@ -50,11 +49,14 @@ class Atoms:
         return distances
 
 
-def space(x: Tensor, norm: Norm, *, apart_above: int | None, keep: bool = False) -> Rows:
+def space(
+    x: Tensor, ids: Tensor, norm: Norm, *, apart_above: int | None, keep: bool = False
+) -> Rows:
     """The distances of a variable given as ids ``(n,)`` or floats ``(n, d)``.
 
     Args:
         x: The variable. Every id is an atom.
+        ids: Which samples are equal, ids from 0, ``(n,)``.
         norm: The norm of floats.
         apart_above: Rows of floats that occur more often are atoms, if they lie in a continuum:
             where most distinct rows repeat, they are a lattice, whose distances mean something,
@@ -62,11 +64,10 @@ def space(x: Tensor, norm: Norm, *, apart_above: int | None, keep: bool = False)
         keep: Whether to keep the distances of floats, where they fit.
     """
     if x.dim() == 1:
-        return Atoms(dense_ids(x), None)
+        return Atoms(ids, None)
     distances = Distances(x.detach().to(torch.float64), norm, keep)
     if apart_above is None:
         return distances
-    ids = row_ids(distances.points)
     occurs = torch.bincount(ids)
     lattice = 2 * int((occurs > 1).sum()) > len(occurs)
     atomic = (occurs > apart_above)[ids]

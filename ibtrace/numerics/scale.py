@@ -76,10 +76,7 @@ def centre(x: Tensor) -> Tensor:
     Of an even n it is halfway between the two middle values. So it is the same in any order of
     the samples and for -x, and exact where most of them share a value.
     """
-    if x.device.type == "cpu":  # selects where torch sorts, three times as fast
-        return torch.from_numpy(np.median(x.mT.contiguous().numpy(), -1)).unsqueeze(-2)
-    ordered, n = x.sort(-2).values, x.shape[-2]
-    return ((ordered[..., (n - 1) // 2, :] + ordered[..., n // 2, :]) / 2).unsqueeze(-2)
+    return _middle(_ordered(x), x.dtype).unsqueeze(-2)
 
 
 def spread(points: Tensor, norm: Norm = "euclidean") -> Tensor:
@@ -97,7 +94,7 @@ def spread(points: Tensor, norm: Norm = "euclidean") -> Tensor:
     if norm == "euclidean" and points.shape[-1] > 1:  # squares of huge values do not overflow
         largest = torch.where(distance > 0, distance, 1).unsqueeze(-1)
         distance = distance * (size / largest).square().sum(-1).sqrt()
-    return _typical(distance, -1)
+    return _typical(distance)
 
 
 def scaled(x: Tensor, scale: Scale, norm: Norm = "euclidean") -> Scaled:
@@ -121,18 +118,18 @@ def scaled(x: Tensor, scale: Scale, norm: Norm = "euclidean") -> Scaled:
     if not x.is_floating_point():
         no = torch.zeros(x.shape[:-1], dtype=torch.bool, device=x.device)
         return Scaled(x, torch.ones_like(no, dtype=torch.float64), no, no, no)
-    points = x.detach().to(torch.float64)
+    raw = x.detach()  # narrow floats are sorted faster
     if scale == "rank":
-        flat = points.reshape(-1, *points.shape[-2:])
-        points = torch.stack([copula_normal(each)[0] for each in flat]).reshape(points.shape)
-    raw, middle = points, centre(points)
-    points = points - middle
-    columns = _typical(points.abs(), -2)
+        flat = raw.to(torch.float64).reshape(-1, *raw.shape[-2:])
+        raw = torch.stack([copula_normal(each)[0] for each in flat]).reshape(raw.shape)
+    columns = _columns(raw, torch.float64)
+    raw = raw.to(torch.float64)
+    points = raw - columns.middle.unsqueeze(-2)
     if scale in ("column", "rank"):
-        points = points / columns.unsqueeze(-2)
+        points = points / columns.typical.unsqueeze(-2)
         apart = torch.zeros(points.shape[:-2], dtype=torch.bool, device=points.device)
     else:
-        apart = _apart(points, columns, middle.squeeze(-2))
+        apart = _apart(columns)
     overall = spread(points, norm)
     far = points.abs().amax(-1) > _FAR * overall.unsqueeze(-1)
     heavy = far.double().mean(-1) > _MANY_FAR
@@ -163,7 +160,7 @@ def squarable(x: Tensor) -> tuple[Tensor, Tensor]:
     beyond = (largest > _LARGEST) | ((largest > 0) & (largest < 1 / _LARGEST))
     if not bool(beyond.any()) or not bool(largest.isfinite().all()):
         return x, none.expand(largest.shape)
-    typical = _typical(values.abs().flatten(-2), -1)
+    typical = _typical(values.abs().flatten(-2))
     power = (typical.clamp(1 / _TYPICAL, _TYPICAL) / typical).log2().round()
     power = torch.where(beyond, power, 0)
     points = torch.ldexp(values, power[..., None, None])
@@ -180,10 +177,8 @@ def columns_apart(x: Tensor) -> Tensor:
     if not x.is_floating_point() or x.shape[-1] < 2:
         lead = x.shape[:-2] if x.is_floating_point() else x.shape[:-1]
         return torch.zeros(lead, dtype=torch.bool, device=x.device)
-    points = x.detach() if x.element_size() > 2 else x.detach().float()
-    middle = centre(points)
-    points = points - middle
-    return _apart(points, _typical(points.abs(), -2), middle.squeeze(-2))
+    values = x.detach()
+    return _apart(_columns(values, torch.promote_types(values.dtype, torch.float32)))
 
 
 def scale_flags(x: Scaled, y: Scaled) -> dict[str, Tensor]:
@@ -203,11 +198,71 @@ def scale_flags(x: Scaled, y: Scaled) -> dict[str, Tensor]:
     }
 
 
-def _typical(distance: Tensor, dim: int) -> Tensor:
-    """The median of the distances that are not 0; 1 where there are none."""
-    distance = distance.movedim(dim, -1).contiguous()
+class _Columns(NamedTuple):
+    """What is typical of each column, ``(..., d)``.
+
+    Args:
+        middle: Its median.
+        typical: The median of the distances from it that are not 0; 1 where there are none.
+        varies: Whether there are any.
+    """
+
+    middle: Tensor
+    typical: Tensor
+    varies: Tensor
+
+
+def _columns(x: Tensor, dtype: torch.dtype) -> _Columns:
+    """The columns of ``x (..., n, d)``, from one sort; computed in a type no narrower than x's.
+
+    The k + 1 samples nearest to the median follow one another in order. As such a window moves up,
+    its lower end comes nearer and its upper end goes away: bisection finds the one whose farther
+    end is nearest, which is k-th of the distances.
+    """
+    ordered, n = _ordered(x), x.shape[-2]
+    middle = _middle(ordered, dtype)
+    zeros = (ordered == middle.unsqueeze(-1)).sum(-1)
+    k = _rank(zeros, n)
+
+    def ends(at: Tensor) -> tuple[Tensor, Tensor]:
+        low, high = (ordered.gather(-1, i.unsqueeze(-1)).squeeze(-1) for i in (at, at + k))
+        return middle - low.to(dtype), high.to(dtype) - middle
+
+    first, last = torch.zeros_like(k), n - 1 - k
+    for _ in range(n.bit_length()):
+        half = (first + last) // 2
+        lower, upper = ends(half)
+        up = (lower > upper) & (first < last)
+        first, last = torch.where(up, half + 1, first), torch.where(up, last, half)
+    near = [torch.maximum(*ends(at)) for at in (first, (first - 1).clamp(min=0))]
+    typical = torch.where(zeros < n, torch.minimum(*near), 1.0)
+    return _Columns(middle, typical, zeros < n)
+
+
+def _ordered(x: Tensor) -> Tensor:
+    """The columns of ``x (..., n, d)`` in ascending order, ``(..., d, n)``."""
+    x = x.float() if x.element_size() < 4 else x
+    if x.device.type != "cpu":
+        return x.mT.sort(-1).values
+    return torch.from_numpy(np.sort(x.mT.contiguous().numpy(), -1))  # many times faster than torch
+
+
+def _middle(ordered: Tensor, dtype: torch.dtype) -> Tensor:
+    """The medians of ascending columns ``(..., n)``."""
+    n = ordered.shape[-1]
+    return (ordered[..., (n - 1) // 2].to(dtype) + ordered[..., n // 2].to(dtype)) / 2
+
+
+def _rank(zeros: Tensor, n: int) -> Tensor:
+    """The place among n distances in order of the median of those that are not 0."""
+    return (zeros + (n - 1 - zeros) // 2).clamp(max=n - 1)
+
+
+def _typical(distance: Tensor) -> Tensor:
+    """The median of the distances ``(..., n)`` that are not 0; 1 where there are none."""
+    distance = distance.contiguous()
     zeros, n = (distance == 0).sum(-1, keepdim=True), distance.shape[-1]
-    middle = (zeros + (n - 1 - zeros) // 2).clamp(max=n - 1)
+    middle = _rank(zeros, n)
     if distance.device.type != "cpu":
         ordered = distance.sort(-1).values
     else:  # selects and sorts many times faster than torch
@@ -218,9 +273,9 @@ def _typical(distance: Tensor, dim: int) -> Tensor:
     return torch.where(zeros < n, ordered.gather(-1, middle), 1.0).squeeze(-1)
 
 
-def _apart(points: Tensor, columns: Tensor, middle: Tensor) -> Tensor:
-    """Whether spreads of columns ``(..., d)`` differ, constant and merely rounded ones aside."""
-    varies = (points != 0).any(-2) & (columns > _ROUNDING * middle.abs())
-    widest = columns.masked_fill(~varies, 0).amax(-1)
-    narrowest = columns.masked_fill(~varies, torch.inf).amin(-1)
+def _apart(columns: _Columns) -> Tensor:
+    """Whether spreads of columns differ, constant and merely rounded ones aside, ``(...)``."""
+    still = ~columns.varies | (columns.typical <= _ROUNDING * columns.middle.abs())
+    widest = columns.typical.masked_fill(still, 0).amax(-1)
+    narrowest = columns.typical.masked_fill(still, torch.inf).amin(-1)
     return widest > APART * narrowest
