@@ -8,6 +8,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.figure import Figure
 
 from ibtrace.comparison import disagreement
@@ -113,20 +114,18 @@ def disagreement_map(frame: pd.DataFrame, quantity: str = I_XT) -> Figure:
     axes = figure.subplots()
     finite = apart[np.isfinite(apart)]
     top = float(finite.max(initial=1e-9))
-    looks: Any = {"aspect": "auto", "interpolation": "nearest"}
-    left = axes.imshow(np.ma.masked_invalid(apart), cmap=_APART, vmin=0, vmax=top, **looks)
-    right = axes.imshow(np.ma.masked_invalid(together), cmap=_TOGETHER, vmin=-1, vmax=1, **looks)
-    for i, j in np.ndindex(size, size):
-        value = apart[i, j] if i > j else together[i, j]
-        if np.isfinite(value):
-            dark = value > 0.6 * top if i > j else abs(value) > 0.7
-            text = f"{value:.2f}".replace("-", "−")
-            colour = "white" if dark else "0.1"
-            axes.text(j, i, text, ha="center", va="center", fontsize=5.8, color=colour)
-    axes.set_xticks(range(size), names, rotation=40, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(size), names)
+    ranges: Any = (
+        {"cmap": _APART, "vmin": 0, "vmax": top},
+        {"cmap": _TOGETHER, "vmin": -1, "vmax": 1},
+    )
+    for values, look in zip((apart, together), ranges, strict=True):
+        texts = np.vectorize(lambda value: f"{value:.2f}".replace("-", "−"))(values)
+        small = {"fontsize": 5.8}
+        sns.heatmap(values, ax=axes, annot=texts, fmt="", annot_kws=small, **look)
+    left, right = axes.collections
+    axes.set_xticks(np.arange(size) + 0.5, names, rotation=40, ha="right", rotation_mode="anchor")
+    axes.set_yticks(np.arange(size) + 0.5, names, rotation=0)
     axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
     for image, label in (
         (left, "Mean |difference| (bits), below"),
         (right, "Rank correlation over epochs, above"),
