@@ -231,3 +231,11 @@ def test_a_band_holds_the_middle_80_percent_of_the_seeds() -> None:
             drawn = vertices[vertices[:, 0] == epoch, 1]
             ordered = np.sort(seeds.to_numpy())  # of 11 seeds, 1 lies below the band and 1 above
             assert [drawn.min(), drawn.max()] == pytest.approx([ordered[1], ordered[9]])
+
+
+def test_a_map_of_disagreement_has_one_bar_for_each_half() -> None:
+    figure = plots.disagreement_map(make_trace().frame())
+    cells, *bars = figure.axes
+    said = [bar.get_ylabel() for bar in bars]
+    assert said == ["Mean |difference| (bits), below", "Rank correlation over epochs, above"]
+    assert len(cells.texts) == 2  # one pair of estimators: a number in each half

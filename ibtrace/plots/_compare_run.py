@@ -120,8 +120,8 @@ def disagreement_map(frame: pd.DataFrame, quantity: str = I_XT) -> Figure:
     )
     for values, look in zip((apart, together), ranges, strict=True):
         texts = np.vectorize(lambda value: f"{value:.2f}".replace("-", "−"))(values)
-        small = {"fontsize": 5.8}
-        sns.heatmap(values, ax=axes, annot=texts, fmt="", annot_kws=small, **look)
+        look |= {"annot": texts, "fmt": "", "annot_kws": {"fontsize": 5.8}}
+        sns.heatmap(values, ax=axes, linewidths=0.7, cbar=False, **look)
     left, right = axes.collections
     axes.set_xticks(np.arange(size) + 0.5, names, rotation=40, ha="right", rotation_mode="anchor")
     axes.set_yticks(np.arange(size) + 0.5, names, rotation=0)
