@@ -149,3 +149,36 @@ def test_a_norm_over_the_batch_mixes_no_samples_in_eval_mode() -> None:
     x = torch.randn(N, 6)
     layers = next(iter(looks(model, Probe(x, torch.arange(N) % 2), "*")))
     assert set(layers) >= {"0", "1", "2"}
+
+
+class Ragged(nn.Module):
+    """Cuts each batch at its longest sequence."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(9, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        longest = int((x > 0).sum(1).max())
+        tokens: Tensor = self.embedding(x[:, :longest])
+        return tokens
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "why"),
+    [
+        (3, 5, r"layer 'embedding': it gave more than 60 rows; forward the probe as one batch"),
+        (5, 3, r"layer 'embedding': it ran for 80 of 100 rows, not in every batch; forward"),
+        (4, 4, ""),
+    ],
+)
+def test_tokens_fill_their_place_or_are_refused(first: int, second: int, why: str) -> None:
+    x = torch.zeros(20, 6, dtype=torch.long)
+    x[:10, :first], x[10:, :second] = 1, 2
+    arguments: dict[str, Any] = {"reduce": "tokens", "batch_size": 10}
+    parts = looks(Ragged(), Probe(x, torch.arange(20) % 2), ["embedding"], **arguments)
+    if why:
+        with pytest.raises(InvalidInput, match=why):
+            list(parts)
+    else:
+        assert [len(part["embedding"].values) for part in parts] == [80]
