@@ -27,7 +27,7 @@ from ibtrace.estimators import (
     Sliced,
     plane,
 )
-from ibtrace.numerics.scale import Scale, centre, scaled, spread, squarable
+from ibtrace.numerics.scale import Scale, _columns, centre, scaled, spread, squarable
 from ibtrace.probe import Probe
 
 NEIGHBOURS = [
@@ -282,6 +282,22 @@ def test_the_spread_is_the_median_distance_that_is_not_zero(seed: int, n: int, d
         assert float(spread(x - middle)) == pytest.approx(wanted, rel=1e-12)
     else:
         assert float(spread(x - middle)) == 1
+
+
+@given(st.integers(0, 99), st.integers(1, 40), st.sampled_from(["plain", "round", "relu", "clamp"]))
+@settings(max_examples=60, deadline=None)
+def test_the_spread_of_a_column_is_its_median_distance_that_is_not_zero(
+    seed: int, n: int, kind: str
+) -> None:
+    x = normal(seed, n, 3) + torch.tensor([0.0, 0.3, -2.0])
+    x = {"plain": x, "round": x.round(), "relu": x.relu(), "clamp": x.clamp(-0.3, 0.1)}[kind]
+    columns = _columns(x, torch.float64)
+    for at, column in enumerate(x.T.numpy()):
+        middle = np.median(column)
+        far = np.sort(np.abs(column - middle)[column != middle])
+        assert float(columns.middle[at]) == middle
+        assert bool(columns.varies[at]) == (len(far) > 0)
+        assert float(columns.typical[at]) == (far[(len(far) - 1) // 2] if len(far) else 1)
 
 
 @given(st.integers(0, 99), st.floats(-320, 300), st.floats(0, 307), st.integers(0, 3))
