@@ -14,9 +14,9 @@ from torch import Tensor
 from ibtrace.estimators import plane
 from ibtrace.estimators._inputs import is_ids, rows_as_ids
 from ibtrace.probe import Probe
-from ibtrace.types import I_TY, I_XT, VARIABLE, Estimate, Estimator, LayerContext, Row, label
+from ibtrace.types import I_TY, I_XT, VARIABLE, Estimator, LayerContext, Reading, Row, label
 
-_NUMBERS = ("bits", "stderr", "lower", "upper")
+_NUMBERS = ("value", "stderr", "lower", "upper")
 
 
 def flatten(activations: Tensor) -> Tensor:
@@ -111,7 +111,10 @@ def measure(
             pair = plane(one, torch.stack([flat[name] for name in names]), subject)
             keys = list(product(names, seeds))
             # Plain numbers before the clock stops: a GPU answers before it has computed.
-            plain = [list(_unbatch(estimate, keys, subject.n)) for estimate in pair]
+            plain = [
+                list(zip(keys, plain_numbers(estimate.reading, samples=subject.n), strict=True))
+                for estimate in pair
+            ]
             seconds = (time.perf_counter() - start) / len(keys)
             quantities = (I_XT, I_TY) if subject.labelled else (I_XT,)
             for quantity, numbered in zip(quantities, plain, strict=False):
@@ -123,7 +126,7 @@ def measure(
                             step=step,
                             layer=name,
                             quantity=quantity,
-                            estimator=label(estimator),
+                            instrument=label(estimator),
                             estimand=_estimand(one, contexts[name]),
                             seconds=seconds,
                             **numbers,
@@ -133,28 +136,26 @@ def measure(
     return sorted(rows, key=lambda row: place[row.layer])
 
 
-def _unbatch(
-    estimate: Estimate, keys: Sequence[tuple[str, int]], samples: int
-) -> Iterator[tuple[tuple[str, int], dict[str, Any]]]:
-    """One dictionary of plain numbers for each problem of a batched estimate, in row order.
+def plain_numbers(reading: Reading, samples: int) -> Iterator[dict[str, Any]]:
+    """The numbers of a batched reading as the fields of a `Row`, one dictionary for each.
 
-    The diagnostics say of how many samples each is, where the estimator itself does not.
+    Args:
+        reading: The reading.
+        samples: Of how many samples it is: a diagnostic, where the instrument itself gives none.
     """
 
     def column(value: Tensor) -> list[Any]:
         plain: list[Any] = value.reshape(-1).tolist()
         return plain
 
-    numbers = {name: column(getattr(estimate, name)) for name in _NUMBERS}
-    flags = {name: column(value) for name, value in estimate.flags.items()}
-    diagnostics = {"samples": [float(samples)] * len(keys)}
-    diagnostics |= {name: column(value) for name, value in estimate.diagnostics.items()}
-    for index, key in enumerate(keys):
-        yield (
-            key,
-            {
-                **{name: values[index] for name, values in numbers.items()},
-                "flags": ",".join(name for name, raised in flags.items() if raised[index]),
-                "diagnostics": {name: values[index] for name, values in diagnostics.items()},
-            },
-        )
+    numbers = {name: column(getattr(reading, name)) for name in _NUMBERS}
+    flags = {name: column(value) for name, value in reading.flags.items()}
+    diagnostics = {"samples": [float(samples)] * reading.value.numel()}
+    diagnostics |= {name: column(value) for name, value in reading.diagnostics.items()}
+    for index in range(reading.value.numel()):
+        yield {
+            **{name: values[index] for name, values in numbers.items()},
+            "unit": reading.unit,
+            "flags": ",".join(name for name, raised in flags.items() if raised[index]),
+            "diagnostics": {name: values[index] for name, values in diagnostics.items()},
+        }

@@ -9,11 +9,22 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Protocol, TypeVar, runtime_checkable
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Literal,
+    Protocol,
+    TypeVar,
+    runtime_checkable,
+)
 
 import pandas as pd
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Kind = Literal["continuous", "discrete"]
 Bound = Literal["none", "lower", "upper"]
@@ -26,12 +37,105 @@ DISCRETE: frozenset[Kind] = frozenset({"discrete"})
 _Cached = TypeVar("_Cached")
 
 
-# --- estimates ------------------------------------------------------------------------------
+# --- readings -------------------------------------------------------------------------------
+
+Per = Literal["layer", "network"]
 
 
 @dataclass(frozen=True)
-class Estimate:
+class Quantity:
+    """What a number is of, whatever instrument took it.
+
+    Args:
+        name: As in tables and on axes: ``"I(X;T)"``, ``"saturated share"``.
+        unit: ``"bits"``, ``"nats"``, ``"1"`` for a pure number, …
+        per: Whether each layer has one, or the network as a whole.
+    """
+
+    name: str
+    unit: str
+    per: Per = "layer"
+
+
+class _Numbers:
+    """Numbers of one shape with their errors, intervals, flags and diagnostics.
+
+    A dataclass of these fields and one more for the numbers themselves, the first.
+    """
+
+    stderr: Tensor
+    lower: Tensor
+    upper: Tensor
+    flags: Mapping[str, Tensor]
+    diagnostics: Mapping[str, Tensor]
+
+    def __post_init__(self) -> None:
+        first = dataclasses.fields(self)[0].name  # type: ignore[arg-type]
+        numbers = torch.as_tensor(getattr(self, first))
+        shape, device = numbers.shape, numbers.device
+
+        def fill(value: Any, dtype: torch.dtype) -> Tensor:
+            return torch.as_tensor(value, device=device).to(dtype).expand(shape)
+
+        object.__setattr__(self, first, numbers.to(torch.float64))
+        for name in ("stderr", "lower", "upper"):
+            object.__setattr__(self, name, fill(getattr(self, name), torch.float64))
+        flags = {name: fill(value, torch.bool) for name, value in self.flags.items()}
+        object.__setattr__(self, "flags", flags)
+        diagnostics = {n: fill(value, torch.float64) for n, value in self.diagnostics.items()}
+        object.__setattr__(self, "diagnostics", diagnostics)
+
+    def flagged(self, **flags: Tensor) -> Self:
+        """The same numbers with more flags raised."""
+        return dataclasses.replace(self, flags={**self.flags, **flags})  # type: ignore[type-var]
+
+    def __getitem__(self, index: Any) -> Self:
+        """Some of the numbers, by an index of the leading dimensions."""
+        return self._map(lambda value: value[index])
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> Self:
+        """The same with every tensor changed."""
+        changed: dict[str, Any] = {}
+        for item in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = getattr(self, item.name)
+            if isinstance(value, Tensor):
+                changed[item.name] = change(value)
+            elif isinstance(value, Mapping):
+                changed[item.name] = {name: change(part) for name, part in value.items()}
+        return dataclasses.replace(self, **changed)  # type: ignore[type-var]
+
+
+@dataclass(frozen=True)
+class Reading(_Numbers):
+    """A number with its unit, its error and its flags, of each of the networks looked at.
+
+    Args:
+        value: The number, shape ``(...)``: of an instrument's reading, one for each network.
+        unit: Its unit; ``"1"`` for a pure number.
+        stderr: Standard error, shape ``(...)``; NaN if unknown.
+        lower: Lower end of an interval that the instrument gives; NaN if it gives none.
+        upper: Upper end of the same interval.
+        flags: Reasons not to take the number at its face, as booleans of shape ``(...)``.
+        diagnostics: Figures that go with the number, ``(...)``.
+    """
+
+    value: Tensor
+    unit: str
+    stderr: Tensor = field(default_factory=lambda: torch.tensor(torch.nan))
+    lower: Tensor = field(default_factory=lambda: torch.tensor(torch.nan))
+    upper: Tensor = field(default_factory=lambda: torch.tensor(torch.nan))
+    flags: Mapping[str, Tensor] = field(default_factory=dict)
+    diagnostics: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+BITS = "bits"
+
+
+@dataclass(frozen=True)
+class Estimate(_Numbers):
     """Mutual information in bits, one number for each of the leading batch dimensions.
+
+    It is the reading whose unit is bits: see `reading`.
 
     Args:
         bits: The estimate, shape ``(...)``. Never clipped: it may be negative.
@@ -50,20 +154,12 @@ class Estimate:
     flags: Mapping[str, Tensor] = field(default_factory=dict)
     diagnostics: Mapping[str, Tensor] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        bits = torch.as_tensor(self.bits)
-        shape, device = bits.shape, bits.device
-
-        def fill(value: Any, dtype: torch.dtype) -> Tensor:
-            return torch.as_tensor(value, device=device).to(dtype).expand(shape)
-
-        object.__setattr__(self, "bits", bits.to(torch.float64))
-        for name in ("stderr", "lower", "upper"):
-            object.__setattr__(self, name, fill(getattr(self, name), torch.float64))
-        flags = {name: fill(value, torch.bool) for name, value in self.flags.items()}
-        object.__setattr__(self, "flags", flags)
-        diagnostics = {n: fill(value, torch.float64) for n, value in self.diagnostics.items()}
-        object.__setattr__(self, "diagnostics", diagnostics)
+    @property
+    def reading(self) -> Reading:
+        """The same as a reading in bits."""
+        return Reading(
+            self.bits, BITS, self.stderr, self.lower, self.upper, self.flags, self.diagnostics
+        )
 
     @classmethod
     def from_local(
@@ -82,21 +178,6 @@ class Estimate:
             stderr=spread / n**0.5,
             flags=flags or {},
             diagnostics=diagnostics or {},
-        )
-
-    def flagged(self, **flags: Tensor) -> Estimate:
-        """The same estimate with more flags raised."""
-        return dataclasses.replace(self, flags={**self.flags, **flags})
-
-    def __getitem__(self, index: Any) -> Estimate:
-        """The estimate of some of the batched problems."""
-        return Estimate(
-            bits=self.bits[index],
-            stderr=self.stderr[index],
-            lower=self.lower[index],
-            upper=self.upper[index],
-            flags={name: value[index] for name, value in self.flags.items()},
-            diagnostics={name: value[index] for name, value in self.diagnostics.items()},
         )
 
 
@@ -224,6 +305,130 @@ def variable_of(estimator: Estimator, width: int | None) -> Variable:
     return estimator.tags.variable if own is None else own(width)
 
 
+Need = Literal["activations", "loss", "gradient", "jacobian", "hessian"]
+
+
+@dataclass(frozen=True)
+class LensTags:
+    """What a lens measures, as data: tables, plots, tests and the tracer read it.
+
+    Args:
+        quantities: What it reads, each by a name that no other lens uses.
+        reference: Author, year, title or venue of the source.
+        needs: What it asks of a view besides weights and outputs.
+        cost: Time (and memory, where it differs) in N samples, P parameters, d dimensions.
+        caveats: Where the number misleads.
+    """
+
+    quantities: tuple[Quantity, ...]
+    reference: str
+    needs: frozenset[Need] = frozenset()
+    cost: str = ""
+    caveats: str = ""
+
+
+class View(Protocol):
+    """One undisturbed view of one network, or of several, at one look.
+
+    Each thing is computed when it is first asked for, once, and shared by all who ask. Every
+    tensor has a leading dimension for the networks, ``s`` of them; nothing that is done with a
+    view changes a network, its gradients or a random generator.
+    """
+
+    @property
+    def epoch(self) -> int:
+        """Epochs of training done."""
+        ...
+
+    @property
+    def step(self) -> int | None:
+        """Optimiser steps done, if known."""
+        ...
+
+    @property
+    def seeds(self) -> Sequence[int]:
+        """The seed of each network."""
+        ...
+
+    @property
+    def parameters(self) -> Mapping[str, Tensor]:
+        """The trainable parameters, ``{name: (s, ...)}``, detached."""
+        ...
+
+    @property
+    def activations(self) -> Mapping[str, Tensor]:
+        """T of each layer that is traced, ``{layer: (s, n, ...)}``."""
+        ...
+
+    @property
+    def activation_ranges(self) -> Mapping[str, tuple[float, float] | None]:
+        """The closed range of each layer's nonlinearity (tanh: ``(-1, 1)``); None if unbounded."""
+        ...
+
+    @property
+    def outputs(self) -> Tensor:
+        """What the networks give on the probe, ``(s, n, ...)``."""
+        ...
+
+    @property
+    def losses(self) -> Tensor:
+        """The loss of each sample of the probe, ``(s, n)``."""
+        ...
+
+    @property
+    def loss(self) -> Tensor:
+        """The mean loss over the probe, ``(s,)``."""
+        ...
+
+    @property
+    def gradient(self) -> Mapping[str, Tensor]:
+        """The gradient of the mean loss, ``{parameter: (s, ...)}``."""
+        ...
+
+    @property
+    def sample_gradients(self) -> Mapping[str, Tensor]:
+        """The gradient of each sample's loss, ``{parameter: (s, n, ...)}``."""
+        ...
+
+    @property
+    def jacobian(self) -> Mapping[str, Tensor]:
+        """Derivatives of the outputs, ``{parameter: (s, n, k, ...)}``, k output units."""
+        ...
+
+    def hessian_product(self, vector: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """The Hessian of the mean loss times a vector, both ``{parameter: (s, ...)}``."""
+        ...
+
+
+@runtime_checkable
+class Lens(Protocol):
+    """An instrument for any quantity that is not information: a frozen dataclass.
+
+    Gradient noise, sharpness, saturation …: whatever one view of a network tells.
+    """
+
+    @property
+    def tags(self) -> LensTags:
+        """What it measures under this configuration."""
+        ...
+
+    def __call__(
+        self, view: View, probe: ProbeLike, *, seed: int = 0
+    ) -> Mapping[str, Mapping[str, Reading]]:
+        """Read every quantity of the tags.
+
+        Args:
+            view: The networks.
+            probe: The inputs and labels that they are seen on.
+            seed: Seeds whatever is random inside; the global generators are left alone.
+
+        Returns:
+            ``{quantity: {layer: reading}}`` with values of shape ``(s,)``; the layer ``""`` is the
+            network as a whole. A layer that a quantity has no meaning for is left out.
+        """
+        ...
+
+
 def label(estimator: object) -> str:
     """The estimator's short name in tables: its class and the fields that are not the default.
 
@@ -277,6 +482,8 @@ def either(estimands: Iterable[str]) -> str:
 
 I_XT = "I(X;T)"
 I_TY = "I(T;Y)"
+INFORMATION = (I_XT, I_TY)
+"""The quantities that estimators measure, in bits."""
 
 DISTINCT_ROWS = "distinct_rows"
 """Scalar of a layer: how many rows of T on the probe are distinct."""
@@ -293,17 +500,18 @@ class Row:
         seed: The seed of the network it was measured on.
         epoch: Epochs of training done; 0 is the network as initialised.
         step: Optimiser steps done, if the loop said so.
-        layer: The layer's name.
-        quantity: ``"I(X;T)"`` or ``"I(T;Y)"``.
-        estimator: The estimator's label.
-        estimand: What stands for T in the number.
-        bits: The estimate.
+        layer: The layer's name; empty for the network as a whole.
+        quantity: ``"I(X;T)"``, ``"I(T;Y)"``, or what a lens reads.
+        instrument: The label of the estimator or the lens.
+        estimand: What stands for T in the number; empty if nothing does.
+        value: The number.
         stderr: Its standard error over the draw of samples (NaN: unknown).
-        lower: Lower end of the estimator's own interval (NaN: none).
-        upper: Upper end of the estimator's own interval (NaN: none).
+        lower: Lower end of the instrument's own interval (NaN: none).
+        upper: Upper end of the instrument's own interval (NaN: none).
         flags: Names of the flags raised, comma-separated; empty if none.
         diagnostics: Figures that go with the number.
-        seconds: Wall time of the estimate, shared equally by the batch it was computed in.
+        seconds: Wall time of the number, shared equally by the batch it was computed in.
+        unit: The unit of the number and its error; ``"bits"`` of an estimate of information.
     """
 
     seed: int
@@ -311,15 +519,16 @@ class Row:
     step: int | None
     layer: str
     quantity: str
-    estimator: str
+    instrument: str
     estimand: str
-    bits: float
+    value: float
     stderr: float
     lower: float
     upper: float
     flags: str
     diagnostics: Mapping[str, float]
     seconds: float
+    unit: str = BITS
 
 
 class TraceLike(Protocol):
@@ -355,5 +564,9 @@ class TraceLike(Protocol):
         ...
 
     def scalars(self) -> pd.DataFrame:
-        """One row for each other number: see `ibtrace.Trace.scalars`."""
+        """One row for each number that was logged: see `ibtrace.Trace.scalars`."""
+        ...
+
+    def readings(self) -> pd.DataFrame:
+        """Every number of every quantity with its unit: see `ibtrace.Trace.readings`."""
         ...

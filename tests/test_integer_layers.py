@@ -67,7 +67,7 @@ def test_a_traced_layer_of_integers_is_its_rows(dtype: torch.dtype, d: int) -> N
         epoch=0,
     )
     truth = plug_in(rows, Y)
-    about_y = [row.bits for row in done if row.quantity == "I(T;Y)"]
+    about_y = [row.value for row in done if row.quantity == "I(T;Y)"]
     assert about_y == pytest.approx([truth] * 4)
 
 

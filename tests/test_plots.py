@@ -187,6 +187,7 @@ def test_what_cannot_be_drawn_is_one_error() -> None:
 def test_drops_need_an_estimator_that_gave_i_xt(estimator: str | None) -> None:
     trace = make_trace(quantities=(I_TY,))
     kde = make_trace().frame().query("estimator == 'KDE' and quantity == @I_XT")
+    kde = kde.rename(columns={"estimator": "instrument", "bits": "value"})
     rows: list[dict[str, Any]] = [
         {str(k): v for k, v in row.items()} for row in kde.to_dict("records")
     ]

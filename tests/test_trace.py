@@ -37,9 +37,9 @@ def row(**changes: Any) -> Row:
         step=None,
         layer="tanh2",
         quantity=I_XT,
-        estimator="Binning",
+        instrument="Binning",
         estimand="T in 30 bins",
-        bits=1.0,
+        value=1.0,
         stderr=NAN,
         lower=NAN,
         upper=NAN,
@@ -52,7 +52,7 @@ def row(**changes: Any) -> Row:
 
 def snapshot(seed: int, epoch: int) -> list[Row]:
     return [
-        row(seed=seed, epoch=epoch, layer=layer, quantity=quantity, bits=seed + epoch / 10)
+        row(seed=seed, epoch=epoch, layer=layer, quantity=quantity, value=seed + epoch / 10)
         for layer in LAYERS
         for quantity in (I_XT, I_TY)
     ]
@@ -97,7 +97,7 @@ def test_empty_trace_gives_an_empty_frame_of_the_same_types(run: Path) -> None:
 def test_numbers_come_back_bit_for_bit(bits: float, other: float, seed: int, layer: str) -> None:
     trace = Trace.create()
     trace.append(
-        [row(bits=bits, seed=seed, layer=layer, diagnostics={"figure": other})],
+        [row(value=bits, seed=seed, layer=layer, diagnostics={"figure": other})],
         [Scalar(seed, 0, layer, "snr", bits)],
     )
     frame, scalars = trace.frame(), trace.scalars()
@@ -110,7 +110,7 @@ def test_numbers_come_back_bit_for_bit(bits: float, other: float, seed: int, lay
 def test_numpy_and_torch_numbers_are_stored_as_numbers() -> None:
     trace = Trace.create(meta={"n": np.int64(8), "where": Path("a"), "h": torch.tensor(0.5)})
     trace.append(
-        [row(seed=np.int64(3), epoch=np.int32(4), step=torch.tensor(5), bits=np.float32(0.5))],
+        [row(seed=np.int64(3), epoch=np.int32(4), step=torch.tensor(5), value=np.float32(0.5))],
         [Scalar(np.int64(3), 4, "", "loss", torch.tensor(0.25))],  # type: ignore[arg-type]
     )
     assert trace.frame()[["seed", "epoch", "step", "bits"]].values.tolist() == [[3, 4, 5, 0.5]]
@@ -256,7 +256,7 @@ def test_a_foreign_database_is_refused(tmp_path: Path) -> None:
 
 def test_a_newer_schema_is_refused(run: Path) -> None:
     Trace.load(run).update_meta({"schema_version": 999})
-    with pytest.raises(RunError, match=r"newer ibtrace \(schema 999, this .* to 2\); upgrade"):
+    with pytest.raises(RunError, match=r"newer ibtrace \(schema 999, this .* to 3\); upgrade"):
         Trace.load(run)
 
 

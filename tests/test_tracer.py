@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import random
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from ibtrace.errors import ConfigError, InvalidInput, NonFinite, RunError, Unkno
 from ibtrace.estimators import AdaptiveBinning, Binning, Exact, information
 from ibtrace.probe import Probe
 from ibtrace.runtime.schedule import Steps, log_spaced, schedule
-from ibtrace.trace import Trace
+from ibtrace.trace import COLUMNS, Trace
 from ibtrace.tracer import At, Tracer
 from ibtrace.types import Row, label
 
@@ -378,8 +377,9 @@ def test_an_epoch_that_is_no_whole_number_overwrites_nothing(epoch: Any) -> None
 
 
 def as_row(record: Any, **changes: Any) -> Row:
-    names = [field.name for field in dataclasses.fields(Row) if field.name != "diagnostics"]
-    return Row(**{**{name: record[name] for name in names}, "diagnostics": {}, **changes})
+    """A row of a frame's record."""
+    fields = {**record[[*COLUMNS]].to_dict(), "diagnostics": {}, **changes}
+    return Row(instrument=fields.pop("estimator"), value=fields.pop("bits"), **fields)
 
 
 @pytest.mark.parametrize("estimators", ["exact", Exact(), At("exact", every=1), iter(["exact"])])

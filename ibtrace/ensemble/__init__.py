@@ -18,13 +18,13 @@ Example:
 
 from __future__ import annotations
 
-from ibtrace.ensemble.losses import LOSSES as LOSSES
-from ibtrace.ensemble.losses import Loss as Loss
-from ibtrace.ensemble.losses import cross_entropy as cross_entropy
-from ibtrace.ensemble.losses import mse as mse
-from ibtrace.ensemble.losses import nll as nll
 from ibtrace.ensemble.optimizers import fuse as fuse
 from ibtrace.ensemble.optimizers import require_elementwise as require_elementwise
 from ibtrace.ensemble.resume import restore_training as restore_training
 from ibtrace.ensemble.resume import training_state as training_state
 from ibtrace.ensemble.stacked import Ensemble as Ensemble
+from ibtrace.numerics.losses import LOSSES as LOSSES
+from ibtrace.numerics.losses import Loss as Loss
+from ibtrace.numerics.losses import cross_entropy as cross_entropy
+from ibtrace.numerics.losses import mse as mse
+from ibtrace.numerics.losses import nll as nll

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from ibtrace.capture import OUTPUT, WHOLE
-from ibtrace.ensemble.losses import Loss, cross_entropy, nll
 from ibtrace.models.activations import BY_NAME
+from ibtrace.numerics.losses import Loss, cross_entropy, nll
 
 _DERIVED = ("tanh", "relu", "sigmoid", "softmax", "log_softmax")  # gradients written out below
 _KINDS: dict[type[nn.Module], str] = {

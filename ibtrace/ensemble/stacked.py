@@ -19,8 +19,8 @@ from torch.func import functional_call, stack_module_state, vmap
 from ibtrace import capture
 from ibtrace.ensemble import looks
 from ibtrace.ensemble.chain import Chain
-from ibtrace.ensemble.losses import Loss
 from ibtrace.errors import InvalidInput, RunError
+from ibtrace.numerics.losses import Loss
 
 _Result = TypeVar("_Result")
 

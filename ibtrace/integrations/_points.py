@@ -32,8 +32,8 @@ class Point(NamedTuple):
     value: float
 
 
-def _name(quantity: str, layer: str, estimator: str) -> str:
-    return f"{_QUANTITIES.get(quantity, quantity)}/{layer}/{estimator}"
+def _name(quantity: str, layer: str, instrument: str) -> str:
+    return "/".join(filter(None, (_QUANTITIES.get(quantity, quantity), layer, instrument)))
 
 
 def _scalar_name(name: str, layer: str = "") -> str:
@@ -46,10 +46,10 @@ def place(row: Row, clock: str) -> int:
 
 
 def of_rows(rows: Iterable[Row], clock: str) -> Iterator[Point]:
-    """The estimates."""
+    """The estimates, and what lenses read."""
     for row in rows:
-        name = _name(row.quantity, row.layer, row.estimator)
-        yield Point(place(row, clock), row.seed, name, row.bits)
+        name = _name(row.quantity, row.layer, row.instrument)
+        yield Point(place(row, clock), row.seed, name, row.value)
 
 
 def of_scalars(rows: Sequence[Row], scalars: Mapping[str, Any], clock: str) -> Iterator[Point]:
@@ -63,12 +63,12 @@ def of_scalars(rows: Sequence[Row], scalars: Mapping[str, Any], clock: str) -> I
 
 def of_trace(trace: Trace) -> Iterator[Point]:
     """All that the trace holds, but for what every look counts of its layers."""
-    scalars = trace.scalars()
-    scalars = scalars[~scalars["name"].isin([DISTINCT_ROWS, EXACT_BITS])]
-    for table, name_of, named, value in (
-        (trace.frame(), _name, ["quantity", "layer", "estimator"], "bits"),
-        (scalars, _scalar_name, ["name", "layer"], "value"),
+    table = trace.readings()
+    table = table[~table["quantity"].isin([DISTINCT_ROWS, EXACT_BITS])]
+    columns = (trace.clock, "seed", "quantity", "layer", "instrument", "value")
+    for at, seed, quantity, layer, instrument, value in zip(
+        *(table[column].tolist() for column in columns), strict=True
     ):
-        names = map(name_of, *(table[column] for column in named))
-        places, seeds, values = (table[column].tolist() for column in (trace.clock, "seed", value))
-        yield from map(Point, places, seeds, names, values)
+        logged = not instrument
+        name = _scalar_name(quantity, layer) if logged else _name(quantity, layer, instrument)
+        yield Point(at, seed, name, value)

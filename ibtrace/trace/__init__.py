@@ -1,5 +1,6 @@
 """The trace of a run: its tables, its files, and what is recorded of where they came from."""
 
 from ibtrace.trace._trace import COLUMNS as COLUMNS
+from ibtrace.trace._trace import READING_COLUMNS as READING_COLUMNS
 from ibtrace.trace._trace import Scalar as Scalar
 from ibtrace.trace._trace import Trace as Trace

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ibtrace.errors import InvalidInput, RunError
@@ -32,25 +33,32 @@ from ibtrace.trace.storage import (
     write_meta,
     write_tensors,
 )
-from ibtrace.types import Row
+from ibtrace.types import INFORMATION, Row
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _WHOLE = ("seed", "epoch")
-_TEXT = ("layer", "quantity", "estimator", "estimand", "flags")
-_REAL = ("bits", "stderr", "lower", "upper", "seconds")
+_TEXT = ("layer", "quantity", "instrument", "estimand", "unit", "flags")
+_REAL = ("value", "stderr", "lower", "upper", "seconds")
 COLUMNS = (
     *("seed", "epoch", "step", "layer", "quantity", "estimator", "estimand"),
     *("bits", "stderr", "lower", "upper", "flags", "seconds"),
 )
-_STORED = (*COLUMNS, "diagnostics")
-_SCALARS = ("seed", "epoch", "step", "layer", "name", "value")
+READING_COLUMNS = (
+    *("seed", "epoch", "step", "layer", "quantity", "instrument"),
+    *("value", "unit", "stderr", "lower", "upper", "flags", "seconds"),
+)
+_STORED = (
+    *("seed", "epoch", "step", "layer", "quantity", "instrument", "estimand"),
+    *("value", "unit", "stderr", "lower", "upper", "flags", "seconds", "diagnostics"),
+)
+_SCALARS = ("seed", "epoch", "step", "layer", "name", "value", "unit")
 _PACKAGES = ("ibtrace", "torch", "numpy", "scipy", "scikit-learn", "npeet-plus", "pandas")
 
 
 class Scalar(NamedTuple):
-    """A number of a snapshot that is not information: a loss, an accuracy, a lens value.
+    """A number that the training loop tells, beside what is measured: a loss, an accuracy.
 
     Args:
         seed: The seed of the network.
@@ -59,6 +67,7 @@ class Scalar(NamedTuple):
         name: What it is, ``"train_loss"``.
         value: The number; NaN is kept.
         step: Optimiser steps done, if the loop said so.
+        unit: Its unit (``"nats"``, ``"1"``); empty if nobody said.
     """
 
     seed: int
@@ -67,6 +76,7 @@ class Scalar(NamedTuple):
     name: str
     value: float
     step: int | None = None
+    unit: str = ""
 
 
 class Trace:
@@ -111,7 +121,7 @@ class Trace:
             RunError: If the folder holds a trace already, or cannot be written.
         """
         trace = cls(None if run_dir is None else Path(run_dir) / FILE_NAME)
-        empty = {"schema_version": SCHEMA_VERSION, "layers": [], "estimators": []}
+        empty = {"schema_version": SCHEMA_VERSION, "layers": [], "estimators": [], "lenses": []}
         trace._database.create({**_provenance(), **empty, **(meta or {})})
         return trace
 
@@ -171,10 +181,14 @@ class Trace:
             connection.executemany(_insertion("scalars", _SCALARS), values)
             # The key sorts by name; the network's order and the user's are kept beside it.
             known = read_meta(connection)
-            layers = _joined(known["layers"], (row.layer for row in rows))
-            estimators = _joined(known["estimators"], (row.estimator for row in rows))
-            if (layers, estimators) != (known["layers"], known["estimators"]):
-                write_meta(connection, {"layers": layers, "estimators": estimators})
+            now = {
+                "layers": (row.layer for row in rows if row.layer),
+                "estimators": (row.instrument for row in rows if row.quantity in INFORMATION),
+                "lenses": (row.instrument for row in rows if row.quantity not in INFORMATION),
+            }
+            joined = {key: _joined(known.get(key, []), names) for key, names in now.items()}
+            if new := {key: names for key, names in joined.items() if names != known.get(key, [])}:
+                write_meta(connection, new)
 
     def update_meta(self, meta: Mapping[str, Any]) -> None:
         """Set some of the meta entries; the others stay.
@@ -213,29 +227,60 @@ class Trace:
         Columns: ``seed, epoch, step, layer, quantity, estimator, estimand, bits, stderr, lower,
         upper, flags, seconds``, then one for each diagnostic, by name.
         """
-        select = f'SELECT {", ".join(_STORED)} FROM "rows" ORDER BY "at", quantity'
+        marks = ", ".join("?" * len(INFORMATION))
+        frame, figures = self._rows(f"WHERE quantity IN ({marks})", INFORMATION)
+        frame = frame.rename(columns={"instrument": "estimator", "value": "bits"})
+        return pd.concat([frame[[*COLUMNS]], figures], axis=1)
+
+    def readings(self) -> pd.DataFrame:
+        """Every number as a tidy table, whatever its quantity and unit: by seed, epoch and layer.
+
+        Columns: ``seed, epoch, step, layer, quantity, instrument, value, unit, stderr, lower,
+        upper, flags, seconds``. The instrument is an estimator's label or a lens's; of what the
+        training loop logged it is empty, as is the unit where nobody said it. The layer of a
+        quantity of the whole network is empty.
+        """
+        rows, _ = self._rows()
+        logged = self.scalars().rename(columns={"name": "quantity"})
+        logged = logged.assign(instrument="", flags="", **dict.fromkeys(_REAL[1:], np.nan))
+        logged = logged[[*READING_COLUMNS]].astype({"instrument": "str", "flags": "str"})
+        return pd.concat([rows[[*READING_COLUMNS]], logged], ignore_index=True)
+
+    def _rows(
+        self, where: str = "", values: Sequence[str] = ()
+    ) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Stored rows in order, and their diagnostics, a column each."""
+        columns = ", ".join(_STORED)
+        select = f'SELECT {columns} FROM "rows" {where} ORDER BY "at", quantity'
         with self._database.connection() as connection:
-            frame = pd.DataFrame(connection.execute(select).fetchall(), columns=[*_STORED])
+            records = connection.execute(select, tuple(values)).fetchall()
             meta = read_meta(connection)
+        frame = pd.DataFrame(records, columns=[*_STORED])
         figures = pd.DataFrame(json.loads(f"[{','.join(frame.pop('diagnostics'))}]"))
         figures = figures.reindex(columns=sorted(figures.columns)).astype("float64")
         types = {**dict.fromkeys(_TEXT, "str"), **dict.fromkeys(_REAL, "float64")}
         frame = frame.astype({**types, **dict.fromkeys(_WHOLE, "int64"), "step": "Int64"})
-        clock = meta.get("clock", "epoch")
-        keys = [frame[name].to_numpy(dtype="int64") for name in (clock, "seed")]
-        for name in ("layer", "estimator"):
-            places = {known: i for i, known in enumerate(meta[f"{name}s"])}
-            keys.insert(0, frame[name].map(places).to_numpy(dtype="int64"))
-        order = np.lexsort(keys)  # stable: quantities stay in the order of the query
-        return pd.concat([frame, figures], axis=1).iloc[order].reset_index(drop=True)
+        layers = ["", *meta["layers"]]  # the network as a whole first
+        instruments = [*meta["estimators"], *meta.get("lenses", [])]
+        order = np.lexsort(  # the last key counts most; stable, as the query ordered quantities
+            [
+                _places(frame["instrument"], instruments),
+                _places(frame["layer"], layers),
+                frame[meta.get("clock", "epoch")].to_numpy(dtype="int64"),
+                frame["seed"].to_numpy(dtype="int64"),
+            ]
+        )
+        frame, figures = frame.iloc[order], figures.iloc[order]
+        return frame.reset_index(drop=True), figures.reset_index(drop=True)
 
     def scalars(self) -> pd.DataFrame:
-        """Losses, accuracies and lens values: ``seed, epoch, step, layer, name, value``, sorted."""
+        """What was logged: ``seed, epoch, step, layer, name, value, unit``, sorted."""
         select = f'SELECT {", ".join(_SCALARS)} FROM scalars ORDER BY seed, "at", layer, name'
         with self._database.connection() as connection:
             records = connection.execute(select).fetchall()
-        types = {**dict.fromkeys(_WHOLE, "int64"), "step": "Int64", "layer": "str", "name": "str"}
-        return pd.DataFrame(records, columns=[*_SCALARS]).astype({**types, "value": "float64"})
+        types = {**dict.fromkeys(_WHOLE, "int64"), "step": "Int64", "value": "float64"}
+        types |= dict.fromkeys(("layer", "name", "unit"), "str")
+        return pd.DataFrame(records, columns=[*_SCALARS]).astype(types)
 
     @property
     def clock(self) -> str:
@@ -259,6 +304,11 @@ class Trace:
     def estimators(self) -> list[str]:
         """The estimators' labels in the order in which they were first used."""
         return list(self.meta["estimators"])
+
+    @property
+    def lenses(self) -> list[str]:
+        """The lenses' labels in the order in which they were first used."""
+        return list(self.meta.get("lenses", []))
 
     @property
     def seeds(self) -> list[int]:
@@ -383,15 +433,16 @@ class Trace:
 def _check_rows(rows: Sequence[Row], clock: str) -> None:
     seen: set[tuple[object, ...]] = set()
     for row in rows:
-        key = (row.seed, _at(row, clock), row.layer, row.quantity, row.estimator)
+        key = (row.seed, _at(row, clock), row.layer, row.quantity, row.instrument)
         for name, number in (("seed", row.seed), ("epoch", row.epoch), ("step", row.step)):
             if number is not None and int(number) != number:
                 raise InvalidInput(f"a row's {name} must be a whole number, got {number}")
         if key in seen:
             raise InvalidInput(f"two rows of a snapshot have one key {key}; label them apart")
         seen.add(key)
-        if taken := set(_STORED) & set(row.diagnostics):
-            raise InvalidInput(f"{row.estimator}: diagnostics {sorted(taken)} have a column's name")
+        if taken := {*_STORED, *COLUMNS} & set(row.diagnostics):
+            said = f"diagnostics {sorted(taken)} have a column's name"
+            raise InvalidInput(f"{row.instrument}: {said}")
 
 
 def _at(entry: Row | Scalar, clock: str) -> int:
@@ -409,18 +460,23 @@ def _insertion(table: str, columns: Sequence[str]) -> str:
 def _scalar_record(scalar: Scalar) -> tuple[object, ...]:
     step = None if scalar.step is None else int(scalar.step)
     identity = (int(scalar.seed), int(scalar.epoch), step)
-    return (*identity, scalar.layer, scalar.name, float(scalar.value))
+    return (*identity, scalar.layer, scalar.name, float(scalar.value), scalar.unit)
 
 
 def _record(row: Row) -> tuple[object, ...]:
     """A row as SQLite's own types: it would store a NumPy or torch number as raw bytes."""
     return (
         *(int(row.seed), int(row.epoch), None if row.step is None else int(row.step)),
-        *(row.layer, row.quantity, row.estimator, row.estimand),
-        *(float(row.bits), float(row.stderr), float(row.lower), float(row.upper)),
+        *(row.layer, row.quantity, row.instrument, row.estimand, float(row.value), row.unit),
+        *(float(row.stderr), float(row.lower), float(row.upper)),
         *(row.flags, float(row.seconds)),
         json.dumps({name: float(value) for name, value in row.diagnostics.items()}),
     )
+
+
+def _places(column: pd.Series, names: Sequence[str]) -> NDArray[np.int64]:
+    places = {name: at for at, name in enumerate(names)}
+    return column.map(places).to_numpy().astype(np.int64)
 
 
 def _joined(known: Sequence[str], names: Iterable[str]) -> list[str]:

@@ -27,27 +27,35 @@ from ibtrace.runtime.files import written_whole
 FILE_NAME = "trace.sqlite"
 ACTIVATIONS = "activations"
 PROBE = "probe.safetensors"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _APPLICATION_ID = 0x49425452  # "IBTR", in the file's header: tells our files from foreign ones
 _LOCK_TIMEOUT = 60.0  # seconds to wait while another process appends
 _SCHEMA = (
     """CREATE TABLE "rows" (
         seed INTEGER NOT NULL, "at" INTEGER NOT NULL,
         epoch INTEGER NOT NULL, step INTEGER, layer TEXT NOT NULL,
-        quantity TEXT NOT NULL, estimator TEXT NOT NULL, estimand TEXT NOT NULL,
-        bits REAL, stderr REAL, lower REAL, upper REAL, flags TEXT NOT NULL, seconds REAL,
-        diagnostics TEXT NOT NULL,
-        PRIMARY KEY (seed, "at", layer, quantity, estimator)
+        quantity TEXT NOT NULL, instrument TEXT NOT NULL, estimand TEXT NOT NULL,
+        value REAL, unit TEXT NOT NULL, stderr REAL, lower REAL, upper REAL,
+        flags TEXT NOT NULL, seconds REAL, diagnostics TEXT NOT NULL,
+        PRIMARY KEY (seed, "at", layer, quantity, instrument)
     ) WITHOUT ROWID""",
     """CREATE TABLE scalars (
         seed INTEGER NOT NULL, "at" INTEGER NOT NULL,
         epoch INTEGER NOT NULL, step INTEGER, layer TEXT NOT NULL DEFAULT '',
-        name TEXT NOT NULL, value REAL,
+        name TEXT NOT NULL, value REAL, unit TEXT NOT NULL DEFAULT '',
         PRIMARY KEY (seed, "at", layer, name)
     ) WITHOUT ROWID""",
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
     f"PRAGMA application_id = {_APPLICATION_ID}",
 )
+# How the rows of older schemas read as today's. Both held information alone, in bits; the first
+# counted epochs only, and its scalars knew no step.
+_OLD_ROWS = """SELECT seed, {at} AS "at", epoch, step, layer, quantity, estimator AS instrument,
+    estimand, bits AS value, 'bits' AS unit, stderr, lower, upper, flags, seconds, diagnostics
+    FROM old.rows"""
+_OLD_SCALARS = """SELECT seed, {at} AS "at", epoch, {step} AS step, layer, name, value, '' AS unit
+    FROM old.scalars"""
+_OLD = {1: {"at": "epoch", "step": "NULL"}, 2: {"at": '"at"', "step": "step"}}
 
 
 class Database:
@@ -59,12 +67,20 @@ class Database:
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
-        self._memory: sqlite3.Connection | None = None
-        if path is None:
-            self._memory = sqlite3.connect(
-                ":memory:", isolation_level=None, check_same_thread=False
-            )
-            weakref.finalize(self, self._memory.close)
+        self._old: int | None = None  # an older schema's version: a copy is read, none is written
+        self._memory = self._in_memory() if path is None else None
+
+    def _in_memory(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            ":memory:", isolation_level=None, check_same_thread=False, uri=True
+        )
+        weakref.finalize(self, connection.close)
+        return connection
+
+    def __getstate__(self) -> dict[str, Any]:
+        if self.path is None:
+            raise TypeError("a trace in memory cannot be pickled; give Trace.create a run folder")
+        return {"path": self.path, "_old": self._old, "_memory": None}
 
     @contextmanager
     def connection(self, mode: str = "rw") -> Iterator[sqlite3.Connection]:
@@ -78,6 +94,8 @@ class Database:
             RunError: If the file cannot be opened, read or written.
         """
         try:
+            if self._old is not None and self._memory is None:
+                self._memory = self._migrated(self._old)
             if self._memory is not None:
                 yield self._memory
                 return
@@ -95,7 +113,16 @@ class Database:
 
     @contextmanager
     def transaction(self, mode: str = "rw") -> Iterator[sqlite3.Connection]:
-        """A connection whose writes all happen, or, if interrupted, none of them."""
+        """A connection whose writes all happen, or, if interrupted, none of them.
+
+        Raises:
+            RunError: If the file cannot be written, or is of an older schema.
+        """
+        if self._old is not None:
+            raise RunError(
+                f"{self.path}: written by an older ibtrace (schema {self._old}) and only read by "
+                "this one; Trace.load(run).save(folder) makes a copy that can be added to"
+            )
         with self.connection(mode) as connection:
             # IMMEDIATE: two processes queue at the start, instead of a deadlock at the end.
             connection.execute("BEGIN IMMEDIATE")
@@ -160,8 +187,21 @@ class Database:
                 f"{self.path}: written by a newer ibtrace (schema {version}, this one reads up to"
                 f" {SCHEMA_VERSION}); upgrade ibtrace"
             )
-        if version < SCHEMA_VERSION:
-            raise RunError(f"{self.path}: written by an ibtrace before its release; run it again")
+        self._old = version if version < SCHEMA_VERSION else None
+
+    def _migrated(self, version: int) -> sqlite3.Connection:
+        """The file's content as today's schema has it, in memory."""
+        assert self.path is not None
+        memory = self._in_memory()
+        for statement in _SCHEMA:
+            memory.execute(statement)
+        memory.execute("ATTACH DATABASE ? AS old", (f"{self.path.resolve().as_uri()}?mode=ro",))
+        memory.execute(f'INSERT INTO "rows" {_OLD_ROWS.format(**_OLD[version])}')
+        memory.execute(f"INSERT INTO scalars {_OLD_SCALARS.format(**_OLD[version])}")
+        memory.execute("INSERT INTO meta SELECT key, value FROM old.meta")
+        write_meta(memory, {"schema_version": SCHEMA_VERSION, "read_from_schema": version})
+        memory.execute("DETACH DATABASE old")
+        return memory
 
     def _explain(self, said: str) -> str:
         if "not a database" in said:

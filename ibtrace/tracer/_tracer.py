@@ -516,7 +516,7 @@ class Tracer:
         looks = sum(map(self.every, range(1, horizon + 1)))
         each: defaultdict[str, float] = defaultdict(float)
         for row in rows:  # a row's seconds are those of the estimate, of which both rows came
-            each[row.estimator] += row.seconds / len({r.quantity for r in rows})
+            each[row.instrument] += row.seconds / len({r.quantity for r in rows})
         seconds = sum(each.values())
         if seconds < SLOW_LOOK and seconds * looks < SLOW_TRACE:
             return

@@ -1,0 +1,49 @@
+"""Lenses: what else to measure at the epochs of the information plane, each in its own unit.
+
+A lens is a frozen dataclass of the `ibtrace.types.Lens` protocol. To add one: a file here and a
+line in the registry; your own need not be registered (`ibtrace.testing.check_lens` tests it).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from ibtrace.errors import ConfigError, UnknownName
+from ibtrace.lenses.saturation import Saturation as Saturation
+from ibtrace.types import Lens
+
+registry: dict[str, type[Any]] = {
+    "saturation": Saturation,
+}
+"""Every lens of the package by name; values are dataclasses of the `Lens` protocol."""
+
+
+def names() -> list[str]:
+    """The registered names, in the order of the registry."""
+    return list(registry)
+
+
+def make(name: str, **fields: Any) -> Lens:
+    """A lens by its registered name.
+
+    Args:
+        name: A key of the registry.
+        **fields: Fields of the lens's dataclass.
+
+    Raises:
+        UnknownName: If no lens has that name; lists those there are.
+        ConfigError: If a field does not exist or has an impossible value.
+
+    Example:
+        >>> make("saturation", share=0.95)
+        Saturation(share=0.95)
+    """
+    if name not in registry:
+        raise UnknownName(f"no lens is called {name!r}; there are: {', '.join(names())}")
+    try:
+        made: Lens = registry[name](**fields)
+    except TypeError as error:
+        known = ", ".join(field.name for field in dataclasses.fields(registry[name]))
+        raise ConfigError(f"lens {name}: {error}; its fields are: {known}") from error
+    return made
