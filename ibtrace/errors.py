@@ -47,5 +47,9 @@ class LeftOut(UserWarning):
     """Layers that nobody named one by one cannot be traced, and are not; says which, and why."""
 
 
+class LensFailed(UserWarning):
+    """A lens that gives no number; says why. The training and the other instruments go on."""
+
+
 class CostWarning(UserWarning):
     """What was asked for takes long; says how long, and what would be faster."""

@@ -59,7 +59,7 @@ def test_entries_of_the_estimators() -> None:
     assert built[0] == Binning.idnns()
     assert built[1] == Binning(bins=5, range=(-2, 2))
     assert isinstance(built[2], At)
-    assert built[2].estimator == KDE(noise_variance=0.1)
+    assert built[2].instrument == KDE(noise_variance=0.1)
 
 
 def test_overrides_reach_any_key_and_leave_the_original() -> None:

@@ -17,7 +17,7 @@ ROOMS = [
     ["numerics", "runtime"],
     ["estimators", "problems", "datasets"],
     ["models", "probe", "plane", "comparison"],
-    ["capture", "measure", "testing", "checkpoints", "plots", "claims"],
+    ["capture", "measure", "lenses", "testing", "checkpoints", "plots", "claims"],
     ["trace"],
     ["tracer", "ensemble"],
     ["training", "papers", "integrations"],

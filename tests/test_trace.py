@@ -121,7 +121,7 @@ def test_numpy_and_torch_numbers_are_stored_as_numbers() -> None:
 def test_a_repeated_snapshot_overwrites_and_never_duplicates(run: Path) -> None:
     trace = Trace.load(run)
     before = trace.frame()
-    trace.append([dataclasses.replace(r, bits=99.0) for r in snapshot(0, 10)])
+    trace.append([dataclasses.replace(r, value=99.0) for r in snapshot(0, 10)])
     after = trace.frame()
     assert len(after) == len(before)
     assert (after.query("seed == 0 and epoch == 10").bits == 99.0).all()
@@ -169,8 +169,8 @@ def test_meta_records_where_the_numbers_come_from(run: Path) -> None:
 
 def test_layers_keep_the_declared_order_and_estimators_that_of_use() -> None:
     trace = Trace.create(meta={"layers": LAYERS})
-    trace.append([row(layer="output", estimator="KSG"), row(layer="new", estimator="Binning")])
-    trace.append([row(epoch=1, layer="tanh2", estimator="Binning")])
+    trace.append([row(layer="output", instrument="KSG"), row(layer="new", instrument="Binning")])
+    trace.append([row(epoch=1, layer="tanh2", instrument="Binning")])
     assert trace.layers == [*LAYERS, "new"]
     assert trace.estimators == ["KSG", "Binning"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -140,7 +140,7 @@ class NetworkView:
                 gradient = grad(loss)(at)
                 return torch.stack([(gradient[n] * along[n]).sum() for n in along]).sum()
 
-            return grad(slope)(parameters)
+            return cast("Tensors", grad(slope)(parameters))
 
         return self._summed(product, {f"{_ALONG}{name}": vector[name] for name in self.parameters})
 
@@ -175,7 +175,7 @@ class NetworkView:
     def _mean_loss(self) -> Callable[[Tensor, Tensor], Tensor]:
         if self._loss is None:
             raise ConfigError(
-                'what needs the loss needs to be told it: Tracer(loss="cross_entropy")'
+                'the loss is not known: give the tracer loss="cross_entropy" or another'
             )
         if callable(self._loss):
             return self._loss
@@ -195,7 +195,9 @@ class NetworkView:
 
     def _call(self, batch: Inputs, parameters: Tensors) -> Tensor:
         """The output of a network with these tensors in place of its own."""
-        named = {f"network.{name}": value for name, value in parameters.items()}
+        # clones: a module that writes to its buffers even in eval mode must not reach ours
+        own = {n: v.clone() if n in self._fixed else v for n, v in parameters.items()}
+        named = {f"network.{name}": value for name, value in own.items()}
         return _tensor(functional_call(self._network, named, (batch,)))
 
     def _batches(self) -> Iterator[tuple[Inputs, slice]]:
@@ -208,9 +210,7 @@ class NetworkView:
         self, what: Callable[[Tensors], _Result], more: Mapping[str, Tensor] | None = None
     ) -> _Result:
         """``what(tensors)`` for each network, the results with the networks first."""
-        # clones: a module that writes to its buffers even in eval mode must not reach ours
-        fixed = {name: value.clone() for name, value in self._fixed.items()}
-        given = {**self.parameters, **fixed, **(more or {})}
+        given = {**self.parameters, **self._fixed, **(more or {})}
         if len(self.seeds) > 1:
             together: _Result = vmap(what, randomness="same")(given)
             return together

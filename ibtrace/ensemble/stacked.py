@@ -88,6 +88,10 @@ class Ensemble:
         """``{name: (seeds, ...)}``, named as in one network."""
         return dict(self._parameters)
 
+    def named_buffers(self) -> dict[str, Tensor]:
+        """``{name: (seeds, ...)}``, named as in one network."""
+        return dict(self._buffers)
+
     def train(self, mode: bool = True) -> Ensemble:
         """Put dropout, batch normalisation and the like into training (or eval) mode."""
         self.template.train(mode)

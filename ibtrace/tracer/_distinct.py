@@ -9,7 +9,7 @@ from ibtrace.measure import flatten
 from ibtrace.numerics.partition import partition
 from ibtrace.probe import Probe
 from ibtrace.trace import Scalar
-from ibtrace.types import DISTINCT_ROWS, EXACT_BITS
+from ibtrace.types import BITS, DISTINCT_ROWS, EXACT_BITS
 
 
 def distinct(
@@ -40,6 +40,6 @@ def distinct(
         subject = probe if names is None else probe.tokens(t.shape[1], names)
         found = partition(t, subject.to(t.device).x_ids)
         for seed, rows, bits in zip(seeds, found.rows.tolist(), found.bits.tolist(), strict=True):
-            yield Scalar(seed, epoch, name, DISTINCT_ROWS, rows, step)
+            yield Scalar(seed, epoch, name, DISTINCT_ROWS, rows, step, "1")
             exact = float("nan") if layer.random else bits
-            yield Scalar(seed, epoch, name, EXACT_BITS, exact, step)
+            yield Scalar(seed, epoch, name, EXACT_BITS, exact, step, BITS)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -24,11 +24,13 @@ from ibtrace.capture import (
     undisturbed,
 )
 from ibtrace.capture.reduce import Reduce
-from ibtrace.errors import ConfigError, InvalidInput
+from ibtrace.capture.view import Loss, NetworkView
+from ibtrace.errors import ConfigError, InvalidInput, Unsupported
 from ibtrace.probe import Probe, as_x
 from ibtrace.runtime import distributed
 from ibtrace.runtime.generators import Draws
 from ibtrace.runtime.wrappers import unwrap
+from ibtrace.types import View
 
 
 @runtime_checkable
@@ -47,6 +49,14 @@ class Networks(Protocol):
 
     def activations(self, x: Tensor, layers: Layers = None) -> dict[str, Tensor]:
         """``{layer: (seeds, n, ...)}`` of all networks on the inputs x."""
+        ...
+
+    def named_parameters(self) -> Mapping[str, Tensor]:
+        """``{name: (seeds, ...)}``, named as in one network."""
+        ...
+
+    def named_buffers(self) -> Mapping[str, Tensor]:
+        """``{name: (seeds, ...)}``, named as in one network."""
         ...
 
 
@@ -139,6 +149,45 @@ class Observer:
         """How the default layers were chosen; empty if the user chose, or all are traced."""
         defaults = self.evidence.defaults if "evidence" in vars(self) else None
         return "" if defaults is None else defaults.note
+
+    def view(
+        self,
+        activations: Mapping[str, Layer],
+        *,
+        seeds: Sequence[int],
+        epoch: int,
+        step: int | None,
+        loss: Loss | None,
+    ) -> View:
+        """What lenses see of the networks at a look.
+
+        Args:
+            activations: The layers that were seen at this look.
+            seeds: The seed of each network.
+            epoch: Epochs of training done.
+            step: Optimiser steps done, if known.
+            loss: What the networks were trained on, if it is known.
+
+        Raises:
+            Unsupported: If the networks' parameters, or the probe, lie on several ranks.
+        """
+        model = self.model
+        if self.sharded or (isinstance(model, nn.Module) and distributed.is_sharded(model)):
+            raise Unsupported("lenses need the whole model and probe on rank 0; these are sharded")
+        how: dict[str, Any] = {
+            "seeds": seeds,
+            "epoch": epoch,
+            "step": step,
+            "loss": loss,
+            "forward": self.forward,
+            "batch_size": self.batch_size,
+            "activations": {name: layer.values for name, layer in activations.items()},
+            "activation_ranges": {n: layer.activation_range for n, layer in activations.items()},
+        }
+        if isinstance(model, nn.Module):
+            return NetworkView.of_module(unwrap(model), self.shard, **how)
+        parameters, buffers = model.named_parameters(), model.named_buffers()
+        return NetworkView(model.template, parameters, buffers, self.shard, **how)
 
     def looks(self) -> Iterator[dict[str, Layer]]:
         """The layers with their values as ``(seeds, n, d)``, part by part; on rank 0 only."""

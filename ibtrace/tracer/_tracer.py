@@ -11,16 +11,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from ibtrace import checkpoints, estimators
+from ibtrace import lenses as registered_lenses
 from ibtrace.capture import MAX_BYTES, Forward, Functional, Layer, Layers, Selection, settled
 from ibtrace.capture.reduce import Reduce, require_fitting
 from ibtrace.capture.reduce import check as check_reduce
+from ibtrace.capture.view import Loss
 from ibtrace.errors import ConfigError, CostWarning, NonFinite, RunError
 from ibtrace.estimators._inputs import columns
 from ibtrace.measure import context, measure
@@ -34,8 +36,9 @@ from ibtrace.trace import Scalar, Trace
 from ibtrace.trace.pooling import pooled
 from ibtrace.tracer._defaults import default_estimators
 from ibtrace.tracer._distinct import distinct
+from ibtrace.tracer._lenses import Lenses
 from ibtrace.tracer._observer import Networks, Observer
-from ibtrace.types import Estimator, Row, Variable, label, variable_of
+from ibtrace.types import Estimator, Lens, Row, Variable, label, variable_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -64,15 +67,15 @@ class Sink(Protocol):
 
 @dataclass(frozen=True)
 class At:
-    """An estimator with a schedule of its own, for one too slow to run at every snapshot.
+    """An estimator or a lens with a schedule of its own, for one too slow for every snapshot.
 
     Args:
-        estimator: A registry name or an instance.
+        instrument: A registry name or an instance.
         every: Its schedule, in place of the tracer's: an int, epochs, or a callable; `Steps` if
             the tracer's is.
     """
 
-    estimator: str | Estimator
+    instrument: str | Estimator | Lens
     every: int | Iterable[int] | Schedule
 
 
@@ -110,6 +113,11 @@ class Tracer:
             neighbours where X is numbers of few dimensions, else (and of integer tokens) counts,
             two noise scales and class-wise neighbours; ``trace.meta["default_estimators"]`` says
             which and why.
+        lenses: What else to measure at the same looks, likewise: see `ibtrace.lenses`. One that
+            fails says why once (`ibtrace.errors.LensFailed`) and stops nothing.
+        loss: What the model is trained on, for lenses that ask for it: ``cross_entropy`` (of
+            logits), ``nll`` (of probabilities), ``mse``, or a function of outputs and labels to
+            the mean over the samples.
         every: When to look: an int, epochs, a callable, or `log_spaced(total, count)`; None is
             log-spaced. Within epochs, or where there are none: `Steps(every)`, and
             ``snapshot(step=…)`` after each step.
@@ -160,6 +168,8 @@ class Tracer:
         functional: Functional = False,
         forward: Forward | None = None,
         estimators: str | Estimator | At | Iterable[str | Estimator | At] | None = None,
+        lenses: str | Lens | At | Iterable[str | Lens | At] = (),
+        loss: Loss | None = None,
         every: int | Iterable[int] | Schedule | None = None,
         run: str | Path | None = None,
         seed: int = 0,
@@ -214,6 +224,8 @@ class Tracer:
             if estimators is None:
                 estimators, why = default_estimators(self.probe, per_token=_per_token(reduce))
             self._estimators = [self._scheduled(item) for item in _several(estimators)]
+            self._lenses = Lenses([self._scheduled_lens(item) for item in _several(lenses)])
+            self._loss = loss
             self._deferred = [e for e, _ in self._estimators if getattr(e, "needs_trace", False)]
             self._store = store_activations or bool(self._deferred)
             if self._store and run is None:
@@ -312,9 +324,11 @@ class Tracer:
             )
         look = force or self.due(at)
         due = [e for e, every in self._estimators if force or at == 0 or every(at)]
-        self._last = (epoch, step, len(due) == len(self._estimators))
+        read = self._lenses.due(at, force)
+        whole_look = len(due) == len(self._estimators) and len(read) == len(self._lenses)
+        self._last = (epoch, step, whole_look)
         with torch.inference_mode(False), preserved_generators():
-            rows, certain = self._look(due, epoch, step) if look else ([], [])
+            rows, certain = self._look(due, read, epoch, step) if look else ([], [])
             if not self._leads:
                 return []
             self.trace.append(rows, scalars=[*certain, *scalars_of_all])
@@ -336,7 +350,7 @@ class Tracer:
     def due(self, at: int) -> bool:
         """Whether `snapshot` would look at the network at this epoch (where it counts, step)."""
         everies = [self.every, *(every for _, every in self._estimators)]
-        return at == 0 or any(every(at) for every in everies)
+        return at == 0 or any(every(at) for every in everies) or bool(self._lenses.due(at))
 
     def log(self, epoch: int | None = None, *, step: int | None = None, **scalars: Any) -> None:
         """Store numbers with an epoch (or step) without looking at the network; see `snapshot`.
@@ -466,18 +480,22 @@ class Tracer:
         return epoch if self.clock == "epoch" or step is None else step
 
     def _look(
-        self, due: Sequence[Estimator], epoch: int, step: int | None
+        self, due: Sequence[Estimator], read: Sequence[Lens], epoch: int, step: int | None
     ) -> tuple[list[Row], list[Scalar]]:
         """The rows of a look, and what is certain of each layer."""
         now = [estimator for estimator in due if estimator not in self._deferred]
         rows: list[Row] = []
         certain: list[Scalar] = []
+        seen: dict[str, Layer] = {}
+        hold = any("activations" in lens.tags.needs for lens in read)
         kept: list[dict[str, Tensor]] = [{} for _ in self.seeds]
         try:
             for found in self._observer.looks():
                 self._remember(found)
                 certain += distinct(found, self.probe, self.seeds, epoch, step)
                 rows += self._measure({n: v.values for n, v in found.items()}, now, epoch, step)
+                if hold:
+                    seen |= found
                 if self._store:
                     for at, one in enumerate(kept):
                         one.update({name: layer.values[at] for name, layer in found.items()})
@@ -489,10 +507,22 @@ class Tracer:
         for seed, one in zip(self.seeds, kept, strict=True):
             if one:
                 self.trace.save_activations(self._at(epoch, step), one, seed)
+        if read and self._leads:
+            rows += self._read(read, seen, epoch, step)
         if self._store and self._leads and self.clock == "step":
             self._epochs[str(step)] = epoch
             self.trace.update_meta({"epochs": self._epochs})
         return rows, certain
+
+    def _read(
+        self, due: Sequence[Lens], seen: Mapping[str, Layer], epoch: int, step: int | None
+    ) -> list[Row]:
+        """The rows of the lenses that are due."""
+        view = self._observer.view(seen, seeds=self.seeds, epoch=epoch, step=step, loss=self._loss)
+        rows = self._lenses.read(due, view, self.probe)
+        if self._lenses.failed != self.trace.meta.get("lenses_failed", {}):
+            self.trace.update_meta({"lenses_failed": self._lenses.failed})
+        return rows
 
     def _say_what_is_traced(self) -> None:
         """Record what T is of each layer, which are traced by default, which are not, and why."""
@@ -615,10 +645,8 @@ class Tracer:
     def _scheduled(self, item: str | Estimator | At) -> tuple[Estimator, Schedule]:
         """An estimator and when it runs."""
         if isinstance(item, At):
-            every = schedule(item.every)
-            if isinstance(every, Steps) != (self.clock == "step"):
-                raise ConfigError(f"{item}: the trace counts {self.clock}s, so must its every=")
-            return self._scheduled(item.estimator)[0], every
+            every = self._own_schedule(item)
+            return self._scheduled(cast("str | Estimator", item.instrument))[0], every
         if isinstance(item, str):
             return estimators.make(item), self.every
         if isinstance(item, type) or not isinstance(item, Estimator):
@@ -627,6 +655,26 @@ class Tracer:
                 '"binning", Binning(bins=30) or several of these'
             )
         return item, self.every
+
+    def _scheduled_lens(self, item: str | Lens | At) -> tuple[Lens, Schedule]:
+        """A lens and when it reads."""
+        if isinstance(item, At):
+            lens = self._scheduled_lens(cast("str | Lens", item.instrument))[0]
+            return lens, self._own_schedule(item)
+        if isinstance(item, str):
+            return registered_lenses.make(item), self.every
+        if isinstance(item, type) or not isinstance(item, Lens):
+            raise ConfigError(
+                f"lenses: {item!r} is neither a name nor a lens; give "
+                '"saturation", Saturation(share=0.95) or several of these'
+            )
+        return item, self.every
+
+    def _own_schedule(self, item: At) -> Schedule:
+        every = schedule(item.every)
+        if isinstance(every, Steps) != (self.clock == "step"):
+            raise ConfigError(f"{item}: the trace counts {self.clock}s, so must its every=")
+        return every
 
     def _provenance(self, meta: Mapping[str, Any]) -> dict[str, Any]:
         return {
@@ -642,6 +690,7 @@ class Tracer:
             "labels": self.probe.label_kind,
             "class_names": self.probe.class_names and list(self.probe.class_names),
             "configurations": {label(e): repr(e) for e, _ in self._estimators},
+            "lens_configurations": self._lenses.configurations(),
             **meta,
         }
 

@@ -68,7 +68,7 @@ def trace_checkpoints(
     arguments = {key: value for key, value in experiment.tracing().items() if key != "every"}
     if arguments["estimators"] is not None:
         arguments["estimators"] = [
-            item.estimator if isinstance(item, At) else item for item in arguments["estimators"]
+            item.instrument if isinstance(item, At) else item for item in arguments["estimators"]
         ]
     with tqdm(total=len(found), disable=not progress, unit=" checkpoints") as bar:
         tracer = Tracer.from_checkpoints(

@@ -1,0 +1,120 @@
+"""The lenses of a tracer: when each is due, and what they read as rows of the trace."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+
+from ibtrace.errors import InvalidInput, LensFailed
+from ibtrace.measure import plain_numbers
+from ibtrace.probe import Probe
+from ibtrace.runtime.schedule import Schedule
+from ibtrace.types import INFORMATION, Lens, Reading, Row, View, label
+
+
+class Lenses:
+    """Several lenses with their schedules.
+
+    A lens that fails does not stop the training: why is kept in `failed`, and warned of once.
+
+    Args:
+        scheduled: The lenses and when each looks.
+
+    Raises:
+        InvalidInput: If two have one label, or one reads a quantity that is information.
+    """
+
+    def __init__(self, scheduled: Sequence[tuple[Lens, Schedule]]) -> None:
+        self._scheduled = tuple(scheduled)
+        self.failed: dict[str, str] = {}
+        labels = [label(lens) for lens, _ in scheduled]
+        for lens, _ in scheduled:
+            if labels.count(label(lens)) > 1:
+                raise InvalidInput(f"lenses: two are called {label(lens)}; drop one")
+            names = [quantity.name for quantity in lens.tags.quantities]
+            if taken := sorted({*names} & {*INFORMATION}):
+                raise InvalidInput(
+                    f"{label(lens)} reads {taken[0]}, which is what estimators measure; give the "
+                    "quantity another name"
+                )
+
+    def __len__(self) -> int:
+        return len(self._scheduled)
+
+    def configurations(self) -> dict[str, str]:
+        """The whole configuration of each, by its label."""
+        return {label(lens): repr(lens) for lens, _ in self._scheduled}
+
+    def due(self, at: int, force: bool = False) -> list[Lens]:
+        """Those that look at this place on the trace's clock; at the first all do."""
+        return [lens for lens, every in self._scheduled if force or at == 0 or every(at)]
+
+    def read(self, due: Sequence[Lens], view: View, probe: Probe) -> list[Row]:
+        """The rows of the lenses that are due, in their order."""
+        rows: list[Row] = []
+        for lens in due:
+            start = time.perf_counter()
+            try:
+                numbered = list(_checked(lens, lens(view, probe), view))
+                made = [
+                    (quantity, layer, list(plain_numbers(reading, samples=probe.n)))
+                    for quantity, layer, reading in numbered
+                ]
+            except Exception as error:
+                self._note(label(lens), error)
+                continue
+            seconds = time.perf_counter() - start
+            rows += _rows(label(lens), made, view, seconds)
+        return rows
+
+    def _note(self, name: str, error: Exception) -> None:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        if name not in self.failed:
+            warnings.warn(f"lens {name} gives nothing: {reason}", LensFailed, stacklevel=2)
+        self.failed[name] = reason
+
+
+def _checked(
+    lens: Lens, readings: Mapping[str, Mapping[str, Reading]], view: View
+) -> Iterator[tuple[str, str, Reading]]:
+    """Quantity, layer and reading, each as the lens's tags say.
+
+    Raises:
+        InvalidInput: If a quantity, unit, layer or shape is not what the tags or the view say.
+    """
+    known = {quantity.name: quantity for quantity in lens.tags.quantities}
+    for name, of_layers in readings.items():
+        if name not in known:
+            raise InvalidInput(f"it reads {name!r}, which its tags do not name")
+        for layer, reading in of_layers.items():
+            if (layer == "") is not (known[name].per == "network"):
+                raise InvalidInput(f"{name} is per {known[name].per}, and was read of {layer!r}")
+            if reading.unit != known[name].unit:
+                raise InvalidInput(f"{name} is in {known[name].unit!r}, and was {reading.unit!r}")
+            if tuple(reading.value.shape) != (len(view.seeds),):
+                got = tuple(reading.value.shape)
+                raise InvalidInput(f"{name} must be one number a network, got shape {got}")
+            yield name, layer, reading
+
+
+def _rows(
+    name: str,
+    made: Sequence[tuple[str, str, Sequence[Mapping[str, object]]]],
+    view: View,
+    seconds: float,
+) -> Iterator[Row]:
+    each = seconds / max(1, sum(len(numbers) for _, _, numbers in made))
+    for quantity, layer, numbers in made:
+        for seed, fields in zip(view.seeds, numbers, strict=True):
+            yield Row(
+                seed=seed,
+                epoch=view.epoch,
+                step=view.step,
+                layer=layer,
+                quantity=quantity,
+                instrument=name,
+                estimand="",
+                seconds=each,
+                **fields,  # type: ignore[arg-type]
+            )

@@ -1,0 +1,180 @@
+"""What a lens sees is what autograd says of each network alone, and seeing changes nothing."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ibtrace.capture.view import NetworkView
+from ibtrace.ensemble import Ensemble
+from ibtrace.errors import ConfigError, Unsupported
+from ibtrace.probe import Probe
+
+N = 20
+X, Y = torch.randn(N, 3, generator=torch.Generator().manual_seed(0)), torch.arange(N) % 2
+PROBE = Probe(X, Y)
+
+
+def mlp(seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.BatchNorm1d(4), nn.Linear(4, 2))
+
+
+def view_of(model: nn.Module, **changes: object) -> NetworkView:
+    return NetworkView.of_module(model, PROBE, **{"loss": "cross_entropy", **changes})
+
+
+def losses(model: nn.Module) -> Tensor:
+    return nn.functional.cross_entropy(model.eval()(X), Y, reduction="none")
+
+
+@pytest.mark.parametrize("batch_size", [7, 512])
+def test_the_loss_and_its_derivatives_are_autograds(batch_size: int) -> None:
+    model = mlp()
+    view = view_of(model, batch_size=batch_size)
+    parameters = dict(model.named_parameters())
+    each = losses(model)
+    torch.testing.assert_close(view.losses[0], each.detach())
+    torch.testing.assert_close(view.loss[0], each.mean().detach())
+    gradient = torch.autograd.grad(each.mean(), [*parameters.values()], create_graph=True)
+    vector = {name: torch.randn_like(value)[None] for name, value in view.parameters.items()}
+    for name, value in view.parameters.items():
+        vector[name] = torch.randn_like(value)
+    along = sum(
+        ((g * vector[name][0]).sum() for g, name in zip(gradient, parameters, strict=True)),
+        torch.tensor(0.0),
+    )
+    twice = torch.autograd.grad(along, [*parameters.values()], allow_unused=True)
+    product = view.hessian_product(vector)
+    for name, slope, curve in zip(parameters, gradient, twice, strict=True):
+        torch.testing.assert_close(view.gradient[name][0], slope.detach())
+        wanted = torch.zeros_like(slope) if curve is None else curve
+        torch.testing.assert_close(product[name][0], wanted.detach())
+
+
+def test_derivatives_of_samples_are_those_of_each_alone() -> None:
+    model = mlp()
+    view = view_of(model, batch_size=6)
+    parameters = dict(model.named_parameters())
+    outputs = model.eval()(X)
+    for i, loss in enumerate(losses(model)):
+        found = torch.autograd.grad(loss, [*parameters.values()], retain_graph=True)
+        for name, slope in zip(parameters, found, strict=True):
+            torch.testing.assert_close(view.sample_gradients[name][0, i], slope)
+        for k in range(2):
+            found = torch.autograd.grad(outputs[i, k], [*parameters.values()], retain_graph=True)
+            for name, slope in zip(parameters, found, strict=True):
+                torch.testing.assert_close(view.jacobian[name][0, i, k], slope)
+
+
+def test_several_networks_are_seen_as_each_alone() -> None:
+    networks = Ensemble(mlp, seeds=[3, 5])
+    together = NetworkView(
+        networks.template,
+        networks.named_parameters(),
+        networks.named_buffers(),
+        PROBE,
+        seeds=networks.seeds,
+        epoch=0,
+        loss="cross_entropy",
+    )
+    vector = {name: torch.randn_like(value) for name, value in together.parameters.items()}
+    product = together.hessian_product(vector)
+    for i in range(2):
+        alone = view_of(networks.member(i))
+        torch.testing.assert_close(together.outputs[i], alone.outputs[0])
+        torch.testing.assert_close(together.losses[i], alone.losses[0])
+        one = alone.hessian_product({name: value[i : i + 1] for name, value in vector.items()})
+        for name in alone.parameters:
+            for of_all, of_one in (
+                (together.gradient, alone.gradient),
+                (together.sample_gradients, alone.sample_gradients),
+                (together.jacobian, alone.jacobian),
+                (product, one),
+            ):
+                torch.testing.assert_close(of_all[name][i], of_one[name][0])
+
+
+def test_nothing_is_computed_twice() -> None:
+    calls = 0
+
+    class Counting(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            nonlocal calls
+            calls += 1
+            return super().forward(x)
+
+    view = view_of(Counting(3, 2))
+    first = view.loss
+    assert view.loss is first
+    assert view.losses is view.losses
+    assert calls == 1
+
+
+def test_seeing_changes_nothing() -> None:
+    class Learner(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner, self.calls = mlp(), 0
+            self.register_buffer("seen", torch.zeros(()))
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.calls += 1
+            self.seen += 1
+            output: Tensor = self.inner(x + 0 * torch.rand(()))
+            return output
+
+    model = Learner().train()
+    model.inner[0].weight.grad = torch.ones(4, 3)
+    before, state = copy.deepcopy(model.state_dict()), torch.get_rng_state()
+    view = view_of(model)
+    _ = view.outputs, view.loss, view.gradient, view.sample_gradients, view.jacobian
+    view.hessian_product(view.gradient)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert model.training
+    assert model.calls == 0
+    assert torch.equal(model.inner[0].weight.grad, torch.ones(4, 3))
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_frozen_parameters_are_no_parameters_of_the_loss() -> None:
+    model = mlp()
+    frozen, *_ = model.parameters()
+    frozen.requires_grad_(False)
+    view = view_of(model)
+    assert (
+        set(view.gradient)
+        == set(view.parameters)
+        == {n for n, _ in model.named_parameters()} - {"0.weight"}
+    )
+
+
+def test_what_is_missing_is_asked_for() -> None:
+    with pytest.raises(ConfigError, match=r'give the tracer loss="cross_entropy" or another'):
+        _ = view_of(mlp(), loss=None).loss
+    with pytest.raises(ConfigError, match=r"loss: 'hinge' is none of nll, cross_entropy, mse"):
+        _ = view_of(mlp(), loss="hinge").loss
+    with pytest.raises(Unsupported, match=r"holds no activations"):
+        _ = view_of(mlp()).activations
+    with pytest.raises(Unsupported, match=r"no labels"):
+        _ = NetworkView.of_module(mlp(), Probe(X), loss="mse").loss
+
+
+def test_a_loss_of_ones_own_and_a_network_that_gives_several() -> None:
+    class Pair(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = mlp()
+
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            return self.inner(x), x
+
+    model = Pair()
+    view = view_of(model, loss=nn.CrossEntropyLoss())
+    torch.testing.assert_close(view.losses[0], losses(model.inner).detach())
+    assert (view.loss_unit, view_of(model).loss_unit) == ("loss", "nats")
