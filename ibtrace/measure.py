@@ -14,7 +14,17 @@ from torch import Tensor
 from ibtrace.estimators import plane
 from ibtrace.estimators._inputs import is_ids, rows_as_ids
 from ibtrace.probe import Probe
-from ibtrace.types import I_TY, I_XT, VARIABLE, Estimator, LayerContext, Reading, Row, label
+from ibtrace.types import (
+    I_TY,
+    I_XT,
+    VARIABLE,
+    Estimator,
+    LayerContext,
+    Reading,
+    Row,
+    join_flags,
+    label,
+)
 
 _NUMBERS = ("value", "stderr", "lower", "upper")
 
@@ -156,6 +166,6 @@ def plain_numbers(reading: Reading, samples: int) -> Iterator[dict[str, Any]]:
         yield {
             **{name: values[index] for name, values in numbers.items()},
             "unit": reading.unit,
-            "flags": ",".join(name for name, raised in flags.items() if raised[index]),
+            "flags": join_flags(name for name, raised in flags.items() if raised[index]),
             "diagnostics": {name: values[index] for name, values in diagnostics.items()},
         }

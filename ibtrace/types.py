@@ -480,6 +480,29 @@ def either(estimands: Iterable[str]) -> str:
 
 # --- rows -----------------------------------------------------------------------------------
 
+_BETWEEN_FLAGS = ","
+
+
+def join_flags(raised: Iterable[str]) -> str:
+    """The names of the flags raised as a table holds them; empty if there are none.
+
+    Example:
+        >>> join_flags(["constant", "near_ceiling"])
+        'constant,near_ceiling'
+    """
+    return _BETWEEN_FLAGS.join(raised)
+
+
+def split_flags(text: str) -> tuple[str, ...]:
+    """The names of the flags in a table's entry: what `join_flags` joined.
+
+    Example:
+        >>> split_flags("constant,near_ceiling"), split_flags("")
+        (('constant', 'near_ceiling'), ())
+    """
+    return tuple(filter(None, text.split(_BETWEEN_FLAGS)))
+
+
 I_XT = "I(X;T)"
 I_TY = "I(T;Y)"
 INFORMATION = (I_XT, I_TY)
@@ -508,7 +531,7 @@ class Row:
         stderr: Its standard error over the draw of samples (NaN: unknown).
         lower: Lower end of the instrument's own interval (NaN: none).
         upper: Upper end of the instrument's own interval (NaN: none).
-        flags: Names of the flags raised, comma-separated; empty if none.
+        flags: Names of the flags raised, as `join_flags` writes them; empty if none.
         diagnostics: Figures that go with the number.
         seconds: Wall time of the number, shared equally by the batch it was computed in.
         unit: The unit of the number and its error; ``"bits"`` of an estimate of information.

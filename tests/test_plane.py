@@ -17,6 +17,7 @@ from hypothesis.extra.numpy import arrays
 from ibtrace.claims import Claim, Outcome, claims_table, claims_text
 from ibtrace.errors import InvalidInput, UnknownName
 from ibtrace.plane import (
+    Cause,
     Rule,
     Verdict,
     coordinates,
@@ -318,7 +319,7 @@ def test_seeds_that_fall_at_epochs_of_their_own_are_not_called_flat() -> None:
     centres = np.array([25, 35, 45, 55, 65, 75])[:, None]
     found = judged(rows_of(5 + np.exp(-(((epochs - centres) / 4) ** 2)))).of("hidden")
     assert found.call == "inconclusive"
-    assert found.cause == "6 of 6 seeds fall for good, by up to 1.00 bits, but not together"
+    assert found.cause.text == "6 of 6 seeds fall for good, by up to 1.00 bits, but not together"
 
 
 def test_one_seed_that_falls_does_not_hide_among_others_that_rise() -> None:
@@ -327,7 +328,7 @@ def test_one_seed_that_falls_does_not_hide_among_others_that_rise() -> None:
     assert judged(rows_of(rising)).of("hidden").call == "does not compress"
     found = judged(rows_of(one)).of("hidden")
     assert (found.call, found.seeds_that_fall) == ("inconclusive", (4,))
-    assert "1 of 5 seeds falls for good, by up to 2.3" in found.cause
+    assert "1 of 5 seeds falls for good, by up to 2.3" in found.cause.text
 
 
 @given(CURVES, st.floats(0.05, 1))
@@ -344,7 +345,7 @@ def test_a_lasting_drop_is_part_of_the_peak_to_final_drop(curves: Array, share: 
 )
 def test_too_few_seeds_are_inconclusive(seeds: int, cause: str) -> None:
     found = judged(rows_of(falling(seeds))).of("hidden")
-    assert (found.call, found.cause) == ("inconclusive", cause)
+    assert (found.call, found.cause.text) == ("inconclusive", cause)
     assert found.drop.mean > 3
 
 
@@ -355,7 +356,7 @@ def test_few_seeds_are_said_to_be_few() -> None:
 
 def test_near_the_ceiling_nothing_can_be_seen() -> None:
     curves = np.full((5, 60), 11.9) + 0.01 * falling(5, 0)
-    assert judged(rows_of(curves)).of("hidden").cause == "saturated at log2 N"
+    assert judged(rows_of(curves)).of("hidden").cause.text == "saturated at log2 N"
     fallen = curves - np.linspace(0, 0.4, 60)
     assert judged(rows_of(fallen)).of("hidden").call == "compresses"
 
@@ -368,7 +369,7 @@ def test_an_estimators_own_ceiling_counts() -> None:
         ]
     )
     found = verdict(trace, RULE).of("hidden")
-    assert found.cause == "saturated at the estimator's ceiling, 6.00 bits"
+    assert found.cause.text == "saturated at the estimator's ceiling, 6.00 bits"
 
 
 def test_the_highest_of_an_estimators_ceilings_counts() -> None:
@@ -384,7 +385,7 @@ def test_training_that_had_not_converged_is_said_and_forbids_a_negative_call() -
     after = judged(flat, fallen, losses=STILL_FALLING)
     assert (before.of("hidden").call, before.of("last").call) == ("does not compress", "compresses")
     assert (after.of("hidden").call, after.of("last").call) == ("inconclusive", "compresses")
-    assert after.of("hidden").cause == "training had not converged"
+    assert after.of("hidden").cause.text == "training had not converged"
     assert "training had not converged" in after.of("last").reason
     assert "Training had not converged: 50 % of the fall" in str(after)
     assert "Training had converged: 1 % of the fall" in str(before)
@@ -415,7 +416,10 @@ def test_without_any_last_number_there_is_no_call() -> None:
     curves = np.ones((4, 6))
     curves[:, -1] = NAN
     found = judged(rows_of(curves)).of("hidden")
-    assert (found.call, found.cause) == ("inconclusive", "no seed has a number at the last epoch")
+    assert (found.call, found.cause.text) == (
+        "inconclusive",
+        "no seed has a number at the last epoch",
+    )
 
 
 def test_flags_that_matter_are_named() -> None:
@@ -424,7 +428,7 @@ def test_flags_that_matter_are_named() -> None:
     some = [dataclasses.replace(r, flags="" if r.seed else "dead") for r in rows_of(falling(5))]
     assert "flagged dead in some numbers" in judged(some).of("hidden").reason
     constant = judged(rows_of(np.zeros((5, 9)), flags="constant")).of("hidden")
-    assert (constant.call, constant.cause) == ("inconclusive", "the layer is constant")
+    assert (constant.call, constant.cause.text) == ("inconclusive", "the layer is constant")
 
 
 @pytest.mark.parametrize(
@@ -581,7 +585,7 @@ def test_an_estimator_without_any_i_xt_is_no_voter_and_is_said_to_give_none() ->
         for name in ("Ross", "Other")
     ]
     found = judged(rows_of(flat), *silent, losses={e: 2.0**-e for e in range(40)})
-    assert found.of("hidden", "Ross").cause == "gives no I(X;T) here"
+    assert found.of("hidden", "Ross").cause == Cause("no I(X;T)", "gives no I(X;T) here")
     assert found.of("hidden", "Ross").remarks == ()
     (together,) = found.consensus
     assert together.call == "does not compress"

@@ -8,13 +8,14 @@ import numpy as np
 import pandas as pd
 
 from ibtrace.claims import Claim, Outcome, Status
+from ibtrace.estimators import Binning, Exact
 from ibtrace.papers._paper import Paper
 from ibtrace.plane import LayerVerdict, Verdict, interval, phases, verdict
-from ibtrace.types import I_TY, I_XT, TraceLike
+from ibtrace.types import I_TY, I_XT, TraceLike, label
 
-PAPERS_BINS = "Binning.idnns"
-RANGED_BINS = "Binning(bins=30, range='snapshot')"
-EXACT = "Exact"
+PAPERS_BINS = label(Binning.idnns())
+RANGED_BINS = label(Binning(bins=30, range="snapshot"))
+EXACT = label(Exact())
 SZT = "Shwartz-Ziv & Tishby 2017"
 
 
@@ -32,17 +33,17 @@ def _judged(trace: TraceLike, estimator: str) -> Verdict:
     return verdict(trace, estimators=[estimator])
 
 
-def _from_call(found: LayerVerdict, wanted: str) -> Outcome:
+def _from_call(judged: LayerVerdict, wanted: str) -> Outcome:
     """A claim about one layer, by the call of the verdict on it."""
-    drop, held_out = found.drop, found.held_out
+    drop, held_out = judged.drop, judged.held_out
     number = (
-        f"{found.layer} {found.call}: peak-to-final drop {drop.mean:.2f} bits "
+        f"{judged.layer} {judged.call}: peak-to-final drop {drop.mean:.2f} bits "
         f"[{drop.lower:.2f}, {drop.upper:.2f}], held out {held_out.mean:.2f} "
-        f"[{held_out.lower:.2f}, {held_out.upper:.2f}], {len(found.seeds_kept)} seeds"
+        f"[{held_out.lower:.2f}, {held_out.upper:.2f}], {len(judged.seeds_kept)} seeds"
     )
-    if found.call == "inconclusive":
-        return Outcome("inconclusive", f"{number}; {found.cause}")
-    return Outcome("held" if found.call == wanted else "failed", number)
+    if judged.call == "inconclusive":
+        return Outcome("inconclusive", f"{number}; {judged.cause}")
+    return Outcome("held" if judged.call == wanted else "failed", number)
 
 
 def _decide(values: np.ndarray, unit: str, *, above: float) -> Outcome:
@@ -70,17 +71,17 @@ def _last_tanh_compresses(traces: Mapping[str, TraceLike]) -> Outcome:
 
 
 def _every_tanh_layer_compresses(traces: Mapping[str, TraceLike]) -> Outcome:
-    said = _judged(traces["tanh"], PAPERS_BINS)
-    found = [said.of(layer) for layer in _hidden(traces["tanh"])]
-    compress = [one.layer for one in found if one.call == "compresses"]
-    others = [f"{one.layer} {one.drop.mean:.2f}" for one in found if one.layer not in compress]
-    number = f"{len(compress)} of {len(found)} compress ({', '.join(compress) or 'none'})"
+    judged = _judged(traces["tanh"], PAPERS_BINS)
+    verdicts = [judged.of(layer) for layer in _hidden(traces["tanh"])]
+    compress = [v.layer for v in verdicts if v.call == "compresses"]
+    others = [f"{v.layer} {v.drop.mean:.2f}" for v in verdicts if v.layer not in compress]
+    number = f"{len(compress)} of {len(verdicts)} compress ({', '.join(compress) or 'none'})"
     if not others:
         return Outcome("held", number)
     number = f"{number}; drops of the others in bits: {', '.join(others)}"
     # a layer that stays at the ceiling does not compress, whatever else is unknown of it
-    open_ = [v for v in found if v.call == "inconclusive" and not v.cause.startswith("saturated")]
-    return Outcome("inconclusive" if open_ else "failed", number)
+    undecided = any(v.call == "inconclusive" and v.cause.kind != "saturated" for v in verdicts)
+    return Outcome("inconclusive" if undecided else "failed", number)
 
 
 def _most_epochs_compress(traces: Mapping[str, TraceLike]) -> Outcome:
@@ -90,8 +91,8 @@ def _most_epochs_compress(traces: Mapping[str, TraceLike]) -> Outcome:
     if judged.call != "compresses":
         return Outcome("inconclusive", f"{layer} {judged.call}: {judged.cause}")
     numbers = _numbers(trace, I_XT, PAPERS_BINS)
-    found = phases(numbers[numbers["layer"] == layer])
-    share = 1 - found["peak_epoch"].to_numpy() / judged.final_epoch
+    peaks = phases(numbers[numbers["layer"] == layer])
+    share = 1 - peaks["peak_epoch"].to_numpy() / judged.final_epoch
     return _decide(share, "of the epochs lie after the peak", above=0.5)
 
 
@@ -115,8 +116,8 @@ def _true_entropy_constant(traces: Mapping[str, TraceLike]) -> Outcome:
     first = numbers[numbers["layer"].isin(_hidden(trace)[:4])]
     ceiling = float(trace.meta["input_entropy"])
     lowest = first.groupby("layer")["bits"].min()
-    said = ", ".join(f"{layer} {bits:.3f}" for layer, bits in lowest.items())
-    number = f"lowest exact entropy over epochs and seeds, of {ceiling:.0f} bits: {said}"
+    of_layers = ", ".join(f"{layer} {bits:.3f}" for layer, bits in lowest.items())
+    number = f"lowest exact entropy over epochs and seeds, of {ceiling:.0f} bits: {of_layers}"
     return Outcome("held" if bool((lowest > ceiling - 0.01).all()) else "failed", number)
 
 

@@ -1,5 +1,8 @@
 """From a trace to coordinates, phases and a verdict. Pure: tables in, frozen objects out."""
 
+from ibtrace.plane.cause import Call as Call
+from ibtrace.plane.cause import Cause as Cause
+from ibtrace.plane.cause import CauseKind as CauseKind
 from ibtrace.plane.coordinates import clock as clock
 from ibtrace.plane.coordinates import coordinates as coordinates
 from ibtrace.plane.coordinates import mean_coordinates as mean_coordinates
@@ -14,7 +17,6 @@ from ibtrace.plane.drops import peak_to_final_drops as peak_to_final_drops
 from ibtrace.plane.drops import windowed as windowed
 from ibtrace.plane.judge import judge as judge
 from ibtrace.plane.judge import verdict as verdict
-from ibtrace.plane.result import Call as Call
 from ibtrace.plane.result import Consensus as Consensus
 from ibtrace.plane.result import LayerVerdict as LayerVerdict
 from ibtrace.plane.result import Rule as Rule

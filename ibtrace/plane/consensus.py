@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from ibtrace.plane.cause import Call
 from ibtrace.plane.evidence import Truth
-from ibtrace.plane.result import Call, Consensus, Joint, LayerVerdict
+from ibtrace.plane.result import Consensus, Joint, LayerVerdict
 
 _BY_ROWS = "the distinct rows of T"
 

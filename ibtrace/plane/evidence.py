@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from ibtrace.plane.cause import Cause
 from ibtrace.plane.drops import Array
 from ibtrace.plane.result import Rule
 from ibtrace.types import EXACT_BITS
@@ -79,18 +80,18 @@ def truths(
     key = ["layer", "seed", "epoch"]
     exact = scalars[scalars["name"] == EXACT_BITS].set_index(key)["value"]
     looks = rows[key].drop_duplicates().set_index(key).index
-    found = {}
+    known = {}
     for layer, bits in exact.reindex(looks).groupby(level="layer", sort=False):
         if bits.notna().all():
             each = bits.groupby(level="seed")
             span = each.max() - each.min()
             tells_all = bool((bits >= entropies[str(layer)] - _ROUNDING).all())
-            found[str(layer)] = Truth(float(bits.mean()), float(span.max()), tells_all)
-    return found
+            known[str(layer)] = Truth(float(bits.mean()), float(span.max()), tells_all)
+    return known
 
 
-def empty_of_information(mean: Array, error: Array, rule: Rule) -> str:
-    """Why a curve shows nothing: it is 0 within its error throughout, or falls below 0; or "".
+def empty_of_information(mean: Array, error: Array, rule: Rule) -> Cause | None:
+    """Why a curve shows nothing: it is 0 within its error throughout, or falls below 0.
 
     Args:
         mean: The mean curve, ``(epochs,)``.
@@ -99,7 +100,9 @@ def empty_of_information(mean: Array, error: Array, rule: Rule) -> str:
     """
     margin = rule.errors * error + _ROUNDING
     if (np.abs(mean) <= margin).all():
-        return f"0 within {rule.errors:g} standard errors at every look: nothing was seen"
+        text = f"0 within {rule.errors:g} standard errors at every look: nothing was seen"
+        return Cause("nothing seen", text)
     if (mean < -margin).any():
-        return f"falls below 0, to {mean.min():.2f} bits, which no information does"
-    return ""
+        text = f"falls below 0, to {mean.min():.2f} bits, which no information does"
+        return Cause("below zero", text)
+    return None

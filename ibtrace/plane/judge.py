@@ -35,7 +35,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -44,20 +44,10 @@ import pandas as pd
 from ibtrace.errors import InvalidInput
 from ibtrace.plane.consensus import consensus
 from ibtrace.plane.coordinates import check_frame, clock, on_clock
-from ibtrace.plane.drops import (
-    Array,
-    Interval,
-    held_out_drops,
-    interval,
-    lasting_drops,
-    peak_to_final_drops,
-    windowed,
-)
-from ibtrace.plane.evidence import Training, Truth, empty_of_information, training, truths
-from ibtrace.plane.result import NO_XT, Call, LayerVerdict, Rule, Verdict
-from ibtrace.types import I_XT, TraceLike, Variable, either
-
-_ALL_DISTINCT = "all_distinct"
+from ibtrace.plane.evidence import training, truths
+from ibtrace.plane.layer import Curve, judge_layer
+from ibtrace.plane.result import LayerVerdict, Rule, Verdict
+from ibtrace.types import I_XT, TraceLike, Variable
 
 
 def verdict(
@@ -175,17 +165,17 @@ def judge(
     trained = training(scalars, rule, counted)
     judged = []
     for estimator, layer in rows[["estimator", "layer"]].drop_duplicates().itertuples(index=False):
-        mine = rows[(rows["estimator"] == estimator) & (rows["layer"] == layer)]
-        curve = _Curve(
-            rows=mine,
+        of_layer = rows[(rows["estimator"] == estimator) & (rows["layer"] == layer)]
+        curve = Curve(
+            rows=of_layer,
             run=run,
-            entropy=min(np.inf if population else entropies[layer], _part_ceiling(mine, n)),
+            entropy=min(np.inf if population else entropies[layer], _part_ceiling(of_layer, n)),
             training=trained,
             still=still.get(layer),
             of_itself=(variables or {}).get(estimator, {}).get(layer) == "itself",
             clock=counted,
         )
-        judged.append(_judge_layer(curve, rule))
+        judged.append(judge_layer(curve, rule))
     vote = population and trained.converged is not False
     together = tuple(
         consensus(layer, [v for v in judged if v.layer == layer], still.get(layer), vote)
@@ -202,7 +192,7 @@ def judge(
 
 def _silent(judged: Sequence[LayerVerdict]) -> tuple[str, ...]:
     """Which estimators have no vote, in a sentence."""
-    names = dict.fromkeys(found.estimator for found in judged if found.silent)
+    names = dict.fromkeys(v.estimator for v in judged if v.silent)
     return (f"No I(X;T) is given by {', '.join(names)}: no vote on it.",) if names else ()
 
 
@@ -210,184 +200,6 @@ def _part_ceiling(rows: pd.DataFrame, n: int | None) -> float:
     """log2 of the samples that were measured, if these are a part of the n of the probe; or inf."""
     samples = float(rows["samples"].max()) if "samples" in rows else np.nan
     return float(np.log2(samples)) if n and samples < n else np.inf
-
-
-@dataclass(frozen=True)
-class _Curve:
-    """What a layer is judged by, for one estimator.
-
-    Args:
-        rows: Its rows of I(X;T).
-        run: All seeds of the run.
-        entropy: The most that the samples can show, in bits.
-        training: What the training loss says.
-        still: The true I(X;T), if it is known not to have moved.
-        of_itself: Whether the estimator's number is of T itself, not of a variable made of it.
-        clock: What its looks are counted by.
-    """
-
-    rows: pd.DataFrame
-    run: Sequence[int]
-    entropy: float
-    training: Training
-    still: Truth | None
-    of_itself: bool
-    clock: str
-
-
-def _judge_layer(curve: _Curve, rule: Rule) -> LayerVerdict:
-    rows = curve.rows
-    silent = bool((rows["bits"].isna() & rows["flags"].str.contains("undefined")).all())
-    kept, epochs, curves, errors = _curves(rows)
-    drops = peak_to_final_drops(curves)
-    held_out_each = held_out_drops(windowed(curves, rule.window_share))
-    lasting = lasting_drops(curves, rule.final_share)
-    held_out = interval(held_out_each, rule.confidence, held_out=True)
-    falling = np.fmax(held_out_each, lasting) > rule.least_drop
-    mean = curves.mean(axis=0) if kept else np.full(len(epochs), np.nan)
-    peak = int(mean.argmax())
-    ends = rows[rows["epoch"].isin([epochs[peak], epochs[-1]])]
-    flags = _flag_shares(ends)
-    call, cause = (
-        _silence(silent)
-        or _no_call(len(kept), len(epochs), flags, curve.clock, rule)
-        or _nothing(mean, errors, rule)
-        or _fall(held_out, curve, rule)
-        or _saturation(min(mean[peak], mean[-1]), curve, rule)
-        or _no_fall(held_out, lasting, curve.training, rule)
-    )
-    explained = np.isinf(curve.entropy) or cause.startswith("saturated")
-    remarks = (
-        *_seed_remarks(curve.run, kept, curve.clock),
-        *(("highest before training",) if call == "compresses" and peak == 0 else ()),
-        *(("training had not converged",) if curve.training.converged is False else ()),
-        *(
-            f"flagged {name} in {share} numbers at peak and end"
-            for name, share in flags.items()
-            if not (name.startswith("near_") and explained)
-        ),
-        *((_still_remark(curve.still, call),) if curve.still else ()),
-    )
-    return LayerVerdict(
-        layer=rows["layer"].iloc[0],
-        estimator=rows["estimator"].iloc[0],
-        estimand=either(rows["estimand"]),
-        call=call,
-        cause=cause,
-        remarks=() if silent else tuple(text for text in remarks if text not in cause),
-        drop=interval(drops, rule.confidence),
-        held_out=held_out,
-        peak_epoch=epochs[peak],
-        peak_bits=float(mean[peak]),
-        final_epoch=epochs[-1],
-        final_bits=float(mean[-1]),
-        drops=dict(zip(kept, drops.tolist(), strict=True)),
-        seeds_that_fall=tuple(np.array(kept, dtype=int)[falling].tolist()),
-        seeds_run=tuple(curve.run),
-        seeds_kept=tuple(kept),
-    )
-
-
-_Finding = tuple[Call, str]
-
-
-def _silence(silent: bool) -> _Finding | None:
-    return ("inconclusive", NO_XT) if silent else None
-
-
-def _no_call(
-    seeds: int, snapshots: int, flags: Mapping[str, str], clock: str, rule: Rule
-) -> _Finding | None:
-    """What forbids a call before the numbers are looked at."""
-    if snapshots < 2:
-        return "inconclusive", "one snapshot"
-    if flags.get("constant") == "all":
-        return "inconclusive", "the layer is constant"
-    if seeds >= rule.least_seeds:
-        return None
-    if not seeds:
-        return "inconclusive", f"no seed has a number at the last {clock}"
-    number = f"{seeds} seed{'s' * (seeds > 1)}"
-    return "inconclusive", f"{number}, at least {rule.least_seeds} are needed"
-
-
-def _nothing(mean: Array, errors: Array, rule: Rule) -> _Finding | None:
-    cause = empty_of_information(mean, errors, rule)
-    return ("inconclusive", cause) if cause else None
-
-
-def _fall(held_out: Interval, curve: _Curve, rule: Rule) -> _Finding | None:
-    if not held_out.lower > rule.least_drop:
-        return None
-    if curve.still and curve.of_itself:
-        return "inconclusive", f"what falls is the estimate: {curve.still}"
-    return "compresses", f"held-out fall above {rule.least_drop:g} bit"
-
-
-def _saturation(lowest: float, curve: _Curve, rule: Rule) -> _Finding | None:
-    ceiling = _ceiling(curve.rows, curve.entropy)
-    if not lowest >= (1 - rule.near_ceiling) * ceiling:
-        return None
-    own = "log2 N" if ceiling >= curve.entropy else f"the estimator's ceiling, {ceiling:.2f} bits"
-    return "inconclusive", f"saturated at {own}"
-
-
-def _ceiling(rows: pd.DataFrame, entropy: float) -> float:
-    """The most the estimator can say: H(X), or less where it reports a ``ceiling`` of its own."""
-    own = rows["ceiling"].max() if "ceiling" in rows else np.nan
-    return entropy if np.isnan(own) else min(float(own), entropy)
-
-
-def _no_fall(held_out: Interval, lasting: Array, training: Training, rule: Rule) -> _Finding:
-    if held_out.upper >= rule.least_drop:
-        return "inconclusive", f"the interval of the held-out fall spans {rule.least_drop:g} bit"
-    if interval(lasting, rule.confidence).upper >= rule.least_drop:
-        number = int((lasting > rule.least_drop).sum())
-        falling = f"{number} of {len(lasting)} seeds {'falls' if number == 1 else 'fall'} for good"
-        most = f"by up to {lasting.max():.2f} bits"
-        return "inconclusive", f"{falling}, {most}, but not together"
-    if training.converged is False:
-        return "inconclusive", "training had not converged"
-    return "does not compress", f"held-out fall below {rule.least_drop:g} bit"
-
-
-def _curves(rows: pd.DataFrame) -> tuple[list[int], list[int], Array, Array]:
-    """Seeds with a finite last number, epochs at which all of them have one, and their curves.
-
-    The last is the standard error of the mean curve: the estimator's own, which seeds that share
-    a probe do not average out, or where it gives none the mean spread of the seeds.
-    """
-    table = rows.pivot(index="seed", columns="epoch", values="bits")
-    bits = table.to_numpy(dtype=np.float64)
-    kept = np.isfinite(bits[:, -1])
-    whole = np.isfinite(bits[kept]).all(axis=0)
-    seeds, epochs = table.index[kept].tolist(), table.columns[whole].tolist()
-    curves = bits[kept][:, whole]
-    if len(seeds) < 2 or "stderr" not in rows:
-        return seeds, epochs, curves, np.zeros(len(epochs))
-    own = rows.pivot(index="seed", columns="epoch", values="stderr").to_numpy(dtype=np.float64)
-    errors = own[kept][:, whole].mean(axis=0)
-    spread = np.sqrt(curves.var(axis=0, ddof=1).mean())
-    return seeds, epochs, curves, np.where(np.isnan(errors), spread, errors)
-
-
-def _flag_shares(ends: pd.DataFrame) -> dict[str, str]:
-    """The flags raised at the peak and the last epoch, ``{flag: "all" or "some"}``."""
-    raised = [set(filter(None, flags.split(","))) - {_ALL_DISTINCT} for flags in ends["flags"]]
-    names = sorted(set().union(*raised))
-    return {name: "all" if all(name in r for r in raised) else "some" for name in names}
-
-
-def _seed_remarks(run: Sequence[int], kept: Sequence[int], clock: str) -> tuple[str, ...]:
-    lost = [str(seed) for seed in run if seed not in kept]
-    if not lost:
-        return ()
-    return (f"{len(lost)} of {len(run)} seeds lack the last {clock} ({', '.join(lost)})",)
-
-
-def _still_remark(still: Truth, call: Call) -> str:
-    falls = "; what falls is its estimand, a variable made of T" if call == "compresses" else ""
-    return f"{still}{falls}"
 
 
 def _few_seeds(kept: int, rule: Rule) -> tuple[str, ...]:

@@ -11,15 +11,12 @@ import numpy as np
 import pandas as pd
 
 from ibtrace.errors import UnknownName
+from ibtrace.plane.cause import Call, Cause
 from ibtrace.plane.drops import Interval
 from ibtrace.runtime.text import WIDTH, wrap
 from ibtrace.types import either
 
-Call = Literal["compresses", "does not compress", "inconclusive"]
 Joint = Literal["compresses", "does not compress", "inconclusive", "estimator-dependent"]
-
-NO_XT = "gives no I(X;T) here"
-"""The cause where an estimator's I(X;T) is undefined at every look: it has no vote."""
 
 _SCREEN = 40
 _SHOWN = 8
@@ -61,8 +58,7 @@ class LayerVerdict:
         layer: The layer.
         estimator: The estimator's label.
         estimand: What stands for T in I(X;T).
-        call: The verdict.
-        cause: What decided it, in a few words.
+        cause: What decided the call.
         remarks: What else one must know to read the number.
         drop: Peak-to-final drop of I(X;T) in bits: mean over the seeds kept, and interval.
         held_out: Drop from the peak epoch of the other seeds: the number that decides.
@@ -79,8 +75,7 @@ class LayerVerdict:
     layer: str
     estimator: str
     estimand: str
-    call: Call
-    cause: str
+    cause: Cause
     remarks: tuple[str, ...]
     drop: Interval
     held_out: Interval
@@ -94,15 +89,20 @@ class LayerVerdict:
     seeds_kept: tuple[int, ...]
 
     @property
+    def call(self) -> Call:
+        """The verdict."""
+        return self.cause.call
+
+    @property
     def silent(self) -> bool:
         """Whether the estimator gives no I(X;T) of this layer, at any look: it has no vote."""
-        return self.cause == NO_XT
+        return self.cause.kind == "no I(X;T)"
 
     @property
     def reason(self) -> str:
         """Cause, with the interval that decided, and remarks as one sentence."""
         if np.isnan(self.held_out.lower):
-            return "; ".join((self.cause, *self.remarks))
+            return "; ".join((self.cause.text, *self.remarks))
         fall = f"{_bits(self.held_out.mean)} {_ends(self.held_out)}"
         return "; ".join((f"{self.cause} (held-out fall {fall})", *self.remarks))
 
@@ -151,15 +151,15 @@ class Verdict:
         Raises:
             UnknownName: If there is none; lists those that there are.
         """
-        for one in self.layers:
-            if one.layer == layer and estimator in (None, one.estimator):
-                return one
-        known = ", ".join(f"{one.layer} by {one.estimator}" for one in self.layers)
+        for v in self.layers:
+            if v.layer == layer and estimator in (None, v.estimator):
+                return v
+        known = ", ".join(f"{v.layer} by {v.estimator}" for v in self.layers)
         raise UnknownName(f"no verdict on {layer!r} by {estimator or 'any estimator'}; on {known}")
 
     def table(self) -> pd.DataFrame:
         """One row for each layer and estimator, all in bits; ``peak_step`` where steps count."""
-        together = {one.layer: one.call for one in self.consensus}
+        together = {c.layer: c.call for c in self.consensus}
         records = [{**_record(v), "consensus": together[v.layer]} for v in self.layers]
         names = {f"{end}_epoch": f"{end}_{self.clock}" for end in ("peak", "final")}
         return pd.DataFrame(records).rename(columns=names)
@@ -176,13 +176,13 @@ class Verdict:
         )
         lines = [f"{_count(layers, 'layer')} by {_count(estimators, 'estimator')} together:"]
         calls: dict[str, list[str]] = {}
-        for one in self.consensus:
-            calls.setdefault(one.call, []).append(one.layer)
+        for c in self.consensus:
+            calls.setdefault(c.call, []).append(c.layer)
         width = max(map(len, calls))
         for call, names in sorted(calls.items(), key=lambda item: -len(item[1])):
             lines.append(wrap(f"{len(names):5}  {call:{width}}  {_few(names)}"))
         lines += ["", "What decided, and for how many layers by how many estimators:"]
-        causes = Counter(f"{one.call}: {one.cause}" for one in self.layers)
+        causes = Counter(f"{v.call}: {v.cause}" for v in self.layers)
         shown = causes.most_common(_SHOWN)
         lines += [wrap(f"{number:5}  {cause}") for cause, number in shown]
         if rest := sum(causes.values()) - sum(number for _, number in shown):
@@ -193,7 +193,7 @@ class Verdict:
 
     def details(self) -> str:
         """Every layer by every estimator, with numbers, causes and remarks."""
-        estimators = dict.fromkeys(one.estimator for one in self.layers)
+        estimators = dict.fromkeys(v.estimator for v in self.layers)
         parts = [self._heading()] if estimators else []
         parts += [self._block(name) for name in estimators]
         if len(estimators) > 1:
@@ -216,25 +216,25 @@ class Verdict:
         return "\n".join(lines)
 
     def _block(self, estimator: str) -> str:
-        found = [one for one in self.layers if one.estimator == estimator]
-        width = min(_LAYER_WIDTH, max(5, *(len(one.layer) for one in found)))
-        estimands = either(one.estimand for one in found)
+        verdicts = [v for v in self.layers if v.estimator == estimator]
+        width = min(_LAYER_WIDTH, max(5, *(len(v.layer) for v in verdicts)))
+        estimands = either(v.estimand for v in verdicts)
         head = (
             f"{'layer':{width}}   peak  {self.clock:>5}  final   {'drop':19}   {'held out':19}"
             f"  {'seeds':>8}  call"
         )
-        lines = [wrap(f"{estimator}: {estimands}"), head, *(_line(v, width) for v in found)]
+        lines = [wrap(f"{estimator}: {estimands}"), head, *(_line(v, width) for v in verdicts)]
         reasons: dict[str, list[str]] = {}
-        for one in found:
-            for text in (one.cause, *one.remarks):
-                reasons.setdefault(text, []).append(one.layer)
+        for v in verdicts:
+            for text in (v.cause.text, *v.remarks):
+                reasons.setdefault(text, []).append(v.layer)
         for text, names in reasons.items():
-            who = "all layers" if len(names) == len(found) > 1 else ", ".join(names)
+            who = "all layers" if len(names) == len(verdicts) > 1 else ", ".join(names)
             lines.append(wrap(f"{who}: {text}", first="  ", rest="    "))
         return "\n".join(lines)
 
     def _together(self) -> str:
-        width = max(len(one.layer) for one in self.consensus)
+        width = max(len(c.layer) for c in self.consensus)
         lines = (
             wrap(f"{c.layer:{width}}  {c.call}: {c.reason}", first="  ", rest="    ")
             for c in self.consensus
@@ -256,39 +256,39 @@ def _few(names: Sequence[str]) -> str:
     return f"{', '.join(names[:shown])}{more}"
 
 
-def _record(found: LayerVerdict) -> dict[str, object]:
+def _record(v: LayerVerdict) -> dict[str, object]:
     return {
-        "layer": found.layer,
-        "estimator": found.estimator,
-        "estimand": found.estimand,
-        "call": found.call,
-        "reason": found.reason,
-        "drop": found.drop.mean,
-        "lower": found.drop.lower,
-        "upper": found.drop.upper,
-        "held_out": found.held_out.mean,
-        "held_out_lower": found.held_out.lower,
-        "held_out_upper": found.held_out.upper,
-        "peak_epoch": found.peak_epoch,
-        "peak_bits": found.peak_bits,
-        "final_epoch": found.final_epoch,
-        "final_bits": found.final_bits,
-        "share": found.share,
-        "seeds_kept": len(found.seeds_kept),
-        "seeds_run": len(found.seeds_run),
+        "layer": v.layer,
+        "estimator": v.estimator,
+        "estimand": v.estimand,
+        "call": v.call,
+        "reason": v.reason,
+        "drop": v.drop.mean,
+        "lower": v.drop.lower,
+        "upper": v.drop.upper,
+        "held_out": v.held_out.mean,
+        "held_out_lower": v.held_out.lower,
+        "held_out_upper": v.held_out.upper,
+        "peak_epoch": v.peak_epoch,
+        "peak_bits": v.peak_bits,
+        "final_epoch": v.final_epoch,
+        "final_bits": v.final_bits,
+        "share": v.share,
+        "seeds_kept": len(v.seeds_kept),
+        "seeds_run": len(v.seeds_run),
     }
 
 
-def _line(found: LayerVerdict, width: int) -> str:
-    numbers = (found.seeds_that_fall, found.seeds_kept, found.seeds_run)
-    seeds = "/".join(str(len(some)) for some in numbers)
+def _line(v: LayerVerdict, width: int) -> str:
+    numbers = (v.seeds_that_fall, v.seeds_kept, v.seeds_run)
+    seeds = "/".join(str(len(each)) for each in numbers)
     # a longer name has a line to itself: cut, the layers of a deep network would look alike
-    name = found.layer if len(found.layer) <= width else f"{found.layer}\n{'':{width}}"
+    name = v.layer if len(v.layer) <= width else f"{v.layer}\n{'':{width}}"
     return (
-        f"{name:{width}}  {_bits(found.peak_bits):>5}"
-        f" {found.peak_epoch:6d}  {_bits(found.final_bits):>5}"
-        f"  {_bits(found.drop.mean):>5} {_ends(found.drop):14}"
-        f"  {_bits(found.held_out.mean):>5} {_ends(found.held_out):14}  {seeds:>8}  {found.call}"
+        f"{name:{width}}  {_bits(v.peak_bits):>5}"
+        f" {v.peak_epoch:6d}  {_bits(v.final_bits):>5}"
+        f"  {_bits(v.drop.mean):>5} {_ends(v.drop):14}"
+        f"  {_bits(v.held_out.mean):>5} {_ends(v.held_out):14}  {seeds:>8}  {v.call}"
     )
 
 
