@@ -313,7 +313,7 @@ class LensTags:
     """What a lens measures, as data: tables, plots, tests and the tracer read it.
 
     Args:
-        quantities: What it reads, each by a name that no other lens uses.
+        quantities: What it reads; where two lenses use one name, they mean the same by it.
         reference: Author, year, title or venue of the source.
         needs: What it asks of a view besides weights and outputs.
         cost: Time (and memory, where it differs) in N samples, P parameters, d dimensions.

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from ibtrace.errors import ConfigError
@@ -50,7 +51,8 @@ class Saturation:
         reference="Saxe et al. 2018, On the Information Bottleneck Theory of Deep Learning",
         needs=frozenset({"activations"}),
         cost="O(N d) of each layer",
-        caveats="a unit that is dead on the probe may live elsewhere",
+        caveats="of T as it is traced: an average over positions hides what each of them does; a "
+        "unit that is dead on the probe may live elsewhere",
     )
 
     def __post_init__(self) -> None:
@@ -69,7 +71,10 @@ class Saturation:
                 middle, half = (ends[0] + ends[1]) / 2, (ends[1] - ends[0]) / 2
                 near = ((values - middle).abs() > self.share * half).double().mean(-1)
                 error = near.std(1) / near.shape[1] ** 0.5
-                saturated[layer] = Reading(near.mean(1), SATURATED.unit, stderr=error)
+                samples = {"samples": torch.tensor(near.shape[1])}  # tokens, where T is one token
+                saturated[layer] = Reading(
+                    near.mean(1), SATURATED.unit, stderr=error, diagnostics=samples
+                )
         return {SATURATED.name: saturated, DEAD.name: dead}
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from ibtrace.errors import InvalidInput, LensFailed
 from ibtrace.measure import plain_numbers
 from ibtrace.probe import Probe
 from ibtrace.runtime.schedule import Schedule
-from ibtrace.types import INFORMATION, Lens, Reading, Row, View, label
+from ibtrace.types import INFORMATION, Lens, Quantity, Reading, Row, View, label
 
 
 class Lenses:
@@ -22,13 +22,15 @@ class Lenses:
         scheduled: The lenses and when each looks.
 
     Raises:
-        InvalidInput: If two have one label, or one reads a quantity that is information.
+        InvalidInput: If two have one label, or mean different things by one quantity's name, or
+            one reads a quantity that is information.
     """
 
     def __init__(self, scheduled: Sequence[tuple[Lens, Schedule]]) -> None:
         self._scheduled = tuple(scheduled)
         self.failed: dict[str, str] = {}
         labels = [label(lens) for lens, _ in scheduled]
+        known: dict[str, tuple[Quantity, str]] = {}
         for lens, _ in scheduled:
             if labels.count(label(lens)) > 1:
                 raise InvalidInput(f"lenses: two are called {label(lens)}; drop one")
@@ -38,6 +40,13 @@ class Lenses:
                     f"{label(lens)} reads {taken[0]}, which is what estimators measure; give the "
                     "quantity another name"
                 )
+            for quantity in lens.tags.quantities:
+                other, whose = known.setdefault(quantity.name, (quantity, label(lens)))
+                if quantity != other:
+                    raise InvalidInput(
+                        f"{whose} and {label(lens)} both read {quantity.name}, as {other} and as "
+                        f"{quantity}; give one of them another name"
+                    )
 
     def __len__(self) -> int:
         return len(self._scheduled)
@@ -50,13 +59,22 @@ class Lenses:
         """Those that look at this place on the trace's clock; at the first all do."""
         return [lens for lens, every in self._scheduled if force or at == 0 or every(at)]
 
-    def read(self, due: Sequence[Lens], view: View, probe: Probe) -> list[Row]:
-        """The rows of the lenses that are due, in their order."""
+    def read(
+        self, due: Sequence[Lens], view: View, probe: Probe, layers: Collection[str]
+    ) -> list[Row]:
+        """The rows of the lenses that are due, in their order.
+
+        Args:
+            due: The lenses.
+            view: The networks.
+            probe: The inputs and labels.
+            layers: Those that are traced; a reading of another is refused.
+        """
         rows: list[Row] = []
         for lens in due:
             start = time.perf_counter()
             try:
-                numbered = list(_checked(lens, lens(view, probe), view))
+                numbered = list(_checked(lens, lens(view, probe), view, layers))
                 made = [
                     (quantity, layer, list(plain_numbers(reading, samples=probe.n)))
                     for quantity, layer, reading in numbered
@@ -76,7 +94,10 @@ class Lenses:
 
 
 def _checked(
-    lens: Lens, readings: Mapping[str, Mapping[str, Reading]], view: View
+    lens: Lens,
+    readings: Mapping[str, Mapping[str, Reading]],
+    view: View,
+    layers: Collection[str],
 ) -> Iterator[tuple[str, str, Reading]]:
     """Quantity, layer and reading, each as the lens's tags say.
 
@@ -90,6 +111,8 @@ def _checked(
         for layer, reading in of_layers.items():
             if (layer == "") is not (known[name].per == "network"):
                 raise InvalidInput(f"{name} is per {known[name].per}, and was read of {layer!r}")
+            if layer and layer not in layers:
+                raise InvalidInput(f"{name} was read of {layer!r}, no layer that is traced")
             if reading.unit != known[name].unit:
                 raise InvalidInput(f"{name} is in {known[name].unit!r}, and was {reading.unit!r}")
             if tuple(reading.value.shape) != (len(view.seeds),):

@@ -519,7 +519,7 @@ class Tracer:
     ) -> list[Row]:
         """The rows of the lenses that are due."""
         view = self._observer.view(seen, seeds=self.seeds, epoch=epoch, step=step, loss=self._loss)
-        rows = self._lenses.read(due, view, self.probe)
+        rows = self._lenses.read(due, view, self.probe, self._captured)
         if self._lenses.failed != self.trace.meta.get("lenses_failed", {}):
             self.trace.update_meta({"lenses_failed": self._lenses.failed})
         return rows
