@@ -1,0 +1,40 @@
+"""The words the rest is written in: Estimate, Tags, Estimator, Row, and what a trace tells.
+
+Everything public is in bits. A number never travels alone: an `Estimate` carries its error, its
+interval and its flags, and a `Row` adds where it came from and what it is an estimate *of*.
+"""
+
+from __future__ import annotations
+
+from ibtrace.types.estimators import ANY as ANY
+from ibtrace.types.estimators import CONTINUOUS as CONTINUOUS
+from ibtrace.types.estimators import DISCRETE as DISCRETE
+from ibtrace.types.estimators import Bound as Bound
+from ibtrace.types.estimators import Estimator as Estimator
+from ibtrace.types.estimators import Kind as Kind
+from ibtrace.types.estimators import LayerContext as LayerContext
+from ibtrace.types.estimators import ProbeLike as ProbeLike
+from ibtrace.types.estimators import Tags as Tags
+from ibtrace.types.estimators import Variable as Variable
+from ibtrace.types.estimators import variable_of as variable_of
+from ibtrace.types.lenses import Lens as Lens
+from ibtrace.types.lenses import LensTags as LensTags
+from ibtrace.types.lenses import Need as Need
+from ibtrace.types.lenses import View as View
+from ibtrace.types.names import VARIABLE as VARIABLE
+from ibtrace.types.names import either as either
+from ibtrace.types.names import label as label
+from ibtrace.types.readings import BITS as BITS
+from ibtrace.types.readings import Estimate as Estimate
+from ibtrace.types.readings import Per as Per
+from ibtrace.types.readings import Quantity as Quantity
+from ibtrace.types.readings import Reading as Reading
+from ibtrace.types.traces import DISTINCT_ROWS as DISTINCT_ROWS
+from ibtrace.types.traces import EXACT_BITS as EXACT_BITS
+from ibtrace.types.traces import I_TY as I_TY
+from ibtrace.types.traces import I_XT as I_XT
+from ibtrace.types.traces import INFORMATION as INFORMATION
+from ibtrace.types.traces import Row as Row
+from ibtrace.types.traces import TraceLike as TraceLike
+from ibtrace.types.traces import join_flags as join_flags
+from ibtrace.types.traces import split_flags as split_flags

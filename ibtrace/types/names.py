@@ -1,0 +1,55 @@
+"""How instruments and what they measure are called in tables."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+
+
+def label(estimator: object) -> str:
+    """The estimator's short name in tables: its class and the fields that are not the default.
+
+    A dataclass field named ``preset`` (``Binning.idnns()``) speaks for all the others, and an
+    attribute ``label`` is the label.
+    Objects that are no dataclass give their ``repr``.
+    """
+    if not dataclasses.is_dataclass(estimator) or isinstance(estimator, type):
+        return repr(estimator)
+    if isinstance(own := getattr(estimator, "label", None), str):
+        return own
+    name = type(estimator).__name__
+    preset = getattr(estimator, "preset", "")
+    if preset:
+        return f"{name}.{preset}"
+    changed = []
+    for item in dataclasses.fields(estimator):
+        value = getattr(estimator, item.name)
+        default = item.default
+        if default is dataclasses.MISSING and item.default_factory is not dataclasses.MISSING:
+            default = item.default_factory()
+        if value != default:
+            shown = label(value) if dataclasses.is_dataclass(value) else repr(value)
+            changed.append(f"{item.name}={shown}")
+    return f"{name}({', '.join(changed)})" if changed else name
+
+
+VARIABLE = "; T: "
+"""Between an estimator's own estimand and how T was made of the layer's output."""
+
+
+def either(estimands: Iterable[str]) -> str:
+    """Several estimands in one line, each once.
+
+    Example:
+        >>> either(["floor(T / 0.5); T: gap", "floor(T / 0.5)", "T in 30 bins"])
+        'floor(T / 0.5); T: gap or as it is, or T in 30 bins'
+    """
+    variables: dict[str, list[str]] = {}
+    for estimand in dict.fromkeys(estimands):
+        base, _, variable = estimand.partition(VARIABLE)
+        variables.setdefault(base, []).append(variable)
+    parts = [
+        base + (VARIABLE + " or ".join(one or "as it is" for one in each) if any(each) else "")
+        for base, each in variables.items()
+    ]
+    return ", or ".join(parts)

@@ -1,0 +1,155 @@
+"""Numbers that never travel alone: a quantity, a reading, an estimate."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+Per = Literal["layer", "network"]
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """What a number is of, whatever instrument took it.
+
+    Args:
+        name: As in tables and on axes: ``"I(X;T)"``, ``"saturated share"``.
+        unit: ``"bits"``, ``"nats"``, ``"1"`` for a pure number, …
+        per: Whether each layer has one, or the network as a whole.
+    """
+
+    name: str
+    unit: str
+    per: Per = "layer"
+
+
+class _Numbers:
+    """Numbers of one shape with their errors, intervals, flags and diagnostics.
+
+    A dataclass of these fields and one more for the numbers themselves, the first.
+    """
+
+    stderr: Tensor
+    lower: Tensor
+    upper: Tensor
+    flags: Mapping[str, Tensor]
+    diagnostics: Mapping[str, Tensor]
+
+    def __post_init__(self) -> None:
+        first = dataclasses.fields(self)[0].name  # type: ignore[arg-type]
+        numbers = torch.as_tensor(getattr(self, first))
+        shape, device = numbers.shape, numbers.device
+
+        def fill(value: Any, dtype: torch.dtype) -> Tensor:
+            return torch.as_tensor(value, device=device).to(dtype).expand(shape)
+
+        object.__setattr__(self, first, numbers.to(torch.float64))
+        for name in ("stderr", "lower", "upper"):
+            object.__setattr__(self, name, fill(getattr(self, name), torch.float64))
+        flags = {name: fill(value, torch.bool) for name, value in self.flags.items()}
+        object.__setattr__(self, "flags", flags)
+        diagnostics = {n: fill(value, torch.float64) for n, value in self.diagnostics.items()}
+        object.__setattr__(self, "diagnostics", diagnostics)
+
+    def flagged(self, **flags: Tensor) -> Self:
+        """The same numbers with more flags raised."""
+        return dataclasses.replace(self, flags={**self.flags, **flags})  # type: ignore[type-var]
+
+    def __getitem__(self, index: Any) -> Self:
+        """Some of the numbers, by an index of the leading dimensions."""
+        return self._map(lambda value: value[index])
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> Self:
+        """The same with every tensor changed."""
+        changed: dict[str, Any] = {}
+        for item in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = getattr(self, item.name)
+            if isinstance(value, Tensor):
+                changed[item.name] = change(value)
+            elif isinstance(value, Mapping):
+                changed[item.name] = {name: change(part) for name, part in value.items()}
+        return dataclasses.replace(self, **changed)  # type: ignore[type-var]
+
+
+@dataclass(frozen=True)
+class Reading(_Numbers):
+    """A number with its unit, its error and its flags, of each of the networks looked at.
+
+    Args:
+        value: The number, shape ``(...)``: of an instrument's reading, one for each network.
+        unit: Its unit; ``"1"`` for a pure number.
+        stderr: Standard error, shape ``(...)``; NaN if unknown.
+        lower: Lower end of an interval that the instrument gives; NaN if it gives none.
+        upper: Upper end of the same interval.
+        flags: Reasons not to take the number at its face, as booleans of shape ``(...)``.
+        diagnostics: Figures that go with the number, ``(...)``.
+    """
+
+    value: Tensor
+    unit: str
+    stderr: Tensor = field(default_factory=lambda: torch.tensor(torch.nan))
+    lower: Tensor = field(default_factory=lambda: torch.tensor(torch.nan))
+    upper: Tensor = field(default_factory=lambda: torch.tensor(torch.nan))
+    flags: Mapping[str, Tensor] = field(default_factory=dict)
+    diagnostics: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+BITS = "bits"
+
+
+@dataclass(frozen=True)
+class Estimate(_Numbers):
+    """Mutual information in bits, one number for each of the leading batch dimensions.
+
+    It is the reading whose unit is bits: see `reading`.
+
+    Args:
+        bits: The estimate, shape ``(...)``. Never clipped: it may be negative.
+        stderr: Standard error over the draw of the samples, shape ``(...)``; NaN if unknown.
+        lower: Lower end of the interval the estimator itself gives for its estimand (a 95 %
+            confidence interval, or a proven lower bound), shape ``(...)``; NaN if it gives none.
+        upper: Upper end of the same interval.
+        flags: Reasons not to take the number at its face, as booleans of shape ``(...)``.
+        diagnostics: Figures that go with the number (occupied bins, share out of range), ``(...)``.
+    """
+
+    bits: Tensor
+    stderr: Tensor = field(default_factory=lambda: torch.tensor(torch.nan))
+    lower: Tensor = field(default_factory=lambda: torch.tensor(torch.nan))
+    upper: Tensor = field(default_factory=lambda: torch.tensor(torch.nan))
+    flags: Mapping[str, Tensor] = field(default_factory=dict)
+    diagnostics: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def reading(self) -> Reading:
+        """The same as a reading in bits."""
+        return Reading(
+            self.bits, BITS, self.stderr, self.lower, self.upper, self.flags, self.diagnostics
+        )
+
+    @classmethod
+    def from_local(
+        cls,
+        local: Tensor,
+        *,
+        flags: Mapping[str, Tensor] | None = None,
+        diagnostics: Mapping[str, Tensor] | None = None,
+    ) -> Estimate:
+        """The mean of per-sample information in bits, ``(..., n)``, with its standard error."""
+        local = local.to(torch.float64)
+        n = local.shape[-1]
+        spread = local.std(-1) if n > 1 else local.new_full(local.shape[:-1], torch.nan)
+        return cls(
+            bits=local.mean(-1),
+            stderr=spread / n**0.5,
+            flags=flags or {},
+            diagnostics=diagnostics or {},
+        )
