@@ -1,8 +1,8 @@
-"""I(X;T) and I(T;Y) against the epoch, one curve for each layer."""
+"""I(X;T), I(T;Y) or any other quantity against the epoch, one curve for each layer."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from ibtrace.errors import InvalidInput
+from ibtrace.errors import InvalidInput, UnknownName
 from ibtrace.plane import clock, on_clock
 from ibtrace.plots._style import (
+    EPOCHS,
     GREY,
+    MARKERS,
     NotebookFigure,
     ceilings,
     choose,
@@ -57,32 +59,90 @@ def curves(trace: TraceLike, estimator: str | None = None) -> Figure:
     limits = ceilings(trace, frame)
     for axes, quantity in zip(row, quantities, strict=True):
         mine = frame[frame["quantity"] == quantity]
-        _draw(axes, mine, trace.layers)
+        _draw(axes, mine, layer_styles(trace.layers), "bits")
         epoch_axis(axes, int(frame["epoch"].max()), counted)
         axes.set_ylabel(f"{quantity} (bits)")
         if quantity in limits:
             _draw_ceiling(axes, *limits[quantity])
     title = f"{estimator}: {estimands(frame)}"
     row[0].set_title(wrap(title, rest="", width=60 * len(quantities)), loc="left", fontsize=8)
-    handles, labels = row[0].get_legend_handles_labels()
+    _legend(figure, row[0], frame)
+    return figure
+
+
+@styled
+def readings(trace: TraceLike, quantity: str, instrument: str | None = None) -> Figure:
+    """One quantity against the epoch: mean over seeds, and the band of 80 % of the seeds.
+
+    Args:
+        trace: The run.
+        quantity: What a lens or an estimator reads, or the training loop logged.
+        instrument: The label of the lens or the estimator; by default the first that read it.
+
+    Returns:
+        The figure: a curve for each layer, or one for the network; its axis has the unit.
+
+    Raises:
+        InvalidInput: If the trace has no finite number of it.
+        UnknownName: If the trace lacks the quantity or the instrument; lists what it has.
+    """
+    frame, instrument = _read(trace, quantity, instrument)
+    counted, frame = clock(frame), on_clock(frame)
+    frame = frame[np.isfinite(frame["value"])]
+    if frame.empty:
+        raise InvalidInput(f"{instrument or 'the training'} gave no finite {quantity} to draw")
+    figure = NotebookFigure(figsize=(4.2, 3.0), layout="constrained")
+    axes = figure.subplots()
+    _draw(axes, frame, {**_NETWORK, **layer_styles(trace.layers)}, "value")
+    epoch_axis(axes, int(frame["epoch"].max()), counted)
+    unit = frame["unit"].iloc[0]
+    axes.set_ylabel(f"{quantity} ({unit})" if unit not in ("", "1") else quantity)
+    axes.set_title(wrap(instrument, rest="", width=60), loc="left", fontsize=8)
+    _legend(figure, axes, frame)
+    return figure
+
+
+_NETWORK = {"": (MARKERS[0], EPOCHS(0.0))}
+"""How the network as a whole is drawn."""
+
+
+def _read(trace: TraceLike, quantity: str, instrument: str | None) -> tuple[pd.DataFrame, str]:
+    """The rows of a quantity by one instrument, and the instrument."""
+    frame = trace.readings()
+    rows = frame[frame["quantity"] == quantity]
+    if rows.empty:
+        known = ", ".join(dict.fromkeys(frame["quantity"])) or "none"
+        raise UnknownName(f"no quantity {quantity!r} in the trace; it has {known}")
+    by = list(dict.fromkeys(rows["instrument"]))
+    if instrument is not None and instrument not in by:
+        raise UnknownName(f"{quantity} was not read by {instrument!r}, but by {', '.join(by)}")
+    instrument = by[0] if instrument is None else instrument
+    return rows[rows["instrument"] == instrument], instrument
+
+
+def _legend(figure: Figure, axes: Axes, frame: pd.DataFrame) -> None:
+    """The curves' names, and what the band is."""
+    handles, labels = axes.get_legend_handles_labels()
     if frame["seed"].nunique() > 1:
         handles.append(Patch(color=GREY, alpha=0.25, linewidth=0))
         labels.append("80 % of seeds")
     legend_below(figure, handles, labels)
-    return figure
 
 
-def _draw(axes: Axes, rows: pd.DataFrame, layers: Sequence[str]) -> None:
+def _draw(
+    axes: Axes, rows: pd.DataFrame, styles: Mapping[str, tuple[str, Any]], column: str
+) -> None:
+    """A curve for each layer that has rows: the mean of a column over seeds, and their band."""
     present = set(rows["layer"])
-    for layer, (marker, colour) in layer_styles(layers).items():
+    for layer, (marker, colour) in styles.items():
         if layer not in present:
             continue
-        table = rows[rows["layer"] == layer].pivot(index="epoch", columns="seed", values="bits")
+        table = rows[rows["layer"] == layer].pivot(index="epoch", columns="seed", values=column)
         whole = table.dropna()
         if len(table.columns) > 1:
             low, high = (whole.quantile(end, axis=1) for end in _BAND)
             axes.fill_between(whole.index, low, high, color=colour, alpha=0.18, linewidth=0)
-        look: Any = {"color": colour, "linewidth": 1.1, "label": layer, "marker": marker}
+        look: Any = {"color": colour, "linewidth": 1.1, "marker": marker}
         # Marks at even distances, or a point for each if there are few, tell curves apart in grey.
         spacing: Any = 1 if len(whole) < 10 else 0.14
         axes.plot(
@@ -92,6 +152,7 @@ def _draw(axes: Axes, rows: pd.DataFrame, layers: Sequence[str]) -> None:
             markersize=4,
             markeredgecolor="white",
             markeredgewidth=0.4,
+            label=layer or "network",
             **look,
         )
 

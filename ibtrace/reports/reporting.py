@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from ibtrace import plots
 from ibtrace.claims import Claim, claims_table, claims_text
 from ibtrace.errors import UnknownName
 from ibtrace.plane import coordinates, verdict
+from ibtrace.reports.quantities import lens_readings, quantities
 from ibtrace.runtime.files import written_whole
 from ibtrace.trace import Trace
 from ibtrace.types import I_TY, I_XT
@@ -52,6 +54,23 @@ def figures(
             written.append(_save(curves, folder / f"curves-{prefix}{stem}"))
     if estimator is None or all(_gave_xt(trace, estimator) for trace in traces.values()):
         written.append(_save(plots.drops(titled, estimator), folder / "drops"))
+    if estimator is None:
+        written += _readings(titled, folder)
+    return written
+
+
+def _readings(titled: Traces, folder: Path) -> list[Path]:
+    """A figure for each quantity of each lens that has a number to draw."""
+    written = []
+    for name, trace in titled.items():
+        read = [(q, i) for q, i, rows in lens_readings(trace) if np.isfinite(rows["value"]).any()]
+        quantities = [quantity for quantity, _ in read]
+        for quantity, instrument in read:
+            parts = [name] if len(titled) > 1 else []
+            parts += [_slug(quantity)]
+            parts += [_slug(instrument)] if quantities.count(quantity) > 1 else []
+            figure = plots.readings(trace, quantity, instrument)
+            written.append(_save(figure, folder / "-".join(["readings", *parts])))
     return written
 
 
@@ -71,10 +90,14 @@ def verdicts(traces: Traces, estimator: str | None = None, *, details: bool = Fa
     parts = _data(traces)
     for name, trace in traces.items():
         chosen = None if estimator is None else [estimator]
-        title = [name, "=" * len(name)] if name else []
         found = verdict(trace, estimators=chosen)
-        parts.append("\n".join([*title, found.details() if details else str(found)]))
+        parts.append("\n".join([*_title(name), found.details() if details else str(found)]))
     return "\n\n".join(parts)
+
+
+def _title(name: str) -> list[str]:
+    """A variant's name above what is said of it."""
+    return [name, "=" * len(name)] if name else []
 
 
 def report(traces: Traces, folder: Path, claims: Sequence[Claim] = ()) -> str:
@@ -91,10 +114,15 @@ def report(traces: Traces, folder: Path, claims: Sequence[Claim] = ()) -> str:
         with written_whole(folder / "claims.csv") as part:
             table.to_csv(part, index=False)
         tested = ["Claims\n======\n" + claims_text(table)]
-    written = [verdicts(traces, details=True), *tested]
+    read = [
+        "\n".join([*_title(name), told])
+        for name, trace in traces.items()
+        if (told := quantities(trace))
+    ]
+    written = [verdicts(traces, details=True), *read, *tested]
     with written_whole(folder / "report.txt") as part:
         part.write_text("\n\n".join(written) + "\n")
-    text = [verdicts(traces), *tested]
+    text = [verdicts(traces), *read, *tested]
     drawn = figures(traces, folder)
     listed = "\n".join(f"  {path}" for path in [*drawn, folder / "report.txt"])
     text.append(f"Figures (each also as PDF) and this text:\n{listed}")
