@@ -234,6 +234,7 @@ def _add_compare(commands: _Commands) -> None:
 
 
 def _compare(options: argparse.Namespace) -> int:
+    from ibtrace.comparison import FAILED
     from ibtrace.reports import comparing
 
     names = None if options.estimators is None else comparing.split(options.estimators)
@@ -253,7 +254,7 @@ def _compare(options: argparse.Namespace) -> int:
     )
     if len(frame):
         print(comparing.text(frame, folder))
-    return _kept(whole) or int(frame["status"].str.startswith("failed").any())
+    return _kept(whole) or int((frame["status"] == FAILED).any())
 
 
 def _compare_run(options: argparse.Namespace, names: list[str] | None, n: list[int] | None) -> int:

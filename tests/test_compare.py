@@ -103,14 +103,19 @@ def test_a_users_own_estimator_and_law_take_part() -> None:
 def test_what_does_not_apply_or_fails_is_said() -> None:
     laws = [BivariateNormal(0.5), Table(title="3x3")]
     found = compare(["ross", Off(raises=True)], laws, n=40, seeds=1)
-    said = {(row["estimator"], row["problem"]): row["status"] for row in records(found)}
-    assert said["Ross", "1v1-normal-0.5"].startswith("not applicable: Ross: x and y are both")
-    assert said["Off.mine", "1v1-normal-0.5"] == "failed: ZeroDivisionError: by zero"
-    assert said["Off.mine", "table-3x3"] == "not applicable: Off.mine does not take discrete x"
+    by = {(row["estimator"], row["problem"]): row for row in records(found)}
+    said = {key: (row["status"], row["reason"]) for key, row in by.items()}
+    status, reason = said["Ross", "1v1-normal-0.5"]
+    assert status == "not applicable"
+    assert reason.startswith("Ross: x and y are both")
+    assert said["Off.mine", "1v1-normal-0.5"] == ("failed", "ZeroDivisionError: by zero")
+    declined = ("not applicable", "Off.mine does not take discrete x")
+    assert said["Off.mine", "table-3x3"] == declined
     assert found["bits"].isna().all()
     each = summary(found)
     assert (each["seeds"] == 0).all()
-    assert each["status"].tolist() == found["status"].tolist()
+    for column in ("status", "reason"):
+        assert each[column].tolist() == found[column].tolist()
     whole = records(overall(found))[1]
     assert [whole[name] for name in ("laws", "declined", "failed")] == [0, 1, 1]
     assert math.isnan(whole["rmse"])
@@ -122,7 +127,12 @@ def test_what_is_no_estimate_of_the_information_is_marked() -> None:
     assert "B" in measures["Binning(bins=30)", "1v1-normal-0.5"]
     assert measures["Binning(bins=30)", "table-3x3"] == "I(X;Y)"
     assert set(measures["KSG"]) == {"I(X;Y)"}
-    assert overall(found).set_index("estimator").loc["Binning(bins=30)", "measures"] != "I(X;Y)"
+    whole = overall(found).set_index("estimator")
+    assert whole.loc["Binning(bins=30)", "measures"] != "I(X;Y)"
+    of_information = found.set_index(["estimator", "problem"])["of_information"]
+    assert not of_information["Binning(bins=30)", "1v1-normal-0.5"]
+    assert of_information["Binning(bins=30)", "table-3x3"]
+    assert whole["of_information"].to_dict() == {"Binning(bins=30)": False, "KSG": True}
 
 
 @pytest.mark.slow
@@ -227,13 +237,15 @@ def test_a_label_law_has_the_information_asked_for(d: int, classes: int, bits: f
 def test_calibration_laws_have_the_size_of_the_data() -> None:
     laws = calibration_laws(256, 12, [10, 3, 10], classes=4)
     assert len(laws) == 8
-    for name, law in laws.items():
-        t = law.dims[1 if name.startswith(I_XT) else 0]
-        assert f"d = {t}, {law.bits:.3g} bits" in name
-        assert law.kinds[1] == ("continuous" if name.startswith(I_XT) else "discrete")
+    for law in laws:
+        of_x = law.quantity == I_XT
+        t = law.problem.dims[1 if of_x else 0]
+        assert law.dimension == t
+        assert law.name == f"{law.quantity}, d = {t}, {law.problem.bits:.3g} bits"
+        assert law.problem.kinds[1] == ("continuous" if of_x else "discrete")
     continuous = calibration_laws(256, 12, [3], y_dim=2)
-    assert [law.dims for law in continuous.values()] == [(12, 3), (12, 3), (3, 2), (3, 2)]
-    assert not any(name.startswith(I_TY) for name in calibration_laws(256, 12, [3], classes=1))
+    assert [law.problem.dims for law in continuous] == [(12, 3), (12, 3), (3, 2), (3, 2)]
+    assert {law.quantity for law in calibration_laws(256, 12, [3], classes=1)} == {I_XT}
     with pytest.raises(InvalidInput, match="n must be at least 2"):
         calibration_laws(1, 2, [3])
     with pytest.raises(InvalidInput, match="bits must lie between 0 and 1"):
@@ -384,7 +396,7 @@ def test_a_run_is_calibrated_at_the_scales_of_its_own_columns(tmp_path: Path) ->
         tracer.snapshot(1)
     source, asked = Trace.load(tmp_path / "r"), [KSG(), KSG(scale="column")]
     found = compare_run(source, asked, jobs=1, snapshots=1, progress=False)
-    laws = found.calibration[found.calibration["problem"].str.startswith(I_TY)]
+    laws = found.calibration[found.calibration["quantity"] == I_TY]
     error = laws.groupby("estimator")["error"].mean()
     # Classes lie along the first column, which the second hides unless each has its own scale.
     assert error["KSG"] < -0.1
@@ -544,14 +556,16 @@ def test_calibration_laws_take_the_scales_of_the_data_and_keep_their_information
             t_scales={2: t_scales},
             y_scales=() if classes else y_scales,
         )
-        assert list(plain) == list(laws)
-        for name, law in laws.items():
-            factors = (x_scales, t_scales) if name.startswith(I_XT) else (t_scales, y_scales)
-            sample, before = law.sample(4000, seed=0), plain[name].sample(4000, seed=0)
+        assert [law.name for law in plain] == [law.name for law in laws]
+        for unscaled, scaled in zip(plain, laws, strict=True):
+            law, base_law = scaled.problem, unscaled.problem
+            of_x = scaled.quantity == I_XT
+            factors = (x_scales, t_scales) if of_x else (t_scales, y_scales)
+            sample, before = law.sample(4000, seed=0), base_law.sample(4000, seed=0)
             for value, base, factor in zip(sample, before, factors, strict=True):
                 wanted = base * torch.tensor(factor) if base.is_floating_point() else base
                 torch.testing.assert_close(value, wanted.to(value.dtype), rtol=1e-6, atol=0)
-            assert law.bits == plain[name].bits
+            assert law.bits == base_law.bits
             assert float(law.log_ratio(*sample).mean()) == pytest.approx(law.bits, abs=0.2)
     with pytest.raises(ConfigError, match="X needs a factor above 0 for each of its 3 columns"):
         calibration_laws(64, 3, [2], x_scales=(1.0, 0.0, 1.0))

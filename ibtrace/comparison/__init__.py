@@ -5,7 +5,9 @@ bias, spread and RMSE. `calibration_laws` are laws of known information at the s
 own data, and `disagreement` says how far estimators are apart where no truth is known.
 """
 
+from ibtrace.comparison._calibration import CalibrationLaw as CalibrationLaw
 from ibtrace.comparison._calibration import calibration_laws as calibration_laws
+from ibtrace.comparison._calibration import calibration_table as calibration_table
 from ibtrace.comparison._calibration import label_law as label_law
 from ibtrace.comparison._calibration import layer_law as layer_law
 from ibtrace.comparison._disagreement import disagreement as disagreement
@@ -14,9 +16,12 @@ from ibtrace.comparison._summary import OFF_BITS as OFF_BITS
 from ibtrace.comparison._summary import overall as overall
 from ibtrace.comparison._summary import summary as summary
 from ibtrace.comparison._trials import COLUMNS as COLUMNS
+from ibtrace.comparison._trials import DECLINED as DECLINED
+from ibtrace.comparison._trials import FAILED as FAILED
+from ibtrace.comparison._trials import OK as OK
+from ibtrace.comparison._trials import Status as Status
 from ibtrace.comparison._trials import Trial as Trial
 from ibtrace.comparison._trials import compare as compare
-from ibtrace.comparison._trials import estimates_information as estimates_information
 from ibtrace.comparison._trials import named_estimators as named_estimators
 from ibtrace.comparison._trials import named_problems as named_problems
 from ibtrace.comparison._trials import table as table

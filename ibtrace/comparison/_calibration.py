@@ -4,15 +4,52 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
+import pandas as pd
 from scipy.optimize import brentq
 
+from ibtrace.comparison._trials import Trial, table
 from ibtrace.errors import InvalidInput
 from ibtrace.problems import GaussianChannel, Problem, Rescaled, SparseNormal, Swapped
 from ibtrace.types import I_TY, I_XT
 
 _LEVELS = (0.25, 0.75)
 _MARGIN = 1e-3  # bits
+
+
+@dataclass(frozen=True)
+class CalibrationLaw:
+    """A law of known information that stands for one quantity of a layer.
+
+    Args:
+        quantity: ``"I(X;T)"`` or ``"I(T;Y)"``.
+        dimension: The dimension of T.
+        problem: The law; of I(X;T) its Y is T, of I(T;Y) its X is.
+    """
+
+    quantity: str
+    dimension: int
+    problem: Problem
+
+    @property
+    def name(self) -> str:
+        """The name in tables: quantity, dimension of T and bits."""
+        return f"{self.quantity}, d = {self.dimension}, {self.problem.bits:.3g} bits"
+
+
+def calibration_table(done: Iterable[Trial], laws: Iterable[CalibrationLaw]) -> pd.DataFrame:
+    """Trials on calibration laws, with their ``quantity`` and ``dimension`` as two more columns.
+
+    Args:
+        done: Trials whose problems are the laws' names.
+        laws: The laws.
+    """
+    frame, of_name = table(done), {law.name: law for law in laws}
+    return frame.assign(
+        quantity=[of_name[name].quantity for name in frame["problem"]],
+        dimension=[of_name[name].dimension for name in frame["problem"]],
+    )
 
 
 def calibration_laws(
@@ -25,8 +62,8 @@ def calibration_laws(
     x_scales: Sequence[float] = (),
     t_scales: Mapping[int, Sequence[float]] | None = None,
     y_scales: Sequence[float] = (),
-) -> dict[str, Problem]:
-    """Laws at one's own N, dimensions and number of classes, by ``"QUANTITY, d = D, B bits"``.
+) -> tuple[CalibrationLaw, ...]:
+    """Laws at one's own N, dimensions and number of classes.
 
     For I(X;T), `layer_law` at a quarter and at three quarters of log2 N; for I(T;Y), `label_law`
     at a quarter and at three quarters of log2 ``classes``, or `layer_law` at 0.5 and 1.5 bits
@@ -47,29 +84,29 @@ def calibration_laws(
 
     Example:
         >>> laws = calibration_laws(1024, 12, [10, 3], classes=2)
-        >>> list(laws)[:3]
+        >>> [law.name for law in laws[:3]]
         ['I(X;T), d = 10, 2.5 bits', 'I(X;T), d = 10, 7.5 bits', 'I(T;Y), d = 10, 0.25 bits']
-        >>> round(laws["I(T;Y), d = 3, 0.75 bits"].bits, 6)
-        0.75
+        >>> laws[-1].quantity, laws[-1].dimension, round(laws[-1].problem.bits, 6)
+        ('I(T;Y)', 3, 0.75)
     """
     if n < 2:
         raise InvalidInput(f"calibration_laws: n must be at least 2, got {n}")
-    laws: dict[str, Problem] = {}
+    laws: list[CalibrationLaw] = []
     of_x, of_y = tuple(x_scales), tuple(y_scales)
     for d in dict.fromkeys(t_dims):
         of_t = tuple((t_scales or {}).get(d, ()))
         for bits in (share * math.log2(n) for share in _LEVELS):
-            law = layer_law(x_dim, d, bits)
-            laws[f"{I_XT}, d = {d}, {bits:.3g} bits"] = _rescaled(law, of_x, of_t)
+            law = _rescaled(layer_law(x_dim, d, bits), of_x, of_t)
+            laws.append(CalibrationLaw(I_XT, d, law))
         if classes is None:
             for bits in (0.5, 1.5):
-                law = layer_law(d, y_dim, bits)
-                laws[f"{I_TY}, d = {d}, {bits:.3g} bits"] = _rescaled(law, of_t, of_y)
+                law = _rescaled(layer_law(d, y_dim, bits), of_t, of_y)
+                laws.append(CalibrationLaw(I_TY, d, law))
         elif classes > 1:
             for bits in (share * math.log2(classes) for share in _LEVELS):
-                law = label_law(d, classes, bits)
-                laws[f"{I_TY}, d = {d}, {bits:.3g} bits"] = _rescaled(law, of_t, ())
-    return laws
+                law = _rescaled(label_law(d, classes, bits), of_t, ())
+                laws.append(CalibrationLaw(I_TY, d, law))
+    return tuple(laws)
 
 
 def _rescaled(law: Problem, x: tuple[float, ...], y: tuple[float, ...]) -> Problem:

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ibtrace.comparison._trials import COLUMNS, OK
+from ibtrace.comparison._trials import COLUMNS, DECLINED, FAILED, INFORMATION, OK
 from ibtrace.errors import InvalidInput
+from ibtrace.types import split_flags
 
 OFF_BITS = 0.5
 
@@ -19,8 +20,9 @@ def summary(frame: pd.DataFrame) -> pd.DataFrame:
 
     Columns: ``estimator, problem, n, truth``; ``seeds``, how many gave a number; ``mean`` of the
     estimates; ``bias``, the mean error; ``spread``, the standard deviation over seeds; ``rmse``;
-    ``seconds``, the median; ``flags``, each with how often it was raised; ``status``;
-    ``measures``. A NaN or infinite estimate makes its mean so: nothing is left out.
+    ``seconds``, the median; ``flags``, each with how often it was raised; ``status`` and
+    ``reason``, of the first trial without an estimate if there is one; ``measures`` and
+    ``of_information``. A NaN or infinite estimate makes its mean so: nothing is left out.
 
     Args:
         frame: What `compare` gives, or some rows of it.
@@ -31,9 +33,10 @@ def summary(frame: pd.DataFrame) -> pd.DataFrame:
     _check(frame)
     keys = ["estimator", "problem", "n"]
     groups = frame.groupby(keys, sort=False)
-    records = [{**dict(zip(keys, key, strict=True)), **_of_law(some)} for key, some in groups]
+    records = [{**dict(zip(keys, key, strict=True)), **_of_law(group)} for key, group in groups]
     columns = [*keys, "truth", "seeds", "mean", "bias", "spread", "rmse", "seconds", "flags"]
-    return pd.DataFrame(records, columns=[*columns, "status", "measures"])
+    columns += ["status", "reason", "measures", "of_information"]
+    return pd.DataFrame(records, columns=columns)
 
 
 def overall(frame: pd.DataFrame) -> pd.DataFrame:
@@ -43,7 +46,7 @@ def overall(frame: pd.DataFrame) -> pd.DataFrame:
     does not take; ``failed``; ``bias``, the mean over laws; ``spread``, the median over laws;
     ``rmse``, over all trials, and ``median_error``, the median absolute one; ``off``, on how many
     laws the RMSE exceeds 0.5 bit; the ``worst`` law and its bias ``worst_bias``; median
-    ``seconds``; ``flags``; ``measures``, on continuous variables.
+    ``seconds``; ``flags``; ``measures`` and ``of_information``, on continuous variables.
 
     Args:
         frame: What `compare` gives, or some rows of it.
@@ -53,21 +56,21 @@ def overall(frame: pd.DataFrame) -> pd.DataFrame:
     """
     each = summary(frame)
     records = []
-    for (estimator, n), some in each.groupby(["estimator", "n"], sort=False):
-        mine = frame[(frame["estimator"] == estimator) & (frame["n"] == n)]
-        records.append({"estimator": estimator, "n": n, **_of_estimator(some, mine)})
+    for (estimator, n), laws in each.groupby(["estimator", "n"], sort=False):
+        trials = frame[(frame["estimator"] == estimator) & (frame["n"] == n)]
+        records.append({"estimator": estimator, "n": n, **_of_estimator(laws, trials)})
     columns = ["estimator", "n", "laws", "declined", "failed", "bias", "spread", "rmse"]
-    others = ["median_error", "off", "worst", "worst_bias", "seconds", "flags", "measures"]
-    return pd.DataFrame(records, columns=[*columns, *others])
+    columns += ["median_error", "off", "worst", "worst_bias", "seconds", "flags"]
+    return pd.DataFrame(records, columns=[*columns, "measures", "of_information"])
 
 
-def _of_law(some: pd.DataFrame) -> dict[str, Any]:
-    done = some[some["status"] == OK]
+def _of_law(trials: pd.DataFrame) -> dict[str, Any]:
+    done = trials[trials["status"] == OK]
     errors = done["error"].to_numpy(dtype=float)
     bits = done["bits"].to_numpy(dtype=float)
-    without = some.loc[some["status"] != OK, "status"]
+    without = trials[trials["status"] != OK]
     return {
-        "truth": some["truth"].iloc[0],
+        "truth": trials["truth"].iloc[0],
         "seeds": len(done),
         "mean": _mean(bits),
         "bias": _mean(errors),
@@ -75,22 +78,24 @@ def _of_law(some: pd.DataFrame) -> dict[str, Any]:
         "rmse": _root_mean_square(errors),
         "seconds": _median(done["seconds"].to_numpy(dtype=float)),
         "flags": _counted(done["flags"]),
-        "status": OK if without.empty else without.iloc[0],
-        "measures": some["measures"].iloc[0],
+        "status": OK if without.empty else without["status"].iloc[0],
+        "reason": "" if without.empty else without["reason"].iloc[0],
+        "measures": trials["measures"].iloc[0],
+        "of_information": bool(trials["of_information"].iloc[0]),
     }
 
 
-def _of_estimator(laws: pd.DataFrame, mine: pd.DataFrame) -> dict[str, Any]:
-    done = mine[mine["status"] == OK]
+def _of_estimator(laws: pd.DataFrame, trials: pd.DataFrame) -> dict[str, Any]:
+    done = trials[trials["status"] == OK]
     given = laws[laws["seeds"] > 0]
     bias = given["bias"].to_numpy(dtype=float)
     # NaN is worse than any number.
     worst = int(np.nan_to_num(np.abs(bias), nan=np.inf).argmax()) if len(bias) else None
-    own = mine.loc[mine["measures"] != "I(X;Y)", "measures"]
+    others = trials.loc[~trials["of_information"].astype(bool), "measures"]
     return {
         "laws": len(given),
-        "declined": int(laws["status"].str.startswith("not applicable").sum()),
-        "failed": int(laws["status"].str.startswith("failed").sum()),
+        "declined": int((laws["status"] == DECLINED).sum()),
+        "failed": int((laws["status"] == FAILED).sum()),
         "bias": _mean(bias),
         "spread": _median(given["spread"].to_numpy(dtype=float)),
         "rmse": _root_mean_square(done["error"].to_numpy(dtype=float)),
@@ -100,7 +105,8 @@ def _of_estimator(laws: pd.DataFrame, mine: pd.DataFrame) -> dict[str, Any]:
         "worst_bias": np.nan if worst is None else bias[worst],
         "seconds": _median(done["seconds"].to_numpy(dtype=float)),
         "flags": _counted(done["flags"]),
-        "measures": own.iloc[0] if len(own) else "I(X;Y)",
+        "measures": others.iloc[0] if len(others) else INFORMATION,
+        "of_information": others.empty,
     }
 
 
@@ -123,7 +129,7 @@ def _root_mean_square(values: np.ndarray[Any, Any]) -> float:
 
 def _counted(flags: pd.Series) -> str:
     """``"saturated 3/3, few_samples 1/3"``."""
-    counts = Counter(flag for each in flags for flag in each.split(",") if flag)
+    counts = Counter(flag for raised in flags for flag in split_flags(raised))
     return ", ".join(f"{flag} {count}/{len(flags)}" for flag, count in counts.most_common())
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import product
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import pandas as pd
 import torch
@@ -21,10 +21,15 @@ from ibtrace import problems as laws
 from ibtrace.comparison._suite import suite
 from ibtrace.errors import IbtraceError, InvalidInput
 from ibtrace.problems import Problem
-from ibtrace.types import Estimator, label
+from ibtrace.types import Estimator, join_flags, label
 
 NAN = float("nan")
-OK = "ok"
+INFORMATION = "I(X;Y)"
+
+Status = Literal["ok", "not applicable", "failed"]
+OK: Status = "ok"
+DECLINED: Status = "not applicable"
+FAILED: Status = "failed"
 
 Progress = Callable[[int, int], None]
 _Thing = TypeVar("_Thing")
@@ -44,12 +49,14 @@ class Trial:
         stderr: Its standard error by the estimator's own account.
         lower: Lower end of the estimator's own interval.
         upper: Upper end of it.
-        error: Estimate less truth; where ``measures`` is not I(X;Y), also a difference of
-            what is estimated.
+        error: Estimate less truth; where it is not ``of_information``, also a difference of what
+            is estimated.
         seconds: Wall time of the estimate.
-        flags: The flags raised, comma-separated.
-        status: ``"ok"``, ``"not applicable: …"`` or ``"failed: …"``, with the reason.
+        flags: The flags raised, as `ibtrace.types.join_flags` writes them.
+        status: Whether there is an estimate; ``"not applicable"`` where the estimator declines.
+        reason: Why there is none; empty where there is one.
         measures: What the estimator estimates, by its tags; I(X;Y) on two discrete variables.
+        of_information: Whether that is I(X;Y) itself, by its tags; so on two discrete variables.
         x_kind: The kind of X.
         y_kind: The kind of Y.
         x_dim: The dimension of X.
@@ -68,8 +75,10 @@ class Trial:
     error: float = NAN
     seconds: float = NAN
     flags: str = ""
-    status: str = OK
-    measures: str = "I(X;Y)"
+    status: Status = OK
+    reason: str = ""
+    measures: str = INFORMATION
+    of_information: bool = True
     x_kind: str = "continuous"
     y_kind: str = "continuous"
     x_dim: int = 1
@@ -105,7 +114,8 @@ def compare(
 
     Returns:
         One row for each estimator, law, n and seed, with the fields of `Trial` as columns. A
-        combination that an estimator does not take has a row that says so in ``status``.
+        combination that an estimator does not take has a row that says so in ``status``, and why in
+        ``reason``.
 
     Raises:
         UnknownName: If an estimator or a law does not exist; lists those that do.
@@ -114,9 +124,9 @@ def compare(
     Example:
         >>> found = compare(["ksg", "ross"], ["1v1-normal-0.75"], n=500, seeds=2)
         >>> found[["estimator", "seed", "status"]].iloc[1:3]
-          estimator  seed                                         status
-        1       KSG     1                                             ok
-        2      Ross     0  not applicable: Ross: x and y are both flo...
+          estimator  seed          status
+        1       KSG     1              ok
+        2      Ross     0  not applicable
         >>> bool(abs(found.error[:2].mean()) < 0.1)
         True
     """
@@ -174,11 +184,6 @@ def table(done: Iterable[Trial]) -> pd.DataFrame:
     """Trials as a tidy DataFrame, one row each."""
     frame = pd.DataFrame([dataclasses.asdict(trial) for trial in done], columns=[*COLUMNS])
     return frame.reset_index(drop=True)
-
-
-def estimates_information(estimator: Estimator) -> bool:
-    """Whether the estimand is I(X;Y) itself, not that of a binned, noisy or projected variable."""
-    return estimator.tags.estimand.replace(" ", "") == "I(X;Y)"
 
 
 def named_estimators(chosen: Sequence[str | Estimator] | None) -> dict[str, Estimator]:
@@ -245,7 +250,7 @@ def _grid(
 def _try(
     tag: str, estimator: Estimator, name: str, problem: Problem, truth: float, n: int, seed: int
 ) -> Trial:
-    """One trial; what goes wrong in it is said in its status."""
+    """One trial; what goes wrong in it is said in its status and its reason."""
     discrete = problem.kinds == ("discrete", "discrete")
     start = Trial(
         estimator=tag,
@@ -253,7 +258,8 @@ def _try(
         n=n,
         seed=seed,
         truth=truth,
-        measures="I(X;Y)" if discrete else estimator.tags.estimand.replace("X; Y", "X;Y"),
+        measures=INFORMATION if discrete else estimator.tags.estimand,
+        of_information=discrete or estimator.tags.of_information,
         x_kind=problem.x_kind,
         y_kind=problem.y_kind,
         x_dim=problem.dims[0],
@@ -262,29 +268,30 @@ def _try(
     for variable, kind in zip("xy", problem.kinds, strict=True):
         if kind not in getattr(estimator.tags, variable):
             reason = f"{tag} does not take {kind} {variable}"
-            return dataclasses.replace(start, status=f"not applicable: {reason}")
+            return dataclasses.replace(start, status=DECLINED, reason=reason)
     x, y = problem.sample(n, seed=seed)
     try:
         return _estimate(start, estimator, x, y)
     except IbtraceError as error:
-        return dataclasses.replace(start, status=f"not applicable: {error}")
+        return dataclasses.replace(start, status=DECLINED, reason=str(error))
     except Exception as error:  # a user's own estimator may raise anything; it is said, and counted
-        return dataclasses.replace(start, status=f"failed: {type(error).__name__}: {error}")
+        reason = f"{type(error).__name__}: {error}"
+        return dataclasses.replace(start, status=FAILED, reason=reason)
 
 
 def _estimate(start: Trial, estimator: Estimator, x: Tensor, y: Tensor) -> Trial:
     """The trial with its numbers."""
     begin = time.perf_counter()
-    found = estimator(x, y, seed=start.seed)
+    estimate = estimator(x, y, seed=start.seed)
     seconds = time.perf_counter() - begin
-    bits = float(found.bits)
+    bits = float(estimate.bits)
     return dataclasses.replace(
         start,
         bits=bits,
-        stderr=float(found.stderr),
-        lower=float(found.lower),
-        upper=float(found.upper),
+        stderr=float(estimate.stderr),
+        lower=float(estimate.lower),
+        upper=float(estimate.upper),
         error=bits - start.truth,
         seconds=seconds,
-        flags=",".join(flag for flag, raised in found.flags.items() if bool(raised)),
+        flags=join_flags(flag for flag, raised in estimate.flags.items() if bool(raised)),
     )

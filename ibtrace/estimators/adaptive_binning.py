@@ -62,6 +62,7 @@ class AdaptiveBinning(PlugIn):
 
     tags: ClassVar[Tags] = Tags(
         estimand="I(X;B(Y)) with B the quantile bins",
+        of_information=False,
         reference="Chelombiev et al. 2019, arXiv:1902.09037",
         variable="made",
         cost="N d log(N d)",

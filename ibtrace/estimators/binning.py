@@ -94,6 +94,7 @@ class Binning(PlugIn):
 
     tags: ClassVar[Tags] = Tags(
         estimand="I(X;B(Y)) with B the bins",
+        of_information=False,
         reference="Shwartz-Ziv & Tishby 2017, arXiv:1703.00810",
         variable="made",
         cost="N d + N log N",

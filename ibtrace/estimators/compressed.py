@@ -97,6 +97,7 @@ class Compressed:
 
     tags: ClassVar[Tags] = Tags(
         estimand="I(f(X); g(Y)) of compressed variables",
+        of_information=False,
         reference="Butakov et al. 2024, ICLR",
         symmetric=False,
         variable="made",

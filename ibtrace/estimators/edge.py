@@ -95,7 +95,7 @@ class EDGE:
     scale: Scale = "rank"
 
     tags: ClassVar[Tags] = Tags(
-        estimand="I(X; Y)",
+        estimand="I(X;Y)",
         reference="Noshad, Zeng & Hero 2019, ICASSP, arXiv:1801.09125",
         cost="members (N d + N log N) time, N d memory",
         bias="up by 0.1 bit at N = 400 near independence in 1 + 1 dimensions, in 2 + 2 by 0.5 at "

@@ -295,6 +295,7 @@ class Exact(PlugIn):
 
     tags: ClassVar[Tags] = Tags(
         estimand="I(X;Y) of the discrete law on the samples",
+        of_information=False,
         reference="Lorenzen et al. 2022, ICLR",
         cost="N d + N log N",
         bias="none on an enumerated space; up by (K_xy - K_x - K_y + 1)/(2 N ln 2) on a draw",

@@ -96,6 +96,7 @@ class GaussianCopula:
 
     tags: ClassVar[Tags] = Tags(
         estimand="I(X;Y) if the copula is Gaussian",
+        of_information=False,
         reference="Ince et al. 2017, Human Brain Mapping 38",
         cost="N d log N + N d² + d³ time, N d memory",
         bias="too low where the copula is not Gaussian, and at high information in few samples "

@@ -92,6 +92,7 @@ class KDE:
 
     tags: ClassVar[Tags] = Tags(
         estimand="I(X; T + ε), ε ~ N(0, s²I), for X uniform on the samples",
+        of_information=False,
         reference="Kolchinsky & Tracey 2017, Entropy 19",
         symmetric=False,
         scale_dependence="the noise has the variance it is given, in the units of T",

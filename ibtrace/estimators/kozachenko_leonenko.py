@@ -94,7 +94,7 @@ class KozachenkoLeonenko:
     scale: Scale = "variable"
 
     tags: ClassVar[Tags] = Tags(
-        estimand="I(X; Y)",
+        estimand="I(X;Y)",
         reference="Kozachenko & Leonenko 1987; Berrett, Samworth & Yuan 2019, Ann. Statist. 47",
         cost="N log N time in few dimensions, N² d in many; N d memory",
         bias="of three entropies, not cancelled: grows with dimension; bounded supports too low",

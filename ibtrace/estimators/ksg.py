@@ -99,7 +99,7 @@ class KSG:
     scale: Scale = "variable"
 
     tags: ClassVar[Tags] = Tags(
-        estimand="I(X; Y)",
+        estimand="I(X;Y)",
         reference="Kraskov, Stögbauer & Grassberger 2004, Phys. Rev. E 69",
         cost="N² d time, N² memory for X's kept distances; N log N by trees in few dimensions",
         bias="towards 0 at high information or dimension; at most ψ(N) - ψ(k) nats",

@@ -105,6 +105,7 @@ class MatrixRenyi:
 
     tags: ClassVar[Tags] = Tags(
         estimand="I_α of the Gram matrices of X and Y",
+        of_information=False,
         reference="Sánchez Giraldo, Rao & Principe 2015, IEEE Trans. Inf. Theory 61",
         variable="made",
         cost="N² d + N³ time, N² memory; at α = 2 N² d time, N memory",

@@ -99,7 +99,7 @@ class MixedKSG:
     scale: Scale = "variable"
 
     tags: ClassVar[Tags] = Tags(
-        estimand="I(X; Y)",
+        estimand="I(X;Y)",
         reference="Gao, Kannan, Oh & Viswanath 2017, NeurIPS",
         cost="N² d time, N d memory, N² for X's kept distances",
         bias="towards 0 at high information or dimension; up by .2 bit on lattices of few values "

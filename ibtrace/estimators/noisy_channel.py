@@ -111,6 +111,7 @@ class NoisyChannel:
 
     tags: ClassVar[Tags] = Tags(
         estimand="I(X; T + Z), Z ~ N(0, s²I), for X uniform on the samples",
+        of_information=False,
         reference="Goldfeld et al. 2019, ICML",
         symmetric=False,
         scale_dependence="the noise has the deviation it is given, in the units of T",

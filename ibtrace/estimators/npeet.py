@@ -75,7 +75,7 @@ class NPEET:
     scale: Scale = "variable"
 
     tags: ClassVar[Tags] = Tags(
-        estimand="I(X; Y)",
+        estimand="I(X;Y)",
         reference="Ver Steeg, NPEET; Kraskov, Stögbauer & Grassberger 2004, Phys. Rev. E 69",
         cost="N log N time in few dimensions, N² d in many; CPU only",
         bias="towards 0 at high information or dimension; at most ψ(N) - ψ(k) nats",

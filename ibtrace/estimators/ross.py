@@ -81,7 +81,7 @@ class Ross:
     scale: Scale = "variable"
 
     tags: ClassVar[Tags] = Tags(
-        estimand="I(X; Y)",
+        estimand="I(X;Y)",
         reference="Ross 2014, PLoS ONE 9",
         cost="N² d time, N d memory",
         bias="small classes and many dimensions: towards 0",

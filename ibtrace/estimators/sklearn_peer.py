@@ -70,7 +70,7 @@ class SklearnMI:
     scale: Scale = "variable"
 
     tags: ClassVar[Tags] = Tags(
-        estimand="I(X; Y)",
+        estimand="I(X;Y)",
         reference="scikit-learn; Kraskov et al. 2004, Phys. Rev. E 69; Ross 2014, PLoS ONE 9",
         symmetric=True,
         cost="N log N time; one feature at a time; CPU only",

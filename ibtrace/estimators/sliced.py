@@ -76,6 +76,7 @@ class Sliced:
 
     tags: ClassVar[Tags] = Tags(
         estimand="E[I(Θᵀ X; Φᵀ Y)] over random k-dimensional projections",
+        of_information=False,
         reference="Goldfeld & Greenewald 2021, NeurIPS; Goldfeld et al. 2022, NeurIPS",
         symmetric=False,
         variable="made",

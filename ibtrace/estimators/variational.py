@@ -102,7 +102,7 @@ class Variational:
     tau: float = 5.0
 
     tags: ClassVar[Tags] = Tags(
-        estimand="I(X; Y)",
+        estimand="I(X;Y)",
         reference="Belghazi et al. 2018; Nguyen et al. 2010; van den Oord et al. 2018; "
         "Song & Ermon 2020",
         bound="lower",

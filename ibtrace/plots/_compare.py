@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from ibtrace.comparison import overall, summary
+from ibtrace.comparison import FAILED, OK, overall, summary
 from ibtrace.errors import InvalidInput
 from ibtrace.plots._style import EPOCHS, GREY, MARKERS, NotebookFigure, legend_below, styled
 
@@ -122,7 +122,7 @@ def _write_cell(
     axes: Axes, i: int, j: int, cell: Any, value: str, norm: Normalize, colours: Any
 ) -> None:
     if cell["seeds"] == 0:
-        if cell["status"].startswith("failed"):
+        if cell["status"] == FAILED:
             axes.text(j, i, "×", ha="center", va="center", fontsize=7, color=GREY)
         return
     number = float(cell[value])
@@ -202,7 +202,7 @@ def estimate_against_truth(frame: pd.DataFrame) -> Figure:
         Line2D([], [], color=GREY, linewidth=0.7, linestyle=_DASHES, label="log₂ N"),
     ]
     labels = [str(handle.get_label()) for handle in handles]
-    if any(tag.endswith("*") for tag in estimators.values()):
+    if any(tag != name for name, tag in estimators.items()):
         handles.append(Line2D([], [], linestyle=""))
         labels.append("* estimates another quantity")
     legend_below(figure, handles, labels)
@@ -234,9 +234,9 @@ def _ordered(frame: pd.DataFrame) -> tuple[dict[str, str], int]:
     Raises:
         InvalidInput: If no estimator gave a number.
     """
-    if not (frame["status"] == "ok").any():
+    if not (frame["status"] == OK).any():
         raise InvalidInput("no estimator gave a number to draw; see the column status")
-    measures = overall(frame).groupby("estimator", sort=False)["measures"].first()
-    plain = [str(name) for name, what in measures.items() if what == "I(X;Y)"]
-    others = [str(name) for name in measures.index if str(name) not in plain]
+    of_information = overall(frame).groupby("estimator", sort=False)["of_information"].first()
+    plain = [str(name) for name, whether in of_information.items() if whether]
+    others = [str(name) for name, whether in of_information.items() if not whether]
     return {**{name: name for name in plain}, **{name: f"{name}*" for name in others}}, len(plain)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from tqdm import tqdm
 from ibtrace import plots
 from ibtrace import problems as laws
 from ibtrace.comparison import (
+    FAILED,
     OFF_BITS,
+    OK,
     Trial,
     named_estimators,
     named_problems,
@@ -26,7 +29,7 @@ from ibtrace.errors import InvalidInput
 from ibtrace.problems import Problem
 from ibtrace.runtime.files import make_folder, written_whole
 from ibtrace.runtime.text import WIDTH, shorten
-from ibtrace.types import Estimator
+from ibtrace.types import Estimator, split_flags
 
 _SUITES = ("small", "beyond-normal", "all")
 _LEGEND = (
@@ -94,10 +97,10 @@ def compare(
 def text(frame: pd.DataFrame, folder: Path) -> str:
     """What to print of a comparison: the table over all laws, its legend, failures and files."""
     parts = [overall_text(frame)]
-    failures = frame[frame["status"].str.startswith("failed")]
-    for estimator, some in failures.groupby("estimator", sort=False):
-        where = ", ".join(some["problem"].unique())
-        parts.append(f"{estimator} FAILED on {where}: {some['status'].iloc[0]}"[:WIDTH])
+    failures = frame[frame["status"] == FAILED]
+    for estimator, trials_ in failures.groupby("estimator", sort=False):
+        where = ", ".join(trials_["problem"].unique())
+        parts.append(f"{estimator} FAILED on {where}: {trials_['reason'].iloc[0]}"[:WIDTH])
     names = ("errors.png", "estimate_against_truth.png", "comparison.csv", "summary.csv")
     listed = "\n".join(f"  {folder / name}" for name in names if (folder / name).exists())
     parts.append(f"Figures (each also as PDF) and numbers:\n{listed}")
@@ -110,8 +113,8 @@ def overall_text(frame: pd.DataFrame) -> str:
     lines = [f"{head}{'time':>9}  worst law (bias)", "-" * WIDTH]
     other = False
     rows = overall(frame).to_dict("records")
-    for row in sorted(rows, key=lambda row: str(row["measures"]) != "I(X;Y)"):
-        marked = row["measures"] != "I(X;Y)"
+    for row in sorted(rows, key=lambda row: not row["of_information"]):
+        marked = not row["of_information"]
         other = other or marked
         name = shorten(str(row["estimator"]), 22) + ("*" if marked else "")
         of = row["laws"] + row["declined"] + row["failed"]
@@ -139,18 +142,18 @@ def chosen_problems(names: Sequence[str]) -> list[Problem] | None:
     Raises:
         UnknownName: If one is neither.
     """
-    found: dict[str, Problem] = {}
+    problems: dict[str, Problem] = {}
     known = set(laws.names())
     for given in names:
         for name in [given] if given in known else split(given):
             if name == "default":
-                found |= suite()
+                problems |= suite()
             elif name in _SUITES:
-                found |= laws.suite(name)
+                problems |= laws.suite(name)
             else:
                 law = laws.make(name)
-                found[law.name] = law
-    return list(found.values()) or None
+                problems[law.name] = law
+    return list(problems.values()) or None
 
 
 def split(given: str) -> list[str]:
@@ -205,10 +208,9 @@ def _draw(frame: pd.DataFrame, folder: Path) -> None:
 def _flags(frame: pd.DataFrame) -> list[str]:
     """One line for each estimator that raised flags: which, and how often."""
     lines = []
-    for estimator, some in frame[frame["status"] == "ok"].groupby("estimator", sort=False):
-        raised = some["flags"].str.split(",").explode()
-        counts = raised[raised.fillna("") != ""].value_counts()
-        if len(counts):
-            shown = ", ".join(f"{flag} {count}" for flag, count in counts.items())
-            lines.append(shorten(f"  {estimator}: {shown} of {len(some)}", WIDTH))
+    for estimator, done in frame[frame["status"] == OK].groupby("estimator", sort=False):
+        counts = Counter(flag for raised in done["flags"] for flag in split_flags(raised))
+        if counts:
+            shown = ", ".join(f"{flag} {count}" for flag, count in counts.most_common())
+            lines.append(shorten(f"  {estimator}: {shown} of {len(done)}", WIDTH))
     return ["", "Flags raised:", *lines] if lines else []

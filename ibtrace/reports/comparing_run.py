@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ibtrace import plots
-from ibtrace.comparison import disagreement, summary
+from ibtrace.comparison import OK, disagreement, summary
 from ibtrace.plane import on_clock
 from ibtrace.reports.comparing import OTHER, duration, signed, write
 from ibtrace.runtime.files import make_folder
@@ -62,11 +62,11 @@ def text(found: Comparison) -> str:
     lines = [f"{used} samples, {frame['epoch'].nunique()} snapshots", ""]
     lines += [f"{'estimator':<32}{'I(X;T) off by':>20}{'I(T;Y) off by':>20}{'time':>10}"]
     lines.append("-" * WIDTH)
-    measures = found.calibration["measures"]
-    others = set(found.calibration.loc[measures != "I(X;Y)", "estimator"])
-    for estimator, some in frame.groupby("estimator", sort=False):
-        ranges = {q: _range(found.calibration, str(estimator), q) for q in (I_XT, I_TY)}
-        seconds = duration(float(some["seconds"].median()))
+    of_information = found.calibration["of_information"].astype(bool)
+    others = set(found.calibration.loc[~of_information, "estimator"])
+    for estimator, rows in frame.groupby("estimator", sort=False):
+        ranges = {q: _range(_bias(found.calibration, str(estimator), q)) for q in (I_XT, I_TY)}
+        seconds = duration(float(rows["seconds"].median()))
         name = shorten(str(estimator), 30) + "*" * (estimator in others)
         lines.append(f"{name:<32}{ranges[I_XT]:>20}{ranges[I_TY]:>20}{seconds:>10}")
     lines += ["", *_LEGEND, *OTHER] if len(found.calibration) else []
@@ -90,20 +90,22 @@ def off_by(calibration: pd.DataFrame) -> dict[str, str]:
     """For each estimator, how far it is off on the calibration laws, in a line."""
     notes = {}
     for estimator in calibration["estimator"].unique():
-        ranges = [f"{q} {_range(calibration, estimator, q)}" for q in (I_XT, I_TY)]
-        shown = [one for one in ranges if not one.endswith(" -")]
-        notes[str(estimator)] = f"at this N and d off by {'; '.join(shown)} bits" if shown else ""
+        biases = {q: _bias(calibration, str(estimator), q) for q in (I_XT, I_TY)}
+        shown = "; ".join(f"{q} {_range(bias)}" for q, bias in biases.items() if len(bias))
+        notes[str(estimator)] = f"at this N and d off by {shown} bits" if shown else ""
     return notes
 
 
-def _range(calibration: pd.DataFrame, estimator: str, quantity: str) -> str:
-    """The smallest and the largest bias over the laws of a quantity."""
-    mine = calibration[calibration["estimator"] == estimator]
-    mine = mine[mine["problem"].str.startswith(quantity) & (mine["status"] == "ok")]
-    if mine.empty:
-        return "-"
-    bias = mine.groupby("problem")["error"].mean()
-    return f"{signed(bias.min())} to {signed(bias.max())}"
+def _bias(calibration: pd.DataFrame, estimator: str, quantity: str) -> pd.Series:
+    """The bias of an estimator on each of the laws of a quantity that it gave a number on."""
+    of_quantity = calibration[calibration["quantity"] == quantity]
+    done = of_quantity[of_quantity["status"] == OK]
+    return done[done["estimator"] == estimator].groupby("problem")["error"].mean()
+
+
+def _range(bias: pd.Series) -> str:
+    """The smallest and the largest of some biases."""
+    return f"{signed(bias.min())} to {signed(bias.max())}" if len(bias) else "-"
 
 
 def _declined(found: Comparison) -> dict[str, list[str]]:

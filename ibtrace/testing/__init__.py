@@ -11,8 +11,8 @@ reports as a skip) where it does not apply. What applies follows from the tags:
 
 - **Kinds.** The kinds of variable in ``tags.x`` and ``tags.y``, less the combinations that the
   estimator declines with `Unsupported`.
-- **Truth.** An estimator whose ``tags.estimand`` is ``"I(X;Y)"`` is held to I(X;Y) on every law
-  it takes. Any other estimand (a binned or noisy variable) has another value on continuous
+- **Truth.** An estimator with ``tags.of_information`` is held to I(X;Y) on every law that it
+  takes. Any other estimand (a binned or noisy variable) has another value on continuous
   laws, so it is held where both variables are discrete. A class attribute ``held_to``, names of
   problems as `ibtrace.problems.make` takes them, replaces the laws this rule picks; it may be
   empty.

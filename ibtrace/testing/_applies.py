@@ -59,9 +59,10 @@ def truths(estimator: Estimator) -> list[Problem]:
 
 def held_kinds(estimator: Estimator) -> list[Kinds]:
     """The kinds of (x, y) for which the estimand is I(X;Y) itself."""
-    plain = estimator.tags.estimand.replace(" ", "") == "I(X;Y)"
     accepted = accepted_kinds(estimator)
-    return accepted if plain else [pair for pair in accepted if pair == ("discrete", "discrete")]
+    if estimator.tags.of_information:
+        return accepted
+    return [pair for pair in accepted if pair == ("discrete", "discrete")]
 
 
 def tagged(estimator: Estimator, kinds: Kinds) -> bool:

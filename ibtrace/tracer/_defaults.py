@@ -110,6 +110,7 @@ class Subsampled:
 
     tags: ClassVar[Tags] = Tags(
         estimand="the estimator's, for the samples drawn",
+        of_information=False,
         reference="",
         cost="the estimator's at that many samples",
         bias="the estimator's at that many samples",

@@ -13,7 +13,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ibtrace import estimators as registered
-from ibtrace.comparison import Trial, calibration_laws, named_estimators, table, trials
+from ibtrace.comparison import (
+    Trial,
+    calibration_laws,
+    calibration_table,
+    named_estimators,
+    trials,
+)
 from ibtrace.errors import IbtraceError, InvalidInput, RunError
 from ibtrace.measure import context, flatten, measure
 from ibtrace.probe import Probe
@@ -34,7 +40,8 @@ class Comparison:
 
     Args:
         trace: The estimates, in memory, with the run's ceilings.
-        calibration: What `ibtrace.comparison.compare` gives on laws of the run's size.
+        calibration: What `ibtrace.comparison.compare` gives on laws of the run's size, and for
+            which quantity and dimension of T each law stands.
         declined: Why an estimator gave no number, by estimator and layer.
         n: Samples used.
         of: Samples of the probe.
@@ -44,7 +51,7 @@ class Comparison:
     trace: Trace
     n: int
     of: int
-    calibration: pd.DataFrame = field(default_factory=lambda: table([]))
+    calibration: pd.DataFrame = field(default_factory=lambda: calibration_table([], ()))
     declined: dict[tuple[str, str], str] = field(default_factory=dict)
     whole: bool = False
 
@@ -192,7 +199,7 @@ def _calibrate(
     total = len(chosen) * len(laws) * _CALIBRATION_SEEDS
     work = trials(
         [*chosen.values()],
-        laws,
+        {law.name: law.problem for law in laws},
         n=probe.n,
         seeds=_CALIBRATION_SEEDS,
         jobs=jobs or os.cpu_count() or 1,
@@ -203,7 +210,7 @@ def _calibrate(
         ):
             done.append(trial)
     finally:
-        found.calibration = table(done)
+        found.calibration = calibration_table(done, laws)
 
 
 def _scales(value: Tensor) -> tuple[float, ...]:

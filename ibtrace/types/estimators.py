@@ -30,6 +30,9 @@ class Tags:
         reference: Author, year, title or venue of the source.
         x: The kinds of variable accepted as the first argument.
         y: The kinds of variable accepted as the second argument.
+        of_information: Whether the estimand is I(X;Y) itself on continuous variables too, so that
+            the estimate can be held to it; not so of a binned, noisy or projected variable, or of
+            one law alone. On ids every estimand is.
         bound: Whether the estimate bounds the estimand in expectation.
         symmetric: Whether swapping x and y leaves the estimate the same (to rounding).
         variable: What stands for T: T ``itself``, or a variable ``made`` of it by bins, noise, a
@@ -45,6 +48,7 @@ class Tags:
     reference: str
     x: frozenset[Kind] = ANY
     y: frozenset[Kind] = ANY
+    of_information: bool = True
     bound: Bound = "none"
     symmetric: bool = True
     variable: Variable = "itself"
