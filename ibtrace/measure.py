@@ -17,7 +17,6 @@ from ibtrace.probe import Probe
 from ibtrace.types import (
     I_TY,
     I_XT,
-    VARIABLE,
     Estimator,
     LayerContext,
     Reading,
@@ -72,11 +71,6 @@ def context(
     )
 
 
-def _estimand(estimator: Estimator, context: LayerContext) -> str:
-    said = estimator.estimand
-    return f"{said}{VARIABLE}{context.variable}" if context.variable else said
-
-
 def measure(
     activations: Mapping[str, Tensor],
     contexts: Mapping[str, LayerContext],
@@ -115,10 +109,10 @@ def measure(
             tokens = contexts[name].token_inputs
             groups[value.shape, tokens, repr(bound[name])].append(name)
         for (shape, tokens, _), names in groups.items():
-            one = bound[names[0]]
+            settled = bound[names[0]]
             subject = probe if tokens is None else probe.tokens(shape[1], tokens)
             start = time.perf_counter()
-            pair = plane(one, torch.stack([flat[name] for name in names]), subject)
+            pair = plane(settled, torch.stack([flat[name] for name in names]), subject)
             keys = list(product(names, seeds))
             # Plain numbers before the clock stops: a GPU answers before it has computed.
             plain = [
@@ -137,7 +131,8 @@ def measure(
                             layer=name,
                             quantity=quantity,
                             instrument=label(estimator),
-                            estimand=_estimand(one, contexts[name]),
+                            estimand=settled.estimand,
+                            variable=contexts[name].variable,
                             seconds=seconds,
                             **numbers,
                         )

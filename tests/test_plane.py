@@ -611,3 +611,15 @@ def test_a_run_that_was_stopped_is_said_to_be() -> None:
     said = f"Training stopped before epoch {last}: seed 2 at epoch 20, seed 3 at epoch 30."
     assert said in verdict(trace, RULE).notes
     assert "Not begun: seed 7 of 6 seeds." in verdict(trace, RULE).notes
+
+
+def test_how_t_was_made_is_told_beside_what_stands_for_it() -> None:
+    """The words are made of pairs; a table of elsewhere, without the column, has T as it is."""
+    curves = np.tile(np.linspace(1, 2, 40), (4, 1))
+    rows = [dataclasses.replace(row, variable="gap") for row in rows_of(curves, layer="maps")]
+    frame = trace_of(rows_of(curves), rows).frame()
+    told = judge(frame)
+    assert told.of("maps").estimands == (("T in 30 bins", "gap"),)
+    assert told.of("maps").estimand == "T in 30 bins; T: gap"
+    assert "Binning: T in 30 bins; T: as it is or gap\n" in told.details()
+    assert judge(frame.drop(columns="variable")).of("maps").estimand == "T in 30 bins"

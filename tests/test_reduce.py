@@ -151,7 +151,7 @@ def test_rows_say_what_t_is_and_are_its_information(
         t = choose(reduce, layer, value.shape, FIRST)(value)
         assert t.shape == (probe.n, width)
         assert mine.bits.item() == information(Exact(), t[None], probe)[1].bits.item()
-        assert mine.estimand.item() == Exact().estimand + (f"; T: {name}" if name else "")
+        assert (mine.estimand.item(), mine.variable.item()) == (Exact().estimand, name)
     assert tracer.trace.meta["captured"]["1"]["shape"] == [3, 4, 4]
 
 
@@ -182,7 +182,7 @@ def test_each_token_is_a_sample_with_its_own_input() -> None:
     share = torch.bincount(real) / len(real)
     entropy = -(share * share.log2()).nansum().item()
     assert frame.bits["act", "I(X;T)"] == pytest.approx(entropy)
-    assert frame.estimand["act", "I(X;T)"].endswith("T: tokens")
+    assert frame.variable["act", "I(X;T)"] == "tokens"
     labels = torch.tensor([0, 0, 0, 0, 0, 0, 1, 1, 1, 1])
     joint = torch.bincount(4 * labels + real, minlength=8).reshape(2, 4) / len(real)
     product = joint.sum(1, keepdim=True) * joint.sum(0)

@@ -5,6 +5,7 @@ from ibtrace.plane.cause import Cause as Cause
 from ibtrace.plane.cause import CauseKind as CauseKind
 from ibtrace.plane.coordinates import clock as clock
 from ibtrace.plane.coordinates import coordinates as coordinates
+from ibtrace.plane.coordinates import estimands as estimands
 from ibtrace.plane.coordinates import mean_coordinates as mean_coordinates
 from ibtrace.plane.coordinates import on_clock as on_clock
 from ibtrace.plane.coordinates import phases as phases

@@ -136,6 +136,16 @@ def check_frame(frame: pd.DataFrame) -> None:
         raise InvalidInput("the table has a number twice; judge one run at a time")
 
 
+def estimands(rows: pd.DataFrame) -> tuple[tuple[str, str], ...]:
+    """What stands for T in rows, each once: the estimand, and how T was made (`Row.variable`).
+
+    Args:
+        rows: Rows of `Trace.frame`; without a column ``variable`` T is every layer's output.
+    """
+    made = rows["variable"] if "variable" in rows else [""] * len(rows)
+    return tuple(dict.fromkeys(zip(rows["estimand"], made, strict=True)))
+
+
 def in_order(table: pd.DataFrame, frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     """Sort with layers and estimators in the order in which the frame shows them."""
 

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ibtrace.plane.cause import Cause
+from ibtrace.plane.coordinates import estimands
 from ibtrace.plane.drops import (
     Array,
     Interval,
@@ -23,7 +24,7 @@ from ibtrace.plane.drops import (
 )
 from ibtrace.plane.evidence import Training, Truth, empty_of_information
 from ibtrace.plane.result import LayerVerdict, Rule
-from ibtrace.types import either, split_flags
+from ibtrace.types import split_flags
 
 _UNDEFINED, _CONSTANT = "undefined", "constant"
 _ALL_DISTINCT = "all_distinct"  # of a deterministic network nearly always, and no fault
@@ -105,7 +106,7 @@ def judge_layer(curve: Curve, rule: Rule) -> LayerVerdict:
     return LayerVerdict(
         layer=curve.rows["layer"].iloc[0],
         estimator=curve.rows["estimator"].iloc[0],
-        estimand=either(curve.rows["estimand"]),
+        estimands=estimands(curve.rows),
         cause=cause,
         remarks=_remarks(evidence, cause),
         drop=interval(evidence.drops, rule.confidence),

@@ -57,7 +57,8 @@ class LayerVerdict:
     Args:
         layer: The layer.
         estimator: The estimator's label.
-        estimand: What stands for T in I(X;T).
+        estimands: What stands for T in I(X;T), and how T was made of the layer's output: pairs of
+            `Row.estimand` and `Row.variable`.
         cause: What decided the call.
         remarks: What else one must know to read the number.
         drop: Peak-to-final drop of I(X;T) in bits: mean over the seeds kept, and interval.
@@ -74,7 +75,7 @@ class LayerVerdict:
 
     layer: str
     estimator: str
-    estimand: str
+    estimands: tuple[tuple[str, str], ...]
     cause: Cause
     remarks: tuple[str, ...]
     drop: Interval
@@ -87,6 +88,11 @@ class LayerVerdict:
     seeds_that_fall: tuple[int, ...]
     seeds_run: tuple[int, ...]
     seeds_kept: tuple[int, ...]
+
+    @property
+    def estimand(self) -> str:
+        """What stands for T in I(X;T), in words."""
+        return either(self.estimands)
 
     @property
     def call(self) -> Call:
@@ -218,7 +224,7 @@ class Verdict:
     def _block(self, estimator: str) -> str:
         verdicts = [v for v in self.layers if v.estimator == estimator]
         width = min(_LAYER_WIDTH, max(5, *(len(v.layer) for v in verdicts)))
-        estimands = either(v.estimand for v in verdicts)
+        estimands = either(pair for v in verdicts for pair in v.estimands)
         head = (
             f"{'layer':{width}}   peak  {self.clock:>5}  final   {'drop':19}   {'held out':19}"
             f"  {'seeds':>8}  call"

@@ -58,27 +58,27 @@ def drops(
     """
     rule = rule or Rule()
     named = as_mapping(traces)
-    found = {name: _judged(trace, estimator, rule) for name, trace in named.items()}
-    layers = list(dict.fromkeys(one.layer for some in found.values() for one in some))
-    figure = NotebookFigure(figsize=(min(12, 2 + 0.65 * len(layers)), 3.2), layout="constrained")
+    judged = {name: _judged(trace, estimator, rule) for name, trace in named.items()}
+    names = list(dict.fromkeys(v.layer for layers in judged.values() for v in layers))
+    figure = NotebookFigure(figsize=(min(12, 2 + 0.65 * len(names)), 3.2), layout="constrained")
     axes = figure.subplots()
-    colours = EPOCHS(np.linspace(0.1, 0.75, max(2, len(found))))
-    width = 0.6 / len(found)
-    for index, (name, some) in enumerate(found.items()):
+    colours = EPOCHS(np.linspace(0.1, 0.75, max(2, len(judged))))
+    width = 0.6 / len(judged)
+    for index, (name, layers) in enumerate(judged.items()):
         look: Any = {"color": colours[index], "marker": MARKERS[index % len(MARKERS)]}
-        for one in some:
-            place = layers.index(one.layer) + (index - (len(found) - 1) / 2) * width
-            _draw(axes, place, one, width, look)
-        axes.plot([], [], label=name or some[0].estimator, **_MARK, **look)
+        for layer in layers:
+            place = names.index(layer.layer) + (index - (len(judged) - 1) / 2) * width
+            _draw(axes, place, layer, width, look)
+        axes.plot([], [], label=name or layers[0].estimator, **_MARK, **look)
     axes.axhline(0, color="0.1", linewidth=0.6, zorder=0)
     axes.axhline(rule.least_drop, color=GREY, linewidth=0.7, linestyle=(0, (1, 2)), zorder=0)
-    axes.set_xticks(range(len(layers)), layers)
-    if max(map(len, layers)) > 9:
+    axes.set_xticks(range(len(names)), names)
+    if max(map(len, names)) > 9:
         axes.tick_params(axis="x", labelrotation=30)
         for label in axes.get_xticklabels():
             label.set(horizontalalignment="right", rotation_mode="anchor")
-    axes.set_xlim(-0.6, len(layers) - 0.4)
-    estimand = either(one.estimand for some in found.values() for one in some)
+    axes.set_xlim(-0.6, len(names) - 0.4)
+    estimand = either(pair for layers in judged.values() for v in layers for pair in v.estimands)
     wrapped = wrap(estimand, rest="", width=45)
     axes.set_ylabel(f"Peak-to-final drop of I(X;T) (bits)\n{wrapped}")
     _legend(figure, axes, rule)
@@ -97,16 +97,18 @@ def _judged(trace: TraceLike, estimator: str | None, rule: Rule) -> list[LayerVe
     return judged
 
 
-def _draw(axes: Axes, place: float, one: LayerVerdict, width: float, look: dict[str, Any]) -> None:
-    each = np.fromiter(one.drops.values(), dtype=float)
+def _draw(
+    axes: Axes, place: float, layer: LayerVerdict, width: float, look: dict[str, Any]
+) -> None:
+    each = np.fromiter(layer.drops.values(), dtype=float)
     if len(each) > 1:
         spread = np.linspace(-0.3, 0.3, len(each)) * width
         colour = look["color"]
         axes.scatter(place + spread, each, s=5, color=colour, alpha=0.4, linewidths=0, zorder=1)
-    if np.isfinite(one.drop.lower):
-        ends = (one.drop.lower, one.drop.upper)
+    if np.isfinite(layer.drop.lower):
+        ends = (layer.drop.lower, layer.drop.upper)
         axes.vlines(place, *ends, color=look["color"], linewidth=1.3, zorder=2)
-    axes.plot(place, one.drop.mean, zorder=3, **_MARK, **_FILLS[one.call], **look)
+    axes.plot(place, layer.drop.mean, zorder=3, **_MARK, **_FILLS[layer.call], **look)
 
 
 def _legend(figure: Figure, axes: Axes, rule: Rule) -> None:

@@ -18,6 +18,7 @@ from matplotlib.colors import FuncNorm, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from ibtrace import plane
 from ibtrace.errors import InvalidInput, UnknownName
 from ibtrace.runtime.files import written_whole
 from ibtrace.types import I_TY, I_XT, TraceLike, either
@@ -128,7 +129,7 @@ def choose(trace: TraceLike, estimator: str | None) -> str:
 
 def estimands(frame: pd.DataFrame) -> str:
     """What stands for T in I(X;T), all variants of it."""
-    return either(frame.loc[frame["quantity"] == I_XT, "estimand"])
+    return either(plane.estimands(frame[frame["quantity"] == I_XT]))
 
 
 def ceilings(trace: TraceLike, frame: pd.DataFrame) -> dict[str, tuple[float, str]]:

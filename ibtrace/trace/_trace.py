@@ -39,18 +39,18 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _WHOLE = ("seed", "epoch")
-_TEXT = ("layer", "quantity", "instrument", "estimand", "unit", "flags")
+_TEXT = ("layer", "quantity", "instrument", "estimand", "variable", "unit", "flags")
 _REAL = ("value", "stderr", "lower", "upper", "seconds")
 COLUMNS = (
     *("seed", "epoch", "step", "layer", "quantity", "estimator", "estimand"),
-    *("bits", "stderr", "lower", "upper", "flags", "seconds"),
+    *("bits", "stderr", "lower", "upper", "flags", "seconds", "variable"),
 )
 READING_COLUMNS = (
     *("seed", "epoch", "step", "layer", "quantity", "instrument"),
     *("value", "unit", "stderr", "lower", "upper", "flags", "seconds"),
 )
 _STORED = (
-    *("seed", "epoch", "step", "layer", "quantity", "instrument", "estimand"),
+    *("seed", "epoch", "step", "layer", "quantity", "instrument", "estimand", "variable"),
     *("value", "unit", "stderr", "lower", "upper", "flags", "seconds", "diagnostics"),
 )
 _SCALARS = ("seed", "epoch", "step", "layer", "name", "value", "unit")
@@ -225,7 +225,8 @@ class Trace:
         Layers are in the network's order, estimators in that of their first use.
 
         Columns: ``seed, epoch, step, layer, quantity, estimator, estimand, bits, stderr, lower,
-        upper, flags, seconds``, then one for each diagnostic, by name.
+        upper, flags, seconds``, then ``variable``, how T was made of the layer's output (``gap``;
+        empty if it is the output), and one for each diagnostic, by name.
         """
         marks = ", ".join("?" * len(INFORMATION))
         frame, figures = self._rows(f"WHERE quantity IN ({marks})", INFORMATION)
@@ -467,7 +468,8 @@ def _record(row: Row) -> tuple[object, ...]:
     """A row as SQLite's own types: it would store a NumPy or torch number as raw bytes."""
     return (
         *(int(row.seed), int(row.epoch), None if row.step is None else int(row.step)),
-        *(row.layer, row.quantity, row.instrument, row.estimand, float(row.value), row.unit),
+        *(row.layer, row.quantity, row.instrument, row.estimand, row.variable),
+        *(float(row.value), row.unit),
         *(float(row.stderr), float(row.lower), float(row.upper)),
         *(row.flags, float(row.seconds)),
         json.dumps({name: float(value) for name, value in row.diagnostics.items()}),

@@ -35,6 +35,7 @@ _SCHEMA = (
         seed INTEGER NOT NULL, "at" INTEGER NOT NULL,
         epoch INTEGER NOT NULL, step INTEGER, layer TEXT NOT NULL,
         quantity TEXT NOT NULL, instrument TEXT NOT NULL, estimand TEXT NOT NULL,
+        variable TEXT NOT NULL,
         value REAL, unit TEXT NOT NULL, stderr REAL, lower REAL, upper REAL,
         flags TEXT NOT NULL, seconds REAL, diagnostics TEXT NOT NULL,
         PRIMARY KEY (seed, "at", layer, quantity, instrument)
@@ -48,10 +49,15 @@ _SCHEMA = (
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
     f"PRAGMA application_id = {_APPLICATION_ID}",
 )
-# How the rows of older schemas read as today's. Both held information alone, in bits; the first
-# counted epochs only, and its scalars knew no step.
+# How the rows of older schemas read as today's. Both held information alone, in bits, and how T
+# was made behind the estimand, after "; T: "; the first counted epochs only, and its scalars knew
+# no step.
 _OLD_ROWS = """SELECT seed, {at} AS "at", epoch, step, layer, quantity, estimator AS instrument,
-    estimand, bits AS value, 'bits' AS unit, stderr, lower, upper, flags, seconds, diagnostics
+    CASE instr(estimand, '; T: ') WHEN 0 THEN estimand
+        ELSE substr(estimand, 1, instr(estimand, '; T: ') - 1) END AS estimand,
+    CASE instr(estimand, '; T: ') WHEN 0 THEN ''
+        ELSE substr(estimand, instr(estimand, '; T: ') + 5) END AS variable,
+    bits AS value, 'bits' AS unit, stderr, lower, upper, flags, seconds, diagnostics
     FROM old.rows"""
 _OLD_SCALARS = """SELECT seed, {at} AS "at", epoch, {step} AS step, layer, name, value, '' AS unit
     FROM old.scalars"""

@@ -21,7 +21,6 @@ from ibtrace.types.lenses import Lens as Lens
 from ibtrace.types.lenses import LensTags as LensTags
 from ibtrace.types.lenses import Need as Need
 from ibtrace.types.lenses import View as View
-from ibtrace.types.names import VARIABLE as VARIABLE
 from ibtrace.types.names import either as either
 from ibtrace.types.names import label as label
 from ibtrace.types.readings import BITS as BITS

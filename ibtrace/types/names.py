@@ -33,23 +33,24 @@ def label(estimator: object) -> str:
     return f"{name}({', '.join(changed)})" if changed else name
 
 
-VARIABLE = "; T: "
-"""Between an estimator's own estimand and how T was made of the layer's output."""
+def either(estimands: Iterable[tuple[str, str]]) -> str:
+    """Several estimands in one line, each once, as an axis says it.
 
-
-def either(estimands: Iterable[str]) -> str:
-    """Several estimands in one line, each once.
+    Args:
+        estimands: Pairs of what stands for T by an estimator, and how T was made of the layer's
+            output (empty: it is the output): `Row.estimand` and `Row.variable`.
 
     Example:
-        >>> either(["floor(T / 0.5); T: gap", "floor(T / 0.5)", "T in 30 bins"])
+        >>> either([("floor(T / 0.5)", "gap"), ("floor(T / 0.5)", ""), ("T in 30 bins", "")])
         'floor(T / 0.5); T: gap or as it is, or T in 30 bins'
     """
     variables: dict[str, list[str]] = {}
-    for estimand in dict.fromkeys(estimands):
-        base, _, variable = estimand.partition(VARIABLE)
-        variables.setdefault(base, []).append(variable)
+    for estimand, variable in dict.fromkeys(estimands):
+        variables.setdefault(estimand, []).append(variable)
     parts = [
-        base + (VARIABLE + " or ".join(one or "as it is" for one in each) if any(each) else "")
-        for base, each in variables.items()
+        f"{estimand}; T: {' or '.join(each or 'as it is' for each in made)}"
+        if any(made)
+        else estimand
+        for estimand, made in variables.items()
     ]
     return ", or ".join(parts)

@@ -65,6 +65,7 @@ class Row:
         diagnostics: Figures that go with the number.
         seconds: Wall time of the number, shared equally by the batch it was computed in.
         unit: The unit of the number and its error; ``"bits"`` of an estimate of information.
+        variable: How T was made of the layer's output (``gap``); empty if it is the output itself.
     """
 
     seed: int
@@ -82,6 +83,7 @@ class Row:
     diagnostics: Mapping[str, float]
     seconds: float
     unit: str = BITS
+    variable: str = ""
 
 
 class TraceLike(Protocol):
