@@ -9,7 +9,7 @@ import pandas as pd
 
 from ibtrace.plane import clock, interval, on_clock
 from ibtrace.runtime.text import wrap
-from ibtrace.types import INFORMATION, TraceLike
+from ibtrace.types import INFORMATION, TraceLike, split_flags
 
 _TITLE = "Other quantities"
 
@@ -72,5 +72,5 @@ def _mean(rows: pd.DataFrame, layer: str, seeds: int) -> str:
     mean, lower, upper = interval(rows["value"].to_numpy(dtype=np.float64))
     ends = "" if np.isnan(lower) else f" [{lower:.4g}, {upper:.4g}]"
     notes = [f"{len(rows)} of {seeds} seeds"] if len(rows) < seeds else []
-    notes += sorted({flag for flags in rows["flags"] for flag in flags.split(",") if flag})
+    notes += sorted({flag for flags in rows["flags"] for flag in split_flags(flags)})
     return f"{mean:.4g}{ends}" + (f" ({', '.join(notes)})" if notes else "")

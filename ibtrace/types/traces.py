@@ -23,14 +23,14 @@ def join_flags(raised: Iterable[str]) -> str:
     return _BETWEEN_FLAGS.join(raised)
 
 
-def split_flags(text: str) -> tuple[str, ...]:
+def split_flags(flags: str) -> tuple[str, ...]:
     """The names of the flags in a table's entry: what `join_flags` joined.
 
     Example:
         >>> split_flags("constant,near_ceiling"), split_flags("")
         (('constant', 'near_ceiling'), ())
     """
-    return tuple(filter(None, text.split(_BETWEEN_FLAGS)))
+    return tuple(filter(None, flags.split(_BETWEEN_FLAGS)))
 
 
 I_XT = "I(X;T)"

@@ -1,0 +1,210 @@
+"""No decision reads a part of a text made for people: a label, an estimand, a cause, a status.
+
+What a decision reads is a field (`Tags.of_information`, `Cause.kind`, `Trial.status`), compared
+whole. This test reads the package's syntax trees for `startswith`, `in`, `split`, regexes and the
+like on whatever is called by one of these words. Words are known by their names, so it sees what a
+reader would see; a text renamed on its way is followed through one assignment or loop.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "ibtrace"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+TEXTS = {"label", "estimand", "cause", "status", "reason", "remark", "measures", "call", "verdict"}
+TEXTS |= {"estimator", "instrument", "lens", "law", "problem", "quantity", "tag"}
+SENTENCES = {"estimand", "cause", "reason", "remark", "measures", "verdict"}  # no word to compare
+MANY = {f"{text}s" for text in TEXTS - {"measures"}} | {"lenses"}
+NAMED = {"estimator", "lens", "law", "problem", "instrument", "quantity"}  # whose .name is a label
+PARTS = {"startswith", "endswith", "removeprefix", "removesuffix", "partition", "rpartition"}
+PARTS |= {"split", "rsplit", "find", "rfind", "rindex", "replace", "translate"}
+PARTS |= {"contains", "match", "fullmatch", "search", "extract", "slice"}  # of .str
+REGEX = {"match", "fullmatch", "search", "findall", "finditer", "split", "sub", "subn"}
+SAME = {"lower", "upper", "strip", "casefold", "astype"}  # what gives the text, little changed
+
+ALLOWED = {
+    ("types/traces.py", "split_flags"): "the one place where a table's entry of flags is parted",
+}
+
+
+class Reader(ast.NodeVisitor):
+    """Finds where a part of a text is read; knows which names stand for one."""
+
+    def __init__(self) -> None:
+        self.found: list[tuple[str, int, str]] = []
+        self.function = ""
+        self.aliases: set[str] = set()
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
+        outer, self.function = (self.function, set(self.aliases)), node.name
+        for statement in ast.walk(node):
+            self._learn(statement)
+        self.generic_visit(node)
+        self.function, self.aliases = outer
+
+    def _learn(self, node: ast.AST) -> None:
+        """Names that a text, or each of several, is given to."""
+        if isinstance(node, ast.Assign) and self.is_text(node.value):
+            self.aliases |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+        elif isinstance(node, ast.NamedExpr) and self.is_text(node.value):
+            self.aliases.add(node.target.id)
+        elif isinstance(node, ast.For | ast.comprehension) and isinstance(node.target, ast.Name):
+            column = isinstance(node.iter, ast.Subscript) and self.is_text(node.iter)
+            if column or word(node.iter) in MANY:
+                self.aliases.add(node.target.id)
+
+    def is_text(self, node: ast.expr) -> bool:
+        """Whether an expression is a text made for people, as far as names tell."""
+        if isinstance(node, ast.Name) and node.id in self.aliases:
+            return True
+        if isinstance(node, ast.Attribute) and node.attr in ("name", "text"):
+            return word(node.value) in NAMED | {"cause"}
+        if isinstance(node, ast.Attribute) and node.attr == "str":
+            return self.is_text(node.value) or word(node.value) in MANY  # a column of texts
+        if isinstance(node, ast.Call):
+            if isinstance(node.func, ast.Attribute) and node.func.attr in SAME:
+                return self.is_text(node.func.value)
+            if isinstance(node.func, ast.Name) and node.func.id == "str" and node.args:
+                return self.is_text(node.args[0])
+        if isinstance(node, ast.Subscript) and constant(node.slice) == "flags":
+            return True  # a table's entry; a mapping of flags is called by its name alone
+        return word(node) in TEXTS
+
+    def _say(self, node: ast.expr, what: str) -> None:
+        self.found.append((self.function, node.lineno, what))
+
+    def visit_Call(self, node: ast.Call) -> None:
+        function = node.func
+        if isinstance(function, ast.Attribute):
+            of_flags = word(function.value) == "flags"  # a mapping of flags has none of PARTS
+            if function.attr in PARTS and (of_flags or self.is_text(function.value)):
+                self._say(node, f".{function.attr} of {ast.unparse(function.value)}")
+            if function.attr in REGEX and any(map(self.is_text, node.args)):
+                self._say(node, f"a pattern, {ast.unparse(node)}")
+        self.generic_visit(node)
+
+    def visit_Compare(self, node: ast.Compare) -> None:
+        for operator, right in zip(node.ops, node.comparators, strict=True):
+            part = isinstance(operator, ast.In | ast.NotIn) and self.is_text(right)
+            sides = (node.left, right)
+            if part or (any(map(constant, sides)) and any(map(is_sentence, sides))):
+                self._say(node, ast.unparse(node))
+        self.generic_visit(node)
+
+    def visit_Subscript(self, node: ast.Subscript) -> None:
+        if isinstance(node.slice, ast.Slice) and self.is_text(node.value):
+            self._say(node, ast.unparse(node))
+        self.generic_visit(node)
+
+
+def is_sentence(node: ast.expr) -> bool:
+    """Whether it is written for people alone, so that even the whole of it decides nothing."""
+    if isinstance(node, ast.Attribute) and node.attr == "text":
+        return word(node.value) in SENTENCES
+    return word(node) in SENTENCES
+
+
+def constant(node: ast.expr) -> str:
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
+
+
+def word(node: ast.expr) -> str:
+    """The last word of what an expression is called: ``"label"`` of ``row["own_label"]``."""
+    name = ""
+    if isinstance(node, ast.Name):
+        name = node.id
+    elif isinstance(node, ast.Attribute):
+        name = node.attr
+    elif isinstance(node, ast.Subscript):
+        name = constant(node.slice)
+    elif isinstance(node, ast.Call):
+        return word(node.func)
+    return name.rsplit("_", 1)[-1].lower()
+
+
+def parts_read(source: str) -> list[tuple[str, int, str]]:
+    """Function, line and expression of each place where a part of a text is read."""
+    reader = Reader()
+    reader.visit(ast.parse(source))
+    return reader.found
+
+
+def decisions() -> Iterator[tuple[str, str, int, str]]:
+    for path in FILES:
+        name = str(path.relative_to(PACKAGE))
+        for function, line, what in parts_read(path.read_text()):
+            yield name, function, line, what
+
+
+def test_no_decision_reads_a_part_of_a_text() -> None:
+    read = [
+        f"{name}:{line} in {function or 'the module'}: {what}"
+        for name, function, line, what in decisions()
+        if (name, function) not in ALLOWED
+    ]
+    assert not read, "\n".join(["compare a field, whole:", *read])
+
+
+def test_the_exceptions_are_still_there() -> None:
+    there = {(name, function) for name, function, _, _ in decisions()}
+    assert set(ALLOWED) <= there
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'v.cause.startswith("saturated")',
+        'v.cause.text.startswith("saturated")',
+        'str(v.cause).startswith("saturated")',
+        '"Binning" in label(estimator)',
+        '"Binning" not in row["estimator"]',
+        "text in cause",
+        'estimator.tags.estimand.replace(" ", "") == "I(X;Y)"',
+        'frame["status"].str.startswith("failed")',
+        'cell["status"].startswith("failed")',
+        'calibration["problem"].str.startswith(quantity)',
+        "law.name.startswith(quantity)",
+        'rows["flags"].str.contains("undefined")',
+        'row["flags"].split(",")',
+        'estimand.partition("; T: ")',
+        're.match("Exact", estimator)',
+        "PATTERN.search(row.estimand)",
+        'own_label[:5] == "Exact"',
+        '[name for name in trace.estimators if name.endswith("*")]',
+        'estimator.label.lower().startswith("exact")',
+        'any(tag.endswith("*") for tag in tags)',
+        'said = v.cause; said.startswith("saturated")',
+        'tags.estimand == "I(X;Y)"',
+        'row["measures"] != "I(X;Y)"',
+        'v.cause.text == "one snapshot"',
+        'flags.split(",")',
+        '[each for each in frame["flags"] if "undefined" in each]',
+        '(said := v.reason) and "fall" in said',
+    ],
+)
+def test_a_part_of_a_text_is_seen(line: str) -> None:
+    assert parts_read(f"def decide():\n    {line}\n")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'v.cause.kind == "saturated"',
+        'row["status"] == FAILED',
+        '"undefined" in estimate.flags',
+        "estimator in known_estimators",
+        '"constant" in split_flags(row["flags"])',
+        'name.startswith("conv")',
+        'v.call == "compresses"',
+        "label(estimator) == PAPERS_BINS",
+        '", ".join(labels)',
+    ],
+)
+def test_a_whole_word_is_not(line: str) -> None:
+    assert not parts_read(f"def decide():\n    {line}\n")
