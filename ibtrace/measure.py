@@ -6,7 +6,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -71,6 +71,21 @@ def context(
     )
 
 
+_Group: TypeAlias = "tuple[torch.Size, tuple[str, ...] | None, object]"
+
+
+def _identity(estimator: Estimator) -> object:
+    """Equal for two estimators only if they are: the estimator, or its id if it cannot be hashed.
+
+    Not its ``repr``, which may leave fields out, and shortens long tensors.
+    """
+    try:
+        hash(estimator)
+    except TypeError:
+        return id(estimator)
+    return estimator
+
+
 def measure(
     activations: Mapping[str, Tensor],
     contexts: Mapping[str, LayerContext],
@@ -103,11 +118,11 @@ def measure(
     probe = probe.to(next((value.device for value in flat.values()), probe.device))
     rows: list[Row] = []
     for estimator in estimators:
-        groups: dict[tuple[torch.Size, tuple[str, ...] | None, str], list[str]] = defaultdict(list)
+        groups: dict[_Group, list[str]] = defaultdict(list)
         bound = {name: bind(estimator, contexts[name]) for name in flat}
         for name, value in flat.items():
             tokens = contexts[name].token_inputs
-            groups[value.shape, tokens, repr(bound[name])].append(name)
+            groups[value.shape, tokens, _identity(bound[name])].append(name)
         for (shape, tokens, _), names in groups.items():
             settled = bound[names[0]]
             subject = probe if tokens is None else probe.tokens(shape[1], tokens)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -19,7 +21,7 @@ from ibtrace.probe import Probe
 from ibtrace.runtime.schedule import Steps, log_spaced, schedule
 from ibtrace.trace import COLUMNS, Trace
 from ibtrace.tracer import At, Tracer
-from ibtrace.types import Row, label
+from ibtrace.types import Estimate, LayerContext, Row, Tags, label
 
 N, D = 96, 5
 
@@ -586,3 +588,32 @@ def test_after_an_interrupt_nothing_more_is_measured(tmp_path: Path) -> None:
     ):
         raise KeyboardInterrupt
     assert not len(Trace.load(tmp_path / "run"))
+
+
+@dataclass(frozen=True)
+class Reach:
+    """Reads off the range that the layer settled for it, in a field that its repr leaves out."""
+
+    reach: Any = field(default=0.0, repr=False)
+    hashed: bool = True
+    tags: ClassVar[Tags] = Tags("the layer's reach", "nobody", of_information=False)
+    estimand: ClassVar[str] = "T"
+
+    def bind(self, context: LayerContext) -> Reach:
+        low, high = context.activation_range or (0.0, 0.0)
+        reach = high - low if self.hashed else [high - low]  # a list has no hash
+        return dataclasses.replace(self, reach=reach)
+
+    def __call__(self, x: Tensor, y: Tensor, *, seed: int = 0) -> Estimate:
+        shape = torch.broadcast_shapes(*(v.shape[: -1 - v.is_floating_point()] for v in (x, y)))
+        return Estimate(torch.full(shape, self.reach if self.hashed else self.reach[0]))
+
+
+@pytest.mark.parametrize("hashed", [True, False])
+def test_layers_are_measured_alike_only_if_the_estimators_are_equal(hashed: bool) -> None:
+    """Two layers of one width, bound to two ranges: what a repr shows of them is the same."""
+    model = nn.Sequential(nn.Linear(D, 3), nn.Tanh(), nn.Linear(3, 3), nn.Sigmoid())
+    with Tracer(model, data=data(), layers=["1", "3"], estimators=[Reach(hashed=hashed)]) as tracer:
+        pass
+    bits = tracer.trace.frame().groupby("layer")["bits"].unique()
+    assert {layer: values.tolist() for layer, values in bits.items()} == {"1": [2.0], "3": [1.0]}
