@@ -33,11 +33,11 @@ def disagreement(frame: pd.DataFrame, quantity: str = I_XT) -> pd.DataFrame:
     known = list(frame["quantity"].unique())
     if quantity not in known:
         raise UnknownName(f"no quantity {quantity!r} in the table; it has {', '.join(known)}")
-    mine = frame[frame["quantity"] == quantity]
-    if mine.duplicated([*_AT, "estimator"]).any():
+    of_quantity = frame[frame["quantity"] == quantity]
+    if of_quantity.duplicated([*_AT, "estimator"]).any():
         raise InvalidInput("the table has a number twice; compare one run at a time")
-    names = list(mine["estimator"].unique())
-    wide = mine.pivot(index=_AT, columns="estimator", values="bits")
+    names = list(of_quantity["estimator"].unique())
+    wide = of_quantity.pivot(index=_AT, columns="estimator", values="bits")
     columns = ["first", "second", "difference", "correlation", "points", "curves"]
     records = [(a, b, *_pair(wide[[a, b]].dropna())) for a, b in combinations(names, 2)]
     return pd.DataFrame(records, columns=columns)

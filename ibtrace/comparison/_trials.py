@@ -122,12 +122,12 @@ def compare(
         InvalidInput: If there is nothing to do, or two estimators or laws share a name.
 
     Example:
-        >>> found = compare(["ksg", "ross"], ["1v1-normal-0.75"], n=500, seeds=2)
-        >>> found[["estimator", "seed", "status"]].iloc[1:3]
+        >>> frame = compare(["ksg", "ross"], ["1v1-normal-0.75"], n=500, seeds=2)
+        >>> frame[["estimator", "seed", "status"]].iloc[1:3]
           estimator  seed          status
         1       KSG     1              ok
         2      Ross     0  not applicable
-        >>> bool(abs(found.error[:2].mean()) < 0.1)
+        >>> bool(abs(frame.error[:2].mean()) < 0.1)
         True
     """
     done: list[Trial] = []
@@ -186,20 +186,20 @@ def table(done: Iterable[Trial]) -> pd.DataFrame:
     return frame.reset_index(drop=True)
 
 
-def named_estimators(chosen: Sequence[str | Estimator] | None) -> dict[str, Estimator]:
+def named_estimators(estimators: Sequence[str | Estimator] | None) -> dict[str, Estimator]:
     """Estimators by their labels; None is all that are registered.
 
     Raises:
         UnknownName: If a name is not registered.
         InvalidInput: If there are none, or two have one label.
     """
-    wanted = registered.names() if chosen is None else chosen
-    made = [registered.make(one) if isinstance(one, str) else one for one in wanted]
-    return _by_name("estimators", [(label(one), one) for one in made])
+    wanted = registered.names() if estimators is None else estimators
+    made = [registered.make(each) if isinstance(each, str) else each for each in wanted]
+    return _by_name("estimators", [(label(estimator), estimator) for estimator in made])
 
 
 def named_problems(
-    chosen: Sequence[str | Problem] | Mapping[str, Problem] | None,
+    problems: Sequence[str | Problem] | Mapping[str, Problem] | None,
 ) -> dict[str, Problem]:
     """Laws by their names; None is `suite`.
 
@@ -207,12 +207,12 @@ def named_problems(
         UnknownName: If there is no law of that name.
         InvalidInput: If there are none, or two have one name.
     """
-    if chosen is None:
+    if problems is None:
         return suite()
-    if isinstance(chosen, Mapping):
-        return _by_name("problems", list(chosen.items()))
-    made = [laws.make(one) if isinstance(one, str) else one for one in chosen]
-    return _by_name("problems", [(one.name, one) for one in made])
+    if isinstance(problems, Mapping):
+        return _by_name("problems", list(problems.items()))
+    made = [laws.make(each) if isinstance(each, str) else each for each in problems]
+    return _by_name("problems", [(law.name, law) for law in made])
 
 
 def _by_name(what: str, named: list[tuple[str, _Thing]]) -> dict[str, _Thing]:
@@ -235,7 +235,7 @@ def _grid(
     seeds: int | Sequence[int],
 ) -> Iterator[_Task]:
     """Every trial to do, law by law, so that an interruption leaves whole laws."""
-    chosen = named_estimators(estimators)
+    labelled = named_estimators(estimators)
     sizes = [n] if isinstance(n, int) else list(n)
     which = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
     for what, values in (("n", sizes), ("seeds", which)):
@@ -243,7 +243,7 @@ def _grid(
             raise InvalidInput(f"compare: {what} must be different, positive numbers, got {values}")
     for name, problem in named_problems(problems).items():
         truth = float(problem.bits)
-        for size, (tag, estimator), seed in product(sizes, chosen.items(), which):
+        for size, (tag, estimator), seed in product(sizes, labelled.items(), which):
             yield tag, estimator, name, problem, truth, size, seed
 
 

@@ -202,7 +202,7 @@ def _part_ceiling(rows: pd.DataFrame, n: int | None) -> float:
     return float(np.log2(samples)) if n and samples < n else np.inf
 
 
-def _few_seeds(kept: int, rule: Rule) -> tuple[str, ...]:
-    if not rule.least_seeds <= kept < 5:
+def _few_seeds(seeds: int, rule: Rule) -> tuple[str, ...]:
+    if not rule.least_seeds <= seeds < 5:
         return ()
-    return (f"{kept} seeds are few: their interval is long, and a fall is often missed; run 5.",)
+    return (f"{seeds} seeds are few: their interval is long, and a fall is often missed; run 5.",)

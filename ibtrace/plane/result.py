@@ -115,8 +115,8 @@ class LayerVerdict:
     @property
     def share(self) -> float:
         """The share of the seeds kept that fall; NaN if none was kept."""
-        kept = len(self.seeds_kept)
-        return len(self.seeds_that_fall) / kept if kept else np.nan
+        seeds = len(self.seeds_kept)
+        return len(self.seeds_that_fall) / seeds if seeds else np.nan
 
 
 @dataclass(frozen=True)

@@ -46,8 +46,8 @@ def error_map(frame: pd.DataFrame, value: Literal["bias", "rmse"] = "bias") -> F
     each = summary(frame)
     estimators, own = _ordered(frame)
     truths = dict(zip(each["problem"], each["truth"], strict=True))
-    found = each[value].to_numpy(dtype=float)
-    largest = float(np.abs(found[np.isfinite(found)]).max(initial=0.1))
+    errors = each[value].to_numpy(dtype=float)
+    largest = float(np.abs(errors[np.isfinite(errors)]).max(initial=0.1))
     norm: Normalize = SymLogNorm(0.1, vmin=-largest, vmax=largest)
     colours = mpl.colormaps["RdBu_r"]
     if value == "rmse":
@@ -59,9 +59,9 @@ def error_map(frame: pd.DataFrame, value: Literal["bias", "rmse"] = "bias") -> F
     )
     column = figure.subplots(len(sizes), 1, sharex=True, squeeze=False)[:, 0]
     for axes, n in zip(column, sizes, strict=True):
-        some = each[each["n"] == n]
-        _draw_cells(axes, some, estimators, list(truths), value, norm, colours)
-        seeds = int(some["seeds"].max())
+        of_size = each[each["n"] == n]
+        _draw_cells(axes, of_size, estimators, list(truths), value, norm, colours)
+        seeds = int(of_size["seeds"].max())
         axes.set_title(f"N = {n:,}, {seeds} seed{'s' * (seeds > 1)}", loc="left")
         axes.axhline(own - 0.5, color="0.1", linewidth=0.8)
     column[-1].set_xticks(
@@ -90,7 +90,7 @@ def error_map(frame: pd.DataFrame, value: Literal["bias", "rmse"] = "bias") -> F
 
 def _draw_cells(
     axes: Axes,
-    some: pd.DataFrame,
+    laws_of_size: pd.DataFrame,
     estimators: dict[str, str],
     laws: list[str],
     value: str,
@@ -98,7 +98,7 @@ def _draw_cells(
     colours: Any,
 ) -> None:
     axes.set_facecolor(_ABSENT)
-    cells = {(cell["estimator"], cell["problem"]): cell for cell in some.to_dict("records")}
+    cells = {(cell["estimator"], cell["problem"]): cell for cell in laws_of_size.to_dict("records")}
     grid = np.full((len(estimators), len(laws)), np.nan)
     for i, estimator in enumerate(estimators):
         for j, law in enumerate(laws):
@@ -171,8 +171,8 @@ def estimate_against_truth(frame: pd.DataFrame) -> Figure:
         axes.plot([-1, right], [-1, right], color="0.1", linewidth=0.6, zorder=0)
         for n, shade, marker in zip(sizes, shades, MARKERS, strict=False):
             axes.axhline(np.log2(n), color=shade, linewidth=0.7, linestyle=_DASHES, zorder=0)
-            mine = each[(each["estimator"] == estimator) & (each["n"] == n)]
-            _draw_points(axes, mine, shade, marker, (bottom, top))
+            points = each[(each["estimator"] == estimator) & (each["n"] == n)]
+            _draw_points(axes, points, shade, marker, (bottom, top))
         axes.set_title(tag, loc="left", fontsize=7.5)
         axes.set_xscale("symlog", linthresh=1, linscale=0.6)
         axes.set_yscale("symlog", linthresh=1, linscale=0.6)
@@ -210,10 +210,10 @@ def estimate_against_truth(frame: pd.DataFrame) -> Figure:
 
 
 def _draw_points(
-    axes: Axes, mine: pd.DataFrame, shade: Any, marker: str, limits: tuple[float, float]
+    axes: Axes, points: pd.DataFrame, shade: Any, marker: str, limits: tuple[float, float]
 ) -> None:
     look: Any = {"color": shade, "markersize": 3.2, "linewidth": 0, "markeredgewidth": 0.7}
-    for row in mine.to_dict("records"):
+    for row in points.to_dict("records"):
         truth, mean = float(row["truth"]), float(row["mean"])
         fill: Any = {"markerfacecolor": "white" if row["flags"] else shade}
         if math.isfinite(row["spread"]):

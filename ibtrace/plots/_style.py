@@ -140,15 +140,15 @@ def ceilings(trace: TraceLike, frame: pd.DataFrame) -> dict[str, tuple[float, st
         frame: The rows that are drawn: of fewer samples than the run's probe has, perhaps.
     """
     meta = trace.meta
-    found = {}
+    known = {}
     if n := meta.get("n"):
         measured = frame["samples"].max() if "samples" in frame else np.nan
         bits = float(np.log2(min(n, measured) if np.isfinite(measured) else n))
-        found[I_XT] = bits, f"log₂ N = {bits:.4g}"
+        known[I_XT] = bits, f"log₂ N = {bits:.4g}"
     bits = float(meta.get("label_entropy", np.nan))
     if np.isfinite(bits):  # of continuous targets there is none
-        found[I_TY] = bits, f"H(Y) = {bits:.3g}"
-    return found
+        known[I_TY] = bits, f"H(Y) = {bits:.3g}"
+    return known
 
 
 def legend_below(figure: Figure, handles: Sequence[Artist], labels: Sequence[str]) -> None:

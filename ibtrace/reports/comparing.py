@@ -73,15 +73,15 @@ def compare(
         UnknownName: If a name does not exist.
         RunError: If the folder cannot be written.
     """
-    chosen, laws_ = named_estimators(estimators), named_problems(problems)
+    labelled, laws_of = named_estimators(estimators), named_problems(problems)
     make_folder(folder)
-    total = len(chosen) * len(laws_) * len(n) * seeds
+    total = len(labelled) * len(laws_of) * len(n) * seeds
     jobs = jobs or max(1, min(os.cpu_count() or 1, total))
     done: list[Trial] = []
     whole = True
     with tqdm(total=total, desc="compare", disable=not progress, unit=" trials") as bar:
         try:
-            for trial in trials([*chosen.values()], laws_, n=n, seeds=seeds, jobs=jobs):
+            for trial in trials([*labelled.values()], laws_of, n=n, seeds=seeds, jobs=jobs):
                 done.append(trial)
                 bar.update()
         except KeyboardInterrupt:

@@ -23,25 +23,25 @@ _LEGEND = (
 )
 
 
-def leave(found: Comparison, folder: Path) -> str:
+def leave(comparison: Comparison, folder: Path) -> str:
     """Write the tables and figures of a comparison; return what to print.
 
     Args:
-        found: The comparison.
+        comparison: The comparison.
         folder: Where the files go.
 
     Raises:
         RunError: If they cannot be written.
     """
     make_folder(folder)
-    frame = on_clock(found.trace.frame())
+    frame = on_clock(comparison.trace.frame())
     if frame.empty:
         return "Nothing was measured."
     files = ["planes.csv"]
     write(frame, folder / "planes.csv")
-    notes = off_by(found.calibration)
-    if len(found.calibration):
-        write(summary(found.calibration), folder / "calibration.csv")
+    notes = off_by(comparison.calibration)
+    if len(comparison.calibration):
+        write(summary(comparison.calibration), folder / "calibration.csv")
         files.append("calibration.csv")
     pairs = disagreement(frame)
     if (pairs["points"] > 0).any():
@@ -49,40 +49,40 @@ def leave(found: Comparison, folder: Path) -> str:
         plots.save(plots.disagreement_map(frame), folder / "disagreement")
         files += ["disagreement.csv", "disagreement.png"]
     if {I_XT, I_TY} <= set(frame["quantity"]):
-        plots.save(plots.planes_by_estimator(found.trace, notes), folder / "planes")
+        plots.save(plots.planes_by_estimator(comparison.trace, notes), folder / "planes")
         files.append("planes.png")
     listed = "\n".join(f"  {folder / name}" for name in sorted(files))
-    return f"{text(found)}\n\nFigures (each also as PDF) and numbers:\n{listed}"
+    return f"{text(comparison)}\n\nFigures (each also as PDF) and numbers:\n{listed}"
 
 
-def text(found: Comparison) -> str:
+def text(comparison: Comparison) -> str:
     """The table of a comparison: how far each estimator is off at the run's own size."""
-    frame = on_clock(found.trace.frame())
-    used = f"{found.n:,}" if found.n == found.of else f"{found.n:,} of {found.of:,}"
-    lines = [f"{used} samples, {frame['epoch'].nunique()} snapshots", ""]
+    frame = on_clock(comparison.trace.frame())
+    part = "" if comparison.n == comparison.of else f" of {comparison.of:,}"
+    lines = [f"{comparison.n:,}{part} samples, {frame['epoch'].nunique()} snapshots", ""]
     lines += [f"{'estimator':<32}{'I(X;T) off by':>20}{'I(T;Y) off by':>20}{'time':>10}"]
     lines.append("-" * WIDTH)
-    of_information = found.calibration["of_information"].astype(bool)
-    others = set(found.calibration.loc[~of_information, "estimator"])
+    of_information = comparison.calibration["of_information"].astype(bool)
+    others = set(comparison.calibration.loc[~of_information, "estimator"])
     for estimator, rows in frame.groupby("estimator", sort=False):
-        ranges = {q: _range(_bias(found.calibration, str(estimator), q)) for q in (I_XT, I_TY)}
+        ranges = {q: _range(_bias(comparison.calibration, str(estimator), q)) for q in (I_XT, I_TY)}
         seconds = duration(float(rows["seconds"].median()))
         name = shorten(str(estimator), 30) + "*" * (estimator in others)
         lines.append(f"{name:<32}{ranges[I_XT]:>20}{ranges[I_TY]:>20}{seconds:>10}")
-    lines += ["", *_LEGEND, *OTHER] if len(found.calibration) else []
-    lines += [""] if found.declined else []
-    for reason, names in _declined(found).items():
+    lines += ["", *_LEGEND, *OTHER] if len(comparison.calibration) else []
+    lines += [""] if comparison.declined else []
+    for reason, names in _declined(comparison).items():
         lines.append(shorten(f"not measured: {', '.join(names)}: {reason}", WIDTH))
     pairs = [pair for pair in disagreement(frame).to_dict("records") if pair["points"]]
     moved = [pair for pair in pairs if np.isfinite(pair["correlation"])]
     if pairs:
         far = max(pairs, key=lambda pair: pair["difference"])
-        said = f"{far['first']} and {far['second']}, {far['difference']:.2f} bits"
-        lines += ["", f"Farthest apart in I(X;T): {said} on average."]
+        apart = f"{far['first']} and {far['second']}, {far['difference']:.2f} bits"
+        lines += ["", f"Farthest apart in I(X;T): {apart} on average."]
     if moved:
         least = min(moved, key=lambda pair: pair["correlation"])
-        said = f"{least['first']} and {least['second']}, {least['correlation']:+.2f}"
-        lines.append(f"Least alike over epochs: {said} (rank correlation).")
+        unlike = f"{least['first']} and {least['second']}, {least['correlation']:+.2f}"
+        lines.append(f"Least alike over epochs: {unlike} (rank correlation).")
     return "\n".join(lines)
 
 
@@ -108,10 +108,10 @@ def _range(bias: pd.Series) -> str:
     return f"{signed(bias.min())} to {signed(bias.max())}" if len(bias) else "-"
 
 
-def _declined(found: Comparison) -> dict[str, list[str]]:
+def _declined(comparison: Comparison) -> dict[str, list[str]]:
     """Why estimators gave no number, each reason once, with those it holds for."""
     reasons: dict[str, list[str]] = {}
-    for (estimator, _), reason in found.declined.items():
+    for (estimator, _), reason in comparison.declined.items():
         names = reasons.setdefault(reason, [])
         if estimator not in names:
             names.append(estimator)

@@ -410,9 +410,11 @@ class Trace:
         file = self._folder / PROBE
         if not file.is_file():
             raise RunError(f"{file} is not there; trace the run with store_activations=True")
-        kept = read_tensors(file, "probe", "restore it, or run again")
-        y = kept.pop("y")
-        inputs = {name.removeprefix("x").removeprefix("."): value for name, value in kept.items()}
+        tensors = read_tensors(file, "probe", "restore it, or run again")
+        y = tensors.pop("y")
+        inputs = {
+            name.removeprefix("x").removeprefix("."): value for name, value in tensors.items()
+        }
         classes = 0 if y.is_floating_point() else None
         population = bool(self.meta.get("population", False))
         probe = Probe(as_x(inputs), y, classes, population=population)
@@ -442,8 +444,8 @@ def _check_rows(rows: Sequence[Row], clock: str) -> None:
             raise InvalidInput(f"two rows of a snapshot have one key {key}; label them apart")
         seen.add(key)
         if taken := {*_STORED, *COLUMNS} & set(row.diagnostics):
-            said = f"diagnostics {sorted(taken)} have a column's name"
-            raise InvalidInput(f"{row.instrument}: {said}")
+            names = f"diagnostics {sorted(taken)}"
+            raise InvalidInput(f"{row.instrument}: {names} have a column's name")
 
 
 def _at(entry: Row | Scalar, clock: str) -> int:

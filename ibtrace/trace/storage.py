@@ -209,15 +209,15 @@ class Database:
         memory.execute("DETACH DATABASE old")
         return memory
 
-    def _explain(self, said: str) -> str:
-        if "not a database" in said:
+    def _explain(self, message: str) -> str:
+        if "not a database" in message:
             return f"{self.path}: not a trace that ibtrace wrote, or its beginning is damaged"
-        if "malformed" in said:
+        if "malformed" in message:
             return f"{self.path}: truncated or corrupted; restore it from a copy, or run again"
-        if "locked" in said:
+        if "locked" in message:
             wait = f"{_LOCK_TIMEOUT:.0f} s"
             return f"{self.path}: another process has held it for {wait}; try again later"
-        return f"{self.path}: {said}"
+        return f"{self.path}: {message}"
 
 
 def claim(path: Path) -> Path:
@@ -298,11 +298,11 @@ class ActivationFiles:
 
     def files(self) -> dict[tuple[int, int], Path]:
         """The files, ``{(seed, epoch): path}``."""
-        found = {}
+        files = {}
         for file in sorted(self.folder.glob(f"seed*-{self.clock}*.safetensors")):
             seed, _, epoch = file.stem.removeprefix("seed").partition(f"-{self.clock}")
-            found[int(seed), int(epoch)] = file
-        return found
+            files[int(seed), int(epoch)] = file
+        return files
 
     def save(self, epoch: int, activations: Mapping[str, Tensor], seed: int) -> Path:
         """Write a snapshot so that the file is either whole or absent.
@@ -322,15 +322,15 @@ class ActivationFiles:
         """
         files = {s: file for (s, e), file in self.files().items() if e == epoch}
         if not files:
-            kept = ", ".join(map(str, self.epochs())) or "none"
+            held = ", ".join(map(str, self.epochs())) or "none"
             clock = self.clock
-            raise RunError(f"no activations were kept at {clock} {epoch}; {clock}s kept: {kept}")
+            raise RunError(f"no activations were kept at {clock} {epoch}; {clock}s kept: {held}")
         if seed is None and len(files) == 1:
             (seed,) = files
         if seed is None or seed not in files:
-            kept = ", ".join(map(str, files))
+            seeds = ", ".join(map(str, files))
             raise RunError(
-                f"activations at {self.clock} {epoch}: no seed {seed}; name one of {kept}"
+                f"activations at {self.clock} {epoch}: no seed {seed}; name one of {seeds}"
             )
         return read_tensors(files[seed], "activations", "delete the file")
 

@@ -85,55 +85,55 @@ def compare_run(
         InvalidInput: If ``n`` is larger than the probe or a number is not positive.
     """
     if not source.activation_epochs():
-        said = "keeps no activations; train with store_activations: true"
-        raise RunError(f"{source.path}: {said} (Tracer(store_activations=True))")
+        advice = "train with store_activations: true (Tracer(store_activations=True))"
+        raise RunError(f"{source.path}: keeps no activations; {advice}")
     if min(seeds, snapshots) < 1:
         raise InvalidInput(f"seeds and snapshots must be positive, got {seeds} and {snapshots}")
-    probe, rows = _thinned(kept := source.probe(), n)
-    of = kept.n
-    chosen = _chosen(estimators, probe.n)
+    whole = source.probe()
+    probe, rows = _thinned(whole, n)
+    labelled = _labelled(estimators, probe.n)
     meta = {"n": probe.n, "input_entropy": probe.input_entropy, "layers": source.layers}
     meta["clock"] = source.clock
     if probe.discrete:
         meta["label_entropy"] = probe.label_entropy
-    found = Comparison(Trace.create(meta=meta), probe.n, of)
+    comparison = Comparison(Trace.create(meta=meta), probe.n, whole.n)
     looks = [
         (seed, epoch)
         for seed in source.seeds[:seeds]
         for epoch in _spread(source.activation_epochs(seed), snapshots)
     ]
     try:
-        _measure(found, source, probe, rows, chosen, looks, progress)
-        _calibrate(found, source, probe, chosen, looks[-1], jobs, progress)
-        found.whole = True
+        _measure(comparison, source, probe, rows, labelled, looks, progress)
+        _calibrate(comparison, source, probe, labelled, looks[-1], jobs, progress)
+        comparison.whole = True
     except KeyboardInterrupt:
         pass
-    return found
+    return comparison
 
 
 def _measure(
-    found: Comparison,
+    comparison: Comparison,
     source: Trace,
     probe: Probe,
     rows: Tensor,
-    chosen: Mapping[str, Estimator],
+    labelled: Mapping[str, Estimator],
     looks: Sequence[tuple[int, int]],
     progress: bool,
 ) -> None:
     captured = source.meta.get("captured", {})
     whole = probe.n == source.meta["n"]
-    asked = any(map(_needs_trace, chosen.values()))
+    asked = any(map(_needs_trace, labelled.values()))
     over_trace = {seed: pooled(source, seed) for seed in {s for s, _ in looks} if asked}
-    total = len(chosen) * len(looks)
+    total = len(labelled) * len(looks)
     with tqdm(total=total, desc="measure", disable=not progress, unit=" planes") as bar:
-        for (seed, at), (label, estimator) in _by_estimator(looks, chosen):
+        for (seed, at), (label, estimator) in _by_estimator(looks, labelled):
             layers, (epoch, step) = source.activations(at, seed), source.look(at)
             for name, value in layers.items():
                 values = over_trace.get(seed, {}).get(name)
                 told = context(name, captured.get(name, {}), values)
                 try:
                     done = measure(
-                        {name: _some(value, rows, told, whole)[None]},
+                        {name: _taken(value, rows, told, whole)[None]},
                         {name: told},
                         probe,
                         [estimator],
@@ -142,13 +142,13 @@ def _measure(
                         step=step,
                     )
                 except IbtraceError as error:
-                    found.declined[label, name] = str(error)
+                    comparison.declined[label, name] = str(error)
                     continue
-                found.trace.append(done)
+                comparison.trace.append(done)
             bar.update()
 
 
-def _some(value: Tensor, rows: Tensor, told: LayerContext, whole: bool) -> Tensor:
+def _taken(value: Tensor, rows: Tensor, told: LayerContext, whole: bool) -> Tensor:
     """The samples compared."""
     if told.token_inputs is not None and not whole:
         raise InvalidInput("each token is a sample here; leave out --n")
@@ -156,10 +156,10 @@ def _some(value: Tensor, rows: Tensor, told: LayerContext, whole: bool) -> Tenso
 
 
 def _by_estimator(
-    looks: Sequence[tuple[int, int]], chosen: Mapping[str, Estimator]
+    looks: Sequence[tuple[int, int]], labelled: Mapping[str, Estimator]
 ) -> Iterator[tuple[tuple[int, int], tuple[str, Estimator]]]:
     """Estimator by estimator, so that an interruption leaves whole planes."""
-    for named in chosen.items():
+    for named in labelled.items():
         for look in looks:
             yield look, named
 
@@ -172,10 +172,10 @@ def _classes(probe: Probe) -> int | None:
 
 
 def _calibrate(
-    found: Comparison,
+    comparison: Comparison,
     source: Trace,
     probe: Probe,
-    chosen: Mapping[str, Estimator],
+    labelled: Mapping[str, Estimator],
     look: tuple[int, int],
     jobs: int | None,
     progress: bool,
@@ -196,9 +196,9 @@ def _calibrate(
         y_scales=() if probe.discrete or not probe.labelled else _scales(probe.labels),
     )
     done: list[Trial] = []
-    total = len(chosen) * len(laws) * _CALIBRATION_SEEDS
+    total = len(labelled) * len(laws) * _CALIBRATION_SEEDS
     work = trials(
-        [*chosen.values()],
+        [*labelled.values()],
         {law.name: law.problem for law in laws},
         n=probe.n,
         seeds=_CALIBRATION_SEEDS,
@@ -210,7 +210,7 @@ def _calibrate(
         ):
             done.append(trial)
     finally:
-        found.calibration = calibration_table(done, laws)
+        comparison.calibration = calibration_table(done, laws)
 
 
 def _scales(value: Tensor) -> tuple[float, ...]:
@@ -221,10 +221,10 @@ def _scales(value: Tensor) -> tuple[float, ...]:
     return tuple(torch.where(deviations > 0, deviations, least).tolist())
 
 
-def _chosen(estimators: Sequence[str | Estimator] | None, n: int) -> dict[str, Estimator]:
+def _labelled(estimators: Sequence[str | Estimator] | None, n: int) -> dict[str, Estimator]:
     if estimators is None and n > _CUBIC:
         fields = {"matrix_renyi": {"alpha": 2.0}}
-        estimators = [registered.make(one, **fields.get(one, {})) for one in registered.names()]
+        estimators = [registered.make(name, **fields.get(name, {})) for name in registered.names()]
     return named_estimators(estimators)
 
 
