@@ -21,6 +21,7 @@ from ibtrace.types import (
     LayerContext,
     Reading,
     Row,
+    bound_to,
     join_flags,
     label,
 )
@@ -42,13 +43,6 @@ def as_variable(activations: Tensor) -> Tensor:
     if is_ids(flat):
         return rows_as_ids(flat)
     return flat.float() if flat.element_size() < 4 else flat
-
-
-def bind(estimator: Estimator, context: LayerContext) -> Estimator:
-    """The estimator with what the layer settles of its configuration."""
-    settle = getattr(estimator, "bind", None)
-    bound: Estimator = settle(context) if settle else estimator
-    return bound
 
 
 def context(
@@ -119,7 +113,7 @@ def measure(
     rows: list[Row] = []
     for estimator in estimators:
         groups: dict[_Group, list[str]] = defaultdict(list)
-        bound = {name: bind(estimator, contexts[name]) for name in flat}
+        bound = {name: bound_to(estimator, contexts[name]) for name in flat}
         for name, value in flat.items():
             tokens = contexts[name].token_inputs
             groups[value.shape, tokens, _identity(bound[name])].append(name)

@@ -18,7 +18,7 @@ from ibtrace.errors import ConfigError, InvalidInput, UnknownName, Unsupported
 from ibtrace.estimators._checks import checked as checked
 from ibtrace.estimators._checks import undefined
 from ibtrace.estimators._inputs import is_ids, rows_as_ids
-from ibtrace.estimators._unlabelled import Unlabelled
+from ibtrace.estimators._probes import with_any_labels
 from ibtrace.estimators.adaptive_binning import AdaptiveBinning as AdaptiveBinning
 from ibtrace.estimators.binning import Binning as Binning
 from ibtrace.estimators.compressed import Compressed as Compressed
@@ -36,7 +36,7 @@ from ibtrace.estimators.ross import Ross as Ross
 from ibtrace.estimators.sklearn_peer import SklearnMI as SklearnMI
 from ibtrace.estimators.sliced import Sliced as Sliced
 from ibtrace.estimators.variational import Variational as Variational
-from ibtrace.types import Estimate, Estimator, ProbeLike
+from ibtrace.types import Estimate, Estimator, Plane, ProbeLike
 
 registry: dict[str, type[Any]] = {
     "binning": Binning,
@@ -142,23 +142,20 @@ def plane(
     Raises:
         Unsupported: If the estimator declines floats such as ``t``.
     """
-    own = getattr(estimator, "plane", None)
     if probe.labels.shape[-1] == 0:
-        unlabelled = Unlabelled(probe, estimator.tags.y)
+        unlabelled = with_any_labels(probe, estimator.tags.y)
 
         def about_x() -> Estimate:
-            if own is None:
-                return estimator(probe.features, t, seed=seed)
-            found: Estimate = own(t, unlabelled, seed=seed)[0]
-            return found
+            if isinstance(estimator, Plane):
+                return estimator.plane(t, unlabelled, seed=seed)[0]
+            return estimator(probe.features, t, seed=seed)
 
         first = _defined(about_x, t)
         none = torch.full_like(first.bits, torch.nan)
         return first, Estimate(none, flags={"no_labels": torch.ones_like(none)})
-    if own is not None:
+    if isinstance(estimator, Plane):
         try:
-            pair: tuple[Estimate, Estimate] = own(t, probe, seed=seed)
-            return pair
+            return estimator.plane(t, probe, seed=seed)
         except Unsupported:
             if not is_ids(t):
                 raise

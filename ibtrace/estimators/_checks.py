@@ -18,7 +18,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -26,6 +26,8 @@ from torch import Tensor
 from ibtrace.errors import Unsupported
 from ibtrace.estimators._inputs import is_ids, refuse_two_ids
 from ibtrace.estimators._limits import require_memory
+from ibtrace.estimators._prepared import once
+from ibtrace.estimators._probes import with_squarable
 from ibtrace.numerics.bins import dense_ids, joint_ids, row_ids
 from ibtrace.numerics.entropy import (
     Correction,
@@ -50,7 +52,6 @@ _BIASED = 0.1  # bits
 _NEARLY_ALL = 0.95
 
 _Class = TypeVar("_Class", bound=type[Any])
-_Cached = TypeVar("_Cached")
 
 
 def checked(kind: _Class) -> _Class:
@@ -215,35 +216,65 @@ def require_classes(name: str, x: Tensor, y: Tensor) -> None:
         )
 
 
-def _roofs(estimator: Any, *values: Tensor) -> list[Tensor]:
-    correction: Correction = getattr(estimator, "correction", "none")
-    weights = getattr(estimator, "weights", None)
-    roofs = [roof_of(value, correction, weights) for value in values]
+@runtime_checkable
+class Corrects(Protocol):
+    """An estimator that corrects the entropies of counts."""
+
+    @property
+    def correction(self) -> Correction:
+        """Which correction it applies."""
+        ...
+
+
+@runtime_checkable
+class Weighs(Protocol):
+    """An estimator that may know the mass of each sample."""
+
+    @property
+    def weights(self) -> tuple[float, ...] | None:
+        """The masses, proportional; None if they are equal."""
+        ...
+
+
+class Law(NamedTuple):
+    """How an estimator takes the entropy of a discrete variable.
+
+    Args:
+        correction: Its correction of entropies.
+        weights: The mass of each sample; None if these are equal.
+    """
+
+    correction: Correction
+    weights: tuple[float, ...] | None
+
+
+def law_of(estimator: object) -> Law:
+    """How an estimator takes the entropy of a discrete variable: by its counts, if unsaid."""
+    return Law(
+        estimator.correction if isinstance(estimator, Corrects) else "none",
+        estimator.weights if isinstance(estimator, Weighs) else None,
+    )
+
+
+def roofs_of(law: Law, *values: Tensor) -> list[Tensor]:
+    """`roof_of` the variables that are discrete."""
+    roofs = [roof_of(value, *law) for value in values]
     return [roof for roof in roofs if roof is not None]
+
+
+def _roofs_of_probe(probe: ProbeLike, law: Law) -> tuple[list[Tensor], list[Tensor]]:
+    """The roofs of I(X;T) and of I(T;Y) that the probe sets."""
+    return roofs_of(law, probe.x_ids), roofs_of(law, probe.labels)
+
+
+def _extremes_of_probe(probe: ProbeLike) -> tuple[Tensor, Tensor]:
+    """Whether the inputs, and the labels, have to change to be squared."""
+    return _squarable(probe.features)[1], _squarable(probe.labels)[1]
 
 
 def _squarable(value: Tensor) -> tuple[Tensor, Tensor]:
     """`squarable`; what is no tensor is left to the estimator to refuse."""
     return squarable(value) if isinstance(value, Tensor) else (value, torch.tensor(False))
-
-
-class _Squarable:
-    """A probe whose inputs and continuous labels are `squarable`.
-
-    Args:
-        probe: The probe.
-    """
-
-    def __init__(self, probe: ProbeLike) -> None:
-        self._probe = probe
-        self.features, self.labels = squarable(probe.features)[0], squarable(probe.labels)[0]
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._probe, name)
-
-    def cached(self, key: str, compute: Callable[[], _Cached]) -> _Cached:
-        """As the probe's own."""
-        return self._probe.cached(key, compute)
 
 
 def checked_call(method: Callable[..., Estimate]) -> Callable[..., Estimate]:
@@ -252,7 +283,7 @@ def checked_call(method: Callable[..., Estimate]) -> Callable[..., Estimate]:
         require_memory(self, x, y)
         (a, extreme_x), (b, extreme_y) = (_squarable(value) for value in (x, y))
         estimate = method(self, a, b, seed=seed)
-        return flagged(estimate, _roofs(self, x, y), extreme=extreme_x | extreme_y)
+        return flagged(estimate, roofs_of(law_of(self), x, y), extreme=extreme_x | extreme_y)
 
     return call
 
@@ -267,19 +298,14 @@ def checked_plane(
         features, labels = probe.features, probe.labels
         require_memory(self, features, t)
         require_memory(self, t, labels)
-        extreme_x, extreme_y = probe.cached(
-            "extreme values", lambda: [_squarable(value)[1] for value in (features, labels)]
-        )
-        subject = _Squarable(probe) if bool(extreme_x | extreme_y) else probe
+        extreme_x, extreme_y = once(_extremes_of_probe, probe)
+        subject = with_squarable(probe) if bool(extreme_x | extreme_y) else probe
         values, extreme = _squarable(t)
         about_x, about_y = method(self, values, subject, seed=seed)
 
-        def fixed() -> tuple[list[Tensor], list[Tensor]]:
-            return _roofs(self, probe.x_ids), _roofs(self, probe.labels)
-
-        key = f"entropies {getattr(self, 'correction', '')} {getattr(self, 'preset', '')}"
-        of_x, of_y = probe.cached(key, fixed)
-        of_t = _roofs(self, t) if is_ids(t) else []
+        law = law_of(self)
+        of_x, of_y = once(_roofs_of_probe, probe, law)
+        of_t = roofs_of(law, t) if is_ids(t) else []
         return (
             flagged(about_x, [*of_x, *of_t], extreme=extreme | extreme_x.to(extreme.device)),
             flagged(about_y, [*of_y, *of_t], extreme=extreme | extreme_y.to(extreme.device)),

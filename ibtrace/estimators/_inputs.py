@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from ibtrace.errors import InvalidInput, NonFinite, TooFewSamples, Unsupported
 from ibtrace.numerics.bins import row_ids
 from ibtrace.numerics.finite import count_non_finite
 from ibtrace.numerics.types import is_computed
+from ibtrace.types import Estimate
 
 
 def is_ids(value: Tensor) -> bool:
@@ -165,3 +167,39 @@ def each_problem(solve: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor
     ys = y.expand(*shape, *y.shape[-event_dims(y) :]).reshape(-1, *y.shape[-event_dims(y) :])
     results = torch.stack([solve(one_x, one_y) for one_x, one_y in zip(xs, ys, strict=True)])
     return results.reshape(*shape, *results.shape[1:])
+
+
+def each_estimate(solve: Callable[[Tensor, Tensor], Estimate], x: Tensor, y: Tensor) -> Estimate:
+    """The estimates ``solve(x, y)`` of every problem of the broadcast batch, as one.
+
+    For estimators whose single problem already fills the machine (pairwise distances).
+    """
+    return each_estimates(lambda one_x, one_y: [solve(one_x, one_y)], x, y)[0]
+
+
+def each_estimates(
+    solve: Callable[[Tensor, Tensor], Sequence[Estimate]], x: Tensor, y: Tensor
+) -> Sequence[Estimate]:
+    """`each_estimate` of a ``solve`` that gives several, of several quantities."""
+    shape = torch.broadcast_shapes(batch_shape(x), batch_shape(y))
+    if not shape:
+        return solve(x, y)
+    xs = x.expand(*shape, *x.shape[-event_dims(x) :]).reshape(-1, *x.shape[-event_dims(x) :])
+    ys = y.expand(*shape, *y.shape[-event_dims(y) :]).reshape(-1, *y.shape[-event_dims(y) :])
+    solved = [solve(one_x, one_y) for one_x, one_y in zip(xs, ys, strict=True)]
+    return [Estimate.stack(of_one).reshape(*shape) for of_one in zip(*solved, strict=True)]
+
+
+class Mean(NamedTuple):
+    """An average of local information in bits, and its standard error."""
+
+    bits: float
+    stderr: float
+
+
+def mean_of(local: Tensor | None) -> Mean:
+    """The mean of local information ``(n,)`` in bits; of a constant variable (None) exactly 0."""
+    if local is None:
+        return Mean(0.0, 0.0)
+    estimate = Estimate.from_local(local)
+    return Mean(float(estimate.bits), float(estimate.stderr))

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ibtrace.errors import TooLarge
 from ibtrace.estimators._inputs import is_ids, samples
-from ibtrace.types import label
+from ibtrace.types import Estimator, NeedsMemory, label
 
 MEMORY_SHARE = 0.5
 """The share of a machine's memory that one estimate may need."""
@@ -32,26 +30,24 @@ def memory(device: torch.device) -> float:
     return min(total, float(limit)) if limit.isdigit() else total
 
 
-def require_memory(estimator: Any, x: Tensor, y: Tensor) -> None:
+def require_memory(estimator: Estimator, x: Tensor, y: Tensor) -> None:
     """Raise if an estimate would need more than `MEMORY_SHARE` of the memory.
 
-    An estimator whose need is not linear in its data says it by a method ``bytes_for(n, dx, dy)``,
-    with None for the columns of ids.
-
     Args:
-        estimator: Who asks.
+        estimator: Who asks; nothing is known of an estimator that is not `NeedsMemory`.
         x: The first variable.
         y: The second variable.
 
     Raises:
         TooLarge: If so.
     """
-    asks: Callable[[int, int | None, int | None], tuple[float, str]] | None
-    asks = getattr(estimator, "bytes_for", None)
-    if asks is None or not all(isinstance(v, Tensor) and v.dim() for v in (x, y)):
+    if not isinstance(estimator, NeedsMemory):
         return
+    if not all(isinstance(v, Tensor) and v.dim() for v in (x, y)):
+        return  # for the estimator to refuse
     dx, dy = (None if is_ids(v) or v.dim() < 2 else v.shape[-1] for v in (x, y))
-    need, advice = asks(samples(x if dx is not None else y if dy is not None else x), dx, dy)
+    n = samples(x if dx is not None else y if dy is not None else x)
+    need, advice = estimator.bytes_for(n, dx, dy)
     limit = MEMORY_SHARE * memory(x.device)
     if need > limit:
         raise TooLarge(

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from ibtrace.errors import ConfigError, InvalidInput
-from ibtrace.estimators.binning import label_bins, trace_values
-from ibtrace.estimators.exact import PlugIn, Symbols, check_correction, largest
+from ibtrace.estimators._bins import label_bins, trace_values
+from ibtrace.estimators._plugin import PlugIn, Symbols, check_correction, largest
 from ibtrace.numerics.bins import digitise, quantile_edges, row_ids
 from ibtrace.numerics.entropy import Correction, distinct
 from ibtrace.types import LayerContext, Tags

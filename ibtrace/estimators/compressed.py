@@ -10,16 +10,12 @@ import torch
 from torch import Tensor
 
 from ibtrace.errors import ConfigError
+from ibtrace.estimators._bases import raise_scale_flags, require_base, rescaled
 from ibtrace.estimators._checks import checked
+from ibtrace.estimators._fields import require_count
 from ibtrace.estimators._inputs import check_pair, columns
 from ibtrace.estimators._mlp import descend, forward, mlp, trainable
 from ibtrace.estimators.ksg import KSG
-from ibtrace.estimators.sliced import (
-    raise_scale_flags,
-    require_base,
-    require_count,
-    rescaled,
-)
 from ibtrace.numerics.projections import (
     PrincipalComponents,
     content_order,

@@ -12,6 +12,7 @@ from torch import Tensor
 from ibtrace.errors import ConfigError
 from ibtrace.estimators._checks import checked
 from ibtrace.estimators._inputs import check_pair, each_problem, is_ids, refuse_two_ids
+from ibtrace.estimators._prepared import once
 from ibtrace.numerics.bins import dense_ids
 from ibtrace.numerics.distances import is_constant
 from ibtrace.numerics.gaussian import (
@@ -25,7 +26,7 @@ from ibtrace.numerics.gaussian import (
 from ibtrace.types import Estimate, ProbeLike, Tags, label
 
 
-class _Scores(NamedTuple):
+class Scores(NamedTuple):
     """A variable's normal scores: those that vary, whitened, and what was found on the way."""
 
     columns: Tensor
@@ -160,11 +161,15 @@ class GaussianCopula:
         if is_ids(t):
             return self(x, t), self(t, probe.labels.to(t.device))
         check_pair(label(self), x, t, minimum=4)
-        first = probe.cached(f"gaussian copula:{t.device}", lambda: _scores(x))
+        first = self.prepare(probe, t.device)
         about_x = each_problem(lambda _, one: self._pair(first, one), x, t)
         return _estimate(about_x), self(t, probe.labels.to(t.device))
 
-    def _pair(self, first: _Scores, y: Tensor) -> Tensor:
+    def prepare(self, probe: ProbeLike, device: torch.device) -> Scores:
+        """X's normal scores on a device, kept with the probe."""
+        return once(_scores_of_inputs, probe, device)
+
+    def _pair(self, first: Scores, y: Tensor) -> Tensor:
         """Bits, standard error and what `_estimate` reads, ``(6,)``."""
         second = _scores(y)
         tied, degenerate = first.tied or second.tied, first.degenerate or second.degenerate
@@ -213,16 +218,20 @@ class GaussianCopula:
         )
 
 
-def _scores(x: Tensor) -> _Scores:
+def _scores(x: Tensor) -> Scores:
     scores, shared = copula_normal(x)
     varies = (shared < len(x)).all(0)
     columns = scores[:, varies]
     tied = bool((shared[:, varies] > 1).any())
     if columns.shape[1] == 0:
-        return _Scores(columns, columns, constant=True, tied=False, degenerate=False)
+        return Scores(columns, columns, constant=True, tied=False, degenerate=False)
     white = whiten(columns)
     degenerate = white.reduced or not bool(varies.all())
-    return _Scores(columns, white.points, constant=False, tied=tied, degenerate=degenerate)
+    return Scores(columns, white.points, constant=False, tied=tied, degenerate=degenerate)
+
+
+def _scores_of_inputs(probe: ProbeLike, device: torch.device) -> Scores:
+    return _scores(probe.features.to(device))
 
 
 def _result(

@@ -150,7 +150,7 @@ class KDE:
             raise Unsupported(f"{label(self)}: t must be floats, got ids")
         classes = as_classes(targets)
         groups = [] if classes is None else [classes]
-        whole = bool(getattr(probe, "population", False))
+        whole = probe.population
 
         def solve(c: Tensor, one: Tensor) -> Tensor:
             return self._terms(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,12 +13,13 @@ from ibtrace.errors import ConfigError, Unsupported
 from ibtrace.estimators._checks import checked
 from ibtrace.estimators._inputs import (
     check_pair,
-    each_problem,
+    each_estimate,
     is_ids,
     many_dimensions,
+    mean_of,
     refuse_two_ids,
-    samples,
 )
+from ibtrace.estimators._prepared import once
 from ibtrace.estimators._ties import break_ties, check_fields
 from ibtrace.estimators.ross import Ross
 from ibtrace.numerics.distances import Distances, Space, is_constant
@@ -134,12 +135,12 @@ class KSG:
         if is_ids(x) or is_ids(y):
             return Ross(self.k, self.norm, self.jitter, self.scale)(x, y, seed=seed)
         a, b = (scaled(value, self.scale, self.norm) for value in (x, y))
-        solved = each_problem(
+        solved = each_estimate(
             lambda first, second: self._solve(self._first(first, seed), second, seed),
             a.points,
             b.points,
         )
-        return self._estimate(solved, a, b)
+        return _about(solved, a, b)
 
     def plane(self, t: Tensor, probe: ProbeLike, *, seed: int = 0) -> tuple[Estimate, Estimate]:
         """I(X;T) and I(T;Y) in bits for ``t (..., n, d)``.
@@ -157,23 +158,21 @@ class KSG:
         check_pair(label(self), x, t, minimum=self.k + 1)
         if is_ids(t):
             raise Unsupported(f"{label(self)}: t must be floats, got ids")
-        key = f"ksg:{self.norm}:{self.jitter}:{self.scale}:{seed}:{t.device}"
-        a, first = probe.cached(key, lambda: self._kept(x, seed))
+        a, first = self.prepare(probe, t.device, seed=seed)
         b = scaled(t, self.scale, self.norm)
-        solved = each_problem(lambda _, one: self._solve(first, one, seed), a.points, b.points)
-        return self._estimate(solved, a, b), self(t, probe.labels.to(t.device), seed=seed)
+        solved = each_estimate(lambda _, one: self._solve(first, one, seed), a.points, b.points)
+        return _about(solved, a, b), self(t, probe.labels.to(t.device), seed=seed)
 
-    def _kept(self, x: Tensor, seed: int) -> tuple[Scaled, Space]:
-        a = scaled(x, self.scale, self.norm)
-        return a, self._first(a.points, seed, keep=True)
+    def prepare(self, probe: ProbeLike, device: torch.device, *, seed: int = 0) -> Inputs:
+        """X at its scale and its distances on a device, kept with the probe."""
+        return once(_inputs, probe, device, self.norm, self.jitter, self.scale, seed)
 
-    def _first(self, x: Tensor, seed: int, *, keep: bool = False) -> Space:
-        return Space(x, self.norm, self.jitter, 2 * seed, keep)
+    def _first(self, x: Tensor, seed: int) -> Space:
+        return Space(x, self.norm, self.jitter, 2 * seed)
 
-    def _solve(self, x: Space, y: Tensor, seed: int) -> Tensor:
-        """Bits, standard error, the share of tied samples, whether constant: ``(4,)``."""
+    def _solve(self, x: Space, y: Tensor, seed: int) -> Estimate:
         if is_constant(x.points) or is_constant(y):
-            return torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=torch.float64, device=y.device)
+            return self._estimate(None, y)
         second = Space(y, self.norm, self.jitter, 2 * seed + 1)
 
         def count(jittered: bool) -> Neighbours | None:
@@ -182,9 +181,7 @@ class KSG:
             return self._neighbours(x.exact, second.exact, stop_at_tie=True)
 
         counts, tied = break_ties(label(self), self.jitter, [x, second], self.k, count)
-        local = Estimate.from_local(self._local(counts) / math.log(2))
-        found = [local.bits, local.stderr, torch.tensor(tied), torch.tensor(False)]
-        return torch.stack([value.to(y.device, torch.float64) for value in found])
+        return self._estimate(self._local(counts) / math.log(2), y, tied)
 
     def _neighbours(self, x: Distances, y: Distances, *, stop_at_tie: bool) -> Neighbours | None:
         closed, (n, dx), dy = self.variant == 2, x.points.shape, y.points.shape[1]
@@ -204,24 +201,47 @@ class KSG:
         local: Tensor = psi_k - constant + psi_n - torch.digamma(marginals + shift).sum(0)
         return local
 
-    def _estimate(self, solved: Tensor, x: Scaled, y: Scaled) -> Estimate:
-        bits, stderr, tied, constant = solved.unbind(-1)
-        psi_k, psi_n = (
-            torch.tensor([self.k, samples(x.points)], dtype=torch.float64).digamma().tolist()
-        )
+    def _estimate(self, local: Tensor | None, y: Tensor, tied: float = 0.0) -> Estimate:
+        """The estimate from local information ``(n,)`` in bits; None of a constant variable."""
+        bits, stderr = mean_of(local)
+        psi_k, psi_n = torch.tensor([self.k, len(y)], dtype=torch.float64).digamma().tolist()
         ceiling = (psi_n - psi_k - 1 / self.k) / math.log(2)
-        return Estimate(
-            bits=bits,
-            stderr=stderr,
+        return Estimate.single(
+            bits,
+            stderr,
             flags={
                 "ties_jittered": tied > 0,
-                "constant": constant > 0,
+                "constant": local is None,
                 "near_ceiling": bits >= 0.95 * ceiling,
-                "many_dimensions": many_dimensions(x.points, y.points),
-                **scale_flags(x, y),
             },
-            diagnostics={"ceiling": torch.tensor(ceiling), "tied": tied},
+            diagnostics={"ceiling": ceiling, "tied": tied},
+            device=y.device,
         )
+
+
+def _about(solved: Estimate, x: Scaled, y: Scaled) -> Estimate:
+    """The estimates with what the variables themselves say."""
+    many = many_dimensions(x.points, y.points)
+    return solved.flagged(many_dimensions=many, **scale_flags(x, y))
+
+
+class Inputs(NamedTuple):
+    """What depends on X alone.
+
+    Args:
+        x: X at its scale.
+        space: Its distances.
+    """
+
+    x: Scaled
+    space: Space
+
+
+def _inputs(
+    probe: ProbeLike, device: torch.device, norm: Norm, jitter: float, scale: Scale, seed: int
+) -> Inputs:
+    x = scaled(probe.features.to(device), scale, norm)
+    return Inputs(x, Space(x.points, norm, jitter, 2 * seed, True))
 
 
 def trees_win(n: int, dimensions: int) -> bool:

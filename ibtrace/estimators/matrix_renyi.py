@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from torch import Tensor
 from ibtrace.errors import ConfigError, Unsupported
 from ibtrace.estimators._checks import checked, shuffled, undersampled
 from ibtrace.estimators._inputs import check_pair, each_problem, is_ids, samples
+from ibtrace.estimators._prepared import once
 from ibtrace.numerics.bins import dense_ids
 from ibtrace.numerics.distances import Distances, is_constant
 from ibtrace.numerics.gram import (
@@ -174,23 +175,24 @@ class MatrixRenyi:
         """
         x, y = probe.features.to(t.device), probe.labels.to(t.device)
         check_pair(label(self), x, t)
-        key = f"{label(self)}:{t.device}"
-        first = probe.cached(key, lambda: self._gram(x, y, keep=True))
-        second = probe.cached(f"{key}:y", lambda: self._gram(y, y if is_ids(y) else x))
+        known = self.prepare(probe, t.device)
 
         def solve(_: Tensor, one: Tensor) -> Tensor:
             gram = self._gram(one, y)
-            pair = self._solve(first, gram, x, one), self._solve(gram, second, one, y)
+            pair = self._solve(known.x, gram, x, one), self._solve(gram, known.y, one, y)
             return torch.stack(pair)
 
         solved = each_problem(solve, x, t)
         of_t = columns_apart(t)
-        of_x, of_y = probe.cached(f"apart:{t.device}", lambda: (columns_apart(x), columns_apart(y)))
-        whole = bool(getattr(probe, "population", False))
+        whole = probe.population
         return (
-            self._estimate(solved[..., 0, :], len(x), of_x | of_t, whole),
-            self._estimate(solved[..., 1, :], len(x), of_t | of_y, whole),
+            self._estimate(solved[..., 0, :], len(x), known.x_apart | of_t, whole),
+            self._estimate(solved[..., 1, :], len(x), of_t | known.y_apart, whole),
         )
+
+    def prepare(self, probe: ProbeLike, device: torch.device) -> Kernels:
+        """The kernels of inputs and labels on a device, kept with the probe."""
+        return once(_kernels, probe, self, device)
 
     def _gram(self, value: Tensor, other: Tensor, *, keep: bool = False) -> Gram:
         if is_ids(value):
@@ -270,6 +272,32 @@ class MatrixRenyi:
             },
             diagnostics={"width_x": width_x, "width_y": width_y, "null_bits": null},
         )
+
+
+class Kernels(NamedTuple):
+    """What depends on a probe alone.
+
+    Args:
+        x: The kernel of the inputs; their distances are kept.
+        y: The kernel of the labels.
+        x_apart: Whether the inputs' columns have very different spreads.
+        y_apart: Whether those of the labels have.
+    """
+
+    x: Gram
+    y: Gram
+    x_apart: Tensor
+    y_apart: Tensor
+
+
+def _kernels(probe: ProbeLike, estimator: MatrixRenyi, device: torch.device) -> Kernels:
+    x, y = probe.features.to(device), probe.labels.to(device)
+    return Kernels(
+        estimator._gram(x, y, keep=True),
+        estimator._gram(y, y if is_ids(y) else x),
+        columns_apart(x),
+        columns_apart(y),
+    )
 
 
 def _is_number(value: object) -> bool:

@@ -12,6 +12,7 @@ from torch import Tensor
 from ibtrace.errors import ConfigError, TooFewSamples
 from ibtrace.estimators._checks import checked
 from ibtrace.estimators._inputs import check_pair, each_problem, is_ids, many_dimensions, samples
+from ibtrace.estimators._prepared import once
 from ibtrace.estimators._ties import check_fields
 from ibtrace.numerics.bins import dense_ids
 from ibtrace.numerics.distances import is_constant, row_ids
@@ -22,7 +23,7 @@ from ibtrace.types import Estimate, ProbeLike, Tags, label
 _FIGURES = ("bits", "stderr", "constant", "small", "dropped", "tied", "atoms", "ceiling")
 
 
-class _First(NamedTuple):
+class Inputs(NamedTuple):
     """What depends on X alone: it at its scale, its distances, which of its rows are equal."""
 
     x: Scaled
@@ -143,23 +144,21 @@ class MixedKSG:
         """
         x = probe.features.to(t.device)
         check_pair(label(self), x, t, minimum=self.k + 1)
-        key = f"mixed ksg:{self.k}:{self.norm}:{self.atoms}:{self.scale}:{t.device}"
-        first = probe.cached(key, lambda: self._first(x))
-        kept = None if is_ids(t) else first  # with ids, singletons may have to go
+        first = self.prepare(probe, t.device)
+        known = None if is_ids(t) else first  # with ids, singletons may have to go
         b, points = scaled(t, self.scale, self.norm), first.x.points
-        solved = each_problem(lambda _, one: self._solve(points, one, kept), points, b.points)
+        solved = each_problem(lambda _, one: self._solve(points, one, known), points, b.points)
         return self._estimate(solved, first.x, b), self(t, probe.labels.to(t.device), seed=seed)
 
-    def _first(self, x: Tensor) -> _First:
-        a = scaled(x, self.scale, self.norm)
-        ids = row_ids(a.points)
-        return _First(a, self._space(a.points, ids, keep=True), ids)
+    def prepare(self, probe: ProbeLike, device: torch.device) -> Inputs:
+        """X at its scale, its distances and equal rows on a device, kept with the probe."""
+        return once(_inputs, probe, self, device)
 
     def _space(self, x: Tensor, ids: Tensor, *, keep: bool = False) -> Rows:
         apart_above = self.k if self.atoms == "apart" else None
         return space(x, ids, self.norm, apart_above=apart_above, keep=keep)
 
-    def _solve(self, x: Tensor, y: Tensor, kept: _First | None) -> Tensor:
+    def _solve(self, x: Tensor, y: Tensor, known: Inputs | None) -> Tensor:
         """Bits, standard error, constant, small, dropped, tied, atoms, ceiling: ``(8,)``."""
         found = dict.fromkeys(_FIGURES, 0.0)
         paired = _paired(x, y)
@@ -175,8 +174,8 @@ class MixedKSG:
             still = is_constant(x) or is_constant(y)
         found["constant"] = float(still)
         if not still:
-            n, ids_x, ids_y = samples(x), kept.ids if kept else row_ids(x), row_ids(y)
-            first = kept.distances if kept else self._space(x, ids_x)
+            n, ids_x, ids_y = samples(x), known.ids if known else row_ids(x), row_ids(y)
+            first = known.distances if known else self._space(x, ids_x)
             balls = mixed_balls(first, self._space(y, ids_y), n, self.k, x.device)
             estimate = Estimate.from_local((balls.nats + math.log(n)) / math.log(2))
             found["bits"], found["stderr"] = float(estimate.bits), float(estimate.stderr)
@@ -205,6 +204,12 @@ class MixedKSG:
             },
             diagnostics={"atoms": atoms, "tied": tied, "dropped": dropped, "ceiling": ceiling},
         )
+
+
+def _inputs(probe: ProbeLike, estimator: MixedKSG, device: torch.device) -> Inputs:
+    x = scaled(probe.features.to(device), estimator.scale, estimator.norm)
+    ids = row_ids(x.points)
+    return Inputs(x, estimator._space(x.points, ids, keep=True), ids)
 
 
 def _paired(x: Tensor, y: Tensor) -> Tensor:

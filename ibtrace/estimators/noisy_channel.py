@@ -169,7 +169,7 @@ class NoisyChannel:
             raise Unsupported(f"{label(self)}: t must be floats, got ids")
         classes = as_classes(targets)
         groups = [] if classes is None else [classes]
-        whole = bool(getattr(probe, "population", False))
+        whole = probe.population
 
         def solve(c: Tensor, one: Tensor) -> Tensor:
             return self._solve(

@@ -8,12 +8,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ibtrace.errors import ConfigError
+from ibtrace.estimators._bases import raise_scale_flags, require_base, rescaled
 from ibtrace.estimators._checks import checked
+from ibtrace.estimators._fields import require_count
 from ibtrace.estimators._inputs import batch_shape, check_pair, columns
 from ibtrace.estimators.ksg import KSG
 from ibtrace.numerics.projections import first_equal, orthonormal, tied_alike
-from ibtrace.numerics.scale import Scale, Scaled, check_scale, scale_flags, scaled, words
+from ibtrace.numerics.scale import Scale, Scaled, check_scale, scaled
 from ibtrace.types import Estimate, Estimator, Tags, Variable, label, variable_of
 
 
@@ -161,50 +162,4 @@ class Sliced:
                 **{name: value.mean(0) for name, value in found.diagnostics.items()},
                 "directions_std": spread,
             },
-        )
-
-
-def rescaled(scale: Scale) -> str:
-    """What an estimand says of a scale that is set before a base sees the variables."""
-    return "" if scale == "none" else f" of T {words(scale)}"
-
-
-def raise_scale_flags(estimate: Estimate, x: Scaled, y: Scaled) -> Estimate:
-    """A base's estimate with what was seen of the variables before their compression."""
-    flags, shape = estimate.flags, estimate.bits.shape
-    before = scale_flags(x._replace(spread=y.spread), y)  # the base compares the two spreads
-    return estimate.flagged(
-        **{name: flags.get(name, flag) | flag.expand(shape) for name, flag in before.items()}
-    )
-
-
-def require_base(name: str, base: object) -> None:
-    """Raise unless ``base`` is an estimator.
-
-    Args:
-        name: Who asks, for the message.
-        base: What was given.
-
-    Raises:
-        ConfigError: If it is not.
-    """
-    if isinstance(base, type) or not isinstance(base, Estimator):
-        raise ConfigError(f"{name}: base must be an estimator such as KSG(k=3), got {base!r}")
-
-
-def require_count(name: str, field: str, value: object, *, least: int = 1) -> None:
-    """Raise unless a field is a whole number.
-
-    Args:
-        name: Whose field, for the message.
-        field: Its name.
-        value: What was given.
-        least: The smallest it may be.
-
-    Raises:
-        ConfigError: If it is not.
-    """
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ConfigError(
-            f"{name}: {field} must be a whole number of at least {least}, got {value!r}"
         )

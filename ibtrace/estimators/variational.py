@@ -13,9 +13,9 @@ from torch import Tensor
 
 from ibtrace.errors import ConfigError
 from ibtrace.estimators._checks import checked
+from ibtrace.estimators._fields import require_count
 from ibtrace.estimators._inputs import check_pair, each_problem, is_ids
 from ibtrace.estimators._mlp import descend, forward, mlp, parameters, trainable
-from ibtrace.estimators.sliced import require_count
 from ibtrace.numerics import variational
 from ibtrace.numerics.distances import is_constant, row_ids
 from ibtrace.numerics.gaussian import copula_normal

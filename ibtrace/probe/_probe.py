@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, TypeVar, cast
@@ -308,11 +308,11 @@ class Probe:
         """The same of what belongs to the samples: of a probe that is read back to be measured."""
         return _sha256([*sorted(self.inputs.items()), ("", self.y)])
 
-    def cached(self, key: str, compute: Callable[[], _Value]) -> _Value:
+    def cached(self, key: Hashable, compute: Callable[[], _Value]) -> _Value:
         """``compute()``, done once for this probe: what depends on X alone never changes.
 
         Args:
-            key: Names the value; two different values must not share a key.
+            key: Names the value, hashable; two different values must not share a key.
             compute: Called the first time only.
         """
         store = self.__dict__.setdefault("_cache", {})

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from ibtrace.errors import IbtraceError
-from ibtrace.estimators._checks import FLAGS, flagged, roof_of
+from ibtrace.estimators._checks import FLAGS, flagged, law_of, roofs_of
 from ibtrace.probe import Probe
 from ibtrace.testing._applies import examples
-from ibtrace.types import Estimate, Estimator
+from ibtrace.types import Estimate, Estimator, Plane
 
 
 def check_flags(estimator: Estimator) -> None:
@@ -27,13 +27,12 @@ def check_flags(estimator: Estimator) -> None:
         except IbtraceError:
             continue
         _flags_what_it_must(estimator, what, estimate, [x, y])
-    plane = getattr(estimator, "plane", None)
-    if plane is None:
+    if not isinstance(estimator, Plane):
         return
     t, labels = torch.randn(60, 2, generator=_generator(3)), torch.arange(60) % 3
     probe = Probe(torch.randn(60, 2, generator=_generator(4)), labels)
     for what, layer in (("a layer", t), ("a constant layer", torch.ones(60, 2))):
-        about_x, about_y = plane(layer, probe)
+        about_x, about_y = estimator.plane(layer, probe)
         _flags_what_it_must(estimator, f"I(X;T) of {what}", about_x, [probe.x_ids])
         _flags_what_it_must(estimator, f"I(T;Y) of {what}", about_y, [labels])
 
@@ -43,9 +42,7 @@ def _flags_what_it_must(
 ) -> None:
     missing = [name for name in FLAGS if name not in estimate.flags]
     assert not missing, f"{estimator!r} lacks {', '.join(missing)}; decorate it with checked"
-    correction, weights = (getattr(estimator, name, None) for name in ("correction", "weights"))
-    roofs = [roof_of(value, correction or "none", weights) for value in variables]
-    wanted = flagged(estimate, [roof for roof in roofs if roof is not None])
+    wanted = flagged(estimate, roofs_of(law_of(estimator), *variables))
     for name in FLAGS:
         quiet = wanted.flags[name] & ~estimate.flags[name]
         said = f"{estimate.bits.tolist()} ± {estimate.stderr.tolist()} bits on {what}"

@@ -17,7 +17,7 @@ from ibtrace.errors import InvalidInput
 from ibtrace.probe import Probe
 from ibtrace.problems import GaussianChannel
 from ibtrace.testing._applies import EXAMPLES, accepted_kinds, examples, tied_examples
-from ibtrace.types import Estimate, Estimator, Kind
+from ibtrace.types import Estimate, Estimator, Kind, Plane
 
 
 def check_symmetry(estimator: Estimator) -> None:
@@ -109,8 +109,7 @@ def check_batch(estimator: Estimator) -> None:
 
 def check_plane(estimator: Estimator) -> None:
     """``plane(t, probe)``, where there is one, gives what two calls give."""
-    plane = getattr(estimator, "plane", None)
-    if plane is None:
+    if not isinstance(estimator, Plane):
         raise unittest.SkipTest(f"{estimator!r} has no plane: it is called twice")
     channel = GaussianChannel(tuple((float(i), float(i % 3)) for i in range(8)), 0.7)
     ids, noisy = channel.sample(80, seed=10)
@@ -119,7 +118,7 @@ def check_plane(estimator: Estimator) -> None:
     # Inputs repeat, so that an estimator that needs classes finds them in X too.
     probe = Probe(torch.tensor(channel.points, dtype=noisy.dtype)[ids], labels)
     t = torch.stack([(noisy / 8).tanh(), noisy.flip(1)])
-    first, second = plane(t, probe, seed=11)
+    first, second = estimator.plane(t, probe, seed=11)
     wanted = estimator(t, labels, seed=11).bits
     _same(estimator, second.bits, wanted, "I(T;Y) of plane is not that of a call", 1e-6)
     said = f"{estimator!r}: I(X;T) of plane, {first.bits.tolist()} bits, is not that of a call"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar, cast
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ibtrace.estimators import KDE, KSG, Binning, Exact, Ross
 from ibtrace.estimators import plane as plane_of
+from ibtrace.estimators._prepared import once
 from ibtrace.probe import Probe
 from ibtrace.probe.padding import is_mask
 from ibtrace.types import (
@@ -22,7 +23,9 @@ from ibtrace.types import (
     ProbeLike,
     Tags,
     Variable,
+    bound_to,
     label,
+    needs_trace,
     variable_of,
 )
 
@@ -137,14 +140,11 @@ class Subsampled:
     @property
     def needs_trace(self) -> bool:
         """Whether the estimator does."""
-        return bool(getattr(self.estimator, "needs_trace", False))
+        return needs_trace(self.estimator)
 
     def bind(self, context: LayerContext) -> Subsampled:
         """The estimator bound to the layer."""
-        settle = getattr(self.estimator, "bind", None)
-        if settle is None:
-            return self
-        return dataclasses.replace(self, estimator=settle(context))
+        return dataclasses.replace(self, estimator=bound_to(self.estimator, context))
 
     def __call__(self, x: Tensor, y: Tensor, *, seed: int = 0) -> Estimate:
         """I(x; y) of the samples drawn; see the class.
@@ -167,19 +167,28 @@ class Subsampled:
             seed: The estimator's seed.
         """
         rows = self._rows(probe.n, t.device)
-        key = f"{self.samples} samples drawn by {self.seed}"
-        part: ProbeLike = (
-            probe if len(rows) == probe.n else probe.cached(key, lambda: _Part(probe, rows))
-        )
+        part = probe if len(rows) == probe.n else self.prepare(probe)
         x, y = plane_of(self.estimator, _cut(t, rows), part, seed=seed)
         return _counted(x, rows), _counted(y, rows)
 
+    def prepare(self, probe: ProbeLike) -> ProbeLike:
+        """The part of a probe that is measured, kept with the probe."""
+        return once(_part, probe, self.samples, self.seed)
+
     def _rows(self, n: int, device: torch.device) -> Tensor:
-        """Which samples are measured, in their order."""
-        if n <= self.samples:
-            return torch.arange(n, device=device)
-        draw = torch.Generator().manual_seed(self.seed)
-        return torch.randperm(n, generator=draw)[: self.samples].sort().values.to(device)
+        return _drawn(n, self.samples, self.seed).to(device)
+
+
+def _drawn(n: int, most: int, seed: int) -> Tensor:
+    """Which of n samples are measured, in their order."""
+    if n <= most:
+        return torch.arange(n)
+    draw = torch.Generator().manual_seed(seed)
+    return torch.randperm(n, generator=draw)[:most].sort().values
+
+
+def _part(probe: ProbeLike, most: int, seed: int) -> ProbeLike:
+    return _Part(probe, _drawn(probe.n, most, seed).to(probe.features.device))
 
 
 class _Part:
@@ -187,12 +196,13 @@ class _Part:
 
     def __init__(self, probe: ProbeLike, rows: Tensor) -> None:
         self.n = len(rows)
+        self.population = False  # a draw
         self.features = probe.features[rows]
         self.x_ids = probe.x_ids[rows].unique(return_inverse=True)[1]
         self.labels = probe.labels[rows]
-        self._cache: dict[str, Any] = {}
+        self._cache: dict[Hashable, Any] = {}
 
-    def cached(self, key: str, compute: Callable[[], _Value]) -> _Value:
+    def cached(self, key: Hashable, compute: Callable[[], _Value]) -> _Value:
         """``compute()``, done once."""
         if key not in self._cache:
             self._cache[key] = compute()

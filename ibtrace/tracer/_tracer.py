@@ -38,7 +38,7 @@ from ibtrace.tracer._defaults import default_estimators
 from ibtrace.tracer._distinct import distinct
 from ibtrace.tracer._lenses import Lenses
 from ibtrace.tracer._observer import Networks, Observer
-from ibtrace.types import Estimator, Lens, Row, Variable, label, variable_of
+from ibtrace.types import Estimator, Lens, Row, Variable, label, needs_trace, variable_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -226,7 +226,7 @@ class Tracer:
             self._estimators = [self._scheduled(item) for item in _several(estimators)]
             self._lenses = Lenses([self._scheduled_lens(item) for item in _several(lenses)])
             self._loss = loss
-            self._deferred = [e for e, _ in self._estimators if getattr(e, "needs_trace", False)]
+            self._deferred = [e for e, _ in self._estimators if needs_trace(e)]
             self._store = store_activations or bool(self._deferred)
             if self._store and run is None:
                 asks = label(self._deferred[0]) if self._deferred else "store_activations=True"

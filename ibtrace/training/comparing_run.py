@@ -25,7 +25,7 @@ from ibtrace.measure import context, flatten, measure
 from ibtrace.probe import Probe
 from ibtrace.trace import Trace
 from ibtrace.trace.pooling import pooled
-from ibtrace.types import Estimator, LayerContext
+from ibtrace.types import Estimator, LayerContext, needs_trace
 
 SNAPSHOTS = 6
 SEEDS = 1
@@ -122,7 +122,7 @@ def _measure(
 ) -> None:
     captured = source.meta.get("captured", {})
     whole = probe.n == source.meta["n"]
-    asked = any(map(_needs_trace, labelled.values()))
+    asked = any(map(needs_trace, labelled.values()))
     over_trace = {seed: pooled(source, seed) for seed in {s for s, _ in looks} if asked}
     total = len(labelled) * len(looks)
     with tqdm(total=total, desc="measure", disable=not progress, unit=" planes") as bar:
@@ -243,7 +243,3 @@ def _spread(epochs: Sequence[int], count: int) -> list[int]:
     """``count`` of the epochs, evenly by their place: log-spaced ones stay so."""
     places = np.linspace(0, len(epochs) - 1, min(count, len(epochs))).round().astype(int)
     return [epochs[place] for place in sorted(set(places.tolist()))]
-
-
-def _needs_trace(estimator: Estimator) -> bool:
-    return bool(getattr(estimator, "needs_trace", False))

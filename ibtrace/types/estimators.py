@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol, TypeVar, runtime_checkable
+from typing import Literal, Protocol, TypeVar, runtime_checkable
 
 from torch import Tensor
 
@@ -100,7 +100,12 @@ class ProbeLike(Protocol):
         """Class ids, int64 ``(n,)``, or continuous targets ``(n, dy)``; without labels dy is 0."""
         ...
 
-    def cached(self, key: str, compute: Callable[[], _Cached]) -> _Cached:
+    @property
+    def population(self) -> bool:
+        """Whether the samples are all there is, so that their law is known."""
+        ...
+
+    def cached(self, key: Hashable, compute: Callable[[], _Cached]) -> _Cached:
         """``compute()``, done once for this probe: what depends on X alone never changes."""
         ...
 
@@ -109,17 +114,15 @@ class ProbeLike(Protocol):
 class Estimator(Protocol):
     """An estimator of mutual information: a frozen dataclass whose fields are its configuration.
 
-    Three optional methods say more, or let an estimator do better than two separate calls:
-
-    - ``plane(t, probe, *, seed=0) -> (I(X;T), I(T;Y))`` when one pass over ``t`` gives both;
-    - ``bind(context: LayerContext) -> Estimator`` when the layer settles part of the
-      configuration (the bin range of a tanh layer). An attribute ``needs_trace = True`` asks
-      for ``context.trace_values``, so that the estimator runs when the trace is complete.
-    - ``variable(width: int | None) -> Variable`` when the layer's width decides whether T itself is
-      measured; see `variable_of`.
+    What it may say besides has protocols of its own: `Plane` where one pass over T gives both
+    informations, `Binds` where the layer settles part of the configuration, `NeedsTrace`,
+    `ShapesVariable`, `NeedsMemory`.
     """
 
-    tags: ClassVar[Tags]
+    @property
+    def tags(self) -> Tags:
+        """What it can do under this configuration."""
+        ...
 
     @property
     def estimand(self) -> str:
@@ -138,12 +141,85 @@ class Estimator(Protocol):
         ...
 
 
+@runtime_checkable
+class Plane(Estimator, Protocol):
+    """An estimator that gives both informations better from one pass than from two calls."""
+
+    def plane(self, t: Tensor, probe: ProbeLike, *, seed: int = 0) -> tuple[Estimate, Estimate]:
+        """I(X;T) and I(T;Y) in bits.
+
+        Args:
+            t: Floats ``(..., n, d)`` or ids ``(..., n)``, in the probe's order.
+            probe: The inputs and labels.
+            seed: Seeds whatever is random inside.
+        """
+        ...
+
+
+@runtime_checkable
+class Binds(Estimator, Protocol):
+    """An estimator that the layer settles part of (the bin range of a tanh layer)."""
+
+    def bind(self, context: LayerContext) -> Estimator:
+        """The estimator with what the layer settles of its configuration."""
+        ...
+
+
+@runtime_checkable
+class NeedsTrace(Estimator, Protocol):
+    """An estimator that may ask for ``context.trace_values``, and runs on a complete trace then."""
+
+    @property
+    def needs_trace(self) -> bool:
+        """Whether it does under this configuration."""
+        ...
+
+
+@runtime_checkable
+class ShapesVariable(Estimator, Protocol):
+    """An estimator of which the layer's width decides whether T itself is measured."""
+
+    def variable(self, width: int | None) -> Variable:
+        """What stands for T.
+
+        Args:
+            width: The columns of T; None if T is ids.
+        """
+        ...
+
+
+@runtime_checkable
+class NeedsMemory(Estimator, Protocol):
+    """An estimator whose need of memory is not linear in its data."""
+
+    def bytes_for(self, n: int, dx: int | None, dy: int | None) -> tuple[float, str]:
+        """The memory that n samples need, and what needs less.
+
+        Args:
+            n: The number of samples.
+            dx: Columns of x; None for ids.
+            dy: Columns of y; None for ids.
+        """
+        ...
+
+
 def variable_of(estimator: Estimator, width: int | None) -> Variable:
     """What stands for T in an estimate: T ``itself``, or a variable ``made`` of it.
 
     Args:
-        estimator: The estimator; its method ``variable`` decides, or else `Tags.variable`.
+        estimator: The estimator; `ShapesVariable` decides, or else `Tags.variable`.
         width: The columns of T; None if T is ids.
     """
-    own: Callable[[int | None], Variable] | None = getattr(estimator, "variable", None)
-    return estimator.tags.variable if own is None else own(width)
+    if isinstance(estimator, ShapesVariable):
+        return estimator.variable(width)
+    return estimator.tags.variable
+
+
+def bound_to(estimator: Estimator, context: LayerContext) -> Estimator:
+    """The estimator with what the layer settles of its configuration; itself if that is nothing."""
+    return estimator.bind(context) if isinstance(estimator, Binds) else estimator
+
+
+def needs_trace(estimator: Estimator) -> bool:
+    """Whether an estimator has to wait until the trace is complete."""
+    return isinstance(estimator, NeedsTrace) and estimator.needs_trace

@@ -4,23 +4,42 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
+from typing import Protocol, runtime_checkable
+
+
+@runtime_checkable
+class Labelled(Protocol):
+    """An instrument that says itself how it is called in tables."""
+
+    @property
+    def label(self) -> str:
+        """Its name in tables."""
+        ...
+
+
+@runtime_checkable
+class Preset(Protocol):
+    """An instrument whose fields may have a name together (``Binning.idnns()``)."""
+
+    @property
+    def preset(self) -> str:
+        """The name that speaks for all the fields; empty if they have none."""
+        ...
 
 
 def label(estimator: object) -> str:
     """The estimator's short name in tables: its class and the fields that are not the default.
 
-    A dataclass field named ``preset`` (``Binning.idnns()``) speaks for all the others, and an
-    attribute ``label`` is the label.
-    Objects that are no dataclass give their ``repr``.
+    What is `Labelled` says it itself, and a `Preset` speaks for all the fields. Objects that are no
+    dataclass give their ``repr``.
     """
     if not dataclasses.is_dataclass(estimator) or isinstance(estimator, type):
         return repr(estimator)
-    if isinstance(own := getattr(estimator, "label", None), str):
-        return own
+    if isinstance(estimator, Labelled):
+        return estimator.label
     name = type(estimator).__name__
-    preset = getattr(estimator, "preset", "")
-    if preset:
-        return f"{name}.{preset}"
+    if isinstance(estimator, Preset) and estimator.preset:
+        return f"{name}.{estimator.preset}"
     changed = []
     for item in dataclasses.fields(estimator):
         value = getattr(estimator, item.name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -62,6 +62,33 @@ class _Numbers:
     def flagged(self, **flags: Tensor) -> Self:
         """The same numbers with more flags raised."""
         return dataclasses.replace(self, flags={**self.flags, **flags})  # type: ignore[type-var]
+
+    @classmethod
+    def stack(cls, parts: Sequence[Self]) -> Self:
+        """Numbers of one shape ``(...)`` as one, ``(len(parts), ...)``.
+
+        Raises:
+            ValueError: If they have not the same flags and diagnostics, or another unit.
+        """
+
+        def together(values: Sequence[Any]) -> Any:
+            if isinstance(values[0], Tensor):
+                return torch.stack(list(values))
+            if isinstance(values[0], Mapping):
+                names = values[0].keys()
+                if any(value.keys() != names for value in values):
+                    raise ValueError(f"{cls.__name__}.stack: not all have {', '.join(names)}")
+                return {name: together([value[name] for value in values]) for name in names}
+            if any(value != values[0] for value in values):
+                raise ValueError(f"{cls.__name__}.stack: {set(values)} are not one unit")
+            return values[0]
+
+        names = [item.name for item in dataclasses.fields(cls)]  # type: ignore[arg-type]
+        return cls(**{name: together([getattr(part, name) for part in parts]) for name in names})
+
+    def reshape(self, *shape: int) -> Self:
+        """The same numbers in another shape."""
+        return self._map(lambda value: value.reshape(shape))
 
     def __getitem__(self, index: Any) -> Self:
         """Some of the numbers, by an index of the leading dimensions."""
@@ -133,6 +160,28 @@ class Estimate(_Numbers):
         """The same as a reading in bits."""
         return Reading(
             self.bits, BITS, self.stderr, self.lower, self.upper, self.flags, self.diagnostics
+        )
+
+    @classmethod
+    def single(
+        cls,
+        bits: float,
+        stderr: float = float("nan"),
+        *,
+        flags: Mapping[str, bool],
+        diagnostics: Mapping[str, float],
+        device: torch.device,
+    ) -> Estimate:
+        """The estimate of one problem from plain numbers; `stack` makes a batch of several."""
+
+        def number(value: float) -> Tensor:
+            return torch.tensor(value, dtype=torch.float64, device=device)
+
+        return cls(
+            bits=number(bits),
+            stderr=number(stderr),
+            flags={name: torch.tensor(bool(value)) for name, value in flags.items()},
+            diagnostics={name: number(value) for name, value in diagnostics.items()},
         )
 
     @classmethod

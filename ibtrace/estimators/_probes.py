@@ -1,0 +1,68 @@
+"""A probe of the same samples with other values, for estimators that give both informations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from ibtrace.numerics.scale import squarable
+from ibtrace.types import Kind, ProbeLike
+
+_Cached = TypeVar("_Cached")
+
+
+@dataclass(frozen=True)
+class Replaced:
+    """A probe with other features and labels.
+
+    It shares what the probe keeps: of one probe, an estimator is always given the same values.
+
+    Args:
+        probe: The probe.
+        features: The inputs as floats, ``(n, dx)``.
+        labels: Class ids ``(n,)`` or continuous targets ``(n, dy)``.
+    """
+
+    probe: ProbeLike
+    features: Tensor
+    labels: Tensor
+
+    @property
+    def n(self) -> int:
+        """Number of samples."""
+        return self.probe.n
+
+    @property
+    def x_ids(self) -> Tensor:
+        """Which inputs are equal."""
+        return self.probe.x_ids
+
+    @property
+    def population(self) -> bool:
+        """Whether the samples are all there is."""
+        return self.probe.population
+
+    def cached(self, key: Hashable, compute: Callable[[], _Cached]) -> _Cached:
+        """What the probe keeps."""
+        return self.probe.cached(key, compute)
+
+
+def with_any_labels(probe: ProbeLike, takes: frozenset[Kind]) -> Replaced:
+    """A probe without labels, with labels that say nothing: I(X;T) alone is asked for.
+
+    Args:
+        probe: The probe.
+        takes: The kinds of labels that the estimator takes: ids if it can.
+    """
+    numbers = torch.arange(probe.n, device=probe.labels.device)
+    labels = numbers % 2 if "discrete" in takes else numbers[:, None].double()
+    return Replaced(probe, probe.features, labels)
+
+
+def with_squarable(probe: ProbeLike) -> Replaced:
+    """A probe whose inputs and continuous labels can be squared (`squarable`)."""
+    return Replaced(probe, squarable(probe.features)[0], squarable(probe.labels)[0])
