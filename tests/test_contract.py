@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
+import torch
 
-from ibtrace import estimators, testing
+from ibtrace import Subsampled, estimators, testing
+from ibtrace.estimators import KDE
+from ibtrace.problems import GaussianChannel
 from ibtrace.testing import Check
+from ibtrace.testing._applies import examples
 from ibtrace.types import Estimator
 
 Fields = dict[str, Any]
@@ -26,17 +31,22 @@ VARIANTS: dict[str, list[Fields]] = {
     "adaptive_binning": [{"bins": 4}, {"correction": "grassberger"}],
     "exact": [{"correction": "miller_madow"}, {"correction": "chao_shen"}],
     "kde": [{"bound": "lower"}, {"noise": "adaptive", "noise_variance": 0.1}],
-    "ksg": [{"variant": 2}, {"norm": "max", "k": 5}, {"variant": 2, "norm": "max"}],
-    "ross": [{"norm": "max", "k": 5}],
-    "npeet": [{"k": 5}],
+    "ksg": [
+        {"scale": "none"},
+        {"variant": 2},
+        {"norm": "max", "k": 5},
+        {"variant": 2, "norm": "max"},
+    ],
+    "ross": [{"scale": "none"}, {"norm": "max", "k": 5}],
+    "npeet": [{"k": 5}, {"scale": "none"}],
     "noisy_channel": [{"noise": "lognormal", "noise_std": 0.5}, {"noise": "multiplicative"}],
-    "mixed_ksg": [{"norm": "max"}, {"k": 3}],
-    "kozachenko_leonenko": [{"weighted": True}],
+    "mixed_ksg": [{"scale": "none"}, {"norm": "max"}, {"k": 3}],
+    "kozachenko_leonenko": [{"weighted": True}, {"scale": "none"}],
     "matrix_renyi": [{"alpha": 2.0}, {"alpha": 1.0, "width": "median"}, {"width": 0.5}],
     "gaussian_copula": [{"bias_correction": False}],
-    "edge": [{"cap": 10.0}, {"members": 8}],
-    "sklearn": [{"k": 5}],
-    "sliced": [{"k": 2, "directions": 4}],
+    "edge": [{"cap": 10.0}, {"members": 8}, {"scale": "none"}],
+    "sklearn": [{"k": 5}, {"scale": "none"}],
+    "sliced": [{"k": 2, "directions": 4}, {"base": estimators.KSG(scale="none")}],
     "compressed": [{"method": "autoencoder", "hidden": 8, "steps": 20, "dimensions": 1}],
     "variational": [{"bound": bound, "steps": 10} for bound in ("dv", "nwj", "smile")],
 }
@@ -64,7 +74,6 @@ _SHARED = "near samples share neighbours: their terms move together, which the e
 _CRITIC = "the error is that of the evaluation; the spread of the critics comes on top"
 _TRAINED = "what a critic misses after 10 steps differs between what it is given"
 _CELLS = "the spread of the weighted log-ratios is twice that of their mean, whose members cancel"
-_FIXED = "bins, or a kernel, of a fixed width are in the units of the data"
 _RENYI = "informations of order 2 are not Shannon's, of ids either"
 EXCEPTIONS: dict[tuple[str, str], str] = {
     ("edge", "independence"): _EDGE_BIAS,
@@ -83,11 +92,6 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
         "compressed(method=autoencoder,hidden=8,steps=20,dimensions=1)",
         "truth",
     ): "two features that carry information each do not go into one code",
-    ("binning(width=0.5)", "scale"): _FIXED,
-    ("binning(range=(-3.0, 3.0),bins=10)", "scale"): _FIXED,
-    ("binning.idnns", "scale"): _FIXED,
-    ("binning.ibsgd", "scale"): _FIXED,
-    ("matrix_renyi(width=0.5)", "scale"): _FIXED,
     ("matrix_renyi(alpha=2.0)", "truth"): _RENYI,
     ("matrix_renyi(alpha=2.0)", "units"): _RENYI,
 }
@@ -114,3 +118,58 @@ def test_exceptions_name_what_exists() -> None:
     known = {(name, check) for name in CONFIGURATIONS for check, _ in testing.checks}
     assert set(EXCEPTIONS) <= known
     assert {name.partition(".")[0] for name in VARIANTS} == set(estimators.names())
+
+
+@pytest.mark.parametrize("configuration", CONFIGURATIONS)
+def test_a_dependence_on_the_scale_is_one(configuration: str) -> None:
+    """What the tags of an instance say of its scale is seen; `check_scale` tests the others."""
+    estimator = CONFIGURATIONS[configuration]
+    if not estimator.tags.scale_dependence:
+        return
+    changed = False
+    for x, y in examples(estimator):
+        scaled = [7.3 * value if value.is_floating_point() else value for value in (x, y)]
+        alone = [scaled[0], y] if x.is_floating_point() else [x, scaled[1]]
+        wanted = estimator(x, y).bits
+        changed |= any(
+            bool((estimator(*pair).bits - wanted).abs() > 1e-6) for pair in (scaled, alone)
+        )
+    assert changed
+
+
+POINTS = ((-1.0, 0.0), (0.3, 0.5), (0.8, -0.7), (0.9, -0.6))
+
+
+@pytest.mark.parametrize("deviation", [0.1, 0.3, 1.0, 3.0])
+@pytest.mark.parametrize("configuration", CONFIGURATIONS)
+def test_a_bound_of_a_noisy_layer_is_on_its_side(configuration: str, deviation: float) -> None:
+    """The information of points seen through noise is known; a `KDE` bounds it as its tags say."""
+    estimator = CONFIGURATIONS[configuration]
+    if not isinstance(estimator, KDE) or estimator.noise != "fixed":
+        return
+    assert estimator.tags.bound == estimator.bound
+    truth = GaussianChannel(POINTS, deviation).bits
+    noisy = dataclasses.replace(estimator, noise_variance=deviation**2)
+    over = float(noisy(torch.arange(len(POINTS)), torch.tensor(POINTS)).bits) - truth
+    assert (over >= -1e-9) if noisy.tags.bound == "upper" else (over <= 1e-9)
+
+
+def test_tags_are_of_the_instance() -> None:
+    """Of a base, what it takes and bounds; of a critic, whether its bound is one."""
+    ids = estimators.Ross()
+    for over in (estimators.Sliced(ids), estimators.Compressed(ids), Subsampled(ids)):
+        assert over.tags.x == ids.tags.x
+    lower = estimators.Variational(bound="nwj")
+    for over in (estimators.Sliced(lower), estimators.Compressed(lower), Subsampled(lower)):
+        assert over.tags.bound == "lower"
+    assert Subsampled(KDE(bound="lower")).tags.bound == "lower"
+    assert not Subsampled(KDE()).tags.of_information
+    assert Subsampled(ids).tags.of_information
+    assert {
+        b: estimators.Variational(bound=b).tags.bound for b in ("dv", "nwj", "infonce", "smile")
+    } == {  # type: ignore[arg-type]
+        "dv": "none",
+        "nwj": "lower",
+        "infonce": "lower",
+        "smile": "none",
+    }

@@ -7,6 +7,11 @@ from ibtrace.numerics.scale import Scale, Scaled, scale_flags, words
 from ibtrace.types import Estimate, Estimator
 
 
+def of_base(base: Estimator) -> str:
+    """What an estimand says of a base that itself estimates another than I(X;Y)."""
+    return "" if base.tags.of_information else f", as {base.tags.estimand}"
+
+
 def rescaled(scale: Scale) -> str:
     """What an estimand says of a scale that is set before a base sees the variables."""
     return "" if scale == "none" else f" of T {words(scale)}"

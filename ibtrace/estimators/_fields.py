@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 from ibtrace.errors import ConfigError
+from ibtrace.numerics.scale import Scale
+
+
+def unscaled(scale: Scale) -> str:
+    """Why an estimate depends on the scale, if it was told not to bring variables to their own."""
+    return "the variables are compared in the units they come in" if scale == "none" else ""
 
 
 def require_count(name: str, field: str, value: object, *, least: int = 1) -> None:

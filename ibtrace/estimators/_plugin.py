@@ -63,6 +63,12 @@ def check_correction(name: str, correction: str) -> None:
         raise ConfigError(f"{name}: correction={correction!r} is unknown; choose from {known}")
 
 
+def too_many_symbols(correction: Correction) -> str:
+    """What a draw that sees each symbol seldom does to the plug-in information, in words."""
+    left = "" if correction == "none" else f"what {correction} leaves of "
+    return f"up by {left}(K_xy - K_x - K_y + 1)/(2 N ln 2)"
+
+
 def near_ceiling(bits: Tensor, n: int) -> Tensor:
     """Whether an estimate is within 5 % of ``log₂ n``, the ceiling of every plug-in."""
     return bits >= 0.95 * math.log2(n)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from ibtrace.errors import ConfigError, InvalidInput
 from ibtrace.estimators._bins import label_bins, trace_values
-from ibtrace.estimators._plugin import PlugIn, Symbols, check_correction, largest
+from ibtrace.estimators._plugin import PlugIn, Symbols, check_correction, largest, too_many_symbols
 from ibtrace.numerics.bins import digitise, quantile_edges, row_ids
 from ibtrace.numerics.entropy import Correction, distinct
 from ibtrace.types import LayerContext, Tags
@@ -60,15 +60,6 @@ class AdaptiveBinning(PlugIn):
     correction: Correction = "none"
     edges: tuple[float, ...] = ()
 
-    tags: ClassVar[Tags] = Tags(
-        estimand="I(X;B(Y)) with B the quantile bins",
-        of_information=False,
-        reference="Chelombiev et al. 2019, arXiv:1902.09037",
-        variable="made",
-        cost="N d log(N d)",
-        bias="down by the width of the bins, up by (K_xy - K_x - K_y + 1)/(2 N ln 2)",
-    )
-
     def __post_init__(self) -> None:
         check_correction("AdaptiveBinning", self.correction)
         if not (isinstance(self.bins, int) and self.bins >= 2):
@@ -82,6 +73,21 @@ class AdaptiveBinning(PlugIn):
         ):
             got = f"needs {self.bins - 1} ascending edges, got {len(self.edges)}"
             raise ConfigError(f"AdaptiveBinning(bins={self.bins}) {got}; let bind() find them")
+
+    @property
+    def tags(self) -> Tags:
+        """What it does under this configuration."""
+        return Tags(
+            estimand=f"I(X;B(Y)) with B {self.bins} quantile bins",
+            of_information=False,
+            reference="Chelombiev et al. 2019, arXiv:1902.09037",
+            variable="made",
+            scale_dependence="the edges are settled, in the units of the data"
+            if self.edges
+            else "",
+            cost="N d log(N d)",
+            bias=f"down by the width of the bins, {too_many_symbols(self.correction)}",
+        )
 
     @property
     def needs_trace(self) -> bool:

@@ -6,14 +6,14 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from ibtrace.errors import ConfigError, InvalidInput
 from ibtrace.estimators._bins import check_range, label_bins, own_range_bins, trace_values
-from ibtrace.estimators._plugin import PlugIn, Symbols, check_correction, largest
+from ibtrace.estimators._plugin import PlugIn, Symbols, check_correction, largest, too_many_symbols
 from ibtrace.numerics.bins import (
     digitise_linspace,
     floor_bins,
@@ -90,15 +90,6 @@ class Binning(PlugIn):
     correction: Correction = "none"
     preset: str = ""
 
-    tags: ClassVar[Tags] = Tags(
-        estimand="I(X;B(Y)) with B the bins",
-        of_information=False,
-        reference="Shwartz-Ziv & Tishby 2017, arXiv:1703.00810",
-        variable="made",
-        cost="N d + N log N",
-        bias="down by the width of the bins, up by (K_xy - K_x - K_y + 1)/(2 N ln 2)",
-    )
-
     def __post_init__(self) -> None:
         if self.bins is None and self.width is None:
             object.__setattr__(self, "bins", _DEFAULT_BINS)
@@ -134,6 +125,21 @@ class Binning(PlugIn):
         Reference: github.com/artemyk/ibsgd, ``bin_calc_information2``.
         """
         return cls(width=width, preset=f"ibsgd({width:g})")
+
+    @property
+    def tags(self) -> Tags:
+        """What it does under this configuration."""
+        fixed = "the width of the bins is in the units of the data"
+        bins = f"{self.bins} bins" if self.width is None else f"bins of width {self.width:g}"
+        return Tags(
+            estimand=f"I(X;B(Y)) with B {bins}",
+            of_information=False,
+            reference="Shwartz-Ziv & Tishby 2017, arXiv:1703.00810",
+            variable="made",
+            scale_dependence="" if self.width is None and isinstance(self.range, str) else fixed,
+            cost="N d + N log N",
+            bias=f"down by the width of the bins, {too_many_symbols(self.correction)}",
+        )
 
     @property
     def needs_trace(self) -> bool:

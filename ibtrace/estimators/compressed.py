@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ibtrace.errors import ConfigError
-from ibtrace.estimators._bases import raise_scale_flags, require_base, rescaled
+from ibtrace.estimators._bases import of_base, raise_scale_flags, require_base, rescaled
 from ibtrace.estimators._checks import checked
 from ibtrace.estimators._fields import require_count
 from ibtrace.estimators._inputs import check_pair, columns
@@ -91,15 +91,6 @@ class Compressed:
     steps: int = 500
     scale: Scale = "none"
 
-    tags: ClassVar[Tags] = Tags(
-        estimand="I(f(X); g(Y)) of compressed variables",
-        of_information=False,
-        reference="Butakov et al. 2024, ICLR",
-        symmetric=False,
-        variable="made",
-        cost="N d min(N, d) by PCA, steps · 256 · hidden · d by autoencoder; then the base's",
-        bias="the base's; the estimand is at most I(X; Y), by what the encoders lose",
-    )
     held_to: ClassVar[tuple[str, ...]] = (
         "1v1-normal-0.75",
         "multinormal-dense-2-2-0.5",
@@ -114,6 +105,27 @@ class Compressed:
             known = "'pca' or 'autoencoder'"
             raise ConfigError(f"Compressed: method must be {known}, got {self.method!r}")
         check_scale("Compressed", self.scale)
+
+    @property
+    def tags(self) -> Tags:
+        """What it does under this configuration."""
+        encoder = "N d min(N, d) by PCA"
+        if self.method == "autoencoder":
+            encoder = f"{self.steps} · {_BATCH} · {self.hidden} d by autoencoder"
+        return Tags(
+            estimand=f"I(f(X); g(Y)) of compressed variables{of_base(self.base)}",
+            of_information=False,
+            reference="Butakov et al. 2024, ICLR",
+            x=self.base.tags.x,
+            y=self.base.tags.y,
+            bound=self.base.tags.bound,
+            symmetric=False,
+            variable="made",
+            scale_dependence=self.base.tags.scale_dependence,
+            cost=f"{encoder}; then the base's: {self.base.tags.cost}",
+            bias="the estimand is at most I(X; Y), by what the encoders lose; of it the base's: "
+            f"{self.base.tags.bias}",
+        )
 
     @property
     def estimand(self) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from ibtrace.errors import ConfigError
 from ibtrace.estimators._checks import checked, undersampled
+from ibtrace.estimators._fields import unscaled
 from ibtrace.estimators._inputs import check_pair, is_ids
 from ibtrace.numerics.bins import dense_ids, joint_ids, row_ids
 from ibtrace.numerics.entropy import (
@@ -94,15 +94,6 @@ class EDGE:
     cap: float | None = None
     scale: Scale = "rank"
 
-    tags: ClassVar[Tags] = Tags(
-        estimand="I(X;Y)",
-        reference="Noshad, Zeng & Hero 2019, ICASSP, arXiv:1801.09125",
-        cost="members (N d + N log N) time, N d memory",
-        bias="up by 0.1 bit at N = 400 near independence in 1 + 1 dimensions, in 2 + 2 by 0.5 at "
-        "N = 500 and 0.2 at 5000 (flagged); down above 2 bits in two dimensions "
-        "(2.8: by 0.6 at N = 500, 0.2 at 5000); far off in many, saturating at log2 N",
-    )
-
     def __post_init__(self) -> None:
         whole = isinstance(self.members, int) and not isinstance(self.members, bool)
         if not (whole and self.members >= 4):
@@ -110,6 +101,20 @@ class EDGE:
         if self.cap is not None and not (math.isfinite(self.cap) and self.cap > 0):
             raise ConfigError(f"EDGE: cap must be above 0 bits or None, got {self.cap!r}")
         check_scale("EDGE", self.scale)
+
+    @property
+    def tags(self) -> Tags:
+        """What it does under this configuration."""
+        capped = "" if self.cap is None else f"; down where a log-ratio passes {self.cap:g} bits"
+        return Tags(
+            estimand="I(X;Y)",
+            reference="Noshad, Zeng & Hero 2019, ICASSP, arXiv:1801.09125",
+            scale_dependence=unscaled(self.scale),
+            cost=f"{self.members} ensemble members times (N d + N log N) time, N d memory",
+            bias="up by 0.1 bit at N = 400 near independence in 1 + 1 dimensions, in 2 + 2 by 0.5 "
+            "at N = 500 and 0.2 at 5000 (flagged); down above 2 bits in two dimensions "
+            "(2.8: by 0.6 at N = 500, 0.2 at 5000); far off in many, saturating at log2 N" + capped,
+        )
 
     @property
     def estimand(self) -> str:

@@ -8,13 +8,19 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ibtrace.errors import ConfigError, InvalidInput
-from ibtrace.estimators._plugin import PlugIn, Symbols, check_correction, largest, near_ceiling
+from ibtrace.estimators._plugin import (
+    PlugIn,
+    Symbols,
+    check_correction,
+    largest,
+    near_ceiling,
+    too_many_symbols,
+)
 from ibtrace.numerics.bins import joint_ids, row_ids
 from ibtrace.numerics.entropy import (
     Correction,
@@ -81,14 +87,6 @@ class Exact(PlugIn):
     correction: Correction = "none"
     weights: tuple[float, ...] | None = None
 
-    tags: ClassVar[Tags] = Tags(
-        estimand="I(X;Y) of the discrete law on the samples",
-        of_information=False,
-        reference="Lorenzen et al. 2022, ICLR",
-        cost="N d + N log N",
-        bias="none on an enumerated space; up by (K_xy - K_x - K_y + 1)/(2 N ln 2) on a draw",
-    )
-
     def __post_init__(self) -> None:
         check_correction("Exact", self.correction)
         if self.weights is None:
@@ -101,6 +99,19 @@ class Exact(PlugIn):
         finite = all(math.isfinite(weight) and weight >= 0 for weight in self.weights)
         if not finite or sum(self.weights) <= 0:
             raise ConfigError("Exact: weights must be finite masses of at least 0, not all 0")
+
+    @property
+    def tags(self) -> Tags:
+        """What it does under this configuration."""
+        return Tags(
+            estimand="I(X;Y) of the discrete law on the samples",
+            of_information=False,
+            reference="Lorenzen et al. 2022, ICLR",
+            cost="N d + N log N",
+            bias="none: the law is that of the weights"
+            if self.weights is not None
+            else f"none on an enumerated space; on a draw {too_many_symbols(self.correction)}",
+        )
 
     @property
     def preset(self) -> str:

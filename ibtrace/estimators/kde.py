@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -24,6 +24,11 @@ from ibtrace.numerics.distances import row_ids
 from ibtrace.numerics.kernels import gaussian_sums
 from ibtrace.numerics.scale import columns_apart
 from ibtrace.types import Estimate, ProbeLike, Tags, label
+
+_UNITS = {
+    "fixed": "the noise has the variance it is given, in the units of T",
+    "adaptive": "the noise's variance grows with T, its square with the square of T",
+}
 
 
 @checked
@@ -90,17 +95,6 @@ class KDE:
     bound: Literal["upper", "lower"] = "upper"
     noise: Literal["fixed", "adaptive"] = "fixed"
 
-    tags: ClassVar[Tags] = Tags(
-        estimand="I(X; T + ε), ε ~ N(0, s²I), for X uniform on the samples",
-        of_information=False,
-        reference="Kolchinsky & Tracey 2017, Entropy 19",
-        symmetric=False,
-        scale_dependence="the noise has the variance it is given, in the units of T",
-        variable="made",
-        cost="N² d time, N d memory",
-        bias="between the bounds for the samples' own law; at most log2 N; set by the noise",
-    )
-
     def __post_init__(self) -> None:
         if not 0 < self.noise_variance < float("inf"):
             raise ConfigError(
@@ -111,6 +105,23 @@ class KDE:
                 raise ConfigError(
                     f"KDE: {name} must be one of {allowed}, got {getattr(self, name)!r}"
                 )
+
+    @property
+    def tags(self) -> Tags:
+        """What it does under this configuration."""
+        variance = "s²" if self.noise == "fixed" else "s² max|T| "
+        return Tags(
+            estimand=f"I(X; T + ε), ε ~ N(0, {variance}I), for X uniform on the samples",
+            of_information=False,
+            reference="Kolchinsky & Tracey 2017, Entropy 19",
+            bound=self.bound,
+            symmetric=False,
+            scale_dependence=_UNITS[self.noise],
+            variable="made",
+            cost="N² d time, N d memory",
+            bias=f"a proven {self.bound} bound on I(X; T + ε) of the samples' own law, none on "
+            "I(T;Y); at most log2 N; set by the noise",
+        )
 
     @property
     def estimand(self) -> str:

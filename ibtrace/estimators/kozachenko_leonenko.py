@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ibtrace.errors import ConfigError, InvalidInput, TooFewSamples
 from ibtrace.estimators._checks import checked
+from ibtrace.estimators._fields import unscaled
 from ibtrace.estimators._inputs import (
     check_pair,
     each_problem,
@@ -93,12 +94,6 @@ class KozachenkoLeonenko:
     jitter: float = 1e-6
     scale: Scale = "variable"
 
-    tags: ClassVar[Tags] = Tags(
-        estimand="I(X;Y)",
-        reference="Kozachenko & Leonenko 1987; Berrett, Samworth & Yuan 2019, Ann. Statist. 47",
-        cost="N log N time in few dimensions, N² d in many; N d memory",
-        bias="of three entropies, not cancelled: grows with dimension; bounded supports too low",
-    )
     held_to: ClassVar[tuple[str, ...]] = (
         "1v1-normal-0.75",
         "linear_gaussian",
@@ -118,6 +113,18 @@ class KozachenkoLeonenko:
             raise ConfigError(
                 f"KozachenkoLeonenko: weighted must be true or false, got {self.weighted!r}"
             )
+
+    @property
+    def tags(self) -> Tags:
+        """What it does under this configuration."""
+        return Tags(
+            estimand="I(X;Y)",
+            reference="Kozachenko & Leonenko 1987; Berrett, Samworth & Yuan 2019, Ann. Statist. 47",
+            scale_dependence=unscaled(self.scale),
+            cost="N log N time in few dimensions, N² d in many; N d memory",
+            bias="of three entropies, not cancelled: grows with dimension; bounded supports "
+            "too low",
+        )
 
     @property
     def estimand(self) -> str:

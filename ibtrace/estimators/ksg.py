@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from ibtrace.errors import ConfigError, Unsupported
 from ibtrace.estimators._checks import checked
+from ibtrace.estimators._fields import unscaled
 from ibtrace.estimators._inputs import (
     check_pair,
     each_estimate,
@@ -99,18 +100,22 @@ class KSG:
     jitter: float = 1e-10
     scale: Scale = "variable"
 
-    tags: ClassVar[Tags] = Tags(
-        estimand="I(X;Y)",
-        reference="Kraskov, Stögbauer & Grassberger 2004, Phys. Rev. E 69",
-        cost="N² d time, N² memory for X's kept distances; N log N by trees in few dimensions",
-        bias="towards 0 at high information or dimension; at most ψ(N) - ψ(k) nats",
-    )
-
     def __post_init__(self) -> None:
         check_fields("KSG", self.k, self.norm, self.jitter)
         check_scale("KSG", self.scale)
         if self.variant not in (1, 2):
             raise ConfigError(f"KSG: variant must be 1 or 2, got {self.variant!r}")
+
+    @property
+    def tags(self) -> Tags:
+        """What it does under this configuration."""
+        return Tags(
+            estimand="I(X;Y)",
+            reference="Kraskov, Stögbauer & Grassberger 2004, Phys. Rev. E 69",
+            scale_dependence=unscaled(self.scale),
+            cost="N² d time, N² memory for X's kept distances; N log N by trees in few dimensions",
+            bias="towards 0 at high information or dimension; at most ψ(N) - ψ(k) nats",
+        )
 
     @property
     def estimand(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -104,15 +104,6 @@ class MatrixRenyi:
     width: Width = "silverman"
     gamma: float = 1.0
 
-    tags: ClassVar[Tags] = Tags(
-        estimand="I_α of the Gram matrices of X and Y",
-        of_information=False,
-        reference="Sánchez Giraldo, Rao & Principe 2015, IEEE Trans. Inf. Theory 61",
-        variable="made",
-        cost="N² d + N³ time, N² memory; at α = 2 N² d time, N memory",
-        bias="not of I(X;Y): set by the kernel's width; at most log2 N",
-    )
-
     def __post_init__(self) -> None:
         for name in ("alpha", "gamma"):
             value = getattr(self, name)
@@ -124,6 +115,21 @@ class MatrixRenyi:
                 "MatrixRenyi: width must be 'silverman', 'median', 'alignment' or above 0, "
                 f"got {self.width!r}"
             )
+
+    @property
+    def tags(self) -> Tags:
+        """What it does under this configuration."""
+        return Tags(
+            estimand=f"I_α of the Gram matrices of X and Y, α = {self.alpha:g}",
+            of_information=False,
+            reference="Sánchez Giraldo, Rao & Principe 2015, IEEE Trans. Inf. Theory 61",
+            variable="made",
+            scale_dependence=""
+            if isinstance(self.width, str)
+            else "the width is in the units of the data",
+            cost="N² d time, N memory" if self.alpha == 2 else "N² d + N³ time, N² memory",
+            bias="not of I(X;Y): set by the kernel's width; at most log2 N",
+        )
 
     @property
     def estimand(self) -> str:

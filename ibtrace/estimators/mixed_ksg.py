@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from ibtrace.errors import ConfigError, TooFewSamples
 from ibtrace.estimators._checks import checked
+from ibtrace.estimators._fields import unscaled
 from ibtrace.estimators._inputs import check_pair, each_problem, is_ids, many_dimensions, samples
 from ibtrace.estimators._prepared import once
 from ibtrace.estimators._ties import check_fields
@@ -99,19 +100,23 @@ class MixedKSG:
     atoms: Literal["apart", "near"] = "apart"
     scale: Scale = "variable"
 
-    tags: ClassVar[Tags] = Tags(
-        estimand="I(X;Y)",
-        reference="Gao, Kannan, Oh & Viswanath 2017, NeurIPS",
-        cost="N² d time, N d memory, N² for X's kept distances",
-        bias="towards 0 at high information or dimension; up by .2 bit on lattices of few values "
-        "in many dimensions",
-    )
-
     def __post_init__(self) -> None:
         check_fields("MixedKSG", self.k, self.norm, 0)
         if self.atoms not in ("apart", "near"):
             raise ConfigError(f"MixedKSG: atoms must be 'apart' or 'near', got {self.atoms!r}")
         check_scale("MixedKSG", self.scale)
+
+    @property
+    def tags(self) -> Tags:
+        """What it does under this configuration."""
+        return Tags(
+            estimand="I(X;Y)",
+            reference="Gao, Kannan, Oh & Viswanath 2017, NeurIPS",
+            scale_dependence=unscaled(self.scale),
+            cost="N² d time, N d memory, N² for X's kept distances",
+            bias="towards 0 at high information or dimension; up by .2 bit on lattices of few "
+            "values in many dimensions",
+        )
 
     @property
     def estimand(self) -> str:

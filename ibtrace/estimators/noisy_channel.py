@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -39,6 +39,8 @@ _SYMBOLS = {
     "multiplicative": "T · N(1, {variance:g})",
     "lognormal": "T · exp N(0, {variance:g})",
 }
+_LAWS = {"additive": "T + Z", "multiplicative": "T (1 + Z)", "lognormal": "T exp Z"}
+_UNITS = "the noise has the deviation it is given, in the units of T"
 _FEWEST_DRAWS = 1000
 _QUANTILE = 1.959964  # two-sided 95 % of the normal law
 
@@ -109,17 +111,6 @@ class NoisyChannel:
     samples: int = 4
     noise: Noise = "additive"
 
-    tags: ClassVar[Tags] = Tags(
-        estimand="I(X; T + Z), Z ~ N(0, s²I), for X uniform on the samples",
-        of_information=False,
-        reference="Goldfeld et al. 2019, ICML",
-        symmetric=False,
-        scale_dependence="the noise has the deviation it is given, in the units of T",
-        variable="made",
-        cost="samples · N U d time for U distinct rows of T, N d memory",
-        bias="none for the samples' own law; at most log2 N; set by the noise",
-    )
-
     def __post_init__(self) -> None:
         if not 0 < self.noise_std < float("inf"):
             raise ConfigError(
@@ -131,6 +122,20 @@ class NoisyChannel:
         if self.noise not in _CHANNELS:
             known = ", ".join(_CHANNELS)
             raise ConfigError(f"NoisyChannel: noise must be one of {known}, got {self.noise!r}")
+
+    @property
+    def tags(self) -> Tags:
+        """What it does under this configuration."""
+        return Tags(
+            estimand=f"I(X; {_LAWS[self.noise]}), Z ~ N(0, s²I), for X uniform on the samples",
+            of_information=False,
+            reference="Goldfeld et al. 2019, ICML",
+            symmetric=False,
+            scale_dependence=_UNITS if self.noise == "additive" else "",
+            variable="made",
+            cost=f"{self.samples} · N U d time for U distinct rows of T, N d memory",
+            bias="none for the samples' own law; at most log2 N; set by the noise",
+        )
 
     @property
     def estimand(self) -> str:

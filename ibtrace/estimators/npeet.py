@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ibtrace.errors import MissingDependency
 from ibtrace.estimators._checks import checked
+from ibtrace.estimators._fields import unscaled
 from ibtrace.estimators._inputs import (
     check_pair,
     each_problem,
@@ -74,16 +75,20 @@ class NPEET:
     k: int = 3
     scale: Scale = "variable"
 
-    tags: ClassVar[Tags] = Tags(
-        estimand="I(X;Y)",
-        reference="Ver Steeg, NPEET; Kraskov, Stögbauer & Grassberger 2004, Phys. Rev. E 69",
-        cost="N log N time in few dimensions, N² d in many; CPU only",
-        bias="towards 0 at high information or dimension; at most ψ(N) - ψ(k) nats",
-    )
-
     def __post_init__(self) -> None:
         check_fields("NPEET", self.k, "max", 0)
         check_scale("NPEET", self.scale)
+
+    @property
+    def tags(self) -> Tags:
+        """What it does under this configuration."""
+        return Tags(
+            estimand="I(X;Y)",
+            reference="Ver Steeg, NPEET; Kraskov, Stögbauer & Grassberger 2004, Phys. Rev. E 69",
+            scale_dependence=unscaled(self.scale),
+            cost="N log N time in few dimensions, N² d in many; CPU only",
+            bias="towards 0 at high information or dimension; at most ψ(N) - ψ(k) nats",
+        )
 
     @property
     def estimand(self) -> str:

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ibtrace.estimators._bases import raise_scale_flags, require_base, rescaled
+from ibtrace.estimators._bases import of_base, raise_scale_flags, require_base, rescaled
 from ibtrace.estimators._checks import checked
 from ibtrace.estimators._fields import require_count
 from ibtrace.estimators._inputs import batch_shape, check_pair, columns
@@ -75,15 +75,6 @@ class Sliced:
     k: int = 1
     scale: Scale = "none"
 
-    tags: ClassVar[Tags] = Tags(
-        estimand="E[I(Θᵀ X; Φᵀ Y)] over random k-dimensional projections",
-        of_information=False,
-        reference="Goldfeld & Greenewald 2021, NeurIPS; Goldfeld et al. 2022, NeurIPS",
-        symmetric=False,
-        variable="made",
-        cost="directions times the base's in k dimensions",
-        bias="the base's in k dimensions; at most I(X; Y), and far below it in many dimensions",
-    )
     held_to: ClassVar[tuple[str, ...]] = (
         "1v1-normal-0.75",
         "1v1-additive-0.75",
@@ -95,6 +86,25 @@ class Sliced:
         for name in ("directions", "k"):
             require_count("Sliced", name, getattr(self, name))
         check_scale("Sliced", self.scale)
+
+    @property
+    def tags(self) -> Tags:
+        """What it does under this configuration."""
+        return Tags(
+            estimand=f"E[I(Θᵀ X; Φᵀ Y)] over random {self.k}-dimensional projections"
+            f"{of_base(self.base)}",
+            of_information=False,
+            reference="Goldfeld & Greenewald 2021, NeurIPS; Goldfeld et al. 2022, NeurIPS",
+            x=self.base.tags.x,
+            y=self.base.tags.y,
+            bound=self.base.tags.bound,
+            symmetric=False,
+            variable="made",
+            scale_dependence=self.base.tags.scale_dependence,
+            cost=f"{self.directions} times the base's in d = {self.k}: {self.base.tags.cost}",
+            bias="the estimand is at most I(X; Y), and far below it in many dimensions; of it the "
+            f"base's: {self.base.tags.bias}",
+        )
 
     @property
     def estimand(self) -> str:

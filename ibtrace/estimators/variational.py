@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,6 +25,18 @@ from ibtrace.types import Estimate, Tags, label
 Progress = Callable[[int, int], None]
 
 _BOUNDS = ("dv", "nwj", "infonce", "smile")
+_REFERENCES = {
+    "dv": "Belghazi et al. 2018, ICML",
+    "nwj": "Nguyen, Wainwright & Jordan 2010, IEEE Trans. Inf. Theory 56",
+    "infonce": "van den Oord, Li & Vinyals 2018, arXiv:1807.03748",
+    "smile": "Song & Ermon 2020, ICLR",
+}
+_BIAS = {
+    "dv": "up by the logarithm of a mean, much where information is high",
+    "nwj": "scatters widely where information is high",
+    "infonce": "at most log2 of the batch",
+    "smile": "up or down by the clip",
+}
 _FEWEST = 20
 _LARGEST_BLOCK = 2048  # samples whose pairs are scored together in the evaluation
 _CHECK_EVERY, _PATIENCE = 20, 10
@@ -101,17 +113,6 @@ class Variational:
     learning_rate: float = 2e-3
     tau: float = 5.0
 
-    tags: ClassVar[Tags] = Tags(
-        estimand="I(X;Y)",
-        reference="Belghazi et al. 2018; Nguyen et al. 2010; van den Oord et al. 2018; "
-        "Song & Ermon 2020",
-        bound="lower",
-        symmetric=False,
-        scale_dependence="a training of limited length goes another way in other units",
-        cost="steps · batch (d + batch) hidden, then N² / 4; N d memory",
-        bias="down by what the critic misses; InfoNCE at most log2 batch; DV and SMILE may exceed",
-    )
-
     def __post_init__(self) -> None:
         if self.bound not in _BOUNDS:
             known = ", ".join(_BOUNDS)
@@ -122,6 +123,20 @@ class Variational:
             value = getattr(self, name)
             if not 0 < value < math.inf:
                 raise ConfigError(f"Variational: {name} must be positive and finite, got {value!r}")
+
+    @property
+    def tags(self) -> Tags:
+        """What it does under this configuration."""
+        return Tags(
+            estimand="I(X;Y)",
+            reference=_REFERENCES[self.bound],
+            bound="lower" if self.bound in ("nwj", "infonce") else "none",
+            symmetric=False,
+            scale_dependence="a training of limited length goes another way in other units",
+            cost=f"{self.steps} steps · {self.batch} (d + {self.batch}) {self.hidden}, then N² / "
+            "4; N d memory",
+            bias=f"down by what the critic misses; {_BIAS[self.bound]}",
+        )
 
     @property
     def estimand(self) -> str:

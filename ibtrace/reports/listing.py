@@ -34,8 +34,8 @@ def _papers() -> str:
 def _estimators() -> str:
     """One paragraph for each estimator: what its tags say."""
     parts = []
-    for name, kind in estimators.registry.items():
-        tags = kind.tags
+    for name in estimators.names():
+        tags = estimators.make(name).tags
         facts = {
             "estimand": tags.estimand,
             "takes": f"x {_kinds(tags.x)}; y {_kinds(tags.y)}",

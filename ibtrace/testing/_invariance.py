@@ -42,8 +42,6 @@ def check_row_order(estimator: Estimator) -> None:
 def check_scale(estimator: Estimator) -> None:
     """Unless the tags say why not, multiplying x or y by a constant changes nothing."""
     reason = estimator.tags.scale_dependence
-    if getattr(estimator, "scale", "") == "none" and not hasattr(estimator, "base"):
-        reason = reason or "it is told not to scale"
     if reason:
         raise unittest.SkipTest(f"{estimator!r} depends on the scale: {reason}")
     for example in examples(estimator):

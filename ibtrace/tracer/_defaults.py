@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -111,13 +111,15 @@ class Subsampled:
     samples: int = MOST_SAMPLES
     seed: int = 0
 
-    tags: ClassVar[Tags] = Tags(
-        estimand="the estimator's, for the samples drawn",
-        of_information=False,
-        reference="",
-        cost="the estimator's at that many samples",
-        bias="the estimator's at that many samples",
-    )
+    @property
+    def tags(self) -> Tags:
+        """The estimator's, of that many samples."""
+        tags = self.estimator.tags
+        return dataclasses.replace(
+            tags,
+            estimand=f"{tags.estimand}, of at most {self.samples} samples",
+            cost=f"{tags.cost}, at N = {self.samples} at most",
+        )
 
     @property
     def label(self) -> str:
