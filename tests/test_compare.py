@@ -34,7 +34,7 @@ from ibtrace.comparison import (
     trials,
 )
 from ibtrace.errors import ConfigError, InvalidInput, UnknownName
-from ibtrace.estimators import KSG, make
+from ibtrace.estimators import KSG, make, names
 from ibtrace.probe import Probe
 from ibtrace.problems import BivariateNormal, Independent, Table
 from ibtrace.reports import comparing, comparing_run

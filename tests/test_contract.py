@@ -32,10 +32,10 @@ VARIANTS: dict[str, list[Fields]] = {
     "exact": [{"correction": "miller_madow"}, {"correction": "chao_shen"}],
     "kde": [{"bound": "lower"}, {"noise": "adaptive", "noise_variance": 0.1}],
     "ksg": [
-        {"scale": "none"},
         {"variant": 2},
         {"norm": "max", "k": 5},
         {"variant": 2, "norm": "max"},
+        {"scale": "none"},
     ],
     "ross": [{"scale": "none"}, {"norm": "max", "k": 5}],
     "npeet": [{"k": 5}, {"scale": "none"}],
@@ -74,6 +74,8 @@ _SHARED = "near samples share neighbours: their terms move together, which the e
 _CRITIC = "the error is that of the evaluation; the spread of the critics comes on top"
 _TRAINED = "what a critic misses after 10 steps differs between what it is given"
 _CELLS = "the spread of the weighted log-ratios is twice that of their mean, whose members cancel"
+_SHORT = "10 steps, for the suite's time, leave the critic short of the truth"
+_ONE_WIDTH = "unscaled, its cells are too wide or too narrow for data of another spread than 1"
 _RENYI = "informations of order 2 are not Shannon's, of ids either"
 EXCEPTIONS: dict[tuple[str, str], str] = {
     ("edge", "independence"): _EDGE_BIAS,
@@ -83,6 +85,15 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
     ("edge(cap=10.0)", "stderr"): _CELLS,
     ("mixed_ksg", "stderr"): _SHARED,
     ("mixed_ksg(norm=max)", "stderr"): _SHARED,
+    ("mixed_ksg(scale=none)", "stderr"): _SHARED,
+    ("edge(scale=none)", "truth"): _ONE_WIDTH,
+    ("edge(scale=none)", "units"): _ONE_WIDTH,
+    ("edge(scale=none)", "independence"): _ONE_WIDTH,
+    ("edge(scale=none)", "data_processing"): _ONE_WIDTH,
+    ("variational(bound=dv,steps=10)", "truth"): _SHORT,
+    ("variational(bound=dv,steps=10)", "units"): _SHORT,
+    ("variational(bound=smile,steps=10)", "truth"): _SHORT,
+    ("variational(bound=smile,steps=10)", "units"): _SHORT,
     ("ksg(norm=max,k=5)", "stderr"): _SHARED,
     ("variational", "stderr"): _CRITIC,
     ("variational(bound=dv,steps=10)", "data_processing"): _TRAINED,
@@ -131,9 +142,8 @@ def test_a_dependence_on_the_scale_is_one(configuration: str) -> None:
         scaled = [7.3 * value if value.is_floating_point() else value for value in (x, y)]
         alone = [scaled[0], y] if x.is_floating_point() else [x, scaled[1]]
         wanted = estimator(x, y).bits
-        changed |= any(
-            bool((estimator(*pair).bits - wanted).abs() > 1e-6) for pair in (scaled, alone)
-        )
+        for a, b in (scaled, alone):
+            changed |= bool((estimator(a, b).bits - wanted).abs() > 1e-6)
     assert changed
 
 
@@ -165,11 +175,5 @@ def test_tags_are_of_the_instance() -> None:
     assert Subsampled(KDE(bound="lower")).tags.bound == "lower"
     assert not Subsampled(KDE()).tags.of_information
     assert Subsampled(ids).tags.of_information
-    assert {
-        b: estimators.Variational(bound=b).tags.bound for b in ("dv", "nwj", "infonce", "smile")
-    } == {  # type: ignore[arg-type]
-        "dv": "none",
-        "nwj": "lower",
-        "infonce": "lower",
-        "smile": "none",
-    }
+    bounds = {"dv": "none", "nwj": "lower", "infonce": "lower", "smile": "none"}
+    assert {b: estimators.make("variational", bound=b).tags.bound for b in bounds} == bounds
