@@ -251,7 +251,7 @@ class BrokenOnPurpose(Exception):
 class Trap:
     """Raises when it is armed, as a forward hook, an estimator or a sink of the user."""
 
-    tags: ClassVar[Tags] = Binning.tags
+    tags: ClassVar[Tags] = Binning().tags
     estimand = "none"
 
     def __init__(self) -> None:
