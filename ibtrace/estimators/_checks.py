@@ -48,7 +48,8 @@ _UNKNOWN_ERROR = 0.1  # bits; estimates of independent variables scatter around 
 _NEVER_BELOW = 0.5  # bits; an error this large excuses nothing
 _REPEATED = 0.95  # share of samples that are not alone with their value, in a discrete variable
 
-_BIASED = 0.1  # bits
+UNDERSAMPLED = 0.1
+"""Bits that random labels may give before an estimate is flagged ``undersampled``."""
 _NEARLY_ALL = 0.95
 
 _Class = TypeVar("_Class", bound=type[Any])
@@ -133,7 +134,7 @@ def undersampled(null: Tensor) -> Tensor:
     Args:
         null: What the estimator gives for permuted labels, in bits, ``(...)``.
     """
-    return null > _BIASED
+    return null > UNDERSAMPLED
 
 
 def shuffled(ids: Tensor, *, known: bool = False) -> list[Tensor]:

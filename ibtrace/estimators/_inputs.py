@@ -155,20 +155,6 @@ def _refuse_integer_rows(name: str, x: Tensor, y: Tensor) -> None:
             )
 
 
-def each_problem(solve: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor) -> Tensor:
-    """Apply ``solve(x, y)`` to every problem of the broadcast batch and stack what it returns.
-
-    For estimators whose single problem already fills the machine (pairwise distances).
-    """
-    shape = torch.broadcast_shapes(batch_shape(x), batch_shape(y))
-    if not shape:
-        return solve(x, y)
-    xs = x.expand(*shape, *x.shape[-event_dims(x) :]).reshape(-1, *x.shape[-event_dims(x) :])
-    ys = y.expand(*shape, *y.shape[-event_dims(y) :]).reshape(-1, *y.shape[-event_dims(y) :])
-    results = torch.stack([solve(one_x, one_y) for one_x, one_y in zip(xs, ys, strict=True)])
-    return results.reshape(*shape, *results.shape[1:])
-
-
 def each_estimate(solve: Callable[[Tensor, Tensor], Estimate], x: Tensor, y: Tensor) -> Estimate:
     """The estimates ``solve(x, y)`` of every problem of the broadcast batch, as one.
 

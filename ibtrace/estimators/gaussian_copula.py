@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ibtrace.errors import ConfigError
 from ibtrace.estimators._checks import checked
-from ibtrace.estimators._inputs import check_pair, each_problem, is_ids, refuse_two_ids
+from ibtrace.estimators._inputs import check_pair, each_estimate, is_ids, refuse_two_ids
 from ibtrace.estimators._prepared import once
 from ibtrace.numerics.bins import dense_ids
 from ibtrace.numerics.distances import is_constant
@@ -152,8 +152,8 @@ class GaussianCopula:
         refuse_two_ids(label(self), x, y, "use binning or exact")
         if is_ids(x) or is_ids(y):
             ids, t = (x, y) if is_ids(x) else (y, x)
-            return _estimate(each_problem(self._classes, ids, t))
-        return _estimate(each_problem(lambda a, b: self._pair(_scores(a), b), x, y))
+            return each_estimate(self._classes, ids, t)
+        return each_estimate(lambda a, b: self._pair(_scores(a), b), x, y)
 
     def plane(self, t: Tensor, probe: ProbeLike, *, seed: int = 0) -> tuple[Estimate, Estimate]:
         """I(X;T) and I(T;Y) in bits for ``t (..., n, d)``; X's scores are kept with the probe.
@@ -167,19 +167,18 @@ class GaussianCopula:
             return self(x, t), self(t, probe.labels.to(t.device))
         check_pair(label(self), x, t, minimum=4)
         first = self.prepare(probe, t.device)
-        about_x = each_problem(lambda _, one: self._pair(first, one), x, t)
-        return _estimate(about_x), self(t, probe.labels.to(t.device))
+        about_x = each_estimate(lambda _, one: self._pair(first, one), x, t)
+        return about_x, self(t, probe.labels.to(t.device))
 
     def prepare(self, probe: ProbeLike, device: torch.device) -> Scores:
         """X's normal scores on a device, kept with the probe."""
         return once(_scores_of_inputs, probe, device)
 
-    def _pair(self, first: Scores, y: Tensor) -> Tensor:
-        """Bits, standard error and what `_estimate` reads, ``(6,)``."""
+    def _pair(self, first: Scores, y: Tensor) -> Estimate:
         second = _scores(y)
         tied, degenerate = first.tied or second.tied, first.degenerate or second.degenerate
         if first.constant or second.constant:
-            return _result(y.device, constant=True, tied=tied)
+            return _estimate(y.device, constant=True, tied=tied)
         found, shrinkage = information_of_whitened(first.white, second.white), 0.0
         if found is None:
             found, shrinkage = shrunk_information(first.columns, second.columns)
@@ -187,7 +186,7 @@ class GaussianCopula:
         if self.bias_correction and shrinkage == 0:
             n, dx, dy = len(y), first.white.shape[1], second.white.shape[1]
             bias = entropy_bias(n, dx) + entropy_bias(n, dy) - entropy_bias(n, dx + dy)
-        return _result(
+        return _estimate(
             y.device,
             float(found.nats) - bias,
             found.local,
@@ -196,10 +195,10 @@ class GaussianCopula:
             shrinkage=shrinkage,
         )
 
-    def _classes(self, labels: Tensor, t: Tensor) -> Tensor:
+    def _classes(self, labels: Tensor, t: Tensor) -> Estimate:
         scores = _scores(t)
         if scores.constant or is_constant(labels):
-            return _result(t.device, constant=True, tied=scores.tied)
+            return _estimate(t.device, constant=True, tied=scores.tied)
         ids, points = dense_ids(labels), scores.white
         n, d = points.shape
         local = torch.empty(n, dtype=torch.float64, device=t.device)
@@ -213,7 +212,7 @@ class GaussianCopula:
         if self.bias_correction and shrunk == 0:
             nats -= entropy_bias(n, d)
             nats += sum(size / n * entropy_bias(size, d) for size in sizes)
-        return _result(
+        return _estimate(
             t.device,
             nats,
             local,
@@ -239,7 +238,7 @@ def _scores_of_inputs(probe: ProbeLike, device: torch.device) -> Scores:
     return _scores(probe.features.to(device))
 
 
-def _result(
+def _estimate(
     device: torch.device,
     nats: float = 0.0,
     local: Tensor | None = None,
@@ -248,23 +247,18 @@ def _result(
     tied: bool = False,
     degenerate: bool = False,
     shrinkage: float = 0.0,
-) -> Tensor:
+) -> Estimate:
+    """The estimate of one problem, from information in nats and its local terms ``(n,)``."""
     stderr = 0.0 if local is None else float(local.std()) / math.sqrt(len(local))
-    bits = [nats / math.log(2), stderr / math.log(2)]
-    flags = [float(flag) for flag in (constant, tied, degenerate)]
-    return torch.tensor([*bits, *flags, shrinkage], dtype=torch.float64, device=device)
-
-
-def _estimate(solved: Tensor) -> Estimate:
-    bits, stderr, constant, tied, degenerate, shrinkage = solved.unbind(-1)
-    return Estimate(
-        bits=bits,
-        stderr=stderr,
+    return Estimate.single(
+        nats / math.log(2),
+        stderr / math.log(2),
         flags={
-            "constant": constant > 0,
-            "ties": tied > 0,
-            "degenerate": degenerate > 0,
+            "constant": constant,
+            "ties": tied,
+            "degenerate": degenerate,
             "shrunk": shrinkage > 0,
         },
         diagnostics={"shrinkage": shrinkage},
+        device=device,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ from ibtrace.estimators._checks import (
     undefined,
     undersampled,
 )
-from ibtrace.estimators._inputs import check_pair, each_problem, is_ids
+from ibtrace.estimators._inputs import check_pair, each_estimates, is_ids
 from ibtrace.numerics.distances import row_ids
 from ibtrace.numerics.kernels import gaussian_sums
 from ibtrace.numerics.scale import columns_apart
@@ -144,8 +144,8 @@ class KDE:
         check_pair(label(self), x, y)
         require_classes(label(self), x, y)
         classes, t = (y, x) if is_ids(y) else (x, y)
-        terms = each_problem(lambda c, one: self._terms(one, [c], [False]), classes, t)
-        return self._estimate(terms[..., 0, :, :], t)
+        estimate = each_estimates(lambda c, layer: self._solve(layer, [c], [False]), classes, t)[0]
+        return estimate.flagged(scales_apart=columns_apart(t))
 
     def plane(self, t: Tensor, probe: ProbeLike, *, seed: int = 0) -> tuple[Estimate, Estimate]:
         """I(X;T) and I(T;Y) in bits from one pass over the pairs of ``t (..., n, d)``.
@@ -163,16 +163,13 @@ class KDE:
         groups = [] if classes is None else [classes]
         whole = probe.population
 
-        def solve(c: Tensor, one: Tensor) -> Tensor:
-            return self._terms(
-                one, [c, *groups], [whole or determined(c, one), *(whole for _ in groups)]
-            )
+        def solve(c: Tensor, layer: Tensor) -> list[Estimate]:
+            known = [whole or determined(c, layer), *(whole for _ in groups)]
+            return self._solve(layer, [c, *groups], known)
 
-        terms = each_problem(solve, ids, t)
-        about_x = self._estimate(terms[..., 0, :, :], t)
-        if classes is None:
-            return about_x, undefined(about_x.bits.shape, t.device)
-        return about_x, self._estimate(terms[..., 1, :, :], t)
+        apart = columns_apart(t)
+        about_x, *about_y = (e.flagged(scales_apart=apart) for e in each_estimates(solve, ids, t))
+        return about_x, about_y[0] if about_y else undefined(about_x.bits.shape, t.device)
 
     def _variance(self, t: Tensor) -> Tensor:
         if self.noise == "fixed":
@@ -181,55 +178,87 @@ class KDE:
         largest = t.detach().to(torch.float64).abs().amax((-2, -1))
         return self.noise_variance * torch.where(largest > 0, largest, 1)
 
-    def _terms(self, t: Tensor, groups: list[Tensor], known: list[bool]) -> Tensor:
-        """Per sample, ``(groups, 7, n)``.
+    def _solve(self, t: Tensor, groups: list[Tensor], known: list[bool]) -> list[Estimate]:
+        """The estimates of one layer ``(n, d)``, one for each grouping of its samples.
 
-        Upper kind, lower kind, crossed both ways, samples of its class, the sum of its kernel
-        over all samples, and what permuted classes give (NaN where the law is known).
+        All kernels are summed in one pass over the pairs of samples, those of permuted classes
+        (the null, where the law is not known) among them.
         """
         n, kind = len(t), 0 if self.bound == "upper" else 1
         ids = [row_ids(group) for group in groups]
         shuffles = [shuffled(g, known=k) for g, k in zip(ids, known, strict=True)]
         every = [*ids, *(order for orders in shuffles for order in orders)]
-        sums = gaussian_sums(t, self._variance(t), every).log2()
+        variance = self._variance(t)
+        sums = gaussian_sums(t, variance, every).log2()
         whole = sums[0] - torch.tensor(n, dtype=torch.float64).log2()
         sizes = [torch.bincount(group)[group].to(torch.float64) for group in every]
         within = [own - size.log2() for own, size in zip(sums[1:], sizes, strict=True)]
         rest = iter(within[len(ids) :])
-        terms = []
+        estimates, near = [], sums[0][kind].exp2()
         for orders, size, own in zip(shuffles, sizes, within, strict=False):
-            upper, lower = own - whole
-            floor, roof = own[0] - whole[1], own[1] - whole[0]
-            null = torch.full_like(upper, torch.nan)
+            null = torch.full((), torch.nan, dtype=torch.float64, device=t.device)
             if orders:
-                null = torch.stack([next(rest)[kind] - whole[kind] for _ in orders]).mean(0)
-            near = sums[0][kind].exp2()
-            terms.append(torch.stack([upper, lower, floor, roof, size, near, null]))
-        return torch.stack(terms)
+                null = (
+                    torch.stack([next(rest)[kind] - whole[kind] for _ in orders]).mean(0).mean(-1)
+                )
+            bounds = Bounds(
+                local=own[kind] - whole[kind],
+                lower=(own[0] - whole[1]).mean(-1),
+                upper=(own[1] - whole[0]).mean(-1),
+            )
+            ceiling = -(size / n).log2().mean(-1)
+            estimates.append(self._estimate(t, variance, bounds, ceiling, near, null))
+        return estimates
 
-    def _estimate(self, terms: Tensor, t: Tensor) -> Estimate:
-        n = terms.shape[-1]
-        own = Estimate.from_local(terms[..., 0 if self.bound == "upper" else 1, :])
-        lower, upper = terms[..., 2:4, :].mean(-1).unbind(-1)
-        sizes, near, null = terms[..., 4:, :].unbind(-2)
-        ceiling = -(sizes / n).log2().mean(-1)
-        still = (t == t[..., :1, :]).all(-1).all(-1)
-        null = null.mean(-1)
+    def _estimate(
+        self,
+        t: Tensor,
+        variance: Tensor,
+        bounds: Bounds,
+        ceiling: Tensor,
+        near: Tensor,
+        null: Tensor,
+    ) -> Estimate:
+        """The estimate of one layer from its bounds.
+
+        Args:
+            t: The layer, ``(n, d)``.
+            variance: Of the noise.
+            bounds: On its information.
+            ceiling: The entropy of the classes.
+            near: Each sample's kernel, summed over all samples, ``(n,)``.
+            null: What permuted classes give.
+        """
+        still = (t == t[:1]).all()
+        estimate = Estimate.from_local(bounds.local)
         return Estimate(
-            bits=own.bits,
-            stderr=own.stderr,
-            lower=lower,
-            upper=upper,
+            bits=estimate.bits,
+            stderr=estimate.stderr,
+            lower=bounds.lower,
+            upper=bounds.upper,
             flags={
                 "constant": still | (ceiling == 0),
-                "near_ceiling": own.bits >= 0.95 * torch.tensor(float(n)).log2(),
+                "near_ceiling": estimate.bits >= 0.95 * torch.tensor(float(len(t))).log2(),
                 "crowded": crowded(near) & ~still,
-                "scales_apart": columns_apart(t).expand(own.bits.shape),
                 "undersampled": undersampled(null),
             },
             diagnostics={
-                "noise_variance": self._variance(t),
+                "noise_variance": variance,
                 "ceiling": ceiling,
                 "null_bits": null,
             },
         )
+
+
+class Bounds(NamedTuple):
+    """What the pairwise distances say of one layer, in bits.
+
+    Args:
+        local: The kind of bound that was asked for, of each sample, ``(n,)``.
+        lower: The proven lower bound: entropies crossed.
+        upper: The proven upper bound.
+    """
+
+    local: Tensor
+    lower: Tensor
+    upper: Tensor

@@ -14,9 +14,10 @@ from ibtrace.estimators._checks import checked
 from ibtrace.estimators._fields import unscaled
 from ibtrace.estimators._inputs import (
     check_pair,
-    each_problem,
+    each_estimate,
     is_ids,
     many_dimensions,
+    mean_of,
     refuse_two_ids,
 )
 from ibtrace.estimators._ties import check_fields
@@ -150,35 +151,22 @@ class KozachenkoLeonenko:
         a, b = (scaled(value, self.scale) for value in (x, y))
         if is_ids(x) or is_ids(y):
             ids, t = (a.points, b.points) if is_ids(x) else (b.points, a.points)
-            solved = each_problem(lambda c, one: self._classes(c, one, seed), ids, t)
+            solved = each_estimate(lambda c, one: self._classes(c, one, seed), ids, t)
         else:
-            solved = each_problem(lambda c, d: self._pair(c, d, seed), a.points, b.points)
-        bits, stderr, constant, tied, lattice, degenerate, small, dropped = solved.unbind(-1)
+            solved = each_estimate(lambda c, d: self._pair(c, d, seed), a.points, b.points)
         widths = [v.shape[-1] for v in (x, y) if not is_ids(v)]
-        return Estimate(
-            bits=bits,
-            stderr=stderr,
-            flags={
-                "constant": constant > 0,
-                "ties_jittered": tied > 0,
-                "tied_radii": lattice > 0,
-                "degenerate": degenerate > 0,
-                "small_classes": small > 0,
-                "singletons_dropped": dropped > 0,
-                "unstable_weights": torch.tensor(self._weight_norm(sum(widths)) > _UNSTABLE),
-                "many_dimensions": many_dimensions(x, y),
-                **scale_flags(a, b),
-            },
-            diagnostics={"dropped": dropped, "tied": tied},
+        return solved.flagged(
+            unstable_weights=torch.tensor(self._weight_norm(sum(widths)) > _UNSTABLE),
+            many_dimensions=many_dimensions(x, y),
+            **scale_flags(a, b),
         )
 
     def _weight_norm(self, d: int) -> float:
         return math.hypot(*neighbour_weights(self.k, d)) if self.weighted else 1.0
 
-    def _pair(self, x: Tensor, y: Tensor, seed: int) -> Tensor:
-        """What `_result` lists, of two continuous variables, ``(8,)``."""
+    def _pair(self, x: Tensor, y: Tensor, seed: int) -> Estimate:
         if is_constant(x) or is_constant(y):
-            return _result(x.device, constant=True)
+            return _estimate(x.device, constant=True)
         spaces = [x, y]
         found = [nearest_distances(points, self.k) for points in spaces]
         tied = max(_repeated(distances) for distances in found)
@@ -193,15 +181,15 @@ class KozachenkoLeonenko:
         parts = [self._local(each, len(x), d) for each, d in zip(found, widths, strict=True)]
         local = parts[0] + parts[1] - parts[2]
         flags = {"lattice": lattice, "degenerate": is_degenerate(joint)}
-        return _result(x.device, local, tied=tied, **flags)
+        return _estimate(x.device, local, tied=tied, **flags)
 
-    def _classes(self, labels: Tensor, t: Tensor, seed: int) -> Tensor:
+    def _classes(self, labels: Tensor, t: Tensor, seed: int) -> Estimate:
         ids = dense_ids(labels)
         sizes = torch.bincount(ids)[ids]
         paired = sizes > 1
         dropped = float((~paired).double().mean())
         if is_constant(t):
-            return _result(t.device, constant=True, dropped=dropped)
+            return _estimate(t.device, constant=True, dropped=dropped)
         if not bool(paired.any()):
             raise TooFewSamples(
                 f"{label(self)}: each of the {len(ids)} classes has one sample; "
@@ -209,7 +197,7 @@ class KozachenkoLeonenko:
             )
         ids, sizes, points = ids[paired], sizes[paired], t[paired]
         if is_constant(ids) or is_constant(points):
-            return _result(t.device, constant=True, dropped=dropped)
+            return _estimate(t.device, constant=True, dropped=dropped)
         degenerate = is_degenerate(points)
         whole = nearest_distances(points, min(self.k, len(ids) - 1))
         tied = _repeated(whole)
@@ -224,7 +212,7 @@ class KozachenkoLeonenko:
             local[ids == one] -= self._local(within, *own.shape)
         small = bool((sizes <= self.k).any())
         flags = {"lattice": lattice, "degenerate": degenerate, "small": small}
-        return _result(t.device, local, dropped=dropped, tied=tied, **flags)
+        return _estimate(t.device, local, dropped=dropped, tied=tied, **flags)
 
     def _local(self, distances: Tensor, n: int, d: int) -> Tensor:
         """Local entropies in bits. Where a class has lowered k, it has no weights."""
@@ -251,7 +239,7 @@ def _repeated(distances: Tensor) -> float:
     return float((distances[:, 0] == 0).double().mean())
 
 
-def _result(
+def _estimate(
     device: torch.device,
     local: Tensor | None = None,
     *,
@@ -261,11 +249,20 @@ def _result(
     degenerate: bool = False,
     small: bool = False,
     dropped: float = 0.0,
-) -> Tensor:
-    """Bits, standard error, and the arguments in their order, ``(8,)``."""
-    bits, stderr = 0.0, 0.0
-    if local is not None:
-        estimate = Estimate.from_local(local)
-        bits, stderr = float(estimate.bits), float(estimate.stderr)
-    figures = [bits, stderr, constant, tied, lattice, degenerate, small, dropped]
-    return torch.tensor([float(value) for value in figures], dtype=torch.float64, device=device)
+) -> Estimate:
+    """The estimate of one problem from its local information ``(n,)`` in bits."""
+    bits, stderr = mean_of(local)
+    return Estimate.single(
+        bits,
+        stderr,
+        flags={
+            "constant": constant,
+            "ties_jittered": tied > 0,
+            "tied_radii": lattice,
+            "degenerate": degenerate,
+            "small_classes": small,
+            "singletons_dropped": dropped > 0,
+        },
+        diagnostics={"dropped": dropped, "tied": tied},
+        device=device,
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from ibtrace.errors import ConfigError, Unsupported
-from ibtrace.estimators._checks import checked, shuffled, undersampled
-from ibtrace.estimators._inputs import check_pair, each_problem, is_ids, samples
+from ibtrace.estimators._checks import UNDERSAMPLED, checked, shuffled
+from ibtrace.estimators._inputs import check_pair, each_estimate, each_estimates, is_ids, samples
 from ibtrace.estimators._prepared import once
 from ibtrace.numerics.bins import dense_ids
 from ibtrace.numerics.distances import Distances, is_constant
@@ -163,11 +163,11 @@ class MatrixRenyi:
         """
         check_pair(label(self), x, y)
 
-        def solve(a: Tensor, b: Tensor) -> Tensor:
+        def solve(a: Tensor, b: Tensor) -> Estimate:
             return self._solve(self._gram(a, b), self._gram(b, a), a, b)
 
         apart = columns_apart(x) | columns_apart(y)
-        return self._estimate(each_problem(solve, x, y), samples(x), apart)
+        return each_estimate(solve, x, y).flagged(scales_apart=apart)
 
     def plane(self, t: Tensor, probe: ProbeLike, *, seed: int = 0) -> tuple[Estimate, Estimate]:
         """I(X;T) and I(T;Y) in bits for ``t (..., n, d)``.
@@ -183,17 +183,18 @@ class MatrixRenyi:
         check_pair(label(self), x, t)
         known = self.prepare(probe, t.device)
 
-        def solve(_: Tensor, one: Tensor) -> Tensor:
-            gram = self._gram(one, y)
-            pair = self._solve(known.x, gram, x, one), self._solve(gram, known.y, one, y)
-            return torch.stack(pair)
+        def solve(_: Tensor, layer: Tensor) -> tuple[Estimate, Estimate]:
+            gram, whole = self._gram(layer, y), probe.population
+            return (
+                self._solve(known.x, gram, x, layer, known=whole),
+                self._solve(gram, known.y, layer, y, known=whole),
+            )
 
-        solved = each_problem(solve, x, t)
+        about_x, about_y = each_estimates(solve, x, t)
         of_t = columns_apart(t)
-        whole = probe.population
         return (
-            self._estimate(solved[..., 0, :], len(x), known.x_apart | of_t, whole),
-            self._estimate(solved[..., 1, :], len(x), of_t | known.y_apart, whole),
+            about_x.flagged(scales_apart=known.x_apart | of_t),
+            about_y.flagged(scales_apart=of_t | known.y_apart),
         )
 
     def prepare(self, probe: ProbeLike, device: torch.device) -> Kernels:
@@ -223,28 +224,56 @@ class MatrixRenyi:
             "use width='silverman', or plane() with class labels"
         )
 
-    def _solve(self, first: Gram, second: Gram, x: Tensor, y: Tensor) -> Tensor:
-        """Bits, error, joint entropy, widths, flags and null of `_estimate`: ``(8,)``."""
+    def _solve(
+        self, first: Gram, second: Gram, x: Tensor, y: Tensor, *, known: bool = False
+    ) -> Estimate:
+        """The estimate of one problem; ``known`` where the law is, so that no null is asked for."""
         n, device = samples(x), y.device
         widths = [gram.width if isinstance(gram, GaussianGram) else 0.0 for gram in (first, second)]
         if is_constant(x) or is_constant(y):
-            none = [0.0, 0.0, 0.0, *widths, 1.0, 0.0, math.nan]
-            return torch.tensor(none, dtype=torch.float64, device=device)
+            return self._estimate(Entropies.zero(device), n, widths, constant=True)
         means = mean_squares(first, second, n, device)
+        stderr = math.nan
         if self.alpha == 2:
-            entropies = -means.mean(1).log2()
+            of_x, of_y, of_both = (-means.mean(1).log2()).unbind()
             share = means / means.mean(1, keepdim=True)
             projected = 2 * (share[2] - share[0] - share[1])
-            stderr = projected.std() / math.sqrt(n) / math.log(2)
+            stderr = float(projected.std() / math.sqrt(n) / math.log(2))
         else:
-            spectra = [spectrum(grams) for grams in ([first], [second], [first, second])]
-            entropies = torch.stack([matrix_entropy(values, self.alpha) for values in spectra])
-            stderr = entropies.new_tensor(math.nan)
-        bits = entropies[0] + entropies[1] - entropies[2]
-        crowd = float(means[:2].mean(1).max() >= _CROWDED)
-        null = entropies[0] + entropies[1] - self._shuffled_entropy(first, second, n, device)
-        rest = entropies.new_tensor([*widths, 0.0, crowd])
-        return torch.stack([bits, stderr, entropies[2], *rest, null])
+            of_x, of_y, of_both = (
+                matrix_entropy(spectrum(grams), self.alpha)
+                for grams in ([first], [second], [first, second])
+            )
+        null = math.nan
+        if not known:
+            null = float(of_x + of_y - self._shuffled_entropy(first, second, n, device))
+        crowd = bool(means[:2].mean(1).max() >= _CROWDED)
+        entropies = Entropies(of_x, of_y, of_both)
+        return self._estimate(entropies, n, widths, stderr=stderr, crowded=crowd, null=null)
+
+    def _estimate(
+        self,
+        entropies: Entropies,
+        n: int,
+        widths: Sequence[float],
+        *,
+        stderr: float = 0.0,
+        constant: bool = False,
+        crowded: bool = False,
+        null: float = math.nan,
+    ) -> Estimate:
+        return Estimate.single(
+            float(entropies.x + entropies.y - entropies.both),
+            stderr,
+            flags={
+                "constant": constant,
+                "saturated": float(entropies.both) >= 0.95 * math.log2(n),
+                "crowded": crowded,
+                "undersampled": null > UNDERSAMPLED,
+            },
+            diagnostics={"width_x": widths[0], "width_y": widths[1], "null_bits": null},
+            device=entropies.x.device,
+        )
 
     def _shuffled_entropy(self, x: Gram, y: Gram, n: int, device: torch.device) -> Tensor:
         """The joint entropy when ids come in a random order; NaN where neither has any to order."""
@@ -263,21 +292,19 @@ class MatrixRenyi:
         spectra = [spectrum([x, order]) for order in orders]
         return torch.stack([matrix_entropy(values, self.alpha) for values in spectra]).mean()
 
-    def _estimate(self, solved: Tensor, n: int, apart: Tensor, known: bool = False) -> Estimate:
-        bits, stderr, joint, width_x, width_y, constant, crowd, null = solved.unbind(-1)
-        null = null.masked_fill(torch.tensor(known), torch.nan)
-        return Estimate(
-            bits=bits,
-            stderr=stderr,
-            flags={
-                "constant": constant > 0,
-                "saturated": joint >= 0.95 * math.log2(n),
-                "crowded": crowd > 0,
-                "scales_apart": apart.expand(bits.shape),
-                "undersampled": undersampled(null),
-            },
-            diagnostics={"width_x": width_x, "width_y": width_y, "null_bits": null},
-        )
+
+class Entropies(NamedTuple):
+    """Matrix entropies of X, of Y and of both together, in bits."""
+
+    x: Tensor
+    y: Tensor
+    both: Tensor
+
+    @classmethod
+    def zero(cls, device: torch.device) -> Entropies:
+        """Those of variables that never vary, as far as information goes."""
+        none = torch.zeros((), dtype=torch.float64, device=device)
+        return cls(none, none, none)
 
 
 class Kernels(NamedTuple):

@@ -12,7 +12,14 @@ from torch import Tensor
 from ibtrace.errors import ConfigError, TooFewSamples
 from ibtrace.estimators._checks import checked
 from ibtrace.estimators._fields import unscaled
-from ibtrace.estimators._inputs import check_pair, each_problem, is_ids, many_dimensions, samples
+from ibtrace.estimators._inputs import (
+    check_pair,
+    each_estimate,
+    is_ids,
+    many_dimensions,
+    mean_of,
+    samples,
+)
 from ibtrace.estimators._prepared import once
 from ibtrace.estimators._ties import check_fields
 from ibtrace.numerics.bins import dense_ids
@@ -20,8 +27,6 @@ from ibtrace.numerics.distances import is_constant, row_ids
 from ibtrace.numerics.mixed import MixedBalls, Rows, mixed_balls, space
 from ibtrace.numerics.scale import Norm, Scale, Scaled, check_scale, scale_flags, scaled, words
 from ibtrace.types import Estimate, ProbeLike, Tags, label
-
-_FIGURES = ("bits", "stderr", "constant", "small", "dropped", "tied", "atoms", "ceiling")
 
 
 class Inputs(NamedTuple):
@@ -137,8 +142,8 @@ class MixedKSG:
         """
         check_pair(label(self), x, y, minimum=self.k + 1)
         a, b = (scaled(value, self.scale, self.norm) for value in (x, y))
-        solved = each_problem(lambda c, d: self._solve(c, d, None), a.points, b.points)
-        return self._estimate(solved, a, b)
+        solved = each_estimate(lambda c, d: self._solve(c, d, None), a.points, b.points)
+        return _about(solved, a, b)
 
     def plane(self, t: Tensor, probe: ProbeLike, *, seed: int = 0) -> tuple[Estimate, Estimate]:
         """I(X;T) and I(T;Y) in bits for ``t (..., n, d)``, X's distances kept with the probe.
@@ -152,8 +157,8 @@ class MixedKSG:
         first = self.prepare(probe, t.device)
         known = None if is_ids(t) else first  # with ids, singletons may have to go
         b, points = scaled(t, self.scale, self.norm), first.x.points
-        solved = each_problem(lambda _, one: self._solve(points, one, known), points, b.points)
-        return self._estimate(solved, first.x, b), self(t, probe.labels.to(t.device), seed=seed)
+        solved = each_estimate(lambda _, one: self._solve(points, one, known), points, b.points)
+        return _about(solved, first.x, b), self(t, probe.labels.to(t.device), seed=seed)
 
     def prepare(self, probe: ProbeLike, device: torch.device) -> Inputs:
         """X at its scale, its distances and equal rows on a device, kept with the probe."""
@@ -163,52 +168,70 @@ class MixedKSG:
         apart_above = self.k if self.atoms == "apart" else None
         return space(x, ids, self.norm, apart_above=apart_above, keep=keep)
 
-    def _solve(self, x: Tensor, y: Tensor, known: Inputs | None) -> Tensor:
-        """Bits, standard error, constant, small, dropped, tied, atoms, ceiling: ``(8,)``."""
-        found = dict.fromkeys(_FIGURES, 0.0)
+    def _solve(self, x: Tensor, y: Tensor, known: Inputs | None) -> Estimate:
         paired = _paired(x, y)
-        found["dropped"] = float((~paired).double().mean())
+        dropped, device = float((~paired).double().mean()), x.device
         still = is_constant(x) or is_constant(y)
         if not still and not bool(paired.any()):
             raise TooFewSamples(
                 f"{label(self)}: each of the {samples(x)} classes has one sample; "
                 "give ids that repeat, or both variables as floats"
             )
-        if not still and found["dropped"]:
+        n = samples(x)
+        if not still and dropped:
             x, y = x[paired], y[paired]
             still = is_constant(x) or is_constant(y)
-        found["constant"] = float(still)
-        if not still:
-            n, ids_x, ids_y = samples(x), known.ids if known else row_ids(x), row_ids(y)
-            first = known.distances if known else self._space(x, ids_x)
-            balls = mixed_balls(first, self._space(y, ids_y), n, self.k, x.device)
-            estimate = Estimate.from_local((balls.nats + math.log(n)) / math.log(2))
-            found["bits"], found["stderr"] = float(estimate.bits), float(estimate.stderr)
-            both_ids = is_ids(x) and is_ids(y)
-            found["small"] = float(not both_ids and bool(balls.few.any()))
-            found["tied"] = float(balls.tied.double().mean())
-            found["atoms"] = float(balls.atom.double().mean())
-            found["ceiling"] = min(_ceiling(balls, ids) for ids in (ids_x, ids_y))
-        return torch.tensor(list(found.values()), dtype=torch.float64, device=x.device)
+        if still:
+            return self._estimate(n, device, dropped=dropped)
+        ids_x, ids_y = known.ids if known else row_ids(x), row_ids(y)
+        first = known.distances if known else self._space(x, ids_x)
+        balls = mixed_balls(first, self._space(y, ids_y), samples(x), self.k, device)
+        both_ids = is_ids(x) and is_ids(y)
+        return self._estimate(
+            n,
+            device,
+            (balls.nats + math.log(samples(x))) / math.log(2),
+            dropped=dropped,
+            small=not both_ids and bool(balls.few.any()),
+            tied=float(balls.tied.double().mean()),
+            atoms=float(balls.atom.double().mean()),
+            ceiling=min(_ceiling(balls, ids) for ids in (ids_x, ids_y)),
+        )
 
-    def _estimate(self, solved: Tensor, x: Scaled, y: Scaled) -> Estimate:
-        bits, stderr, constant, small, dropped, tied, atoms, ceiling = solved.unbind(-1)
+    def _estimate(
+        self,
+        n: int,
+        device: torch.device,
+        local: Tensor | None = None,
+        *,
+        dropped: float,
+        small: bool = False,
+        tied: float = 0.0,
+        atoms: float = 0.0,
+        ceiling: float = 0.0,
+    ) -> Estimate:
+        """The estimate of one problem of n samples from local information in bits."""
+        bits, stderr = mean_of(local)
         psi = float(torch.tensor(float(self.k), dtype=torch.float64).digamma())
-        most = (math.log(samples(x.points)) - psi - 1 / self.k) / math.log(2)
-        return Estimate(
-            bits=bits,
-            stderr=stderr,
+        return Estimate.single(
+            bits,
+            stderr,
             flags={
-                "constant": constant > 0,
-                "small_classes": small > 0,
+                "constant": local is None,
+                "small_classes": small,
                 "singletons_dropped": dropped > 0,
                 "tied_radii": tied > 0,
-                "near_ceiling": bits >= 0.95 * most,
-                "many_dimensions": many_dimensions(x.points, y.points),
-                **scale_flags(x, y),
+                "near_ceiling": bits >= 0.95 * (math.log(n) - psi - 1 / self.k) / math.log(2),
             },
             diagnostics={"atoms": atoms, "tied": tied, "dropped": dropped, "ceiling": ceiling},
+            device=device,
         )
+
+
+def _about(solved: Estimate, x: Scaled, y: Scaled) -> Estimate:
+    """The estimates with what the variables themselves say."""
+    many = many_dimensions(x.points, y.points)
+    return solved.flagged(many_dimensions=many, **scale_flags(x, y))
 
 
 def _inputs(probe: ProbeLike, estimator: MixedKSG, device: torch.device) -> Inputs:

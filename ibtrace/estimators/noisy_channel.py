@@ -21,7 +21,7 @@ from ibtrace.estimators._checks import (
     undefined,
     undersampled,
 )
-from ibtrace.estimators._inputs import check_pair, each_problem, is_ids
+from ibtrace.estimators._inputs import check_pair, each_estimates, is_ids
 from ibtrace.numerics import noisy_mixtures
 from ibtrace.numerics.distances import row_ids
 from ibtrace.numerics.scale import columns_apart
@@ -157,8 +157,10 @@ class NoisyChannel:
         check_pair(label(self), x, y)
         require_classes(label(self), x, y)
         classes, t = (y, x) if is_ids(y) else (x, y)
-        solved = each_problem(lambda c, one: self._solve(one, [c], [False], seed), classes, t)
-        return self._estimate(solved, self._apart(t))[0]
+        estimate = each_estimates(
+            lambda c, layer: self._solve(layer, [c], [False], seed), classes, t
+        )[0]
+        return estimate.flagged(scales_apart=self._apart(t))
 
     def plane(self, t: Tensor, probe: ProbeLike, *, seed: int = 0) -> tuple[Estimate, Estimate]:
         """I(X;T) and I(T;Y) in bits from the same draws of the noise, for ``t (..., n, d)``.
@@ -176,77 +178,63 @@ class NoisyChannel:
         groups = [] if classes is None else [classes]
         whole = probe.population
 
-        def solve(c: Tensor, one: Tensor) -> Tensor:
-            return self._solve(
-                one, [c, *groups], [whole or determined(c, one), *(whole for _ in groups)], seed
-            )
+        def solve(c: Tensor, layer: Tensor) -> list[Estimate]:
+            known = [whole or determined(c, layer), *(whole for _ in groups)]
+            return self._solve(layer, [c, *groups], known, seed)
 
-        found = self._estimate(each_problem(solve, ids, t), self._apart(t))
-        if classes is None:
-            return found[0], undefined(found[0].bits.shape, t.device)
-        return found[0], found[1]
+        apart = self._apart(t)
+        about_x, *about_y = (e.flagged(scales_apart=apart) for e in each_estimates(solve, ids, t))
+        return about_x, about_y[0] if about_y else undefined(about_x.bits.shape, t.device)
 
-    def _solve(self, t: Tensor, groups: list[Tensor], known: list[bool], seed: int) -> Tensor:
-        """Under each grouping, ``(groups, 7)``; see `_estimate`."""
+    def _solve(
+        self, t: Tensor, groups: list[Tensor], known: list[bool], seed: int
+    ) -> list[Estimate]:
+        """The estimates of one layer ``(n, d)``, one for each grouping, from the same draws."""
         n, points = len(t), t.detach().to(torch.float64)
         # Sorted rows: the noise then goes with the values, in whatever order the samples come.
         centres, rows, counts = torch.unique(points, dim=0, return_inverse=True, return_counts=True)
         ids = [row_ids(group) for group in groups]
         shuffles = [shuffled(g, known=k) for g, k in zip(ids, known, strict=True)]
         every = [*ids, *(order for orders in shuffles for order in orders)]
-        found = noisy_mixtures.information(
+        information = noisy_mixtures.information(
             _CHANNELS[self.noise](centres, self.noise_std),
             counts,
             [noisy_mixtures.Classes(group, rows) for group in every],
             -(-max(self.samples * n, _FEWEST_DRAWS) // len(centres)),
             seed,
         )
-        near = n * found.whole[rows].exp()
-        means, stderrs = found.means / math.log(2), found.variances.sqrt() / math.log(2)
+        near = n * information.whole[rows].exp()
+        means, stderrs = information.means / math.log(2), information.variances.sqrt() / math.log(2)
         rest = iter(means[len(ids) :])
-        solved = []
+        estimates = []
         for group, orders, bits, stderr in zip(ids, shuffles, means, stderrs, strict=False):
             sizes = torch.bincount(group)[group].double()
             nulls = [next(rest) for _ in orders]
-            numbers = [
-                bits,
-                stderr,
-                bits.new_tensor(math.log2(n)),
-                -(sizes / n).log2().mean(),
-                bits.new_tensor(len(centres)),
-                torch.stack(nulls).mean() if nulls else bits.new_tensor(math.nan),
-                crowded(near),
-            ]
-            solved.append(torch.stack([number.to(torch.float64) for number in numbers]))
-        return torch.stack(solved)
-
-    def _apart(self, t: Tensor) -> Tensor:
-        """Whether one width of noise is for columns of very different spread, ``(...)``."""
-        apart = columns_apart(t)
-        return apart if self.noise == "additive" else torch.zeros_like(apart)
-
-    def _estimate(self, solved: Tensor, apart: Tensor) -> list[Estimate]:
-        found = []
-        for columns in solved.unbind(-2):
-            bits, stderr, roof, ceiling, centres, null, crowd = columns.unbind(-1)
-            found.append(
+            null = torch.stack(nulls).mean() if nulls else bits.new_tensor(math.nan)
+            ceiling = -(sizes / n).log2().mean()
+            varies = len(centres) > 1
+            estimates.append(
                 Estimate(
                     bits=bits,
                     stderr=stderr,
                     lower=bits - _QUANTILE * stderr,
                     upper=bits + _QUANTILE * stderr,
                     flags={
-                        "constant": (centres == 1) | (ceiling == 0),
-                        "near_ceiling": bits >= 0.95 * roof,
-                        "crowded": (crowd > 0) & (centres > 1),
-                        "scales_apart": apart.expand(bits.shape),
+                        "constant": (ceiling == 0) | (not varies),
+                        "near_ceiling": bits >= 0.95 * math.log2(n),
+                        "crowded": crowded(near) & varies,
                         "undersampled": undersampled(null),
                     },
                     diagnostics={
                         "ceiling": ceiling,
-                        "centres": centres,
+                        "centres": torch.tensor(len(centres)),
                         "null_bits": null,
                     },
                 )
             )
-        return found
+        return estimates
+
+    def _apart(self, t: Tensor) -> Tensor:
+        """Whether one width of noise is for columns of very different spread, ``(...)``."""
+        apart = columns_apart(t)
+        return apart if self.noise == "additive" else torch.zeros_like(apart)

@@ -19,7 +19,7 @@ from ibtrace.estimators._checks import checked
 from ibtrace.estimators._fields import unscaled
 from ibtrace.estimators._inputs import (
     check_pair,
-    each_problem,
+    each_estimate,
     is_ids,
     many_dimensions,
     refuse_two_ids,
@@ -109,31 +109,17 @@ class NPEET:
             Unsupported: If both are ids.
             MissingDependency: If neither npeet nor npeet-plus is installed.
         """
-        n = check_pair(label(self), x, y, minimum=self.k + 1)
+        check_pair(label(self), x, y, minimum=self.k + 1)
         refuse_two_ids(label(self), x, y, "use binning or exact")
         mi = load_mi()
         a, b = (scaled(value, self.scale, "max") for value in (x, y))
-        solved = each_problem(lambda c, d: self._solve(mi, c, d, seed), a.points, b.points)
-        bits, constant, small, tied = solved.unbind(-1)
-        psi_k, psi_n = torch.tensor([self.k, n], dtype=torch.float64).digamma().tolist()
-        ceiling = (psi_n - psi_k - 1 / self.k) / math.log(2)
-        return Estimate(
-            bits=bits,
-            flags={
-                "constant": constant > 0,
-                "small_classes": small > 0,
-                "near_ceiling": bits >= 0.95 * ceiling,
-                "many_dimensions": many_dimensions(x, y),
-                "ties_jittered": tied > 0,
-                **scale_flags(a, b),
-            },
-            diagnostics={"ceiling": torch.tensor(ceiling), "tied": tied},
-        )
+        solved = each_estimate(lambda c, d: self._solve(mi, c, d, seed), a.points, b.points)
+        flags = {"many_dimensions": many_dimensions(x, y), **scale_flags(a, b)}
+        return solved.flagged(**flags)
 
-    def _solve(self, mi: Callable[..., Any], x: Tensor, y: Tensor, seed: int) -> Tensor:
-        """Bits, whether constant, whether a class has too few samples, share tied: ``(4,)``."""
+    def _solve(self, mi: Callable[..., Any], x: Tensor, y: Tensor, seed: int) -> Estimate:
         if is_constant(x) or is_constant(y):
-            return torch.tensor([0.0, 1.0, 0.0, 0.0], dtype=torch.float64, device=x.device)
+            return self._estimate(x, constant=True)
         small = any(is_ids(v) and int(torch.bincount(row_ids(v)).min()) <= self.k for v in (x, y))
         columns = [v.to("cpu") for v in (x, y) if not is_ids(v)]
         tied = max(tied_share(Space(v, "max", 0, seed), self.k) for v in columns)
@@ -147,8 +133,30 @@ class NPEET:
         )
         with numpy_seeded(seed):
             bits = float(mi(a.numpy(), b.numpy(), k=self.k, base=2))
-        figures = [bits, 0.0, float(small), tied]
-        return torch.tensor(figures, dtype=torch.float64, device=x.device)
+        return self._estimate(x, bits, small=small, tied=tied)
+
+    def _estimate(
+        self,
+        x: Tensor,
+        bits: float = 0.0,
+        *,
+        constant: bool = False,
+        small: bool = False,
+        tied: float = 0.0,
+    ) -> Estimate:
+        psi_k, psi_n = torch.tensor([self.k, len(x)], dtype=torch.float64).digamma().tolist()
+        ceiling = (psi_n - psi_k - 1 / self.k) / math.log(2)
+        return Estimate.single(
+            bits,
+            flags={
+                "constant": constant,
+                "small_classes": small,
+                "near_ceiling": bits >= 0.95 * ceiling,
+                "ties_jittered": tied > 0,
+            },
+            diagnostics={"ceiling": ceiling, "tied": tied},
+            device=x.device,
+        )
 
 
 def load_mi() -> Callable[..., Any]:

@@ -14,10 +14,10 @@ from ibtrace.estimators._checks import checked, undefined
 from ibtrace.estimators._inputs import (
     batch_shape,
     check_pair,
-    each_problem,
+    each_estimate,
     is_ids,
     many_dimensions,
-    samples,
+    mean_of,
 )
 from ibtrace.estimators._ties import break_ties, check_fields
 from ibtrace.numerics.distances import Space, is_constant, row_ids
@@ -115,21 +115,9 @@ class Ross:
             raise Unsupported(f"{label(self)}: x and y are both {kind}; use {other}")
         ids, t = (x, y) if is_ids(x) else (y, x)
         points = scaled(t, self.scale, self.norm)
-        solved = each_problem(lambda c, one: self._solve(c, one, seed), ids, points.points)
-        bits, stderr, tied, constant, small, dropped, entropy = solved.unbind(-1)
-        return Estimate(
-            bits=bits,
-            stderr=stderr,
-            flags={
-                "ties_jittered": tied > 0,
-                "constant": constant > 0,
-                "small_classes": small > 0,
-                "singletons_dropped": dropped > 0,
-                "near_ceiling": bits >= 0.95 * self._most(samples(t)),
-                "many_dimensions": many_dimensions(x, y),
-                **scale_flags(points, scaled(ids, self.scale)),
-            },
-            diagnostics={"ceiling": entropy, "dropped": dropped, "tied": tied},
+        solved = each_estimate(lambda c, one: self._solve(c, one, seed), ids, points.points)
+        return solved.flagged(
+            many_dimensions=many_dimensions(x, y), **scale_flags(points, scaled(ids, self.scale))
         )
 
     def _most(self, n: int) -> float:
@@ -156,32 +144,41 @@ class Ross:
                 pair.append(undefined(batch_shape(t), t.device))
         return pair[0], pair[1]
 
-    def _solve(self, labels: Tensor, t: Tensor, seed: int) -> Tensor:
-        """Bits, standard error, share tied, constant, small, dropped, entropy: ``(7,)``."""
+    def _solve(self, labels: Tensor, t: Tensor, seed: int) -> Estimate:
         ids = row_ids(labels)
         sizes = torch.bincount(ids)[ids]
         paired = sizes > 1
-        found = dict.fromkeys(("bits", "stderr", "tied", "constant", "small"), 0.0)
-        found["dropped"] = float((~paired).double().mean())
-        found["entropy"] = float(-(sizes / len(ids)).log2().double().mean())
-        if is_constant(t):
-            found["constant"] = 1.0
-        elif not paired.any():
-            raise TooFewSamples(
-                f"{label(self)}: each of the {len(ids)} classes has one sample; "
-                "give ids that repeat, or the variable as floats to KSG"
-            )
-        elif is_constant(ids[paired]) or is_constant(t[paired]):
-            found["constant"] = 1.0
-        else:
-            found["small"] = float((sizes[paired] <= self.k).any())
-            by_class = ids[paired].argsort(stable=True)
-            space = Space(t[paired][by_class], self.norm, self.jitter, 2 * seed + 1)
-            local, tied = self._local(space, sizes[paired][by_class], ids[paired][by_class])
-            estimate = Estimate.from_local(local / math.log(2))
-            found["bits"], found["stderr"] = float(estimate.bits), float(estimate.stderr)
-            found["tied"] = tied
-        return torch.tensor(list(found.values()), dtype=torch.float64, device=t.device)
+        local, tied, small = None, 0.0, False
+        if not is_constant(t):
+            if not paired.any():
+                raise TooFewSamples(
+                    f"{label(self)}: each of the {len(ids)} classes has one sample; "
+                    "give ids that repeat, or the variable as floats to KSG"
+                )
+            if not is_constant(ids[paired]) and not is_constant(t[paired]):
+                small = bool((sizes[paired] <= self.k).any())
+                by_class = ids[paired].argsort(stable=True)
+                space = Space(t[paired][by_class], self.norm, self.jitter, 2 * seed + 1)
+                local, tied = self._local(space, sizes[paired][by_class], ids[paired][by_class])
+        bits, stderr = mean_of(None if local is None else local / math.log(2))
+        dropped = float((~paired).double().mean())
+        return Estimate.single(
+            bits,
+            stderr,
+            flags={
+                "ties_jittered": tied > 0,
+                "constant": local is None,
+                "small_classes": small,
+                "singletons_dropped": dropped > 0,
+                "near_ceiling": bits >= 0.95 * self._most(len(ids)),
+            },
+            diagnostics={
+                "ceiling": float(-(sizes / len(ids)).log2().double().mean()),
+                "dropped": dropped,
+                "tied": tied,
+            },
+            device=t.device,
+        )
 
     def _local(self, space: Space, sizes: Tensor, ids: Tensor) -> tuple[Tensor, float]:
         """Per-sample information in nats and the share of ties that were broken, by class."""

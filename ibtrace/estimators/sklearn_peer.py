@@ -12,15 +12,13 @@ from torch import Tensor
 
 from ibtrace.errors import InvalidInput, TooFewSamples, Unsupported
 from ibtrace.estimators._checks import checked
-from ibtrace.estimators._inputs import check_pair, each_problem, is_ids
+from ibtrace.estimators._inputs import check_pair, each_estimate, is_ids
 from ibtrace.estimators._ties import check_fields
 from ibtrace.numerics.bins import dense_ids
 from ibtrace.numerics.distances import Space, is_constant
 from ibtrace.numerics.knn import tied_share
 from ibtrace.numerics.scale import APART, Scale, check_scale, scale_flags, scaled, words
 from ibtrace.types import Estimate, Tags, label
-
-_FIGURES = ("bits", "constant", "tied", "small", "dropped", "apart", "most", "ceiling")
 
 
 @checked
@@ -114,47 +112,40 @@ class SklearnMI:
                     "one feature at a time; use ksg or ross"
                 )
         a, b = (scaled(value, self.scale, "max") for value in (x, y))
-        solved = each_problem(lambda c, d: self._solve(c, d, seed), a.points, b.points)
-        bits, constant, tied, small, dropped, apart, most, ceiling = solved.unbind(-1)
+        solved = each_estimate(lambda c, d: self._solve(c, d, seed), a.points, b.points)
         flags = scale_flags(a, b)
-        return Estimate(
-            bits=bits,
-            flags={
-                "clipped": (bits == 0) & (constant == 0),
-                "constant": constant > 0,
-                "ties_jittered": tied > 0,
-                "small_classes": small > 0,
-                "singletons_dropped": dropped > 0,
-                "near_ceiling": bits >= 0.95 * most,
-                "scales_apart": apart > 0,
-                "heavy_tails": flags["heavy_tails"],
-                "extreme_values": flags["extreme_values"],
-            },
-            diagnostics={"tied": tied, "dropped": dropped, "ceiling": ceiling},
-        )
+        flags.pop("scales_apart")  # it divides by deviations, not by our spreads: see _solve
+        return solved.flagged(**flags)
 
-    def _solve(self, x: Tensor, y: Tensor, seed: int) -> Tensor:
-        """The numbers of `_FIGURES` for one problem, ``(8,)``."""
-        found = dict.fromkeys(_FIGURES, 0.0)
+    def _solve(self, x: Tensor, y: Tensor, seed: int) -> Estimate:
         n, floats = len(x), [v for v in (x, y) if not is_ids(v)]
         sizes = [torch.bincount(dense_ids(v))[dense_ids(v)] for v in (x, y) if is_ids(v)]
         psi_k, psi_n = torch.tensor([self.k, n], dtype=torch.float64).digamma().tolist()
-        found["most"] = (psi_n - psi_k - 1 / self.k) / math.log(2) if floats else math.log2(n)
+        most = (psi_n - psi_k - 1 / self.k) / math.log(2) if floats else math.log2(n)
         entropies = [float(-(size / n).log2().double().mean()) for size in sizes]
-        found["ceiling"] = min([found["most"], *entropies])
-        if is_constant(x) or is_constant(y):
-            found["constant"] = 1.0
-        else:
+        constant = is_constant(x) or is_constant(y)
+        bits, tied, small, dropped, apart = 0.0, 0.0, False, 0.0, False
+        if not constant:
             if floats and sizes:
-                found["small"] = float((sizes[0][sizes[0] > 1] <= self.k).any())
-                found["dropped"] = float((sizes[0] == 1).double().mean())
-            found["tied"] = max(
-                (tied_share(Space(v, "max", 0, seed), self.k) for v in floats), default=0.0
-            )
-            deviations = [float(v.std(0, correction=0)) for v in floats]
-            found["apart"] = float(any(deviation > APART for deviation in deviations))
-            found["bits"] = self._ask(x, y, seed) / math.log(2)
-        return torch.tensor(list(found.values()), dtype=torch.float64, device=x.device)
+                small = bool((sizes[0][sizes[0] > 1] <= self.k).any())
+                dropped = float((sizes[0] == 1).double().mean())
+            tied = max((tied_share(Space(v, "max", 0, seed), self.k) for v in floats), default=0.0)
+            apart = any(float(v.std(0, correction=0)) > APART for v in floats)
+            bits = self._ask(x, y, seed) / math.log(2)
+        return Estimate.single(
+            bits,
+            flags={
+                "clipped": bits == 0 and not constant,
+                "constant": constant,
+                "ties_jittered": tied > 0,
+                "small_classes": small,
+                "singletons_dropped": dropped > 0,
+                "near_ceiling": bits >= 0.95 * most,
+                "scales_apart": apart,
+            },
+            diagnostics={"tied": tied, "dropped": dropped, "ceiling": min([most, *entropies])},
+            device=x.device,
+        )
 
     def _ask(self, x: Tensor, y: Tensor, seed: int) -> float:
         """What scikit-learn says, in nats.

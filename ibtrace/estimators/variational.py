@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from torch import Tensor
 from ibtrace.errors import ConfigError
 from ibtrace.estimators._checks import checked
 from ibtrace.estimators._fields import require_count
-from ibtrace.estimators._inputs import check_pair, each_problem, is_ids
+from ibtrace.estimators._inputs import check_pair, each_estimate, is_ids, mean_of
 from ibtrace.estimators._mlp import descend, forward, mlp, parameters, trainable
 from ibtrace.numerics import variational
 from ibtrace.numerics.distances import is_constant, row_ids
@@ -113,6 +113,8 @@ class Variational:
     learning_rate: float = 2e-3
     tau: float = 5.0
 
+    _progress: ClassVar[Progress | None] = None  # of a twin: see `reporting`
+
     def __post_init__(self) -> None:
         if self.bound not in _BOUNDS:
             known = ", ".join(_BOUNDS)
@@ -162,41 +164,41 @@ class Variational:
             TooFewSamples: If there are fewer than 20.
         """
         check_pair(label(self), x, y, minimum=_FEWEST)
-        solved = each_problem(lambda a, b: self._solve(a, b, seed), x, y)
-        bits, stderr, constant, ceiling, steps, last, unseen = solved.unbind(-1)
-        return Estimate(
-            bits=bits,
-            stderr=stderr,
-            flags={
-                "constant": constant > 0,
-                "near_ceiling": bits >= 0.95 * ceiling,
-                "still_improving": last > 0,
-                "unseen_ids": unseen > 0,
-            },
-            diagnostics={"ceiling": ceiling, "steps": steps},
-        )
+        return each_estimate(lambda a, b: self._solve(a, b, seed), x, y)
 
-    def _solve(self, x: Tensor, y: Tensor, seed: int) -> Tensor:
-        """Bits, error, constant, ceiling, steps, whether the last was best, unseen: ``(7,)``."""
+    def _solve(self, x: Tensor, y: Tensor, seed: int) -> Estimate:
         if is_constant(x) or is_constant(y):
-            found = [0.0, 0.0, 1.0, math.nan, 0.0, 0.0, 0.0]
-            return torch.tensor(found, dtype=torch.float64, device=x.device)
+            return self._estimate(x, None, math.nan, Training(0, False), unseen=False)
         generator = torch.Generator().manual_seed(seed)
         with trainable():
             parts = _split(x, y, generator)
             critic = Critic(self, parts.x, parts.y, generator)
-            best, last = self._train(critic, parts, generator)
+            training = self._train(critic, parts, generator)
             with torch.no_grad():
                 local, ceiling = self._evaluate(critic, parts)
-        estimate = Estimate.from_local(local)
-        found = [float(estimate.bits), float(estimate.stderr), 0.0, ceiling, best, last]
-        found.append(float(parts.unseen))
-        return torch.tensor(found, dtype=torch.float64, device=x.device)
+        return self._estimate(x, local, ceiling, training, unseen=parts.unseen)
 
-    def _train(self, critic: Critic, parts: Parts, generator: torch.Generator) -> tuple[int, bool]:
-        """Leave the critic at its best; after how many steps, and whether that was the last."""
-        progress: Progress | None = getattr(self, "_progress", None)
-        best, best_step, kept = -math.inf, 0, critic.copy()
+    def _estimate(
+        self, x: Tensor, local: Tensor | None, ceiling: float, training: Training, *, unseen: bool
+    ) -> Estimate:
+        bits, stderr = mean_of(local)
+        return Estimate.single(
+            bits,
+            stderr,
+            flags={
+                "constant": local is None,
+                "near_ceiling": bits >= 0.95 * ceiling,
+                "still_improving": training.last_was_best,
+                "unseen_ids": unseen,
+            },
+            diagnostics={"ceiling": ceiling, "steps": training.best_step},
+            device=x.device,
+        )
+
+    def _train(self, critic: Critic, parts: Parts, generator: torch.Generator) -> Training:
+        """Leave the critic at its best."""
+        progress = self._progress
+        best, best_step, best_weights = -math.inf, 0, critic.copy()
         training = descend(
             (critic.g, critic.h),
             lambda samples: -self._objective(critic(parts.train[samples])),
@@ -215,11 +217,11 @@ class Variational:
                     values = [self._objective(critic(block)) * len(block) for block in blocks]
                     value = float(sum(values)) / len(parts.check)
                 if value > best:
-                    best, best_step, kept = value, step, critic.copy()
+                    best, best_step, best_weights = value, step, critic.copy()
                 if done or step - best_step >= _PATIENCE * _CHECK_EVERY:
                     break
-        critic.restore(kept)
-        return best_step, best_step == self.steps
+        critic.restore(best_weights)
+        return Training(best_step, best_step == self.steps)
 
     def _objective(self, scores: Tensor) -> Tensor:
         if self.bound == "smile":
@@ -244,6 +246,18 @@ class Variational:
         local = torch.cat([self._local(critic(block)) for block in blocks])
         ceiling = sum(len(block) * math.log2(len(block)) for block in blocks) / m
         return local, ceiling if self.bound == "infonce" else math.nan
+
+
+class Training(NamedTuple):
+    """How the training of a critic went.
+
+    Args:
+        best_step: After how many steps it was best.
+        last_was_best: Whether that was the last step there was.
+    """
+
+    best_step: int
+    last_was_best: bool
 
 
 class Parts(NamedTuple):

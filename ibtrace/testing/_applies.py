@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unittest
 from collections.abc import Callable
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -35,6 +36,16 @@ EXAMPLES: dict[Kinds, Problem] = {
 }
 
 
+@runtime_checkable
+class HeldTo(Protocol):
+    """An estimator that says itself on which laws it is held to I(X;Y)."""
+
+    @property
+    def held_to(self) -> tuple[str, ...]:
+        """Names of problems as `ibtrace.problems.make` takes them."""
+        ...
+
+
 def accepted_kinds(estimator: Estimator) -> list[Kinds]:
     """The kinds of (x, y) that an estimator takes: its tags, less what it declines."""
     return [kinds for kinds in EXAMPLES if tagged(estimator, kinds) and _takes(estimator, kinds)]
@@ -46,9 +57,8 @@ def truths(estimator: Estimator) -> list[Problem]:
     Raises:
         SkipTest: If there are none.
     """
-    declared = getattr(estimator, "held_to", None)
-    if declared is not None:
-        held = [problems.make(name) for name in declared]
+    if isinstance(estimator, HeldTo):
+        held = [problems.make(name) for name in estimator.held_to]
     else:
         kinds = held_kinds(estimator)
         held = [problem for problem in EASY if problem.kinds in kinds]
