@@ -135,8 +135,13 @@ def test_configurations_do_not_share_what_differs() -> None:
     """In any order on one probe, each gives what it gives on a fresh one."""
     t = torch.randn(60, 2, generator=torch.Generator().manual_seed(1))
     neighbours: list[Estimator] = [KSG(), KSG(norm="max"), KSG(scale="rank"), MixedKSG()]
-    others = [Binning(), Binning(bins=3), estimators.MatrixRenyi(), estimators.Exact()]
-    configurations = [*neighbours, MixedKSG(k=3), *others]
+    others: list[Estimator] = [
+        Binning(),
+        Binning(bins=3),
+        estimators.MatrixRenyi(),
+        estimators.Exact(),
+    ]
+    configurations: list[Estimator] = [*neighbours, MixedKSG(k=3), *others, estimators.Exact()]
     shared = a_probe()
     for estimator in configurations * 2:
         for ours, fresh in zip(

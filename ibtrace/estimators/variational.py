@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -22,7 +22,14 @@ from ibtrace.numerics.gaussian import copula_normal
 from ibtrace.numerics.projections import content_order
 from ibtrace.types import Estimate, Tags, label
 
-Progress = Callable[[int, int], None]
+
+class Progress(Protocol):
+    """What is told of a training after each of its steps."""
+
+    def __call__(self, step: int, steps: int, /) -> None:
+        """So many of the most steps there may be are done."""
+        ...
+
 
 _BOUNDS = ("dv", "nwj", "infonce", "smile")
 _REFERENCES = {
