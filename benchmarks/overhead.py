@@ -25,7 +25,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ibtrace import Probe, Tracer
-from ibtrace.capture import call, looks, read_layers
+from ibtrace.capture import Evidence, Layers, Look, call, looks, read_layers
 from ibtrace.models import CNN, MLP
 from ibtrace.runtime.schedule import log_spaced
 
@@ -76,8 +76,8 @@ def forward(model: nn.Module, probe: Probe) -> None:
             call(model, probe.batch(slice(start, start + BATCH)))
 
 
-def look(model: nn.Module, probe: Probe, **arguments: Any) -> None:
-    for _ in looks(model, probe, batch_size=BATCH, **arguments):
+def look(model: nn.Module, probe: Probe, layers: Layers, evidence: Evidence) -> None:
+    for _ in looks(model, probe, Look(layers, batch_size=BATCH), evidence=evidence):
         pass
 
 
@@ -89,15 +89,15 @@ def captures() -> dict[str, Any]:
         found[name] = against_bare_forward(model, probe)
     for name, case in zoo.ZOO.items():
         model, probe = case.model(), Probe(*case.data(N))
-        found[f"tests: {name}"] = against_bare_forward(model, probe, layers=case.layers)
+        found[f"tests: {name}"] = against_bare_forward(model, probe, case.layers)
     return found
 
 
-def against_bare_forward(model: nn.Module, probe: Probe, **arguments: Any) -> dict[str, Any]:
+def against_bare_forward(model: nn.Module, probe: Probe, layers: Layers = None) -> dict[str, Any]:
     model.eval()
-    evidence = read_layers(model, probe, **arguments)  # once for a trace
+    evidence = read_layers(model, probe, layers)  # once for a trace
     ways = {
-        "capture": partial(look, model, probe, evidence=evidence, **arguments),
+        "capture": partial(look, model, probe, layers, evidence),
         "bare forward": partial(forward, model, probe),
     }
     return ratios(by_turns(ways, ROUNDS), *ways)
@@ -165,7 +165,7 @@ def whole_runs() -> dict[str, Any]:
                     epoch(model, optimizer, data)
                 start = time.process_time()
                 if tracer is None:
-                    tracer = Tracer(model, probe, run=folder, estimators=estimators)
+                    tracer = Tracer(model, probe, keep=folder, estimators=estimators)
                 else:
                     tracer.snapshot(count)
                 tracing += time.process_time() - start
@@ -214,11 +214,11 @@ def peers() -> dict[str, Any]:
         model.eval()
         kinds = (nn.Linear, nn.Conv2d, nn.LSTM)  # those that Delve looks at
         layers = [n for n, m in model.named_modules() if isinstance(m, kinds)]
-        tracer = Tracer(model, probe, layers=layers, estimators=["binning"], every=1)
+        tracer = Tracer(model, probe, look=layers, estimators=["binning"], every=1)
         ways: dict[str, Callable[[], object]] = {
             "bare forward": partial(forward, model, probe),
             "ibtrace, activations": partial(
-                look, model, probe, layers=layers, evidence=read_layers(model, probe, layers)
+                look, model, probe, layers, read_layers(model, probe, layers)
             ),
             "ibtrace, rows by binning": partial(tracer.snapshot, 1),
         }

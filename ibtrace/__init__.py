@@ -12,6 +12,7 @@ Wrap a model in a `Tracer`, train it as you always do, and ask whether it compre
 from ibtrace import datasets as datasets
 from ibtrace import estimators as estimators
 from ibtrace import problems as problems
+from ibtrace.capture import Look as Look
 from ibtrace.capture import layers as layers
 from ibtrace.capture import snapshot as snapshot
 from ibtrace.comparison import compare as compare
@@ -27,6 +28,7 @@ from ibtrace.runtime.schedule import Steps as Steps
 from ibtrace.runtime.schedule import log_spaced as log_spaced
 from ibtrace.trace import Trace as Trace
 from ibtrace.tracer import At as At
+from ibtrace.tracer import Keep as Keep
 from ibtrace.tracer import Subsampled as Subsampled
 from ibtrace.tracer import Tracer as Tracer
 from ibtrace.types import Estimate as Estimate

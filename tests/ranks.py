@@ -19,10 +19,12 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
+from ibtrace.capture import Look
 from ibtrace.errors import InvalidInput
 from ibtrace.probe import Probe
 from ibtrace.tracer import Tracer
 from tests import zoo
+from tests.arguments import grouped
 
 N = 24
 Result = dict[str, Any]
@@ -122,7 +124,7 @@ def data_parallel(folder: Path) -> Result:
         traced = model.module if inner else model
         assert isinstance(traced, nn.Module)
         name = "inner" if inner else "outer"
-        return Tracer(traced, whole(case), every=1, run=folder / f"run-{name}")
+        return Tracer(traced, whole(case), every=1, keep=folder / f"run-{name}")
 
     train = partial(training, case, parallel)
     return {
@@ -166,15 +168,19 @@ class Uneven(nn.Module):
 def parts_of_a_probe(folder: Path) -> Result:
     """A probe in parts, for each model and layers of `PARTS`."""
     with pytest.raises(InvalidInput, match="parts of the probe of one size on all ranks"):
-        Tracer(sharded(zoo.mlp()), part(zoo.ZOO["mlp"], 10), sharded=True)
+        Tracer(sharded(zoo.mlp()), part(zoo.ZOO["mlp"], 10), look=Look(sharded=True))
     x, rank = torch.randn(4, 6), dist.get_rank()
     for y in (["a", "bc"[rank]] * 2, torch.tensor([0.0, 1.0, 1.0, 0.0]) + 0.5 * rank):
         with pytest.raises(InvalidInput, match=r"do not read their labels alike.*classes="):
-            Tracer(parallel(zoo.mlp()), (x, y), sharded=True)
+            Tracer(parallel(zoo.mlp()), (x, y), look=Look(sharded=True))
     with pytest.raises(InvalidInput, match=r"do not trace the same layers \(here .*exclude="):
-        Tracer(parallel(Uneven()), (torch.randn(20, 6), torch.arange(20) % 2), sharded=True)
+        Tracer(
+            parallel(Uneven()), (torch.randn(20, 6), torch.arange(20) % 2), look=Look(sharded=True)
+        )
     named = Probe(x, ["a", "bc"[rank]] * 2, ["a", "b", "c"])
-    whole_probe = Tracer(parallel(zoo.mlp()), named, estimators=["exact"], sharded=True).probe
+    whole_probe = Tracer(
+        parallel(zoo.mlp()), named, estimators=["exact"], look=Look(sharded=True)
+    ).probe
     assert rank or whole_probe.y.tolist() == [0, 1, 0, 1, 0, 2, 0, 2]
 
     def train(name: str, way: Way) -> Result:
@@ -182,7 +188,7 @@ def parts_of_a_probe(folder: Path) -> Result:
 
         def tracer(model: nn.Module) -> Tracer:
             here = part(case, way.first)
-            return Tracer(model, here, every=1, sharded=True, **way.arguments)
+            return Tracer(model, here, **grouped(every=1, sharded=True, **way.arguments))
 
         return training(case, way.wrap, folder / name, tracer)
 

@@ -22,6 +22,7 @@ from ibtrace.trace import Trace
 from ibtrace.tracer import Tracer
 from ibtrace.training import config, loop, runner
 from ibtrace.training.after import trace_checkpoints
+from tests.arguments import grouped
 from tests.test_train import raw
 
 KEY = ["epoch", "layer", "quantity", "estimator"]
@@ -98,11 +99,11 @@ def test_the_rows_of_a_plain_loop(keep: Callable[..., None], tmp_path: Path) -> 
 def test_the_rows_of_bins_that_need_the_whole_trace(tmp_path: Path) -> None:
     wide, model = Binning(bins=6, range="trace"), network()
     options: dict[str, Any] = {"estimators": [wide], "every": [1, 4]}
-    with Tracer(model, data(), run=tmp_path / "live", **options) as live:
+    with Tracer(model, data(), keep=tmp_path / "live", **grouped(**options)) as live:
         for epoch, _ in epochs_of(model, lambda *at: as_state_dict(model, tmp_path, *at)):
             live.snapshot(epoch)
     after = Tracer.from_checkpoints(
-        network(), str(tmp_path / "*.pt"), data(), run=tmp_path / "after", **options
+        network(), str(tmp_path / "*.pt"), data(), keep=tmp_path / "after", **grouped(**options)
     )
     same_rows(after.trace, live.trace)
     assert sorted(after.trace.frame().epoch.unique()) == [0, 1, 4]
@@ -167,7 +168,7 @@ def test_mistakes_are_named(
     torch.save(network().state_dict(), tmp_path / name)
     given = {"model": network(), "paths": f"{tmp_path}/*.pt", "data": data(), **options}
     with pytest.raises(error, match=match):
-        Tracer.from_checkpoints(**given)
+        Tracer.from_checkpoints(**grouped(**given))
 
 
 # --- frameworks -----------------------------------------------------------------------------
@@ -260,7 +261,7 @@ def test_the_rows_of_hugging_faces_callback(tmp_path: Path) -> None:
     probe = ({"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}, labels)
     samples = [{"input_ids": t, "labels": label} for t, label in zip(tokens, labels, strict=True)]
     options: dict[str, Any] = {"estimators": ["binning", "ksg"]}
-    live = IBTrace(probe, every=1, **options)
+    live = IBTrace(probe, every=1, **grouped(**options))
     arguments: dict[str, Any] = {"per_device_train_batch_size": 16, "learning_rate": 1e-2}
     arguments |= {"use_cpu": True, "report_to": [], "disable_tqdm": True}
     saving: dict[str, dict[str, Any]] = {
@@ -276,7 +277,7 @@ def test_the_rows_of_hugging_faces_callback(tmp_path: Path) -> None:
         ).train()
     pattern = tmp_path / "epochs" / "checkpoint-*"
     given = BertForSequenceClassification(shape)
-    after = Tracer.from_checkpoints(given, pattern, probe, **options)
+    after = Tracer.from_checkpoints(given, pattern, probe, **grouped(**options))
     same_rows(after.trace, live.trace, first=1)
     assert [(c.epoch, c.step) for c in find(pattern)] == [(1, 3), (2, 6), (3, 9)]
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ibtrace.capture import looks
+from ibtrace.capture import Look, looks
 from ibtrace.probe import Probe
 
 transformers = pytest.importorskip("transformers")
@@ -163,7 +163,7 @@ def by_hand(output: Tensor, told: str, x: Mapping[str, Tensor]) -> Tensor:
 def test_t_is_the_mean_over_a_layers_own_real_positions(name: str) -> None:
     torch.manual_seed(0)
     model, x, told = CASES[name]()
-    (layers,) = looks(model, Probe(x, torch.arange(N) % 2), batch_size=4)
+    (layers,) = looks(model, Probe(x, torch.arange(N) % 2), Look(batch_size=4))
     modules = {"output", *dict(model.named_modules())}
     single = {name: layer for name, layer in layers.items() if name in modules}
     outputs = raw(model, x, list(single))

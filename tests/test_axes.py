@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import ibtrace
-from ibtrace.capture import looks
+from ibtrace.capture import Look, looks
 from ibtrace.capture.axes import AxisWatch
 from ibtrace.errors import InvalidInput, LeftOut
 from ibtrace.probe import Probe
@@ -235,7 +235,7 @@ TOKENS: dict[str, tuple[Between, tuple[int, ...]]] = {
 
 def act(model: nn.Module, x: Tensor, **arguments: Any) -> Any:
     probe = Probe(x, torch.arange(len(x)) % 2)
-    return next(iter(looks(model.eval(), probe, ["act"], **arguments)))["act"]
+    return next(iter(looks(model.eval(), probe, Look(layers=["act"], **arguments))))["act"]
 
 
 @pytest.mark.parametrize(
@@ -301,7 +301,7 @@ def test_what_nothing_tells_is_left_out_with_a_word_or_asked_for() -> None:
         tracer = Tracer(Alone(), data, estimators=["binning"])
     assert set(tracer.trace.frame().layer) == {"output"}
     with pytest.raises(InvalidInput, match=r"layer 'act': cannot tell channels.*'gap:last'"):
-        Tracer(Alone(), data, layers=["act"])
+        Tracer(Alone(), data, look=["act"])
     for how, axis in (("gap:last", 1), ("token:mean", 1), ("gap:first", 2)):
         torch.testing.assert_close(act(Alone(), x, reduce=how).values, x.tanh().mean(axis))
 
@@ -327,7 +327,7 @@ def test_what_does_not_follow_the_batch_holds_no_samples() -> None:
         tracer = Tracer(Frames(5), data, estimators=["binning"])
     assert set(tracer.trace.frame().layer) == {"output"}
     with pytest.raises(InvalidInput, match="layer 'act': no one axis"):
-        Tracer(Frames(5), data, layers=["act"])
+        Tracer(Frames(5), data, look=["act"])
     folded = act(Frames(5), x, reduce=lambda value: value.unflatten(0, (-1, 5)))
     torch.testing.assert_close(folded.values, x.relu().flatten(1))
 
@@ -343,7 +343,7 @@ class Similar(nn.Module):
 def test_a_layer_as_wide_as_the_batch_is_refused() -> None:
     x = sequences()
     with pytest.raises(InvalidInput, match="layer 'output': no one axis"):
-        Tracer(Similar(), (x, torch.arange(len(x)) % 2), layers=["output"])
+        Tracer(Similar(), (x, torch.arange(len(x)) % 2), look=["output"])
 
 
 def test_the_look_that_settles_it_leaves_no_mark() -> None:
@@ -417,7 +417,9 @@ def test_a_model_of_one_batch_size_is_seen_at_that_size() -> None:
     assert layer.variable == "gap"
     assert layer.values.shape == (7, 4)
     for given, size in ((x, 512), (images(14), 7)):
-        rows = {row.layer: row for row in ibtrace.layers(Fixed(), given, batch_size=size).rows}
+        rows = {
+            row.layer: row for row in ibtrace.layers(Fixed(), given, Look(batch_size=size)).rows
+        }
         assert (rows["act"].shape, rows["act"].t, rows["act"].default) == ((4, 4, 8), 4, True)
 
 
@@ -436,7 +438,7 @@ def test_what_tells_against_itself_is_asked_about(kind: str, turned: bool) -> No
 def asked_about(model: nn.Module, x: Tensor | None = None) -> None:
     x = sequences() if x is None else x
     with pytest.raises(InvalidInput, match=r"layer 'act': cannot tell channels.*'gap:last'"):
-        Tracer(model, (x, torch.arange(7) % 2), layers=["act"])
+        Tracer(model, (x, torch.arange(7) % 2), look=["act"])
 
 
 def square(size: int) -> nn.Linear:

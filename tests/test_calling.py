@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from ibtrace import estimators
-from ibtrace.capture import Forward, call, looks, snapshot
+from ibtrace.capture import Forward, Look, call, looks, snapshot
 from ibtrace.errors import ConfigError, InvalidInput, LeftOut
 from ibtrace.probe import Probe
-from ibtrace.tracer import Tracer
+from ibtrace.tracer import Keep, Tracer
 from tests.zoo import generators
 
 N = 24
@@ -202,8 +202,8 @@ def made(way: Way) -> Base:
 def test_each_way_of_calling_gives_the_layer_of_all_samples(name: str, batch_size: int) -> None:
     way = WAYS[name]
     model, probe = made(way), Probe.of(way.probe)
-    layers = snapshot(model, probe, batch_size=batch_size)
-    spelt = snapshot(model, probe, batch_size=batch_size, forward=way.forward)
+    layers = snapshot(model, probe, Look(batch_size=batch_size))
+    spelt = snapshot(model, probe, Look(forward=way.forward, batch_size=batch_size))
     model.eval()
     torch.testing.assert_close(layers["act"], way.t(model).detach())
     assert layers.keys() == spelt.keys()
@@ -215,7 +215,9 @@ def test_rows_are_the_same_however_the_call_is_said(name: str) -> None:
     way = WAYS[name]
     frames = []
     for forward in (None, way.forward):
-        tracer = Tracer(made(way), way.probe, estimators=["kde", "exact"], forward=forward)
+        tracer = Tracer(
+            made(way), way.probe, estimators=["kde", "exact"], look=Look(forward=forward)
+        )
         frames.append(tracer.trace.frame().drop(columns="seconds"))
     assert len(frames[0])
     assert frames[0].equals(frames[1])
@@ -224,7 +226,7 @@ def test_rows_are_the_same_however_the_call_is_said(name: str) -> None:
 @pytest.mark.parametrize("name", WAYS)
 def test_a_probe_that_is_kept_is_read_back(name: str, tmp_path: Path) -> None:
     way = WAYS[name]
-    given: dict[str, Any] = {"run": tmp_path, "store_activations": True}
+    given: dict[str, Any] = {"keep": Keep(tmp_path, activations=True)}
     trace = Tracer(made(way), way.probe, estimators=["binning"], **given).trace
     kept, probe = trace.probe(), Probe.of(way.probe)
     assert torch.equal(kept.features, probe.features)
@@ -289,7 +291,9 @@ def test_training_ends_with_the_same_weights(name: str, spelt: bool) -> None:
 
     def tracer(model: nn.Module) -> Tracer:
         forward = way.forward if spelt else None
-        return Tracer(model, way.probe, estimators=["binning"], forward=forward, batch_size=9)
+        return Tracer(
+            model, way.probe, estimators=["binning"], look=Look(forward=forward, batch_size=9)
+        )
 
     plain, traced = trained(way, None), trained(way, tracer)
     assert all(torch.equal(plain[0][key], traced[0][key]) for key in plain[0])
@@ -300,14 +304,16 @@ def test_a_model_that_gives_a_loss_is_traced_inside() -> None:
     x = {"x": X, "labels": Y}
     for forward in (None, lambda m, b: m(**b)):
         with pytest.warns(LeftOut, match=r"left out of the trace: output: .* its shape \(\)"):
-            trace = Tracer(Loss(), (x, Y), estimators=["binning"], forward=forward).trace
+            trace = Tracer(Loss(), (x, Y), estimators=["binning"], look=Look(forward=forward)).trace
         assert set(trace.frame().layer) == {"act"}
 
 
 def test_a_forward_that_calls_twice_counts_its_calls_in_every_batch() -> None:
     probe = Probe(X, Y)
     model = nn.Sequential(nn.Linear(6, 3), nn.Tanh())
-    both = snapshot(model, probe, ["1"], forward=lambda m, b: m(b) - m(-b), batch_size=5)
+    both = snapshot(
+        model, probe, Look(layers=["1"], forward=lambda m, b: m(b) - m(-b), batch_size=5)
+    )
     assert list(both) == ["1", "1:1"]
     torch.testing.assert_close(both["1"], model(X).detach())
     torch.testing.assert_close(both["1:1"], model(-X).detach())
@@ -320,13 +326,14 @@ def test_a_forward_may_call_parts_and_the_copy_of_checkpoints_too(tmp_path: Any)
     def forward(m: Any, batch: Tensor) -> Any:
         return m["act"](m["encoder"](batch))
 
-    given: dict[str, Any] = {"estimators": ["kde"], "layers": ["act"], "forward": forward}
+    look = Look(layers=["act"], forward=forward)
+    given: dict[str, Any] = {"estimators": ["kde"], "look": look}
     live = Tracer(model, (X, Y), **given).trace.frame()
     paths = tmp_path / "epoch=1.pt"
     after = Tracer.from_checkpoints(model, paths, (X, Y), **given).trace.frame()
     assert live.bits.tolist() == after.bits.tolist()
-    (look,) = looks(model, Probe(X, Y), ["act"], forward=forward)
-    assert look["act"].values.shape == (N, 3)
+    (seen,) = looks(model, Probe(X, Y), look)
+    assert seen["act"].values.shape == (N, 3)
 
 
 @pytest.mark.parametrize(
@@ -370,7 +377,7 @@ def test_several_networks_take_one_tensor() -> None:
     networks = Ensemble(lambda seed: nn.Sequential(nn.Linear(6, 3), nn.Tanh()), [0, 1])
     for data, forward in (((X, X), None), (X, lambda m, b: m(b))):
         with pytest.raises(ConfigError, match=r"one tensor.*one by one"):
-            Tracer(networks, (data, Y), estimators=["binning"], forward=forward)
+            Tracer(networks, (data, Y), estimators=["binning"], look=Look(forward=forward))
 
 
 def normed() -> nn.Module:
@@ -387,9 +394,11 @@ def test_inference_mode_changes_nothing(inside: set[str]) -> None:
     with torch.inference_mode("probe" in inside):
         probe = Probe(X.clone(), Y.clone())
     with torch.inference_mode("look" in inside):
-        tracer = Tracer(model, probe, estimators=["kde", "ksg"], functional=True)
+        tracer = Tracer(model, probe, estimators=["kde", "ksg"], look=Look(functional=True))
         tracer.snapshot(1)
-    expected = Tracer(plain, (X, Y), estimators=["kde", "ksg"], functional=True).trace.frame()
+    expected = Tracer(
+        plain, (X, Y), estimators=["kde", "ksg"], look=Look(functional=True)
+    ).trace.frame()
     frame = tracer.trace.frame()
     assert frame[frame.epoch == 0].bits.tolist() == expected.bits.tolist()
     assert frame[frame.epoch == 1].bits.tolist() == expected.bits.tolist()
@@ -397,9 +406,9 @@ def test_inference_mode_changes_nothing(inside: set[str]) -> None:
 
 
 def test_a_variational_bound_trains_inside_inference_mode() -> None:
-    tracer = Tracer(normed(), (X, Y), layers=["2"], estimators=["binning"])
+    tracer = Tracer(normed(), (X, Y), look=["2"], estimators=["binning"])
     with torch.inference_mode():
         tracer.snapshot(1)
         slow = estimators.make("variational", steps=2)
-        rows = Tracer(normed(), (X, Y), layers=["2"], estimators=[slow]).trace.frame()
+        rows = Tracer(normed(), (X, Y), look=["2"], estimators=[slow]).trace.frame()
     assert len(rows) == 2

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ibtrace.capture import capture, resolve, snapshot, undisturbed
+from ibtrace.capture import Look, capture, resolve, snapshot, undisturbed
 from ibtrace.errors import InvalidInput, NonFinite, UnknownName
 from ibtrace.probe import Probe
 
@@ -56,7 +56,9 @@ def probe(n: int = 20, d: int = 3) -> Probe:
 def test_activations_are_those_of_a_plain_forward() -> None:
     model = Block().eval()
     data = probe()
-    found = snapshot(model, data, ["fc1:input", "act", "drop", "norm", "output"], batch_size=7)
+    found = snapshot(
+        model, data, Look(layers=["fc1:input", "act", "drop", "norm", "output"], batch_size=7)
+    )
     with torch.no_grad():
         first = model.fc1(data.x).relu()
         second = model.fc2(first).relu()

@@ -39,7 +39,7 @@ from ibtrace.probe import Probe
 from ibtrace.problems import BivariateNormal, Independent, Table
 from ibtrace.reports import comparing, comparing_run
 from ibtrace.trace import Trace
-from ibtrace.tracer import Tracer
+from ibtrace.tracer import Keep, Tracer
 from ibtrace.training.comparing_run import compare_run
 from ibtrace.types import CONTINUOUS, I_TY, I_XT, Estimate, Tags
 
@@ -335,7 +335,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = nn.Sequential(nn.Linear(3, 2), nn.Tanh(), nn.Linear(2, 2))
     data = Probe(x, (x[:, 0] > 0).long())
     with Tracer(
-        model, data, estimators=["exact"], every=1, run=folder, store_activations=True
+        model, data, estimators=["exact"], every=1, keep=Keep(run=folder, activations=True)
     ) as tracer:
         for epoch in range(1, 5):
             with torch.no_grad():
@@ -391,7 +391,7 @@ def test_a_run_is_calibrated_at_the_scales_of_its_own_columns(tmp_path: Path) ->
         linear.weight.copy_(torch.diag(scales))
     data = Probe(x, labels)
     with Tracer(
-        linear, data, estimators=["exact"], run=tmp_path / "r", store_activations=True
+        linear, data, estimators=["exact"], keep=Keep(run=tmp_path / "r", activations=True)
     ) as tracer:
         tracer.snapshot(1)
     source, asked = Trace.load(tmp_path / "r"), [KSG(), KSG(scale="column")]

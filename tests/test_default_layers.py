@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import ibtrace
-from ibtrace.capture import snapshot
+from ibtrace.capture import Look, snapshot
 from ibtrace.capture.defaults import MOST
 from ibtrace.errors import UnknownName
 from ibtrace.probe import Probe
@@ -266,7 +266,7 @@ def test_what_is_asked_for_is_not_thinned() -> None:
             return x + 1
 
     assert len(snapshot(Many(), probe)) == MOST + 1
-    assert len(snapshot(Many(), probe, functional=True)) == 21
+    assert len(snapshot(Many(), probe, Look(functional=True))) == 21
 
 
 # --- exclude ---------------------------------------------------------------------------------
@@ -298,10 +298,12 @@ def test_excluded_layers_are_not_traced(exclude: Any, left: list[str]) -> None:
             return out
 
     data = (vectors(), torch.arange(N) % 2)
-    tracer = Tracer(Net(), data, exclude=exclude, estimators=["binning"])
+    tracer = Tracer(Net(), data, look=Look(exclude=exclude), estimators=["binning"])
     assert tracer.trace.layers == left
     if exclude != ["3", "relu"]:
-        tracer = Tracer(Net(), data, layers=["**", "head"], exclude=exclude, estimators=["binning"])
+        tracer = Tracer(
+            Net(), data, look=Look(layers=["**", "head"], exclude=exclude), estimators=["binning"]
+        )
         assert not {"block.act", "3", "output"} - set(left) & set(tracer.trace.layers)
         assert "head" in tracer.trace.layers
 
@@ -310,7 +312,12 @@ def test_an_exclusion_that_means_nothing_is_an_error() -> None:
     data = (vectors(), torch.arange(N) % 2)
     for layers in (None, ["1"]):
         with pytest.raises(UnknownName, match="exclude: nothing is meant by 'nope'; there are: 0"):
-            Tracer(deep(2), data, layers=layers, exclude=["1", "nope"], estimators=["binning"])
+            Tracer(
+                deep(2),
+                data,
+                look=Look(layers=layers, exclude=["1", "nope"]),
+                estimators=["binning"],
+            )
 
 
 # --- the dry look ----------------------------------------------------------------------------

@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from ibtrace.capture import Look
 from ibtrace.checkpoints import find
 from ibtrace.datasets import digits
 from ibtrace.ensemble import Ensemble
@@ -111,7 +112,7 @@ def test_renamed_tokens_are_as_informative(
     for net, x in ((embedding, ids), (renamed, names[ids])):
         x = x.to(kind)
         probe = Probe({"x": x, "attention_mask": torch.ones_like(x)} if named else x, y)
-        frames.append(Tracer(net, probe, forward=embedded).trace.frame())
+        frames.append(Tracer(net, probe, look=Look(forward=embedded)).trace.frame())
     old, new = (frame[frame.quantity == I_XT] for frame in frames)
     assert old.estimator.tolist() == new.estimator.tolist()
     assert "KSG" not in " ".join(old.estimator)
@@ -140,7 +141,7 @@ def test_slow_estimators_have_a_limit_where_samples_are_tokens(width: int) -> No
 
 def test_the_default_of_a_tracer_of_tokens_has_the_limit() -> None:
     x = torch.randn(30, 100, 3, generator=torch.Generator().manual_seed(0))  # 3000 tokens
-    given: dict[str, Any] = {"layers": ["0"], "reduce": "tokens"}
+    given: dict[str, Any] = {"look": Look(layers=["0"], reduce="tokens")}
     frame = Tracer(nn.Sequential(nn.Tanh()), (x, torch.arange(30) % 2), **given).trace.frame()
     slow = frame.estimator.str.contains("KDE|Ross")
     assert set(frame[slow].samples) == {2000}
@@ -235,7 +236,7 @@ def test_the_looks_that_are_foreseen_are_those_of_the_schedule(
     monkeypatch.setattr(time, "perf_counter", lambda: float(next(clock)))
     said = f"the {looks} looks up to epoch {last} are {5 * looks} min"
     with pytest.warns(CostWarning, match=f"a look takes 300.0 s, 300.0 of them Exact; {said}"):
-        Tracer(image_net(), images(), estimators="exact", every=every, layers="1")
+        Tracer(image_net(), images(), estimators="exact", every=every, look="1")
 
 
 def test_a_quick_look_is_not_warned_of() -> None:
@@ -247,10 +248,10 @@ def test_seconds_are_shared_by_the_numbers_they_bought(monkeypatch: pytest.Monke
     monkeypatch.setattr(time, "perf_counter", lambda: float(next(clock)))
     x, y = images(64, 5)
     nets = Ensemble(lambda seed: nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 4)), (0, 1))
-    frame = Tracer(nets, (x, y), estimators=["exact"], layers=["0", "2"]).trace.frame()
+    frame = Tracer(nets, (x, y), estimators=["exact"], look=["0", "2"]).trace.frame()
     assert frame.groupby(["seed", "layer"]).ngroups == 4
     assert frame.seconds.tolist() == [1.0] * len(frame)  # two layers of two seeds at once
-    alone = Tracer(nets.template, (x, y), estimators=["exact"], layers=["0"]).trace.frame()
+    alone = Tracer(nets.template, (x, y), estimators=["exact"], look=["0"]).trace.frame()
     assert alone.seconds.tolist() == [4.0] * len(alone)
 
 

@@ -17,6 +17,7 @@ from ibtrace.probe import Probe
 from ibtrace.trace import Trace
 from ibtrace.tracer import Tracer
 from tests import zoo
+from tests.arguments import grouped
 from tests.ranks import PARTS, N
 
 pytestmark = pytest.mark.slow
@@ -46,7 +47,7 @@ def run_two(name: str, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 def alone(case: zoo.Case, folder: Path, **arguments: Any) -> pd.DataFrame:
     """The rows of one process on the weights that were saved at each snapshot."""
     model, probe = case.model(), Probe(*case.data(N))
-    tracer = Tracer.from_checkpoints(model, str(folder / "*.pt"), probe, **arguments)
+    tracer = Tracer.from_checkpoints(model, str(folder / "*.pt"), probe, **grouped(**arguments))
     return tracer.trace.frame()
 
 

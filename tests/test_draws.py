@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ibtrace.capture import snapshot
+from ibtrace.capture import Look, snapshot
 from ibtrace.probe import Probe
 from ibtrace.runtime.generators import Draws, Generators
 from ibtrace.tracer import Tracer
@@ -73,7 +73,9 @@ def exact(tracer: Tracer) -> list[bool]:
 def test_a_drawn_layer_is_known_seeded_and_its_generator_put_back(source: str) -> None:
     torch.manual_seed(0)
     model = Sampling(source)
-    tracer = Tracer(model, probe(), layers=["act"], estimators=["binning"], batch_size=10)
+    tracer = Tracer(
+        model, probe(), look=Look(layers=["act"], batch_size=10), estimators=["binning"]
+    )
     before = marks(model), generators()
     tracer.snapshot(1)
     assert (marks(model), generators()) == before
@@ -87,14 +89,16 @@ def test_a_drawn_layer_is_known_seeded_and_its_generator_put_back(source: str) -
 def test_a_layer_that_is_drawn_in_some_batches_only_is_drawn() -> None:
     """The first batches (of 4) are drawn, the last (of 2) is not."""
     model = Sampling("torch")
-    tracer = Tracer(model, probe(), layers=["act"], estimators=["binning"], batch_size=4)
+    tracer = Tracer(model, probe(), look=Look(layers=["act"], batch_size=4), estimators=["binning"])
     tracer.snapshot(1)
     assert exact(tracer) == [False, False]
 
 
 def test_what_draws_nothing_is_not_drawn() -> None:
     model = Sampling("torch", batches=100)
-    tracer = Tracer(model, probe(), layers=["act"], estimators=["binning"], batch_size=10)
+    tracer = Tracer(
+        model, probe(), look=Look(layers=["act"], batch_size=10), estimators=["binning"]
+    )
     tracer.snapshot(1)
     assert exact(tracer) == [True, True]
 
@@ -162,8 +166,8 @@ def test_a_reduction_that_writes_into_its_layer_changes_nothing_after_it() -> No
     model = nn.Sequential(nn.Linear(3, 6), nn.Tanh(), nn.Linear(6, 2), nn.Tanh())
 
     def trace(reduce: Any) -> Any:
-        given: dict[str, Any] = {"layers": ["1", "3"], "estimators": ["binning"]}
-        tracer = Tracer(model, probe(), reduce={"1": reduce}, **given)
+        look = Look(layers=["1", "3"], reduce={"1": reduce})
+        tracer = Tracer(model, probe(), look=look, estimators=["binning"])
         tracer.snapshot(1)
         frame = tracer.trace.frame()
         return frame[frame.layer == "3"].bits.tolist()

@@ -10,11 +10,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ibtrace.capture import snapshot
+from ibtrace.capture import Look, snapshot
 from ibtrace.ensemble import Ensemble
 from ibtrace.probe import Probe
 from ibtrace.probe.inputs import leaves
 from ibtrace.tracer import Tracer
+from tests.arguments import grouped
 from tests.test_calling import WAYS, Base, Data, Way
 
 N = 40
@@ -64,7 +65,9 @@ def assert_same(probe: Probe, before: dict[str, Any]) -> None:
 
 def looks(model: Any, probe: Probe, **arguments: Any) -> list[Any]:
     """The rows of three looks at a model that stays as it is."""
-    with Tracer(model, probe, every=1, estimators=["exact", "kde"], **arguments) as tracer:
+    with Tracer(
+        model, probe, every=1, estimators=["exact", "kde"], **grouped(**arguments)
+    ) as tracer:
         tracer.snapshot(1)
         tracer.snapshot(2)
     frame = tracer.trace.frame().drop(columns="seconds")
@@ -85,10 +88,10 @@ def test_a_probe_stays_as_it_was_in_every_way_of_calling(
     probe, model = Probe.of(way.probe), spoiling(way)
     before = values(probe)
     forward = way.forward if spelt else None
-    first, *others = looks(model, probe, forward=forward, batch_size=batch_size)
+    first, *others = looks(model, probe, Look(forward=forward, batch_size=batch_size))
     assert_same(probe, before)
     assert all(other.equals(first) for other in others)
-    t = snapshot(model, probe, forward=forward, batch_size=batch_size)["act"]
+    t = snapshot(model, probe, Look(forward=forward, batch_size=batch_size))["act"]
     torch.testing.assert_close(t, way.t(model.eval()).detach())
 
 
@@ -161,7 +164,7 @@ def test_several_networks_leave_the_probe_as_it_was() -> None:
 @pytest.mark.parametrize("layer", ["0", "1:input"])
 def test_a_layer_that_is_the_input_itself_is_what_it_was_when_it_was_reached(layer: str) -> None:
     model = nn.Sequential(nn.Identity(), nn.ReLU(inplace=True), nn.Linear(4, 3))
-    assert torch.equal(snapshot(model, Probe(X, Y), [layer], batch_size=7)[layer], X)
+    assert torch.equal(snapshot(model, Probe(X, Y), Look(layers=[layer], batch_size=7))[layer], X)
     assert torch.equal(snapshot(model, Probe(X, Y), ["1"])["1"], X.relu())
 
 

@@ -16,6 +16,7 @@ from ibtrace.estimators import information, make
 from ibtrace.measure import context, measure
 from ibtrace.probe import Probe
 from ibtrace.trace import Trace
+from ibtrace.tracer import Keep
 from ibtrace.training.comparing_run import compare_run
 
 N = 64
@@ -105,10 +106,9 @@ def test_a_live_trace_and_compare_take_integer_codes(tmp_path: Path) -> None:
     with Tracer(
         Codes(),
         (X, Y),
-        layers=["quantize"],
+        look=["quantize"],
         estimators=["exact"],
-        run=tmp_path / "run",
-        store_activations=True,
+        keep=Keep(run=tmp_path / "run", activations=True),
     ) as tracer:
         frame = tracer.trace.frame()
     live = float(frame[frame.quantity == "I(T;Y)"].bits.iloc[0])

@@ -28,6 +28,7 @@ from ibtrace.integrations._require import require
 from ibtrace.probe import Probe
 from ibtrace.trace import Trace
 from ibtrace.tracer import Tracer
+from tests.arguments import grouped
 
 pytestmark = [
     # Lightning walks data loaders with a torch function that torch has deprecated.
@@ -124,7 +125,7 @@ def train_with_lightning(traced: bool, **arguments: Any) -> Done:
 
     seed_everything()
     module = lightning_module()
-    callback = IBTrace(data(), module="net", **arguments) if traced else None
+    callback = IBTrace(data(), module="net", **grouped(**arguments)) if traced else None
     trainer = lightning_trainer(*([callback] if callback else []))
     trainer.fit(module, loader())
     return Done(module.net, trainer.optimizers[0], generators(), callback)
@@ -197,7 +198,7 @@ def train_with_huggingface(traced: bool, bf16: bool = False, **arguments: Any) -
     from ibtrace.integrations.huggingface import IBTrace
 
     seed_everything()
-    callback = IBTrace(Tokens().probe(), **arguments) if traced else None
+    callback = IBTrace(Tokens().probe(), **grouped(**arguments)) if traced else None
     with TemporaryDirectory() as folder:
         callbacks = [callback] if callback else []
         trainer = huggingface_trainer(bert(), Path(folder), *callbacks, bf16=bf16)
@@ -231,7 +232,7 @@ def train_with_ignite(traced: bool, **arguments: Any) -> Done:
     seed_everything()
     model = net()
     engine, optimizer = ignite_engine(model)
-    callback = IBTrace(model, data(), **arguments) if traced else None
+    callback = IBTrace(model, data(), **grouped(**arguments)) if traced else None
     if callback:
         callback.attach(engine)
     engine.run(loader(), max_epochs=3)
@@ -330,7 +331,7 @@ def test_an_exception_in_fit_leaves_the_trace(tmp_path: Path) -> None:
     pytest.importorskip("lightning")
     from ibtrace.integrations.lightning import IBTrace
 
-    callback = IBTrace(data(), estimators=["exact"], every=1, run=tmp_path / "run")
+    callback = IBTrace(data(), estimators=["exact"], every=1, keep=tmp_path / "run")
     with pytest.raises(FloatingPointError, match="a mistake of the user's"):
         lightning_trainer(callback).fit(lightning_module(fails_at=2), loader())
     for trace in (callback.trace, Trace.load(tmp_path / "run")):
@@ -344,7 +345,7 @@ def test_a_fit_from_a_checkpoint_goes_on_with_the_trace(tmp_path: Path) -> None:
     from ibtrace.integrations.lightning import IBTrace
 
     def fit(epochs: int, ckpt_path: Path | None = None, run: Path | None = tmp_path / "run") -> Any:
-        callback = IBTrace(data(), estimators=["exact"], every=[2], run=run)
+        callback = IBTrace(data(), estimators=["exact"], every=[2], keep=run)
         trainer = lightning_trainer(callback, epochs=epochs)
         trainer.fit(lightning_module(), loader(), ckpt_path=ckpt_path)
         return trainer, callback.trace
@@ -460,7 +461,7 @@ def test_a_training_that_fails_closes_the_sinks_and_keeps_its_rows(
     sink = Recorder()
     options: dict[str, Any] = {"every": 1, "sinks": sink, "run": tmp_path / "run"}
     given = {"lightning": (data(),), "ignite": (net(), data()), "huggingface": (Tokens(),)}
-    callback = module.IBTrace(*given[framework], estimators="exact", **options)
+    callback = module.IBTrace(*given[framework], estimators="exact", **grouped(**options))
     with pytest.raises(FloatingPointError, match="a mistake of the user's"):
         globals()[f"failing_{framework}"](callback, tmp_path / "out")
     assert (sink.closed, sink.failed) == (1, True)
@@ -561,7 +562,7 @@ def test_a_training_from_a_checkpoint_goes_on_with_the_trace(tmp_path: Path) -> 
 
     def train(every: Any, epochs: int, checkpoint: int = 0, run: str | None = "run") -> Trace:
         folder = None if run is None else tmp_path / run
-        callback = IBTrace(Tokens(), estimators=["exact"], every=every, run=folder)
+        callback = IBTrace(Tokens(), estimators=["exact"], every=every, keep=folder)
         options = {"save_strategy": "steps", "save_steps": 2, "num_train_epochs": epochs}
         trainer = huggingface_trainer(bert(), tmp_path, callback, **options)
         path = str(tmp_path / f"checkpoint-{checkpoint}") if checkpoint else None
@@ -595,7 +596,7 @@ def test_an_engine_that_goes_on_goes_on_with_the_trace(tmp_path: Path) -> None:
 
     model = net()
     engine, _ = ignite_engine(model)
-    callback = IBTrace(model, data(), estimators=["exact"], every=[4], run=tmp_path / "run")
+    callback = IBTrace(model, data(), estimators=["exact"], every=[4], keep=tmp_path / "run")
     callback.attach(engine)
     engine.run(loader(), max_epochs=2)
     engine.run(loader(), max_epochs=5)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import ibtrace
 from ibtrace import estimators
-from ibtrace.capture import WHOLE, looks, resolve, snapshot
+from ibtrace.capture import WHOLE, Look, looks, resolve, snapshot
 from ibtrace.errors import InvalidInput, LeftOut, UnknownName
 from ibtrace.probe import Probe
 from ibtrace.runtime.patterns import is_pattern, matches
@@ -96,17 +96,17 @@ def test_a_module_that_runs_in_some_batches_only_is_left_out_or_an_error(order: 
     probe = Probe({"x": vectors(), "steps": steps}, labels())
     why = "12 of 24 rows" if order == "shrinks" else "did not run in the first batch"
     with pytest.warns(LeftOut, match=f"act:3, act:4: it .*{why}"):
-        found = snapshot(Unrolled(), probe, batch_size=12)
+        found = snapshot(Unrolled(), probe, Look(batch_size=12))
     assert list(found) == ["act", "act:1", "act:2", "output"]
     for value in found.values():
         assert not bool(value.isnan().any())
     with pytest.raises(InvalidInput, match=f"layer 'act:[34]': it .*{why}.*batch_size=n"):
-        snapshot(Unrolled(), probe, "act", batch_size=12)
-    assert len(snapshot(Unrolled(), probe, "act", batch_size=N)) == 5
+        snapshot(Unrolled(), probe, Look(layers="act", batch_size=12))
+    assert len(snapshot(Unrolled(), probe, Look(layers="act", batch_size=N))) == 5
     model: Any = Unrolled()
     model.head = nn.Identity()  # the output is the last call's very tensor, of whichever call
     with pytest.warns(LeftOut, match="act:3, act:4"):
-        last = snapshot(model, probe, batch_size=12)
+        last = snapshot(model, probe, Look(batch_size=12))
     assert list(last) == ["act", "act:1", "act:2", "output"]
 
 
@@ -124,19 +124,21 @@ CHANGES: dict[str, Callable[[Tensor], Tensor]] = {
 def test_a_layer_that_differs_between_batches_is_left_out_or_an_error(change: str) -> None:
     model, probe = Growing(CHANGES[change]), Probe(vectors(), labels())
     with pytest.warns(LeftOut, match=r"left out of the trace: odd: (T is|it gave shape)"):
-        found = snapshot(model, probe, ["odd*", "a*"], batch_size=10)
+        found = snapshot(model, probe, Look(layers=["odd*", "a*"], batch_size=10))
     assert list(found) == ["act"]
     with pytest.raises(InvalidInput, match=r"layer 'odd': (T is|it gave shape)"):
-        snapshot(model, probe, ["odd", "act"], batch_size=10)
+        snapshot(model, probe, Look(layers=["odd", "act"], batch_size=10))
 
 
 @pytest.mark.parametrize("batch_size", [5, 7, 23, 24, 100])
 @pytest.mark.usefixtures("poisoned")
 def test_a_last_batch_that_is_smaller_is_written_whole(batch_size: int) -> None:
     model, probe = nn.Sequential(nn.Linear(6, 3), nn.Tanh()), Probe(vectors(), labels())
-    found = snapshot(model, probe, ["0", "1"], batch_size=batch_size)
+    found = snapshot(model, probe, Look(layers=["0", "1"], batch_size=batch_size))
     torch.testing.assert_close(found["0"], model[0](vectors()).detach())
-    many = ibtrace.capture.looks(model, probe, ["0"], batch_size=batch_size, max_width=2)
+    many = ibtrace.capture.looks(
+        model, probe, Look(layers=["0"], batch_size=batch_size, max_width=2)
+    )
     assert not bool(next(many)["0"].values.isnan().any())
 
 
@@ -239,7 +241,7 @@ def test_a_default_trace_leaves_out_once_what_is_not_samples_first(
     assert set(tracer.trace.frame().layer) == rest
     assert set(tracer.trace.meta["left_out"]) == set(folded)
     with pytest.raises(InvalidInput, match=re.escape(folded[0])):
-        Tracer(net, films(), layers=folded, estimators=["binning"])
+        Tracer(net, films(), look=folded, estimators=["binning"])
 
 
 def test_a_callable_unfolds_what_is_not_samples_first() -> None:
@@ -248,12 +250,12 @@ def test_a_callable_unfolds_what_is_not_samples_first() -> None:
         return t.view(-1, 4, 6).mean(1)
 
     model = Frames()
-    found = next(looks(model, films(), ["folded"], reduce=unfold, batch_size=10))
+    found = next(looks(model, films(), Look(layers=["folded"], reduce=unfold, batch_size=10)))
     with torch.no_grad():
         expected = model.embed(films().x).tanh().relu().mean(1)
     torch.testing.assert_close(found["folded"].values, expected)
     with pytest.raises(InvalidInput, match=r"'folded': reduce made \(\d+, 6\)"):
-        next(looks(Frames(), films(), ["folded"], reduce=lambda t: t))
+        next(looks(Frames(), films(), Look(layers=["folded"], reduce=lambda t: t)))
 
 
 # --- patterns and types that also mean what never runs ---------------------------------------
@@ -351,10 +353,10 @@ def test_one_kind_of_pattern_for_layers_reduce_and_called_activations() -> None:
     model, probe = Outer(), films()
     assert [t.name for t in resolve(model, "**.act")] == ["block.0.act", "act"]
     deep = {"**.act": "flatten", "*": "token:mean"}
-    found = next(looks(model, probe, ["**.act", "output"], reduce=deep))
+    found = next(looks(model, probe, Look(layers=["**.act", "output"], reduce=deep)))
     assert found["block.0.act"].values.shape == found["act"].values.shape == (N, 24)
-    assert list(snapshot(model, probe, "act", functional="*")) == ["act", "relu"]
-    assert "block.0.relu" in snapshot(model, probe, "act", functional="**")
+    assert list(snapshot(model, probe, Look(layers="act", functional="*"))) == ["act", "relu"]
+    assert "block.0.relu" in snapshot(model, probe, Look(layers="act", functional="**"))
 
 
 # --- names -----------------------------------------------------------------------------------
@@ -405,7 +407,7 @@ def test_hidden_states_of_recurrent_layers_have_the_samples_first(
 
     model, probe = Net(), films()
     path = "rnn[1][0]" if kind is nn.LSTM else "rnn[1]"
-    found = snapshot(model, probe, [path, f"{path}[-1]"], batch_size=10)
+    found = snapshot(model, probe, Look(layers=[path, f"{path}[-1]"], batch_size=10))
     with torch.no_grad():
         last = model.rnn(probe.x if batch_first else probe.x.transpose(0, 1))[1]
     h = last[0] if kind is nn.LSTM else last

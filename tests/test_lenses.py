@@ -20,7 +20,7 @@ from ibtrace.models import MLP
 from ibtrace.probe import Probe
 from ibtrace.runtime.schedule import Steps
 from ibtrace.trace import READING_COLUMNS, Trace
-from ibtrace.tracer import At, Tracer
+from ibtrace.tracer import At, Keep, Tracer
 from ibtrace.types import I_XT, LensTags, ProbeLike, Quantity, Reading, Row, View
 
 N = 24
@@ -413,9 +413,9 @@ def test_steps_count_for_lenses_too() -> None:
 def test_a_resumed_run_goes_on(tmp_path: Path) -> None:
     model = net()
     given: dict[str, Any] = {"lenses": "saturation", "estimators": "exact", "every": 1}
-    with Tracer(model, (X, Y), run=tmp_path, **given) as tracer:
+    with Tracer(model, (X, Y), keep=tmp_path, **given) as tracer:
         tracer.snapshot(1)
-    with Tracer(model, (X, Y), run=tmp_path, resume=True, **given) as tracer:
+    with Tracer(model, (X, Y), keep=Keep(run=tmp_path, resume=True), **given) as tracer:
         tracer.snapshot(1)
         tracer.snapshot(2)
     epochs = [epoch for _, epoch, _ in values(tracer.trace, "dead share")]

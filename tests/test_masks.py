@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ibtrace.capture import looks, read_layers
+from ibtrace.capture import Look, looks, read_layers
 from ibtrace.capture.masks import telling_rows
 from ibtrace.errors import InvalidInput, LeftOut
 from ibtrace.probe import Probe
@@ -88,7 +88,7 @@ def outputs(model: nn.Module, names: list[str], x: Mapping[str, Tensor]) -> dict
 
 def looked(model: nn.Module, x: Mapping[str, Tensor], layers: Any, **arguments: Any) -> Any:
     probe = Probe(x, torch.arange(N) % 2)
-    return next(iter(looks(model, probe, layers, **arguments)))
+    return next(iter(looks(model, probe, Look(layers=layers, **arguments))))
 
 
 @pytest.mark.parametrize("length", [LENGTH, 4])
@@ -191,7 +191,7 @@ def test_pooled_tokens_are_left_out_only_where_padding_shows_in_them() -> None:
     torch.testing.assert_close(layers["queries"].values, values["queries"].mean(1))
     torch.testing.assert_close(layers["convolved"].values, mean(values["convolved"].mT, mask(1)))
     with pytest.raises(InvalidInput, match=r"'pairs': padding shows .*reduce=\{'pairs': 'flatten'"):
-        Tracer(model, data, layers=["pairs"])
+        Tracer(model, data, look=["pairs"])
     assert looked(model, x, ["pairs"], reduce="flatten")["pairs"].values.shape == (N, 24)
 
 
@@ -251,7 +251,7 @@ def test_a_mask_that_cannot_be_read_is_asked_about(name: str, value: Tensor) -> 
         tracer = Tracer(Spelt(), data, estimators=["binning"])
     assert set(tracer.trace.frame().layer) == {"output"}
     with pytest.raises(InvalidInput, match=f"'act': {name} does not say which tokens are real"):
-        Tracer(Spelt(), data, layers=["act"])
+        Tracer(Spelt(), data, look=["act"])
 
 
 @pytest.mark.parametrize("name", ["token_type_ids", "position_ids", "global_attention_mask"])
@@ -411,7 +411,7 @@ class Takes(nn.Module):
 )
 def test_what_may_be_a_mask_is_never_passed_over(x: Any, name: str) -> None:
     with pytest.raises(InvalidInput, match=f"'act': {name} does not say which tokens are real"):
-        Tracer(Takes(), (x, torch.arange(N) % 2), layers=["act"])
+        Tracer(Takes(), (x, torch.arange(N) % 2), look=["act"])
 
 
 @pytest.mark.parametrize("name", ["src_key_padding_mask", "x_padding_mask", "key_padding_mask"])

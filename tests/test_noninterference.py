@@ -26,6 +26,7 @@ from ibtrace.trace import Trace
 from ibtrace.tracer import Tracer
 from ibtrace.types import Estimate, Estimator, Row, Tags
 from tests import zoo
+from tests.arguments import grouped
 from tests.zoo import ZOO, Case, Run
 
 N = 24
@@ -65,7 +66,7 @@ class Watch:
             else:
                 given = {"layers": self.case.layers, "every": 1, "batch_size": N // 2}
                 given |= {"estimators": ["binning", "ksg"], **self.arguments}
-                self.tracer = Tracer(model, data, **given)
+                self.tracer = Tracer(model, data, **grouped(**given))
         left_out = " ".join(str(warning.message) for warning in said)
         assert bool(left_out) == (bool(self.case.left_out) and not step)
         assert all(name in left_out for name in self.case.left_out if not step)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import ibtrace
-from ibtrace.capture import looks
+from ibtrace.capture import Look, looks
 from ibtrace.errors import InvalidInput, LeftOut
 from ibtrace.probe import Probe
 from ibtrace.tracer import Tracer
@@ -82,10 +82,10 @@ def test_inputs_and_labels_are_read_at_their_values(kind: torch.dtype) -> None:
 def test_layers_are_read_at_their_values(kind: torch.dtype, n: int) -> None:
     x = numbers(n)
     probe = Probe(x, torch.arange(n) % 2)
-    (found,) = looks(Net(kind), probe, ["cast"], batch_size=4)
+    (found,) = looks(Net(kind), probe, Look(layers=["cast"], batch_size=4))
     assert torch.equal(found["cast"].values, plain(cast(x, kind)))
     assert found["cast"].variable == str(kind).removeprefix("torch.")
-    (found,) = looks(Net(kind), probe, ["cast"], reduce=lambda output: output[:, :2])
+    (found,) = looks(Net(kind), probe, Look(layers=["cast"], reduce=lambda output: output[:, :2]))
     assert torch.equal(found["cast"].values, plain(cast(x, kind))[:, :2])
     assert "act" in set(Tracer(Net(kind), probe).trace.frame().layer)
     assert [row.t for row in ibtrace.layers(Net(kind), probe).rows] == [3, 3, 3]
@@ -100,9 +100,9 @@ def test_what_torch_computes_nothing_in_is_refused(kind: torch.dtype) -> None:
     with pytest.raises(InvalidInput, match=f"^Probe: y {line}"):
         Probe(x, cast(y, kind))
     with pytest.raises(InvalidInput, match=f"^layer 'cast': its output {line}"):
-        Tracer(Net(kind), (x, y), layers=["cast"])
+        Tracer(Net(kind), (x, y), look=["cast"])
     with pytest.warns(LeftOut, match=f"cast: .*its output {line}"):
-        found = Tracer(Net(kind), (x, y), layers=["*"])
+        found = Tracer(Net(kind), (x, y), look=["*"])
     assert set(found.trace.frame().layer) == {"act", "output"}
     assert "act" in set(Tracer(Net(kind), (x, y)).trace.frame().layer)
 

@@ -11,7 +11,7 @@ from ibtrace.ensemble import Ensemble
 from ibtrace.estimators import AdaptiveBinning, Binning
 from ibtrace.models import MLP
 from ibtrace.trace import Trace, pooling
-from ibtrace.tracer import Tracer
+from ibtrace.tracer import Keep, Tracer
 from ibtrace.training.comparing_run import compare_run
 from ibtrace.types import Estimator
 
@@ -27,7 +27,7 @@ def trace(folder: Path, estimators: list[Estimator], seeds: tuple[int, ...] = (0
         seeds=seeds,
     )
     with Tracer(
-        networks, (X, Y), estimators=estimators, run=folder, every=1, store_activations=True
+        networks, (X, Y), estimators=estimators, keep=Keep(run=folder, activations=True), every=1
     ) as tracer:
         for epoch in range(1, 8):
             with torch.no_grad():

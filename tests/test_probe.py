@@ -13,10 +13,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
+from ibtrace.capture import Look
 from ibtrace.datasets import Dataset
 from ibtrace.errors import InvalidInput, NonFinite, TooFewSamples
 from ibtrace.probe import Probe
 from ibtrace.tracer import Tracer
+from tests.arguments import grouped
 
 X = torch.arange(12.0).reshape(6, 2)
 Y = torch.tensor([0, 1, 2, 0, 1, 2])
@@ -212,7 +214,7 @@ def sentences() -> tuple[dict[str, Tensor], Tensor]:
 def test_labels_of_tokens_are_measured_on_tokens() -> None:
     x, y = sentences()
     model = Tagger()
-    tracer = Tracer(model, (x, y), layers=["act"], reduce="tokens", estimators=["exact"])
+    tracer = Tracer(model, (x, y), look=Look(layers=["act"], reduce="tokens"), estimators=["exact"])
     row = tracer.trace.frame().set_index("quantity").bits
     real = x["input_ids"][x["attention_mask"] == 1]
     # an embedding holds which token it was given, and so its parity
@@ -221,14 +223,14 @@ def test_labels_of_tokens_are_measured_on_tokens() -> None:
     assert row["I(X;T)"] == pytest.approx(entropy["x"])
     assert row["I(T;Y)"] == pytest.approx(entropy["y"])
     with pytest.raises(InvalidInput, match="reduce='tokens'"):
-        Tracer(model, (x, y), layers=["act"], estimators=["exact"])
+        Tracer(model, (x, y), look=["act"], estimators=["exact"])
 
 
 def test_a_token_that_counts_has_a_label() -> None:
     x, y = sentences()
     y[1, 0] = -100
     with pytest.raises(InvalidInput, match="1 real tokens have a negative label; give them"):
-        Tracer(Tagger(), (x, y), layers=["act"], reduce="tokens", estimators=["exact"])
+        Tracer(Tagger(), (x, y), look=Look(layers=["act"], reduce="tokens"), estimators=["exact"])
 
 
 FIVE = torch.randn(64, 5, 4, generator=torch.Generator().manual_seed(0))
@@ -236,8 +238,8 @@ MARKED = nn.functional.one_hot(torch.arange(64) % 5, 5)  # one token of each seq
 
 
 def of_tokens(y: Tensor, **arguments: Any) -> Any:
-    given = {"estimators": ["exact"], "reduce": "tokens", **arguments}
-    tracer = Tracer(nn.Sequential(nn.Tanh()), (FIVE, y), layers=["0"], **given)
+    given = {"estimators": ["exact"], "reduce": "tokens", "layers": ["0"], **arguments}
+    tracer = Tracer(nn.Sequential(nn.Tanh()), (FIVE, y), **grouped(**given))
     return tracer.trace.frame().set_index("quantity").bits["I(T;Y)"]
 
 

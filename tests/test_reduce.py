@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from ibtrace.capture import Look
 from ibtrace.capture.reduce import Axes, choose
 from ibtrace.errors import ConfigError, InvalidInput, UnknownName
 from ibtrace.estimators import Exact, information
@@ -141,7 +142,7 @@ def test_rows_say_what_t_is_and_are_its_information(
     if reduce is first_channel:  # the output is (n, 2): its first column
         said = ["first_channel"] * 3
     model, probe = convolutions(), images()
-    tracer = Tracer(model, probe, estimators=["exact"], reduce=reduce)
+    tracer = Tracer(model, probe, estimators=["exact"], look=Look(reduce=reduce))
     with torch.no_grad():
         x = probe.inputs[""]
         maps = {"1": model[:2](x), "3": model[:4](x), "output": model(x)}
@@ -175,7 +176,9 @@ def sentences() -> Probe:
 
 def test_each_token_is_a_sample_with_its_own_input() -> None:
     torch.manual_seed(0)
-    with Tracer(Tagger(), sentences(), estimators=["exact"], reduce={"act": "tokens"}) as tracer:
+    with Tracer(
+        Tagger(), sentences(), estimators=["exact"], look=Look(reduce={"act": "tokens"})
+    ) as tracer:
         pass
     frame = tracer.trace.frame().set_index(["layer", "quantity"])
     real = torch.tensor([0, 0, 0, 3, 0, 0, 2, 0, 0, 3])  # the tokens that are not masked
@@ -193,7 +196,9 @@ def test_each_token_is_a_sample_with_its_own_input() -> None:
 
 
 def test_tokens_are_judged_by_their_own_ceiling() -> None:
-    with Tracer(Tagger(), sentences(), estimators=["exact"], reduce="tokens", every=1) as tracer:
+    with Tracer(
+        Tagger(), sentences(), estimators=["exact"], look=Look(reduce="tokens"), every=1
+    ) as tracer:
         tracer.snapshot(1)
     frame = tracer.trace.frame()
     entropy = tracer.trace.meta["captured"]["act"]["input_entropy"]
@@ -222,7 +227,7 @@ def test_what_cannot_be_reduced_is_an_error(
     reduce: Any, error: type[Exception], match: str
 ) -> None:
     with pytest.raises(error, match=match):
-        Tracer(convolutions(), images(), estimators=["exact"], reduce=reduce)
+        Tracer(convolutions(), images(), estimators=["exact"], look=Look(reduce=reduce))
 
 
 def test_a_mask_of_another_length_is_an_error() -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ibtrace.capture import looks
+from ibtrace.capture import Look, looks
 from ibtrace.errors import InvalidInput, LeftOut
 from ibtrace.probe import Probe
 from ibtrace.tracer import Tracer
@@ -94,10 +94,10 @@ def test_rows_that_are_not_their_samples_are_left_out_or_refused(kind: type[Acts
     torch.manual_seed(0)
     model, data = kind(), (lengths(), torch.arange(N) % 2)
     with pytest.warns(LeftOut, match=r"act: the rows of its shape .* are not one sample's each"):
-        tracer = Tracer(model, data, estimators=["binning"], layers="*")
+        tracer = Tracer(model, data, estimators=["binning"], look="*")
     assert "head" in set(tracer.trace.frame().layer)
     with pytest.raises(InvalidInput, match="layer 'act': the rows of its shape"):
-        Tracer(model, data, layers=["act"])
+        Tracer(model, data, look=["act"])
 
 
 class Fixed(nn.Module):
@@ -139,7 +139,7 @@ def test_samples_behind_two_axes_of_their_number_are_found() -> None:
 
     x = torch.randn(4, 4, 3)
     probe = Probe(x, torch.arange(4) % 2)
-    layer = next(iter(looks(Behind(), probe, ["act"], reduce="flatten")))["act"]
+    layer = next(iter(looks(Behind(), probe, Look(layers=["act"], reduce="flatten"))))["act"]
     torch.testing.assert_close(layer.values, x.tanh().mT.flatten(1))
 
 
@@ -176,7 +176,7 @@ def test_tokens_fill_their_place_or_are_refused(first: int, second: int, why: st
     x = torch.zeros(20, 6, dtype=torch.long)
     x[:10, :first], x[10:, :second] = 1, 2
     arguments: dict[str, Any] = {"reduce": "tokens", "batch_size": 10}
-    parts = looks(Ragged(), Probe(x, torch.arange(20) % 2), ["embedding"], **arguments)
+    parts = looks(Ragged(), Probe(x, torch.arange(20) % 2), Look(layers=["embedding"], **arguments))
     if why:
         with pytest.raises(InvalidInput, match=why):
             list(parts)

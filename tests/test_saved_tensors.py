@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ibtrace.capture import saving, snapshot
+from ibtrace.capture import Look, saving, snapshot
 from ibtrace.probe import Probe
 from ibtrace.tracer import Tracer
 
@@ -126,7 +126,7 @@ def test_a_tensor_of_any_layout_is_put_back(
     else:
         net.held = tensor
     before = seen(tensor)
-    snapshot(net, probe(), batch_size=4)
+    snapshot(net, probe(), Look(batch_size=4))
     assert net.held is tensor
     assert seen(tensor) == before
     if change is not nothing and tensor.numel():
@@ -138,7 +138,7 @@ def test_a_tensor_of_any_layout_is_put_back(
 def test_a_tracer_takes_a_model_that_holds_a_tensor_of_any_layout(kind: str) -> None:
     net: Any = Net(nothing)
     net.register_buffer("held", TENSORS[kind]())
-    tracer = Tracer(net, probe(), layers=["act"], estimators=["binning"])
+    tracer = Tracer(net, probe(), look=["act"], estimators=["binning"])
     tracer.snapshot(1)
     assert len(tracer.trace) > 0
 
@@ -211,7 +211,7 @@ def test_what_comes_to_share_memory_is_parted_again_and_nothing_overwritten(
     net.register_buffer("part", net.base[2:4])
     tensors = {**dict(net.named_parameters()), **dict(net.named_buffers())}
     before = {name: (seen(t), t.data_ptr(), t.is_leaf) for name, t in tensors.items()}
-    snapshot(net, probe(), batch_size=4)
+    snapshot(net, probe(), Look(batch_size=4))
     assert all(net.get_parameter(n) is t for n, t in tensors.items() if isinstance(t, nn.Parameter))
     for name, tensor in tensors.items():
         was, pointer, leaf = before[name]
@@ -249,7 +249,7 @@ def test_gradients_are_those_of_the_user(change: Callable[[Any], None], held: An
         parameter.grad = torch.randn_like(parameter)
     grads = {name: p.grad for name, p in net.layer.named_parameters()}
     values = {name: grad.clone() for name, grad in grads.items() if grad is not None}
-    snapshot(net, probe(), batch_size=4)
+    snapshot(net, probe(), Look(batch_size=4))
     for name, parameter in net.layer.named_parameters():
         assert parameter.grad is grads[name]
         assert name not in values or torch.equal(parameter.grad, values[name])

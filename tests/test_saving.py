@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ibtrace.capture import SEED, saving, snapshot, undisturbed
+from ibtrace.capture import SEED, Look, saving, snapshot, undisturbed
 from ibtrace.errors import RunError
 from ibtrace.probe import Probe
 from ibtrace.tracer import Tracer
@@ -230,9 +230,9 @@ def test_what_a_module_holds_is_put_back(kind: str, breaks: bool) -> None:
     assert before == see(same)
     if breaks:
         with pytest.raises(Broken, match="on purpose"):
-            snapshot(model, probe(), batch_size=4)
+            snapshot(model, probe(), Look(batch_size=4))
     else:
-        snapshot(model, probe(), batch_size=4)
+        snapshot(model, probe(), Look(batch_size=4))
     assert model.held is held
     assert see(held) == before
     change(held)
@@ -414,10 +414,10 @@ class Sampling(nn.Module):
 def test_what_is_sampled_is_the_same_at_every_look(source: str) -> None:
     torch.manual_seed(0)
     model = Sampling(source)
-    first = snapshot(model, probe(), "act", batch_size=4)["act"]
+    first = snapshot(model, probe(), Look(layers="act", batch_size=4))["act"]
     model(probe().features)  # generators move on
     torch.rand(3)
-    again = snapshot(model, probe(), "act", batch_size=4)["act"]
+    again = snapshot(model, probe(), Look(layers="act", batch_size=4))["act"]
     assert torch.equal(first, again)
     assert not torch.equal(first[:4], first[4:])
     assert not torch.equal(model(probe().features), model(probe().features))

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from ibtrace import cli
-from ibtrace.capture import looks, snapshot
+from ibtrace.capture import Look, looks, snapshot
 from ibtrace.datasets import mnist
 from ibtrace.errors import InvalidInput, LeftOut
 from ibtrace.estimators import Binning
@@ -44,7 +44,7 @@ ONE = N * WIDTH * 4  # bytes of one layer
 
 @pytest.mark.parametrize(("most", "passes"), [(5 * ONE, 1), (2 * ONE, 3), (ONE, 5)])
 def test_no_more_than_max_bytes_is_held_and_the_rows_are_the_same(most: int, passes: int) -> None:
-    parts = list(looks(deep(), probe(), batch_size=64, max_bytes=most))
+    parts = list(looks(deep(), probe(), Look(batch_size=64, max_bytes=most)))
     assert len(parts) == passes
     for part in parts:
         assert sum(layer.values.nbytes for layer in part.values()) <= most
@@ -54,7 +54,9 @@ def test_no_more_than_max_bytes_is_held_and_the_rows_are_the_same(most: int, pas
     assert all(torch.equal(together[name], expected[name]) for name in expected)
     columns = ["epoch", "layer", "quantity", "bits", "flags"]
     bounded, free = (
-        Tracer(deep(), probe(), estimators=["binning", "ksg"], max_bytes=size).trace.frame()
+        Tracer(
+            deep(), probe(), estimators=["binning", "ksg"], look=Look(max_bytes=size)
+        ).trace.frame()
         for size in (most, 2**31)
     )
     assert bounded[columns].equals(free[columns])
@@ -72,7 +74,7 @@ def test_only_the_layers_of_a_part_are_alive_while_it_is_measured() -> None:
     Tracer(deep(), probe(), estimators=[Spy()])
     assert Spy.alive == [6]  # five layers, and the batch they are measured as
     Spy.alive.clear()
-    Tracer(deep(), probe(), estimators=[Spy()], max_bytes=2 * ONE)
+    Tracer(deep(), probe(), estimators=[Spy()], look=Look(max_bytes=2 * ONE))
     assert Spy.alive == [3, 3, 2]
 
 
@@ -88,24 +90,28 @@ def is_input(value: Tensor) -> bool:
 
 def test_a_layer_beyond_max_bytes_is_an_error_before_any_training() -> None:
     with pytest.raises(InvalidInput, match=r"'1': it needs 12,800 bytes .* max_bytes is 12,799"):
-        Tracer(deep(), probe(), layers=["1"], max_bytes=ONE - 1)
+        Tracer(deep(), probe(), look=Look(layers=["1"], max_bytes=ONE - 1))
     with (
         pytest.warns(LeftOut, match="it needs 12,800 bytes"),
         pytest.raises(InvalidInput, match="no layer can be traced; layer '1': it needs 12,800"),
     ):
-        Tracer(deep(), probe(), max_bytes=ONE - 1)
-    assert Tracer(deep(), probe(), max_bytes=ONE - 1, max_width=4, estimators=["exact"]).trace
+        Tracer(deep(), probe(), look=Look(max_bytes=ONE - 1))
+    assert Tracer(
+        deep(), probe(), look=Look(max_bytes=ONE - 1, max_width=4), estimators=["exact"]
+    ).trace
 
 
 def test_wide_layers_are_projected_alike_each_time_and_every_row_says_so() -> None:
-    tracer = Tracer(deep(1), probe(), max_width=5, estimators=["exact", "binning"], every=1)
+    tracer = Tracer(
+        deep(1), probe(), look=Look(max_width=5), estimators=["exact", "binning"], every=1
+    )
     with tracer:
         tracer.snapshot(1)
     frame = tracer.trace.frame()
     assert frame.variable.str.endswith("5 random projections of 16").all()
     first, second = (frame[frame.epoch == epoch].bits.tolist() for epoch in (0, 1))
     assert first == second  # nothing was trained: the projection is the same
-    (layer,) = next(looks(deep(1), probe(), max_width=5)).values()
+    (layer,) = next(looks(deep(1), probe(), Look(max_width=5))).values()
     expected = snapshot(deep(1), probe())["1"]
     assert layer.values.shape == (N, 5)
     assert layer.activation_range is None  # a projection of tanh leaves [-1, 1]
@@ -134,7 +140,7 @@ def test_a_million_parameter_cnn_on_mnist() -> None:
     assert sum(parameter.numel() for parameter in model.parameters()) >= 1_000_000
     images = mnist("test", flatten=False)
     loader = DataLoader(TensorDataset(images.x, images.y), batch_size=500)
-    tracer = Tracer(model, loader, estimators=["binning"], max_bytes=2**25)
+    tracer = Tracer(model, loader, estimators=["binning"], look=Look(max_bytes=2**25))
     frame = tracer.trace.frame()
     assert tracer.probe.n == 10_000
     assert frame.bits.between(0, tracer.probe.input_entropy + 1e-9).all()
@@ -177,7 +183,9 @@ def test_transformers_are_traced_by_their_arguments(
 ) -> None:
     torch.manual_seed(0)
     model, data = build(), sentences()
-    with Tracer(model, data, layers=layers, reduce=reduce, estimators=["exact"]) as tracer:
+    with Tracer(
+        model, data, look=Look(layers=layers, reduce=reduce), estimators=["exact"]
+    ) as tracer:
         pass
     frame = tracer.trace.frame()
     mine = frame[(frame.layer == blocks) & (frame.quantity == "I(X;T)")]
@@ -199,7 +207,13 @@ def test_padding_never_reaches_a_token_reduction() -> None:
     other["input_ids"] = torch.where(data.inputs["attention_mask"] == 1, other["input_ids"], 7)
     for reduce in ("token:mean", "token:last", "token:cls"):
         one, two = (
-            next(looks(model, Probe(x, data.y), "bert.encoder.layer.1.output", reduce=reduce))
+            next(
+                looks(
+                    model,
+                    Probe(x, data.y),
+                    Look(layers="bert.encoder.layer.1.output", reduce=reduce),
+                )
+            )
             for x in (data.inputs, other)
         )
         for name, layer in one.items():

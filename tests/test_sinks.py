@@ -25,10 +25,12 @@ import torch
 from matplotlib.image import imread
 from torch import Tensor, nn
 
+from ibtrace.capture import Look
 from ibtrace.ensemble import Ensemble
 from ibtrace.estimators import KSG, Binning
 from ibtrace.trace import Trace
 from ibtrace.tracer import Sink, Tracer
+from tests.arguments import grouped
 
 Numbers = dict[str, dict[int, float]]
 """``{name: {epoch: value}}``"""
@@ -70,7 +72,7 @@ def trace_with(sink: Sink, model: Any = None, **arguments: Any) -> Trace:
     """Six epochs of a network that changes."""
     model = net() if model is None else model
     options: dict[str, Any] = {"estimators": ["exact", "ksg"], "every": [2], **arguments}
-    with Tracer(model, data(), sinks=[sink], **options) as tracer:
+    with Tracer(model, data(), sinks=[sink], **grouped(**options)) as tracer:
         for epoch in range(1, 7):
             with torch.no_grad():
                 for parameter in model.parameters():
@@ -284,7 +286,7 @@ def test_a_second_part_of_a_run_sends_its_own_and_what_the_service_lacks(tmp_pat
 @pytest.mark.parametrize("make", SERVICES)
 def test_a_sink_that_was_sent_nothing_closes(make: Callable[..., Made], tmp_path: Path) -> None:
     sink, read = make(tmp_path / "out")
-    with Tracer(net(), data(), estimators="exact", initial=False, sinks=sink):
+    with Tracer(net(), data(), estimators="exact", look=Look(initial=False), sinks=sink):
         pass
     assert read() == ({}, {})
 

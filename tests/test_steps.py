@@ -18,7 +18,7 @@ from ibtrace.plots import curves, information_plane
 from ibtrace.reports.comparing_run import text
 from ibtrace.runtime.schedule import Steps, log_spaced
 from ibtrace.trace import Scalar, Trace
-from ibtrace.tracer import At, Tracer
+from ibtrace.tracer import At, Keep, Tracer
 from ibtrace.training.comparing_run import compare_run
 from tests import test_integrations as frameworks
 
@@ -85,20 +85,21 @@ def test_log_spaced_steps_are_the_default() -> None:
 
 
 def test_resuming_by_steps_overwrites_and_never_duplicates(tmp_path: Path) -> None:
-    options: dict[str, Any] = {"estimators": "exact", "every": Steps(3), "run": tmp_path / "run"}
+    options: dict[str, Any] = {"estimators": "exact", "every": Steps(3), "keep": tmp_path / "run"}
     with Tracer(net(), data(), **options) as whole:
         train(whole, epochs=3)
     expected = looks(whole.trace)
     whole.trace.truncate(6)
     assert looks(whole.trace) == [(0, 0), (0, 3), (1, 6)]
     assert whole.trace.scalars().step.max() == 6
-    with Tracer(net(), data(), resume=True, **options) as again:
+    resumed = {**options, "keep": Keep(tmp_path / "run", resume=True)}
+    with Tracer(net(), data(), **resumed) as again:
         train(again, epochs=3, start=1)
     assert looks(again.trace) == expected
     key = ["seed", "step", "layer", "quantity", "estimator"]
     assert not again.trace.frame().duplicated(key).any()
     with pytest.raises(RunError, match="counts steps, not epochs; choose another folder"):
-        Tracer(net(), data(), **{**options, "every": 1, "resume": True, "seed": 1})
+        Tracer(net(), data(), **{**resumed, "every": 1, "seed": 1})
 
 
 @pytest.mark.parametrize(
@@ -139,7 +140,7 @@ def test_activations_are_kept_by_step_and_estimates_of_the_whole_trace_know_thei
     tmp_path: Path,
 ) -> None:
     pooled = Binning(bins=4, range="trace")
-    options: dict[str, Any] = {"every": Steps(3), "run": tmp_path / "run"}
+    options: dict[str, Any] = {"every": Steps(3), "keep": tmp_path / "run"}
     with Tracer(net(), data(), estimators=["exact", pooled], **options) as tracer:
         train(tracer, epochs=2)
     assert tracer.trace.activation_epochs() == [0, 3, 6, 8]
@@ -158,7 +159,7 @@ def test_activations_are_kept_by_step_and_estimates_of_the_whole_trace_know_thei
 def test_plane_verdict_and_plots_count_the_steps(tmp_path: Path) -> None:
     run = tmp_path / "run"
     for seed in range(3):
-        options: dict[str, Any] = {"every": Steps(2), "run": run, "seed": seed}
+        options: dict[str, Any] = {"every": Steps(2), "keep": run, "seed": seed}
         with Tracer(net(), data(), estimators="binning", **options) as tracer:
             train(tracer, epochs=2)
     trace = Trace.load(run)
@@ -326,7 +327,7 @@ def test_a_fit_goes_on_by_steps_from_a_checkpoint_within_an_epoch(tmp_path: Path
     from ibtrace.integrations.huggingface import IBTrace
 
     def train_to(steps: int, resume: Any = None) -> Trace:
-        run: dict[str, Any] = {"run": tmp_path / "run", "estimators": "exact", "every": Steps(2)}
+        run: dict[str, Any] = {"keep": tmp_path / "run", "estimators": "exact", "every": Steps(2)}
         callback = IBTrace(frameworks.Tokens().probe(), **run)
         saving = {"save_strategy": "steps", "save_steps": 3, "max_steps": steps}
         trainer = frameworks.huggingface_trainer(

@@ -20,8 +20,9 @@ from ibtrace.estimators import AdaptiveBinning, Binning, Exact, information
 from ibtrace.probe import Probe
 from ibtrace.runtime.schedule import Steps, log_spaced, schedule
 from ibtrace.trace import COLUMNS, Trace
-from ibtrace.tracer import At, Tracer
+from ibtrace.tracer import At, Keep, Tracer
 from ibtrace.types import Estimate, LayerContext, Row, Tags, label
+from tests.arguments import grouped, look_of
 
 N, D = 96, 5
 
@@ -113,7 +114,7 @@ def test_a_traced_run_is_identical_to_an_untraced_one(build: Callable[[], nn.Mod
 def test_rows_are_what_the_estimators_say_of_the_activations() -> None:
     model, (x, y) = mlp(), data()
     estimator = Binning(bins=5, range=(-1.0, 1.0))
-    with Tracer(model, data=(x, y), estimators=[estimator], layers="1") as tracer:
+    with Tracer(model, data=(x, y), estimators=[estimator], look="1") as tracer:
         pass
     direct = information(estimator, model[1](model[0](x)).detach(), Probe(x, y))
     frame = tracer.trace.frame()
@@ -159,7 +160,7 @@ def test_a_range_fixed_over_the_trace_is_that_of_all_snapshots(
 ) -> None:
     model, (x, y) = mlp(), data()
     wide = kind(bins=4, range="trace")
-    with Tracer(model, (x, y), estimators=[wide], layers="0", every=1, run=tmp_path / "run") as t:
+    with Tracer(model, (x, y), estimators=[wide], look="0", every=1, keep=tmp_path / "run") as t:
         with torch.no_grad():
             linear(model, 0).weight.mul_(10)
         t.snapshot(1)
@@ -175,13 +176,13 @@ def test_a_range_fixed_over_the_trace_is_that_of_all_snapshots(
 def test_several_seeds_share_a_run(tmp_path: Path) -> None:
     run = tmp_path / "run"
     for seed in (0, 1):
-        with Tracer(mlp(), data=data(), estimators=["exact"], run=run, seed=seed):
+        with Tracer(mlp(), data=data(), estimators=["exact"], keep=run, seed=seed):
             pass
     assert Trace.load(run).seeds == [0, 1]
     with pytest.raises(RunError, match="already holds seed 1"):
-        Tracer(mlp(), data=data(), estimators=["exact"], run=run, seed=1)
+        Tracer(mlp(), data=data(), estimators=["exact"], keep=run, seed=1)
     with pytest.raises(RunError, match="another probe"):
-        Tracer(mlp(), data=Probe(*data()[:1], data()[1].flip(0)), run=run, seed=2)
+        Tracer(mlp(), data=Probe(*data()[:1], data()[1].flip(0)), keep=run, seed=2)
 
 
 def convolutions(width: int = 4) -> nn.Sequential:
@@ -215,7 +216,7 @@ def test_another_t_does_not_share_a_run(
 ) -> None:
     """Its rows would be pooled with the first's, under the first's name, in one verdict."""
     layers, run = ["2"], tmp_path / "run"
-    with Tracer(convolutions(), data(), layers=layers, estimators="exact", run=run) as first:
+    with Tracer(convolutions(), data(), look=layers, estimators="exact", keep=run) as first:
         before = first.trace.meta, first.trace.frame()
     options = dict(changes)
     probe = Probe(*data(), population=options.pop("population", False))
@@ -223,14 +224,11 @@ def test_another_t_does_not_share_a_run(
         Tracer(
             convolutions(width),
             probe,
-            layers=layers,
+            look=look_of(layers=layers, initial=not resume, **options),
             estimators="exact",
-            run=run,
+            keep=Keep(run=run, resume=resume),
             seed=int(not resume),
-            resume=resume,
             every=1,
-            initial=not resume,
-            **options,
         ).snapshot(1)
     trace = Trace.load(run)
     assert trace.meta == before[0]
@@ -240,8 +238,9 @@ def test_another_t_does_not_share_a_run(
 def test_resuming_overwrites_and_never_duplicates(tmp_path: Path) -> None:
     model = mlp()
     for resume in (False, True):
-        options: dict[str, Any] = {"estimators": ["exact"], "every": 1, "run": tmp_path / "run"}
-        with Tracer(model, data=data(), resume=resume, **options) as tracer:
+        options: dict[str, Any] = {"estimators": ["exact"], "every": 1}
+        keep = Keep(tmp_path / "run", resume=resume)
+        with Tracer(model, data=data(), keep=keep, **options) as tracer:
             tracer.snapshot(1)
             tracer.snapshot(2)
     frame = tracer.trace.frame()
@@ -264,7 +263,7 @@ def test_a_constant_layer_is_zero_bits_and_flagged() -> None:
     model = mlp()
     with torch.no_grad():
         linear(model, 0).weight.zero_()
-    with Tracer(model, data=data(), estimators=["binning"], layers="1") as tracer:
+    with Tracer(model, data=data(), estimators=["binning"], look="1") as tracer:
         pass
     frame = tracer.trace.frame()
     assert frame.bits.tolist() == [0.0, 0.0]
@@ -299,15 +298,15 @@ def test_sinks_get_each_snapshot() -> None:
         ({"seed": 0.5}, ConfigError, "seed must be a whole number, got 0.5"),
         ({"estimators": 5}, ConfigError, "5 is neither a name nor an estimator"),
         ({"estimators": Binning}, ConfigError, "Binning.* is neither a name nor an estimator"),
-        ({"store_activations": True}, ConfigError, "give the tracer run=FOLDER"),
-        ({"estimators": [Binning(range="trace")]}, ConfigError, "give the tracer run=FOLDER"),
+        ({"activations": True}, ConfigError, "activations are kept on disk; say where, run=FOLDER"),
+        ({"estimators": [Binning(range="trace")]}, ConfigError, "give the tracer keep=FOLDER"),
     ],
 )
 def test_mistakes_are_found_before_any_training(
     options: dict[str, Any], error: type[Exception], match: str
 ) -> None:
     with pytest.raises(error, match=match):
-        Tracer(mlp(), **{"data": data(), **options})
+        Tracer(mlp(), **{"data": data(), **grouped(**options)})
 
 
 def test_the_last_epoch_keeps_its_step_when_it_was_not_due() -> None:
@@ -424,7 +423,9 @@ def test_a_block_that_raises_closes_every_sink_once_and_keeps_its_rows(
     error: type[BaseException], fails: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     sinks = [Closing(fails), Closing()]
-    tracer = Tracer(mlp(), data(), estimators="exact", every=[1], run=tmp_path / "run", sinks=sinks)
+    tracer = Tracer(
+        mlp(), data(), estimators="exact", every=[1], keep=tmp_path / "run", sinks=sinks
+    )
     with pytest.raises(error, match="a mistake of the user's"):
         raise_in(tracer, error)  # epoch 2 is not due, and not measured then: who knows its state
     tracer.close()
@@ -470,7 +471,7 @@ def test_what_needs_the_whole_trace_is_measured_and_sent_though_the_block_raises
     tmp_path: Path,
 ) -> None:
     sink, pooling = Closing(), Binning(bins=4, range="trace")
-    tracer = Tracer(mlp(), data(), estimators=pooling, every=[1], run=tmp_path / "run", sinks=sink)
+    tracer = Tracer(mlp(), data(), estimators=pooling, every=[1], keep=tmp_path / "run", sinks=sink)
     with pytest.raises(ValueError, match="a mistake of the user's"):
         raise_in(tracer, ValueError)
     assert sorted(tracer.trace.frame().epoch.unique()) == [0, 1]
@@ -494,7 +495,9 @@ def test_schedules() -> None:
 
 def test_a_run_that_keeps_activations_keeps_its_probe(tmp_path: Path) -> None:
     model, (x, y) = mlp(), data()
-    with Tracer(model, (x, y), estimators=["binning"], run=tmp_path, store_activations=True) as t:
+    with Tracer(
+        model, (x, y), estimators=["binning"], keep=Keep(run=tmp_path, activations=True)
+    ) as t:
         pass
     kept = t.trace.probe()
     assert torch.equal(kept.features, x)
@@ -508,7 +511,7 @@ def test_a_run_that_keeps_activations_keeps_its_probe(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"unreadable probe .* run again"):
         t.trace.probe()
     (tmp_path / "probe.safetensors").unlink()
-    with pytest.raises(RunError, match="store_activations=True"):
+    with pytest.raises(RunError, match="activations=True"):
         t.trace.probe()
 
 
@@ -548,7 +551,7 @@ def test_what_is_no_sink_is_refused_at_once(sinks: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "mistake", [{"layers": ["nope"]}, {"estimators": "nope"}, {"reduce": "nope"}]
+    "mistake", [{"look": ["nope"]}, {"estimators": "nope"}, {"lenses": "nope"}]
 )
 def test_a_tracer_that_cannot_be_made_closes_its_sinks(mistake: dict[str, Any]) -> None:
     sink = Closing()
@@ -584,7 +587,7 @@ def test_after_an_interrupt_nothing_more_is_measured(tmp_path: Path) -> None:
     adaptive = AdaptiveBinning(bins=4, range="trace")
     with (
         pytest.raises(KeyboardInterrupt),
-        Tracer(mlp(), data(), estimators=[adaptive], run=tmp_path / "run"),
+        Tracer(mlp(), data(), estimators=[adaptive], keep=tmp_path / "run"),
     ):
         raise KeyboardInterrupt
     assert not len(Trace.load(tmp_path / "run"))
@@ -613,7 +616,7 @@ class Reach:
 def test_layers_are_measured_alike_only_if_the_estimators_are_equal(hashed: bool) -> None:
     """Two layers of one width, bound to two ranges: what a repr shows of them is the same."""
     model = nn.Sequential(nn.Linear(D, 3), nn.Tanh(), nn.Linear(3, 3), nn.Sigmoid())
-    with Tracer(model, data=data(), layers=["1", "3"], estimators=[Reach(hashed=hashed)]) as tracer:
+    with Tracer(model, data=data(), look=["1", "3"], estimators=[Reach(hashed=hashed)]) as tracer:
         pass
     bits = tracer.trace.frame().groupby("layer")["bits"].unique()
     assert {layer: values.tolist() for layer, values in bits.items()} == {"1": [2.0], "3": [1.0]}

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ibtrace import estimators
 from ibtrace.probe import Probe
 from ibtrace.reports import comparing_run
-from ibtrace.tracer import Tracer
+from ibtrace.tracer import Keep, Tracer
 from ibtrace.training.comparing_run import compare_run
 from ibtrace.types import I_XT
 
@@ -43,7 +43,7 @@ def test_information_about_x_is_what_it_is_with_labels(name: str) -> None:
     estimator = estimators.make(name, **SLOW.get(name, {}))
     model = autoencoder()
     given: dict[str, Any] = {
-        "layers": ["down"] if name != "sklearn" else ["up"],
+        "look": ["down"] if name != "sklearn" else ["up"],
         "estimators": [estimator],
     }
     alone = Tracer(model, X, **given).trace.frame()
@@ -71,10 +71,9 @@ def test_a_trace_without_labels_has_verdict_figure_and_comparison(tmp_path: Path
             model,
             X,
             estimators=["binning", "kde"],
-            run=tmp_path / "run",
+            keep=Keep(run=tmp_path / "run", activations=True),
             seed=seed,
             every=1,
-            store_activations=True,
         ) as tracer:
             for epoch in range(1, 5):
                 tracer.snapshot(epoch, train_loss=1 / epoch)

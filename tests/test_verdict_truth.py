@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ibtrace.capture import snapshot
+from ibtrace.capture import Look, snapshot
 from ibtrace.datasets import Dataset, tishby
 from ibtrace.ensemble import Ensemble
 from ibtrace.estimators import KSG, Binning, Compressed, Sliced
@@ -26,7 +26,7 @@ from ibtrace.plane.drops import Array
 from ibtrace.plane.evidence import truths
 from ibtrace.probe import Probe
 from ibtrace.trace import Scalar, Trace
-from ibtrace.tracer import Tracer
+from ibtrace.tracer import Keep, Tracer
 from ibtrace.tracer._defaults import Subsampled
 from ibtrace.types import DISTINCT_ROWS, EXACT_BITS, I_XT, Estimator, Row, label
 
@@ -201,7 +201,7 @@ def test_population_travels_with_the_data(tmp_path: Path) -> None:
     model = nn.Sequential(nn.Linear(12, 2), nn.Tanh())
     estimators = ["exact"]
     with Tracer(
-        model, data, estimators=estimators, run=tmp_path / "all", store_activations=True
+        model, data, estimators=estimators, keep=Keep(run=tmp_path / "all", activations=True)
     ) as tracer:
         pass
     assert tracer.trace.meta["population"] is True
@@ -269,8 +269,8 @@ def grown(seeds: int, dtype: torch.dtype, estimators: Sequence[str], run: Path) 
         torch.manual_seed(seed)
         linear = nn.Linear(4, 4, bias=False)
         net = nn.Sequential(linear, nn.LeakyReLU(0.5)).to(dtype)
-        arguments: dict[str, Any] = {"layers": ["1"], "estimators": estimators, "every": 1}
-        with Tracer(net, (X.to(dtype), Y), run=run, seed=seed, **arguments) as tracer:
+        arguments: dict[str, Any] = {"look": ["1"], "estimators": estimators, "every": 1}
+        with Tracer(net, (X.to(dtype), Y), keep=run, seed=seed, **arguments) as tracer:
             for epoch in range(1, 13):
                 linear.weight.data[0] *= 1.5
                 tracer.snapshot(epoch, train_loss=0.3**epoch)
@@ -316,7 +316,7 @@ def test_what_stands_for_t_is_recorded_of_each_layer(
 ) -> None:
     """On layers of 5, 4 and 3 columns."""
     net = nn.Sequential(nn.Linear(4, 5), nn.Linear(5, 4), nn.Linear(4, 3))
-    trace = Tracer(net, (X, Y), layers=["0", "1", "2"], estimators=[estimator]).trace
+    trace = Tracer(net, (X, Y), look=["0", "1", "2"], estimators=[estimator]).trace
     assert trace.meta["variables"][label(estimator)].items() >= variables.items()
 
 
@@ -328,7 +328,7 @@ def test_symbols_are_not_projected() -> None:
 def test_a_run_that_goes_on_by_another_estimator_knows_both(tmp_path: Path) -> None:
     net = nn.Sequential(nn.Linear(4, 2))
     for seed, estimator in enumerate(["ksg", "kde"]):
-        with Tracer(net, (X, Y), estimators=[estimator], run=tmp_path / "run", seed=seed):
+        with Tracer(net, (X, Y), estimators=[estimator], keep=tmp_path / "run", seed=seed):
             pass
     assert Trace.load(tmp_path / "run").meta["variables"] == {
         "KSG": {"output": "itself"},
@@ -351,7 +351,7 @@ def test_every_layer_is_counted_at_every_look(bits: int | None, half: bool) -> N
     net = net if bits is None else quantize(net, bits)
     net, x = (net.half(), X.half()) if half else (net, X)
     layers = ["0", "1", "2", "3"]
-    tracer = Tracer(net, (x, Y), layers=layers, estimators=["gaussian_copula"], every=2)
+    tracer = Tracer(net, (x, Y), look=layers, estimators=["gaussian_copula"], every=2)
     tracer.snapshot(1)
     tracer.snapshot(2)
     rows, exact = counted(tracer.trace, DISTINCT_ROWS), counted(tracer.trace, EXACT_BITS)
@@ -393,7 +393,7 @@ def test_tokens_are_counted_against_their_own_inputs() -> None:
     tokens = torch.randint(0, 5, (30, 6), generator=torch.Generator().manual_seed(0))
     net = nn.Sequential(nn.Embedding(9, 3), nn.Tanh())
     trace = Tracer(
-        net, (tokens, Y[:30]), layers=["1"], reduce="tokens", estimators=["binning"]
+        net, (tokens, Y[:30]), look=Look(layers=["1"], reduce="tokens"), estimators=["binning"]
     ).trace
     assert counted(trace, DISTINCT_ROWS) == {(0, 0, "1"): len(tokens.unique())}
     entropy = naive(tokens.reshape(-1, 1), tokens.reshape(-1, 1))[1]
@@ -424,7 +424,7 @@ def test_a_random_layer_has_no_exact_information(noise: nn.Module, ensemble: boo
         return nn.Sequential(nn.Linear(4, 3), nn.Tanh(), noise, nn.Linear(3, 2), nn.ReLU())
 
     model = Ensemble(build, [0]) if ensemble else build()
-    trace = Tracer(model, (X, Y), layers=["1", "4"], estimators=["binning"]).trace
+    trace = Tracer(model, (X, Y), look=["1", "4"], estimators=["binning"]).trace
     exact = counted(trace, EXACT_BITS)
     assert math.isnan(exact[0, 0, "4"])
     # what comes before the noise is a function of x; networks in one pass are not told apart

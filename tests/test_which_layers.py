@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 import ibtrace
-from ibtrace.capture import Selection, looks, snapshot
+from ibtrace.capture import Look, Selection, looks, snapshot
 from ibtrace.capture.defaults import MOST, Candidate, chosen
 from ibtrace.errors import ConfigError, InvalidInput, LeftOut, UnknownName, Unsupported
 from ibtrace.probe import Probe
 from ibtrace.tracer import Tracer
+from tests.arguments import grouped, look_of
 
 N = 100
 
@@ -27,9 +28,11 @@ def labels() -> Tensor:
     return torch.arange(N) % 2
 
 
-def parts(model: nn.Module, probe: Probe, layers: Any = None, **how: Any) -> dict[str, Tensor]:
+def parts(
+    model: nn.Module, probe: Probe, layers: Any = None, evidence: Any = None, **how: Any
+) -> dict[str, Tensor]:
     """Every layer of every part of a look."""
-    seen = looks(model, probe, layers, **how)
+    seen = looks(model, probe, look_of(layers=layers, **how), evidence=evidence)
     return {name: layer.values for part in seen for name, layer in part.items()}
 
 
@@ -80,8 +83,8 @@ def test_the_output_is_traced_where_no_other_layer_gives_all_of_it(
         warnings.simplefilter("always")
         found = parts(net, probe, batch_size=50, max_bytes=max_bytes)
         torch.testing.assert_close(found["output"], expected)
-        torch.testing.assert_close(snapshot(net, probe, batch_size=50)["output"], expected)
-        tracer = Tracer(net, probe, batch_size=50, estimators=["binning"])
+        torch.testing.assert_close(snapshot(net, probe, Look(batch_size=50))["output"], expected)
+        tracer = Tracer(net, probe, look=Look(batch_size=50), estimators=["binning"])
     assert "output" in tracer.trace.layers
     assert len(said) == (0 if isinstance(net, EndsEarly) and sign < 0 else 3)
     assert all("it ran for 50 of 100 rows" in str(warning.message) for warning in said)
@@ -181,7 +184,9 @@ class Twice(nn.Module):
 
 
 def traced(model: nn.Module, **how: Any) -> list[str]:
-    return Tracer(model, (vectors(), labels()), estimators=["binning"], **how).trace.layers
+    return Tracer(
+        model, (vectors(), labels()), estimators=["binning"], **grouped(**how)
+    ).trace.layers
 
 
 @pytest.mark.parametrize("make", [set, frozenset, iter, tuple, lambda c: (one for one in c)])
@@ -196,7 +201,9 @@ def test_sets_and_iterators_choose_layers(make: Any) -> None:
 @pytest.mark.parametrize("argument", ["layers", "exclude"])
 def test_what_chooses_no_layers_is_refused_in_a_line(choice: Any, argument: str) -> None:
     with pytest.raises(ConfigError, match=f"^{argument} takes names, patterns.*; got [^\n]*$"):
-        Tracer(Twice(), (vectors(), labels()), estimators=["binning"], **{argument: choice})
+        Tracer(
+            Twice(), (vectors(), labels()), estimators=["binning"], look=Look(**{argument: choice})
+        )
 
 
 @pytest.mark.parametrize("pattern", ["a[^]b", "a[!]b", "[z-a]"])

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import ibtrace
-from ibtrace.capture import capture, looks, named_layers, resolve, snapshot, undisturbed
+from ibtrace.capture import Look, capture, looks, named_layers, resolve, snapshot, undisturbed
 from ibtrace.errors import InvalidInput, LeftOut, UnknownName, Unsupported
 from ibtrace.probe import Probe
 from ibtrace.runtime.wrappers import unwrap
@@ -191,7 +191,7 @@ def test_called_activations_have_the_name_of_their_caller() -> None:
             return out
 
     model = Outer()
-    found = snapshot(model, probe(), "net.block.1", functional=True)
+    found = snapshot(model, probe(), Look(layers="net.block.1", functional=True))
     with torch.no_grad():
         hidden = model.net.block(probe().features)
         out = torch.tanh(model.net(probe().features))
@@ -206,7 +206,7 @@ def test_called_activations_have_the_name_of_their_caller() -> None:
             "relu": out.relu(),
         },
     )
-    only = snapshot(model, probe(), "net.head", functional=["net.*"])
+    only = snapshot(model, probe(), Look(layers="net.head", functional=["net.*"]))
     assert list(only) == ["net.relu", "net.sigmoid", "net.head"]
     assert {"net.relu", "net.sigmoid"} <= set(snapshot(model, probe()))
 
@@ -214,7 +214,11 @@ def test_called_activations_have_the_name_of_their_caller() -> None:
 def test_nothing_is_left_of_watching_called_activations() -> None:
     model = Net()
     with pytest.raises(InvalidInput, match="mat1"):
-        snapshot(model, Probe(torch.ones(4, 7), torch.zeros(4).long()), "head", functional=True)
+        snapshot(
+            model,
+            Probe(torch.ones(4, 7), torch.zeros(4).long()),
+            Look(layers="head", functional=True),
+        )
     assert not torch.overrides._get_current_function_mode_stack()
     for module in model.modules():
         assert not module._forward_hooks
@@ -293,7 +297,8 @@ def test_channels_last_is_captured_like_any_other_layout() -> None:
     same(snapshot(model, last, ["0", "1"]), expected)
     for reduce in ("flatten", "gap"):
         plain, permuted = (
-            next(looks(model, data, ["0", "1"], reduce=reduce)) for data in (images, last)
+            next(looks(model, data, Look(layers=["0", "1"], reduce=reduce)))
+            for data in (images, last)
         )
         for name, layer in plain.items():
             torch.testing.assert_close(permuted[name].values, layer.values)
@@ -334,8 +339,8 @@ def test_a_tied_module_is_asked_for_by_its_first_name(layers: Any, message: str)
 def test_a_tied_module_is_left_out_by_its_first_name() -> None:
     for exclude in ("other.act", ["other.[a]*"], lambda name, module: name == "other.act"):
         with pytest.raises(UnknownName, match=r"exclude: layer 'other.act': .*; say 'act'$"):
-            Tracer(Tied(), probe(), estimators=["binning"], exclude=exclude)
-    traced = Tracer(Tied(), probe(), estimators=["binning"], exclude="act").trace.frame()
+            Tracer(Tied(), probe(), estimators=["binning"], look=Look(exclude=exclude))
+    traced = Tracer(Tied(), probe(), estimators=["binning"], look=Look(exclude="act")).trace.frame()
     assert set(traced.layer) == {"other.own", "output"}
 
 

@@ -14,7 +14,8 @@ from ibtrace.capture.functional import Functional as Functional
 from ibtrace.capture.hooks import capture as capture
 from ibtrace.capture.listing import LayerTable as LayerTable
 from ibtrace.capture.listing import layers as layers
-from ibtrace.capture.looking import MAX_BYTES as MAX_BYTES
+from ibtrace.capture.look import MAX_BYTES as MAX_BYTES
+from ibtrace.capture.look import Look as Look
 from ibtrace.capture.looking import Layer as Layer
 from ibtrace.capture.looking import looks as looks
 from ibtrace.capture.looking import read_layers as read_layers

@@ -298,11 +298,11 @@ def _note(kept: int, fine: int, only_output: bool) -> str:
     if kept < fine:
         return (
             f"Traced are {kept} of {fine} layers that stand out, spread over depth, and the "
-            "output; choose others by layers= (ibtrace.layers(model, x) lists all)."
+            "output; choose others by look= (ibtrace.layers(model, x) lists all)."
         )
     if only_output:
         return (
             "Only the output is traced: no activation, recurrent layer or residual block was "
-            "found; choose others by layers= (ibtrace.layers(model, x) lists all)."
+            "found; choose others by look= (ibtrace.layers(model, x) lists all)."
         )
     return ""

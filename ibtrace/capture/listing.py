@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -12,12 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from ibtrace.capture.calling import Forward
 from ibtrace.capture.evidence import Evidence, Run, gather
-from ibtrace.capture.functional import Functional
+from ibtrace.capture.look import Look
 from ibtrace.capture.looking import read_layers, runner
 from ibtrace.capture.masks import telling_rows
-from ibtrace.capture.reduce import Reduce
 from ibtrace.capture.targets import aliases, another_name, named_layers, output_name, stem
 from ibtrace.errors import InvalidInput
 from ibtrace.probe import Probe
@@ -31,7 +29,7 @@ class LayerRow:
     """One layer of a model.
 
     Args:
-        layer: Its name, as ``layers=`` takes it.
+        layer: Its name, as ``Look(layers=)`` takes it.
         module: The class of the module; of a called activation the function.
         calls: How often it runs in a forward.
         shape: Its output for one sample.
@@ -84,24 +82,14 @@ class LayerTable:
         return str(self.frame().to_html(index=False))
 
 
-def layers(
-    model: nn.Module,
-    data: Any,
-    *,
-    reduce: Reduce = None,
-    functional: Functional = True,
-    forward: Forward | None = None,
-    batch_size: int = 512,
-) -> LayerTable:
+def layers(model: nn.Module, data: Any, look: Look | None = None) -> LayerTable:
     """What a tracer could trace of a model; nothing is measured, and the model is not changed.
 
     Args:
         model: Any torch module.
         data: Inputs, or a `Probe`; a few samples are used.
-        reduce: See `ibtrace.capture.reduce`.
-        functional: Which called activations to list; see `ibtrace.capture.capture`.
-        forward: How the model is called; see `ibtrace.capture.call`.
-        batch_size: Samples per forward, where a few are too few for the model.
+        look: How it would be looked at. All of its layers are listed, whichever the look chooses;
+            of called activations all, or those that the look means if one is given.
 
     Example:
         >>> import torch
@@ -112,13 +100,13 @@ def layers(
     """
     model = unwrap(model)
     probe = data if isinstance(data, Probe) else Probe(data)
-    given: dict[str, Any] = {"reduce": reduce, "forward": forward, "batch_size": batch_size}
-    defaults = read_layers(model, probe, **given).defaults
+    look = Look(functional=True) if look is None else look
+    defaults = read_layers(model, probe, replace(look.at(None), functional=False)).defaults
     assert defaults is not None
     states = [name for name in map(stem, defaults.names) if name.endswith("]")]
-    run = runner(model, ["**", *states], functional, forward)
-    evidence = gather(run, probe, reduce, batch_size)
-    shown = _shown(run, probe, evidence, batch_size)
+    run = runner(model, look.at(["**", *states]))
+    evidence = gather(run, probe, look.reduce, look.batch_size)
+    shown = _shown(run, probe, evidence, look.batch_size)
     modules = {**named_layers(model), output_name(model): model}
     calls = Counter(stem(name) for name in evidence.layers)
     traced = {stem(name) for name in defaults.names}

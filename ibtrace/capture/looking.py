@@ -11,12 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ibtrace.capture.calling import Forward, call
+from ibtrace.capture.calling import call
 from ibtrace.capture.defaults import Candidate, all_of, candidates, chosen
 from ibtrace.capture.evidence import Evidence, Reading, Run, gather, settling_rows
 from ibtrace.capture.functional import Functional
 from ibtrace.capture.hooks import Keep, hooked
-from ibtrace.capture.reduce import Reduce, Reduction
+from ibtrace.capture.look import Look
+from ibtrace.capture.reduce import Reduction
 from ibtrace.capture.targets import (
     Defaults,
     Layers,
@@ -31,7 +32,6 @@ from ibtrace.capture.targets import (
     renamed,
     resolve,
     scripted,
-    settled,
     silent,
     stem,
 )
@@ -44,9 +44,6 @@ from ibtrace.probe import Probe
 from ibtrace.runtime.generators import Draws
 from ibtrace.runtime.patterns import is_pattern, matches
 from ibtrace.runtime.wrappers import unwrap
-
-MAX_BYTES = 2**31
-"""How much activation memory a look holds at a time, if nothing else is said."""
 
 _SCRIPTED = "it is a torch.jit module, whose hooks never run; trace what it was made from"
 _ANOTHER = "choose another layer"
@@ -93,17 +90,11 @@ class Layer:
 def looks(
     model: nn.Module,
     probe: Probe,
-    layers: Layers = None,
+    look: Look | Layers = None,
     *,
-    reduce: Reduce = None,
-    functional: Functional = False,
-    forward: Forward | None = None,
-    batch_size: int = 512,
-    max_bytes: int | None = MAX_BYTES,
-    max_width: int | None = None,
     evidence: Evidence | None = None,
 ) -> Iterator[dict[str, Layer]]:
-    """The chosen layers on the whole probe, as many at a time as fit into ``max_bytes``.
+    """The chosen layers on the whole probe, as many at a time as fit into ``look.max_bytes``.
 
     Each part is one pass over the probe: every batch is reduced as it comes and copied once into
     its place. The model is as it was whenever a part is given out, and after the last.
@@ -111,14 +102,7 @@ def looks(
     Args:
         model: Any module, on the device of its parameters.
         probe: The fixed inputs, forwarded in order.
-        layers: See `resolve`.
-        reduce: See `ibtrace.capture.reduce`.
-        functional: See `capture`.
-        forward: How the model is called; None goes by the form of the probe's x. See `call`.
-        batch_size: Samples per forward; all of them where an input belongs to all together.
-        max_bytes: Bytes of activations held at a time; a lower bound means more passes. None: all.
-        max_width: Wider T are projected to this many dimensions by a fixed random orthonormal
-            frame (always the same for a layer's name and width).
+        look: How it is looked at, or a choice of layers.
         evidence: What `read_layers` found for these arguments, where there are several looks.
 
     Yields:
@@ -128,26 +112,18 @@ def looks(
         UnknownName: If a layer does not exist, or was not reached; lists those that were.
         Unsupported: If a layer is scripted.
         InvalidInput: If a layer's output does not have the samples first, cannot be reduced as
-            asked, or is by itself larger than ``max_bytes``.
+            asked, or is by itself larger than ``look.max_bytes``.
         NonFinite: If activations hold NaN or infinite values; names the layer.
     """
-    model, layers = unwrap(model), settled(layers)
+    model, look = unwrap(model), Look.of(look)
     if evidence is None:
-        evidence = read_layers(
-            model,
-            probe,
-            layers,
-            reduce=reduce,
-            functional=functional,
-            forward=forward,
-            batch_size=batch_size,
-        )
+        evidence = read_layers(model, probe, look)
     wanted: Set[str] | None = None
     anything, refused = False, dict[str, str]()
-    layers = evidence.defaults or layers
+    look = look.at(evidence.defaults or look.layers)
     while wanted is None or wanted:
-        one = _Pass(model, probe, layers, evidence, max_bytes, max_width, wanted)
-        part = one.run(functional, batch_size, forward)
+        one = _Pass(model, probe, look, evidence, wanted)
+        part = one.run()
         wanted = one.left
         anything, refused = anything or bool(part), {**refused, **one.refused}
         if not anything and not wanted:
@@ -158,16 +134,7 @@ def looks(
         del part, one
 
 
-def read_layers(
-    model: nn.Module,
-    probe: Probe,
-    layers: Layers = None,
-    *,
-    reduce: Reduce = None,
-    functional: Functional = False,
-    forward: Forward | None = None,
-    batch_size: int = 512,
-) -> Evidence:
+def read_layers(model: nn.Module, probe: Probe, look: Look | Layers = None) -> Evidence:
     """What T will be of each layer, by a few forwards of a few samples.
 
     Layers that nobody wrote out and that cannot be read are left out of a look, with a warning.
@@ -175,28 +142,23 @@ def read_layers(
     Args:
         model: See `looks`.
         probe: See `looks`.
-        layers: See `resolve`.
-        reduce: See `ibtrace.capture.reduce`.
-        functional: See `capture`.
-        forward: See `call`.
-        batch_size: Samples per forward.
+        look: See `looks`.
     """
-    model, layers = unwrap(model), settled(layers)
-    if not is_default(layers):
-        run = runner(model, layers, functional, forward)
-        evidence = gather(run, probe, reduce, batch_size)
-        require_excludes(model, layers, [*evidence.layers])
-        _require_called(model, functional, evidence.layers)
+    model, look = unwrap(model), Look.of(look)
+    if not is_default(look.layers):
+        evidence = gather(runner(model, look), probe, look.reduce, look.batch_size)
+        require_excludes(model, look.layers, [*evidence.layers])
+        _require_called(model, look.functional, evidence.layers)
         return evidence
-    resolve(model, layers)  # what cannot be hooked is an error
-    rows = _rows_for_defaults(model, probe, forward, batch_size)
-    standing_out = _standing_out(model, probe, layers, functional, forward, batch_size, rows)
+    resolve(model, look.layers)  # what cannot be hooked is an error
+    rows = _rows_for_defaults(model, probe, look)
+    standing_out = _standing_out(model, probe, look, rows)
     everything = all_of(standing_out)
-    run = runner(model, everything, everything.called, forward)
-    evidence = gather(run, probe, reduce, batch_size, rows)
+    run = runner(model, replace(look.at(everything), functional=everything.called))
+    evidence = gather(run, probe, look.reduce, look.batch_size, rows)
     defaults = chosen(standing_out, lambda name: bool(evidence.of(name).trouble))
-    _require_called(model, functional, [c.name for c in standing_out])
-    exclude = layers.exclude if isinstance(layers, Selection) else ()
+    _require_called(model, look.functional, [c.name for c in standing_out])
+    exclude = look.layers.exclude if isinstance(look.layers, Selection) else ()
     return replace(evidence, defaults=replace(defaults, exclude=exclude))
 
 
@@ -239,27 +201,17 @@ def require_excludes(model: nn.Module, layers: Layers, others: Sequence[str] = (
             raise UnknownName(f"exclude: nothing is meant by {choice!r}; there are: {names}")
 
 
-def _rows_for_defaults(
-    model: nn.Module, probe: Probe, forward: Forward | None, batch_size: int
-) -> Tensor:
+def _rows_for_defaults(model: nn.Module, probe: Probe, look: Look) -> Tensor:
     """The samples by which defaults are found: those on which most of the model runs."""
     modules = {**named_layers(model), output_name(model): model}
     names = tuple(n for n, m in modules.items() if not isinstance(m, torch.jit.ScriptModule))
-    run = runner(model, Defaults(names, frozenset(names)), True, forward)
-    return settling_rows(run, probe, batch_size)
+    everything = replace(look.at(Defaults(names, frozenset(names))), functional=True)
+    return settling_rows(runner(model, everything), probe, look.batch_size)
 
 
-def _standing_out(
-    model: nn.Module,
-    probe: Probe,
-    layers: Layers,
-    functional: Functional,
-    forward: Forward | None,
-    batch_size: int,
-    rows: Tensor,
-) -> list[Candidate]:
+def _standing_out(model: nn.Module, probe: Probe, look: Look, rows: Tensor) -> list[Candidate]:
     """The layers to choose from where nobody chose any, by a forward of a few samples."""
-    exclude = layers.exclude if isinstance(layers, Selection) else ()
+    exclude = look.layers.exclude if isinstance(look.layers, Selection) else ()
     seen: list[str] = []
     device = next((p.device for p in model.parameters()), probe.device)
 
@@ -268,21 +220,19 @@ def _standing_out(
         return bool(exclude) and excludes(exclude, name, module)
 
     def see(few: Probe) -> list[Candidate]:
-        with undisturbed(model), candidates(model, functional, excluded) as standing_out:
-            call(model, few.batch(slice(None), device), forward)
+        with undisturbed(model), candidates(model, look.functional, excluded) as standing_out:
+            call(model, few.batch(slice(None), device), look.forward)
         return standing_out
 
     try:
         standing_out = see(probe.take(rows))
     except InvalidInput:  # it may ask for more samples than a few
-        standing_out = see(probe if probe.undivided else probe.take(slice(batch_size)))
-    require_excludes(model, layers, seen)
+        standing_out = see(probe if probe.undivided else probe.take(slice(look.batch_size)))
+    require_excludes(model, look.layers, seen)
     return standing_out
 
 
-def runner(
-    model: nn.Module, layers: Layers, functional: Functional, forward: Forward | None
-) -> Run:
+def runner(model: nn.Module, look: Look) -> Run:
     """What runs the model on a probe, under hooks on these layers."""
 
     def run(probe: Probe, keep: Keep) -> None:
@@ -291,37 +241,27 @@ def runner(
             undisturbed(model),
             hooked(
                 model,
-                resolve(model, layers),
+                resolve(model, look.layers),
                 keep,
-                functional=functional,
+                functional=look.functional,
                 refuse=lambda name, why: None,  # the look itself will say so
             ) as begin,
         ):
             device = next((p.device for p in model.parameters()), probe.device)
             begin()
-            call(model, probe.batch(slice(None), device), forward)
+            call(model, probe.batch(slice(None), device), look.forward)
 
     return run
 
 
-def snapshot(
-    model: nn.Module,
-    probe: Probe,
-    layers: Layers = None,
-    *,
-    functional: Functional = False,
-    forward: Forward | None = None,
-    batch_size: int = 512,
-) -> dict[str, Tensor]:
+def snapshot(model: nn.Module, probe: Probe, look: Look | Layers = None) -> dict[str, Tensor]:
     """The activations of the chosen layers on the whole probe, the model left as it was.
 
     Args:
         model: Any module, on the device of its parameters.
         probe: The fixed inputs, forwarded in order.
-        layers: See `resolve`.
-        functional: See `capture`.
-        forward: How the model is called; see `call`.
-        batch_size: Samples per forward.
+        look: How it is looked at, or a choice of layers. Nothing is reduced or projected, and all
+            layers are held at once.
 
     Returns:
         ``{layer: (n, ...)}`` in the order of the forward pass, on the model's device.
@@ -332,18 +272,18 @@ def snapshot(
         InvalidInput: If a layer's output does not have the samples first.
         NonFinite: If activations hold NaN or infinite values; names the layer.
     """
-    model, layers = unwrap(model), settled(layers)
-    if is_default(layers):
-        resolve(model, layers)  # what cannot be hooked is an error
-        rows = _rows_for_defaults(model, probe, forward, batch_size)
-        standing_out = _standing_out(model, probe, layers, functional, forward, batch_size, rows)
-        exclude = layers.exclude if isinstance(layers, Selection) else ()
-        layers = replace(chosen(standing_out, lambda name: False), exclude=exclude)
-    one = _Pass(model, probe, layers, None, None, None, None)
-    captured = one.run(functional, batch_size, forward)
+    model, look = unwrap(model), replace(Look.of(look), max_bytes=None, max_width=None)
+    if is_default(look.layers):
+        resolve(model, look.layers)  # what cannot be hooked is an error
+        rows = _rows_for_defaults(model, probe, look)
+        standing_out = _standing_out(model, probe, look, rows)
+        exclude = look.layers.exclude if isinstance(look.layers, Selection) else ()
+        look = look.at(replace(chosen(standing_out, lambda name: False), exclude=exclude))
+    one = _Pass(model, probe, look, None, None)
+    captured = one.run()
     if one.left:
-        more = _Pass(model, probe, layers, None, None, None, one.left)
-        captured |= more.run(functional, batch_size, forward)
+        more = _Pass(model, probe, look, None, one.left)
+        captured |= more.run()
         one.refused |= more.refused
     if not captured:
         _refuse_all(one.refused)
@@ -481,15 +421,12 @@ class _Pass:
         self,
         model: nn.Module,
         probe: Probe,
-        layers: Layers,
+        look: Look,
         evidence: Evidence | None,
-        max_bytes: int | None,
-        max_width: int | None,
         wanted: Set[str] | None,
     ) -> None:
-        self.model, self.probe, self.layers = model, probe, layers
-        self.evidence, self.max_bytes, self.max_width = evidence, max_bytes, max_width
-        self.wanted = wanted
+        self.model, self.probe, self.look, self.layers = model, probe, look, look.layers
+        self.evidence, self.wanted = evidence, wanted
         self.left: set[str] = set()
         self.stores: dict[str, _Store] = {}
         self.held = 0
@@ -501,11 +438,9 @@ class _Pass:
         self.doubled: set[str] | None = None
         self._mend = _ONE_BATCH
 
-    def run(
-        self, functional: Functional, batch_size: int, forward: Forward | None
-    ) -> dict[str, Layer]:
+    def run(self) -> dict[str, Layer]:
         """Forward the probe; what was captured."""
-        model, probe = self.model, self.probe
+        model, probe, functional = self.model, self.probe, self.look.functional
         device = next((p.device for p in model.parameters()), probe.device)
         self.targets = resolve(model, self.layers)
         for name in scripted(model, self.layers):
@@ -514,7 +449,7 @@ class _Pass:
         self._written = {t.name for t in self.targets if t.choice == ""} | _names(functional)
         if isinstance(self.layers, Defaults):
             functional = self.layers.called
-        batch_size = probe.n if probe.undivided else batch_size
+        batch_size = probe.n if probe.undivided else self.look.batch_size
         self._mend = _ONE_BATCH if batch_size < probe.n else _ANOTHER
         with (
             torch.inference_mode(False),  # its tensors could not be restored or measured
@@ -532,7 +467,7 @@ class _Pass:
                 self.rows = slice(start, min(start + batch_size, probe.n))
                 begin()
                 self.draws = Draws(generators)
-                call(model, probe.batch(self.rows, device), forward)
+                call(model, probe.batch(self.rows, device), self.look.forward)
                 if start == 0:
                     reached = [*self.fired, *self.refused]
                     for name in silent(self.targets, reached):
@@ -634,7 +569,7 @@ class _Pass:
         self, name: str, output: Tensor, reading: Reading, bounds: tuple[float, float] | None
     ) -> None:
         """Make the place of a layer, and put its first batch there."""
-        store = _Store(name, output, reading, bounds, self.max_width, self.probe.n)
+        store = _Store(name, output, reading, bounds, self.look.max_width, self.probe.n)
         t = store.reduced(output, self.rows)
         rows = self._rows(reading, t) if store.per_token else self.probe.n
         self.stores[name] = store
@@ -655,14 +590,14 @@ class _Pass:
 
     def _fits(self, name: str, size: int) -> bool:
         """Reserve memory for a layer, or leave it to the next pass."""
-        if self.max_bytes is None:
+        if self.look.max_bytes is None:
             return True
-        if size > self.max_bytes:
+        if size > self.look.max_bytes:
             raise InvalidInput(
                 f"layer {name!r}: it needs {size:,} bytes on this probe, max_bytes is "
-                f"{self.max_bytes:,}; reduce it (reduce=, max_width=), or raise max_bytes"
+                f"{self.look.max_bytes:,}; reduce it (reduce=, max_width=), or raise max_bytes"
             )
-        if self.held + size > self.max_bytes or self.left:
+        if self.held + size > self.look.max_bytes or self.left:
             self.left.add(name)
             del self.stores[name]
             return False

@@ -5,16 +5,18 @@ from __future__ import annotations
 import atexit
 import inspect
 from collections.abc import Mapping
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from ibtrace.capture import Look
 from ibtrace.errors import ConfigError
 from ibtrace.integrations._metrics import numbers
 from ibtrace.runtime.schedule import Steps
 from ibtrace.trace import Trace
-from ibtrace.tracer import Tracer
+from ibtrace.tracer import Keep, Tracer
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -31,8 +33,8 @@ class Traced:
 
     Args:
         data: The probe, whatever `ibtrace.Probe.of` takes.
-        **tracer_arguments: Those of `ibtrace.Tracer`: ``estimators``, ``layers``, ``every``,
-            ``run``, ``sinks`` … ``every=Steps(…)`` looks within epochs; a training that has no
+        **tracer_arguments: Those of `ibtrace.Tracer`: ``estimators``, ``look``, ``every``,
+            ``keep``, ``sinks`` … ``every=Steps(…)`` looks within epochs; a training that has no
             second epoch is looked at by log-spaced steps where ``every`` is not given.
 
     Raises:
@@ -90,8 +92,9 @@ class Traced:
             self._tracer = Tracer(model, self._data, **arguments)
             return
         # The network is not measured here: it may be inside an epoch, the first one even.
-        goes_on = {**arguments, "resume": True, "initial": False}
-        self._tracer = Tracer(model, self._data, **goes_on)
+        look = replace(Look.of(arguments.pop("look", None)), initial=False)
+        keep = replace(Keep.of(arguments.pop("keep", None)), resume=True)
+        self._tracer = Tracer(model, self._data, look=look, keep=keep, **arguments)
         done = steps_done if self.tracer.clock == "step" else epochs_done
         self.trace.truncate(done, self.tracer.seeds)
 

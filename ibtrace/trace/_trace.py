@@ -409,7 +409,9 @@ class Trace:
         """
         file = self._folder / PROBE
         if not file.is_file():
-            raise RunError(f"{file} is not there; trace the run with store_activations=True")
+            raise RunError(
+                f"{file} is not there; trace the run with Keep(FOLDER, activations=True)"
+            )
         tensors = read_tensors(file, "probe", "restore it, or run again")
         y = tensors.pop("y")
         inputs = {

@@ -12,10 +12,9 @@ from torch import Tensor, nn
 
 from ibtrace.capture import (
     Evidence,
-    Forward,
-    Functional,
     Layer,
     Layers,
+    Look,
     looks,
     read_layers,
     reduced,
@@ -23,7 +22,6 @@ from ibtrace.capture import (
     resolve,
     undisturbed,
 )
-from ibtrace.capture.reduce import Reduce
 from ibtrace.capture.view import Loss, NetworkView
 from ibtrace.errors import ConfigError, InvalidInput, Unsupported
 from ibtrace.probe import Probe, as_x
@@ -67,14 +65,7 @@ class Observer:
     Args:
         model: One module, or several networks.
         shard: The probe, or this rank's part of it.
-        sharded: Whether each rank has a part of its own.
-        layers: See `ibtrace.capture.resolve`.
-        reduce: See `ibtrace.capture.reduce`.
-        functional: See `ibtrace.capture.capture`.
-        forward: See `ibtrace.capture.call`.
-        batch_size: Samples per forward.
-        max_bytes: See `ibtrace.capture.looks`.
-        max_width: See `ibtrace.capture.looks`.
+        look: How they are seen.
 
     Raises:
         UnknownName: If a layer does not exist.
@@ -84,23 +75,21 @@ class Observer:
 
     model: nn.Module | Networks
     shard: Probe
-    sharded: bool
-    layers: Layers
-    reduce: Reduce
-    functional: Functional
-    forward: Forward | None
-    batch_size: int
-    max_bytes: int
-    max_width: int | None
+    look: Look
+
+    @property
+    def sharded(self) -> bool:
+        """Whether each rank has a part of the probe."""
+        return self.look.sharded and distributed.running()
 
     def __post_init__(self) -> None:
         if isinstance(self.model, nn.Module):
-            resolve(self.model, self.layers)
+            resolve(self.model, self.look.layers)
             return
-        resolve(self.model.template, self.layers)
-        if self.functional:
+        resolve(self.model.template, self.look.layers)
+        if self.look.functional:
             raise ConfigError("functional=True needs one network; an Ensemble has many")
-        if self.forward is not None or list(self.shard.inputs) != [""]:
+        if self.look.forward is not None or list(self.shard.inputs) != [""]:
             raise ConfigError(
                 "an Ensemble is called with one tensor; trace networks that are called in another "
                 "way (forward=, several inputs) one by one, with seed= for each"
@@ -125,19 +114,11 @@ class Observer:
     @cached_property
     def evidence(self) -> Evidence:
         """What T is of each layer, found at the first look and kept for all."""
-        model, layers = self.model, self.layers
+        model, look = self.model, self.look
         if not isinstance(model, nn.Module):
             model = model.template
-            layers = [target.name for target in resolve(model, layers)]
-        return read_layers(
-            model,
-            self.shard,
-            layers,
-            reduce=self.reduce,
-            functional=self.functional,
-            forward=self.forward,
-            batch_size=self.batch_size,
-        )
+            look = look.at([target.name for target in resolve(model, look.layers)])
+        return read_layers(model, self.shard, look)
 
     @property
     def left_out(self) -> dict[str, str]:
@@ -179,8 +160,8 @@ class Observer:
             "epoch": epoch,
             "step": step,
             "loss": loss,
-            "forward": self.forward,
-            "batch_size": self.batch_size,
+            "forward": self.look.forward,
+            "batch_size": self.look.batch_size,
             "activations": {name: layer.values for name, layer in activations.items()},
             "activation_ranges": {n: layer.activation_range for n, layer in activations.items()},
         }
@@ -207,23 +188,14 @@ class Observer:
             yield {name: layer.map(lambda values: values[None]) for name, layer in part.items()}
 
     def _parts(self, model: nn.Module) -> Iterator[dict[str, Layer]]:
-        see = partial(
-            looks,
-            model,
-            self.shard,
-            self.layers,
-            evidence=self.evidence,
-            functional=self.functional,
-            forward=self.forward,
-            batch_size=self.batch_size,
-            max_width=self.max_width,
-        )
+        see = partial(looks, model, self.shard, evidence=self.evidence)
         if not self.sharded:
-            yield from see(max_bytes=self.max_bytes)
+            yield from see(self.look)
             return
         with undisturbed(model):
             distributed.share_buffers(model)
-            whole = {name: layer for part in see(max_bytes=None) for name, layer in part.items()}
+            held = replace(self.look, max_bytes=None)
+            whole = {name: layer for part in see(held) for name, layer in part.items()}
         if not distributed.same_everywhere(zlib.crc32(repr([*whole]).encode())):
             raise InvalidInput(
                 f"the ranks do not trace the same layers (here {', '.join(whole)}): what can be "
@@ -243,12 +215,12 @@ class Observer:
             return draws.happened()
 
     def _look_at_networks(self, networks: Networks) -> dict[str, Layer]:
-        found = networks.activations(self.shard.batch(slice(None)), self.layers)
-        ranges = {t.name: t.activation_range for t in resolve(networks.template, self.layers)}
+        found = networks.activations(self.shard.batch(slice(None)), self.look.layers)
+        ranges = {t.name: t.activation_range for t in resolve(networks.template, self.look.layers)}
         layers = {}
         for name, value in found.items():
             bounds = ranges.get(name.partition(":")[0])
-            layer = reduced(name, value, bounds, self.evidence, self.max_width)
+            layer = reduced(name, value, bounds, self.evidence, self.look.max_width)
             layers[name] = replace(layer, random=self._random)
             for seed, one in zip(networks.seeds, layers[name].values, strict=True):
                 require_finite(f"{name} (seed {seed})", one)

@@ -8,7 +8,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -19,9 +19,8 @@ from torch.nn.parameter import is_lazy
 
 from ibtrace import checkpoints, estimators
 from ibtrace import lenses as registered_lenses
-from ibtrace.capture import MAX_BYTES, Forward, Functional, Layer, Layers, Selection, settled
-from ibtrace.capture.reduce import Reduce, require_fitting
-from ibtrace.capture.reduce import check as check_reduce
+from ibtrace.capture import Layer, Layers, Look
+from ibtrace.capture.reduce import require_fitting
 from ibtrace.capture.view import Loss
 from ibtrace.errors import ConfigError, CostWarning, NonFinite, RunError
 from ibtrace.estimators._inputs import columns
@@ -36,6 +35,7 @@ from ibtrace.trace import Scalar, Trace
 from ibtrace.trace.pooling import pooled
 from ibtrace.tracer._defaults import default_estimators
 from ibtrace.tracer._distinct import distinct
+from ibtrace.tracer._keep import Keep
 from ibtrace.tracer._lenses import Lenses
 from ibtrace.tracer._observer import Networks, Observer
 from ibtrace.types import Estimator, Lens, Row, Variable, label, needs_trace, variable_of
@@ -93,21 +93,6 @@ class Tracer:
         model: Any torch module, or an `Ensemble` of networks trained together.
         data: The probe: ``(x, y)``, x alone (no labels: I(X;T) alone), a `Probe`, a ``DataLoader``
             or a ``Dataset`` (`Probe.of`).
-        layers: Which layers: names, patterns, types or a function, see `ibtrace.capture.resolve`.
-            None means what stands out, at most twelve layers and the output, see
-            `ibtrace.capture.defaults`; `ibtrace.layers` shows what there is. Of these, and of
-            those that a pattern or a type means, what cannot be traced is left out with a warning
-            (`ibtrace.errors.LeftOut`); a layer that is named has to be traced.
-        exclude: Layers that are not to be traced, though they are meant by ``layers``.
-        reduce: What T is where a layer gives more than a vector for each sample: ``flatten``,
-            ``gap``, ``token:cls``, ``token:mean``, ``token:last``, ``tokens``, a callable, or a
-            mapping of layer patterns to these; None averages positions. See
-            `ibtrace.capture.reduce`.
-        functional: Trace activation functions that are called (``F.relu``) as well: True, or
-            globs of their names. See `ibtrace.capture.capture`.
-        forward: How the model is called with a batch of the probe's x:
-            ``lambda model, batch: model(batch, return_loss=False)``; None goes by the form of x.
-            See `ibtrace.capture.call`.
         estimators: Registry names, instances, or `At(estimator, every)`; several, or one alone.
             None takes what can say something on this probe (`default_estimators`): bins and
             neighbours where X is numbers of few dimensions, else (and of integer tokens) counts,
@@ -121,28 +106,19 @@ class Tracer:
         every: When to look: an int, epochs, a callable, or `log_spaced(total, count)`; None is
             log-spaced. Within epochs, or where there are none: `Steps(every)`, and
             ``snapshot(step=…)`` after each step.
-        run: Folder of the run; None keeps the trace in memory.
+        look: How the network is looked at: `ibtrace.Look`, or a choice of layers alone.
+        keep: Where the trace is kept: `ibtrace.Keep`, or the folder of the run; None keeps it in
+            memory.
         seed: The seed this network was trained with; runs of several seeds may share a folder.
-        resume: Go on with a run that exists, overwriting what is measured again.
         sinks: Given each snapshot's rows and scalars, and closed when the trace is complete or the
             training has failed; several, or one alone. All are written to before the first error
             that one raised is raised.
-        store_activations: Keep the activations of each snapshot, and the probe, in the run
-            folder, so that ``ibtrace compare --run`` can measure them with other estimators.
-        batch_size: Samples per forward of the probe.
-        max_bytes: Bytes of activations held at a time. Layers that do not fit together are looked
-            at one part after the other, with a pass over the probe each (those that are kept on
-            disk are held until they are written).
-        max_width: Project wider T to this many dimensions by a fixed random orthonormal frame.
-        initial: Measure the network as it is now, as epoch 0.
-        sharded: In distributed training, each rank gives its own part of the probe; the whole is
-            theirs one after the other, by rank.
-        meta: Further provenance to store with the trace (the experiment's configuration).
 
     Raises:
         UnknownName: If a layer, a reduction or an estimator does not exist.
         Unsupported: If a layer is a ``torch.jit`` module.
-        InvalidInput: If the data cannot be a probe, or a layer does not fit into ``max_bytes``.
+        InvalidInput: If the data cannot be a probe, or a layer does not fit into
+            ``look.max_bytes``.
         RunError: If the run exists with another probe, already holds this seed, or holds another
             T under the name of a layer (another shape, reduction or width).
 
@@ -162,26 +138,14 @@ class Tracer:
         model: nn.Module | Networks,
         data: Any,
         *,
-        layers: Layers = None,
-        exclude: Any = (),
-        reduce: Reduce = None,
-        functional: Functional = False,
-        forward: Forward | None = None,
         estimators: str | Estimator | At | Iterable[str | Estimator | At] | None = None,
         lenses: str | Lens | At | Iterable[str | Lens | At] = (),
-        loss: Loss | None = None,
         every: int | Iterable[int] | Schedule | None = None,
-        run: str | Path | None = None,
+        look: Look | Layers = None,
+        keep: Keep | str | Path | None = None,
+        loss: Loss | None = None,
         seed: int = 0,
-        resume: bool = False,
         sinks: Sink | Iterable[Sink] = (),
-        store_activations: bool = False,
-        batch_size: int = 512,
-        max_bytes: int = MAX_BYTES,
-        max_width: int | None = None,
-        initial: bool = True,
-        sharded: bool = False,
-        meta: Mapping[str, Any] | None = None,
     ) -> None:
         self.model = model
         self._epoch = 0
@@ -195,24 +159,8 @@ class Tracer:
             self.clock = "step" if isinstance(self.every, Steps) else "epoch"
             given = [seed] if isinstance(model, nn.Module) else model.seeds
             self.seeds = [whole("seed", number) for number in given]
-            check_reduce(reduce)
-            self._reduce, self._forward = reduce, forward
-            self._observer = Observer(
-                model=model,
-                shard=Probe.of(data),
-                sharded=sharded and distributed.running(),
-                layers=settled(
-                    layers
-                    if isinstance(exclude, tuple) and not exclude
-                    else Selection(layers, exclude)
-                ),
-                reduce=reduce,
-                functional=functional,
-                forward=forward,
-                batch_size=batch_size,
-                max_bytes=max_bytes,
-                max_width=max_width,
-            )
+            self.look, self.keep = Look.of(look), Keep.of(keep)
+            self._observer = Observer(model=model, shard=Probe.of(data), look=self.look)
             if isinstance(model, nn.Module) and any(map(is_lazy, model.parameters())):
                 warnings.warn(
                     "the model has lazy modules, whose weights the tracer's first look draws; for "
@@ -222,29 +170,33 @@ class Tracer:
             self.probe = self._observer.probe()
             why = None
             if estimators is None:
-                estimators, why = default_estimators(self.probe, per_token=_per_token(reduce))
+                estimators, why = default_estimators(self.probe, per_token=self.look.per_token)
             self._estimators = [self._scheduled(item) for item in _several(estimators)]
             self._lenses = Lenses([self._scheduled_lens(item) for item in _several(lenses)])
             self._loss = loss
             self._deferred = [e for e, _ in self._estimators if needs_trace(e)]
-            self._store = store_activations or bool(self._deferred)
-            if self._store and run is None:
-                asks = label(self._deferred[0]) if self._deferred else "store_activations=True"
-                raise ConfigError(f"{asks} keeps activations on disk: give the tracer run=FOLDER")
+            self._store = self.keep.activations or bool(self._deferred)
+            if self._store and self.keep.run is None:
+                asks = label(self._deferred[0])
+                raise ConfigError(f"{asks} keeps activations on disk: give the tracer keep=FOLDER")
             self._foreseen = False
             self._begun = False
             self._last: tuple[int, int | None, bool] | None = None
             chosen = {} if why is None else {"default_estimators": why}
-            found = self._provenance({**chosen, **(meta or {})})
-            self.trace = _open(run if self._leads else None, self.seeds, resume, found)
+            self.trace = self._opened({**chosen, **self.keep.meta})
             self._captured: dict[str, Any] = self.trace.meta.get("captured", {})
             self._variables: dict[str, dict[str, Variable]] = self.trace.meta.get("variables", {})
             self._epochs: dict[str, int] = self.trace.meta.get("epochs", {})
             if self._store and self._leads:
                 self.trace.save_probe(self.probe)
-            if initial and not (resume and 0 in self._measured()):
+            if self.look.initial and not (self.keep.resume and 0 in self._measured()):
                 self.snapshot(0, step=0 if self.clock == "step" else None)
-            self._begun = initial
+            self._begun = self.look.initial
+
+    def _opened(self, meta: Mapping[str, Any]) -> Trace:
+        """The trace of the run; of ranks that only take part, one in memory."""
+        run = self.keep.run if self._leads else None
+        return _open(run, self.seeds, self.keep.resume, self._provenance(meta))
 
     @classmethod
     def from_checkpoints(
@@ -277,8 +229,8 @@ class Tracer:
         model = copy.deepcopy(unwrap(model))
         checkpoints.load_into(model, found[0])  # one that does not fit, before a run is begun
         every = [checkpoint.epoch for checkpoint in found]
-        given = {"every": every, "initial": False, **arguments}
-        with cls(model, data, **given) as tracer:
+        look = replace(Look.of(arguments.pop("look", None)), initial=False)
+        with cls(model, data, **{"every": every, "look": look, **arguments}) as tracer:
             for at, checkpoint in enumerate(found):
                 if at:
                     checkpoints.load_into(model, checkpoint)
@@ -503,7 +455,7 @@ class Tracer:
             raise NonFinite(f"{self.clock} {self._at(epoch, step)}: {error}") from error
         self._say_what_is_traced()
         if self._captured:
-            require_fitting(self._reduce, [*self._captured, *self._observer.left_out])
+            require_fitting(self.look.reduce, [*self._captured, *self._observer.left_out])
         for seed, one in zip(self.seeds, kept, strict=True):
             if one:
                 self.trace.save_activations(self._at(epoch, step), one, seed)
@@ -677,13 +629,13 @@ class Tracer:
         return every
 
     def _provenance(self, meta: Mapping[str, Any]) -> dict[str, Any]:
+        forward = self.look.forward
         return {
             "probe_digest": self.probe.digest,
             "samples_digest": self.probe.samples_digest,
             "n": self.probe.n,
             "population": self.probe.population,
-            "forward": self._forward
-            and getattr(self._forward, "__name__", type(self._forward).__name__),
+            "forward": forward and getattr(forward, "__name__", type(forward).__name__),
             "clock": self.clock,
             "label_entropy": self.probe.label_entropy,
             "input_entropy": self.probe.input_entropy,
@@ -693,11 +645,6 @@ class Tracer:
             "lens_configurations": self._lenses.configurations(),
             **meta,
         }
-
-
-def _per_token(reduce: Reduce) -> bool:
-    """Whether some layer's samples are to be its tokens."""
-    return "tokens" in (reduce.values() if isinstance(reduce, Mapping) else (reduce,))
 
 
 def _sinks(given: Any) -> list[Sink]:

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from ibtrace.capture import Selection, resolve
+from ibtrace.capture import resolve
 from ibtrace.checkpoints import find, load_into
 from ibtrace.errors import ConfigError, RunError, UnknownName
 from ibtrace.trace import Trace
 from ibtrace.trace.storage import FILE_NAME
-from ibtrace.tracer import At, Tracer
+from ibtrace.tracer import At, Keep, Tracer
 from ibtrace.training import config, runner
 from ibtrace.training.loop import probe_of
 from ibtrace.types import Row
@@ -62,7 +62,7 @@ def trace_checkpoints(
     found = find(paths, epochs)
     with torch.random.fork_rng():
         model = experiment.model().to(experiment.device)
-    resolve(model, Selection(experiment.layers, experiment.exclude))
+    resolve(model, experiment.look.layers)
     load_into(model, found[0])
     _claim(folder, raw, name, seed)
     arguments = {key: value for key, value in experiment.tracing().items() if key != "every"}
@@ -76,10 +76,9 @@ def trace_checkpoints(
             [checkpoint.path for checkpoint in found],
             probe_of(experiment),
             epochs=[checkpoint.epoch for checkpoint in found],
-            run=folder / name,
+            keep=Keep(folder / name, experiment.store_activations, meta={"config": chosen}),
             seed=seed,
             sinks=[_Progress(bar)],
-            meta={"config": chosen},
             **arguments,
         )
     return {name: tracer.trace}

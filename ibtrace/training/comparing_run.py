@@ -71,7 +71,7 @@ def compare_run(
     At Ctrl-C what is done is kept.
 
     Args:
-        source: The run, traced with ``store_activations=True``.
+        source: The run, traced with ``Keep(…, activations=True)``.
         estimators: Registry names or instances; None takes all (matrix Rényi at alpha 2 on more
             than 1000 samples, which needs no eigensolve).
         n: Samples to take of the probe, at random; None takes all.
@@ -85,7 +85,7 @@ def compare_run(
         InvalidInput: If ``n`` is larger than the probe or a number is not positive.
     """
     if not source.activation_epochs():
-        advice = "train with store_activations: true (Tracer(store_activations=True))"
+        advice = "train with store_activations: true (Keep(FOLDER, activations=True))"
         raise RunError(f"{source.path}: keeps no activations; {advice}")
     if min(seeds, snapshots) < 1:
         raise InvalidInput(f"seeds and snapshots must be positive, got {seeds} and {snapshots}")

@@ -22,7 +22,7 @@ from torch.optim import Optimizer
 
 import ibtrace
 from ibtrace import estimators
-from ibtrace.capture import MAX_BYTES
+from ibtrace.capture import MAX_BYTES, Look
 from ibtrace.capture.reduce import check as check_reduce
 from ibtrace.datasets import Dataset
 from ibtrace.errors import ConfigError, IbtraceError, UnknownName
@@ -145,17 +145,24 @@ class Experiment:
     def tracing(self) -> dict[str, Any]:
         """The arguments of a `Tracer` that the configuration settles."""
         return {
-            "layers": self.layers,
-            "exclude": self.exclude,
-            "reduce": self.reduce,
-            "functional": self.functional,
-            "forward": self.forward,
-            "max_bytes": self.max_bytes,
-            "max_width": self.max_width,
+            "look": self.look,
             "estimators": self.build_estimators(),
             "every": self.schedule(),
-            "store_activations": self.store_activations,
+            "loss": self.loss,
         }
+
+    @property
+    def look(self) -> Look:
+        """How the networks are looked at."""
+        return Look(
+            layers=self.layers,
+            exclude=self.exclude,
+            reduce=self.reduce,
+            functional=self.functional,
+            forward=self.forward,
+            max_bytes=self.max_bytes,
+            max_width=self.max_width,
+        )
 
     def schedule(self) -> Schedule:
         """When to look at the networks.

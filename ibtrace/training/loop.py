@@ -27,7 +27,7 @@ from ibtrace.errors import RunError
 from ibtrace.probe import Probe
 from ibtrace.runtime.files import written_whole
 from ibtrace.trace import Trace
-from ibtrace.tracer import Networks, Tracer
+from ibtrace.tracer import Keep, Networks, Tracer
 from ibtrace.training.bar import Bar
 from ibtrace.training.config import Experiment, Raw
 
@@ -99,18 +99,17 @@ def _train_group(
         training.load_state_dict(checkpoint["training"])
         start = checkpoint["epoch"]
     finished = checkpoint["finished"] if checkpoint is not None else []
+    meta = {
+        "seeds": experiment.seed_list,
+        "config": raw,
+        "data": _described(training, experiment),
+    }
     with Tracer(
         training.networks,
         training.probe,
-        run=folder,
+        keep=Keep(folder, experiment.store_activations, resume, meta),
         seed=seeds[0],
-        resume=resume,
         **experiment.tracing(),
-        meta={
-            "seeds": experiment.seed_list,
-            "config": raw,
-            "data": _described(training, experiment),
-        },
     ) as tracer:
         by_steps = tracer.clock == "step"
         if start == 0:

@@ -143,7 +143,7 @@ def _variant_order(folder: Path) -> Any:
 def _rehearse(experiment: config.Experiment) -> None:
     """Find what only a look can tell is wrong, before any work and any file."""
     probe = probe_of(experiment)
-    first = {**experiment.tracing(), "estimators": "exact", "store_activations": False}
+    first = {**experiment.tracing(), "estimators": "exact"}
     with torch.random.fork_rng():
         Tracer(experiment.model().to(experiment.device), probe, **first)
 

@@ -1,0 +1,44 @@
+"""Where a trace is kept, and what is kept beside its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ibtrace.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Keep:
+    """Where a trace is kept, and what is kept beside its numbers.
+
+    Args:
+        run: Folder of the run; None keeps the trace in memory.
+        activations: Keep the activations of each snapshot, and the probe, in the run folder, so
+            that ``ibtrace compare --run`` can measure them with other estimators.
+        resume: Go on with a run that exists, overwriting what is measured again.
+        meta: Further provenance to store with the trace (the experiment's configuration).
+
+    Raises:
+        ConfigError: If activations are to be kept and there is no folder.
+
+    Example:
+        >>> Keep.of("runs/mine")
+        Keep(run='runs/mine', activations=False, resume=False, meta={})
+    """
+
+    run: str | Path | None = None
+    activations: bool = False
+    resume: bool = False
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.activations and self.run is None:
+            raise ConfigError("Keep: activations are kept on disk; say where, run=FOLDER")
+
+    @classmethod
+    def of(cls, keep: Keep | str | Path | None) -> Keep:
+        """What is kept; a folder alone stands for a run in it."""
+        return keep if isinstance(keep, Keep) else cls(keep)
