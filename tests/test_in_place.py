@@ -88,7 +88,7 @@ def test_a_probe_stays_as_it_was_in_every_way_of_calling(
     probe, model = Probe.of(way.probe), spoiling(way)
     before = values(probe)
     forward = way.forward if spelt else None
-    first, *others = looks(model, probe, Look(forward=forward, batch_size=batch_size))
+    first, *others = looks(model, probe, forward=forward, batch_size=batch_size)
     assert_same(probe, before)
     assert all(other.equals(first) for other in others)
     t = snapshot(model, probe, Look(forward=forward, batch_size=batch_size))["act"]
