@@ -14,8 +14,8 @@ from torch.nn.parameter import is_lazy
 
 from ibtrace.capture.evidence import Evidence, Run, gather
 from ibtrace.capture.look import Look
-from ibtrace.capture.looking import read_layers, runner
 from ibtrace.capture.masks import telling_rows
+from ibtrace.capture.plan import read_layers, runner
 from ibtrace.capture.targets import aliases, another_name, named_layers, output_name, stem
 from ibtrace.errors import InvalidInput
 from ibtrace.probe import Probe

@@ -1,0 +1,154 @@
+"""What T will be of each layer, found by a few forwards of a few samples before any look."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from ibtrace.capture.calling import call
+from ibtrace.capture.defaults import Candidate, all_of, candidates, chosen
+from ibtrace.capture.evidence import Evidence, Run, gather, settling_rows
+from ibtrace.capture.functional import Functional
+from ibtrace.capture.hooks import Keep, hooked
+from ibtrace.capture.look import Look
+from ibtrace.capture.targets import (
+    Defaults,
+    Layers,
+    Selection,
+    aliases,
+    another_name,
+    excludes,
+    is_default,
+    named_layers,
+    output_name,
+    resolve,
+    stem,
+)
+from ibtrace.capture.undisturbed import undisturbed
+from ibtrace.errors import InvalidInput, UnknownName
+from ibtrace.probe import Probe
+from ibtrace.runtime.patterns import matches
+from ibtrace.runtime.wrappers import unwrap
+
+
+def read_layers(model: nn.Module, probe: Probe, look: Look | Layers = None) -> Evidence:
+    """What T will be of each layer, by a few forwards of a few samples.
+
+    Layers that nobody wrote out and that cannot be read are left out of a look, with a warning.
+
+    Args:
+        model: See `looks`.
+        probe: See `looks`.
+        look: See `looks`.
+    """
+    model, look = unwrap(model), Look.of(look)
+    if not is_default(look.layers):
+        evidence = gather(runner(model, look), probe, look.reduce, look.batch_size)
+        require_excludes(model, look.layers, [*evidence.layers])
+        require_called(model, look.functional, evidence.layers)
+        return evidence
+    resolve(model, look.layers)  # what cannot be hooked is an error
+    rows = rows_for_defaults(model, probe, look)
+    standing_out = standing_out_of(model, probe, look, rows)
+    everything = all_of(standing_out)
+    run = runner(model, replace(look.at(everything), functional=everything.called))
+    evidence = gather(run, probe, look.reduce, look.batch_size, rows)
+    defaults = chosen(standing_out, lambda name: bool(evidence.of(name).trouble))
+    require_called(model, look.functional, [c.name for c in standing_out])
+    exclude = look.layers.exclude if isinstance(look.layers, Selection) else ()
+    return replace(evidence, defaults=replace(defaults, exclude=exclude))
+
+
+def require_called(model: nn.Module, functional: Functional, ran: Iterable[str]) -> None:
+    """Raise if a choice of called activations means none: it is a slip of the pen."""
+    names = dict.fromkeys(map(stem, ran))
+    known = [name for name in names if name not in named_layers(model)]
+    patterns = [functional] if isinstance(functional, str) else functional
+    for pattern in () if isinstance(patterns, bool) or not names else patterns:
+        if not any(matches(name, pattern) for name in known):
+            raise UnknownName(
+                f"functional: no activation that is called is meant by {pattern!r}; see "
+                "ibtrace.layers(model, x), or functional=True for all"
+            )
+
+
+def require_excludes(model: nn.Module, layers: Layers, others: Sequence[str] = ()) -> None:
+    """Raise if an exclusion means no layer: it is a slip of the pen.
+
+    Args:
+        model: The model.
+        layers: The choice of layers.
+        others: Names of called activations, or of calls, that it may mean too.
+
+    Raises:
+        UnknownName: Naming the exclusion, and the layers there are; or the first name of the one
+            that it means by another.
+    """
+    if not isinstance(layers, Selection):
+        return
+    modules, first = {**named_layers(model), output_name(model): model}, aliases(model)
+    for choice in layers.exclude:
+        known = [*modules.items(), *((name, None) for name in others)]
+        meant = [name for name, module in known if excludes([choice], name, module)]
+        if meant and all(name in first for name in meant):
+            why = another_name(first[meant[0]])
+            raise UnknownName(f"exclude: layer {meant[0]!r}: {why}; say {first[meant[0]]!r}")
+        if not meant:
+            names = ", ".join(dict.fromkeys([*modules, *others]))
+            raise UnknownName(f"exclude: nothing is meant by {choice!r}; there are: {names}")
+
+
+def rows_for_defaults(model: nn.Module, probe: Probe, look: Look) -> Tensor:
+    """The samples by which defaults are found: those on which most of the model runs."""
+    modules = {**named_layers(model), output_name(model): model}
+    names = tuple(n for n, m in modules.items() if not isinstance(m, torch.jit.ScriptModule))
+    everything = replace(look.at(Defaults(names, frozenset(names))), functional=True)
+    return settling_rows(runner(model, everything), probe, look.batch_size)
+
+
+def standing_out_of(model: nn.Module, probe: Probe, look: Look, rows: Tensor) -> list[Candidate]:
+    """The layers to choose from where nobody chose any, by a forward of a few samples."""
+    exclude = look.layers.exclude if isinstance(look.layers, Selection) else ()
+    seen: list[str] = []
+    device = next((p.device for p in model.parameters()), probe.device)
+
+    def excluded(name: str, module: nn.Module | None) -> bool:
+        seen.append(name)
+        return bool(exclude) and excludes(exclude, name, module)
+
+    def see(few: Probe) -> list[Candidate]:
+        with undisturbed(model), candidates(model, look.functional, excluded) as standing_out:
+            call(model, few.batch(slice(None), device), look.forward)
+        return standing_out
+
+    try:
+        standing_out = see(probe.take(rows))
+    except InvalidInput:  # it may ask for more samples than a few
+        standing_out = see(probe if probe.undivided else probe.take(slice(look.batch_size)))
+    require_excludes(model, look.layers, seen)
+    return standing_out
+
+
+def runner(model: nn.Module, look: Look) -> Run:
+    """What runs the model on a probe, under hooks on these layers."""
+
+    def run(probe: Probe, keep: Keep) -> None:
+        with (
+            torch.inference_mode(False),
+            undisturbed(model),
+            hooked(
+                model,
+                resolve(model, look.layers),
+                keep,
+                functional=look.functional,
+                refuse=lambda name, why: None,  # the look itself will say so
+            ) as begin,
+        ):
+            device = next((p.device for p in model.parameters()), probe.device)
+            begin()
+            call(model, probe.batch(slice(None), device), look.forward)
+
+    return run
