@@ -5,39 +5,42 @@ from __future__ import annotations
 import copy
 import logging
 import warnings
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from ibtrace import checkpoints, estimators
-from ibtrace import lenses as registered_lenses
+from ibtrace import checkpoints
 from ibtrace.capture import Layer, Layers, Look
 from ibtrace.capture.reduce import require_fitting
 from ibtrace.capture.view import Loss
-from ibtrace.errors import ConfigError, CostWarning, NonFinite, RunError
+from ibtrace.errors import ConfigError, NonFinite
 from ibtrace.estimators._inputs import columns
 from ibtrace.measure import context, measure
 from ibtrace.plane import Rule, Verdict
 from ibtrace.probe import Probe
 from ibtrace.runtime import distributed
 from ibtrace.runtime.generators import preserved_generators
-from ibtrace.runtime.schedule import Epochs, Schedule, Steps, log_spaced, schedule, whole
+from ibtrace.runtime.schedule import Schedule, Steps, log_spaced, schedule, whole
 from ibtrace.runtime.wrappers import unwrap
 from ibtrace.trace import Scalar, Trace
 from ibtrace.trace.pooling import pooled
+from ibtrace.trace.stored import stored_look
+from ibtrace.tracer._cost import foresee
 from ibtrace.tracer._defaults import default_estimators
 from ibtrace.tracer._distinct import distinct
 from ibtrace.tracer._keep import Keep
 from ibtrace.tracer._lenses import Lenses
 from ibtrace.tracer._observer import Networks, Observer
+from ibtrace.tracer._opening import open_trace, require_same_t
+from ibtrace.tracer._schedules import At, scheduled_estimators, scheduled_lenses
+from ibtrace.tracer._sinks import Sink, checked_sinks, close_all, write_all
 from ibtrace.types import Estimator, Lens, Row, Variable, label, needs_trace, variable_of
 
 if TYPE_CHECKING:
@@ -45,38 +48,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("ibtrace")
 
-SLOW_LOOK = 10.0
-"""Seconds of a first look's estimates from which the tracer warns of what the trace will cost."""
-SLOW_TRACE = 600.0
-"""Likewise, of all the looks that are foreseen."""
 _MOST = 2**63
-_HORIZON = {"epoch": 100, "step": 1000}
-
-
-class Sink(Protocol):
-    """Where rows also go: TensorBoard, a tracking service (see `ibtrace.integrations`)."""
-
-    def write(self, trace: Trace, rows: Sequence[Row], scalars: Mapping[str, Any]) -> None:
-        """Take a snapshot's rows and scalars; the trace holds them already."""
-        ...
-
-    def close(self, trace: Trace, failed: bool) -> None:
-        """No more will come: the trace is complete, or it has ``failed``, as its training has."""
-        ...
-
-
-@dataclass(frozen=True)
-class At:
-    """An estimator or a lens with a schedule of its own, for one too slow for every snapshot.
-
-    Args:
-        instrument: A registry name or an instance.
-        every: Its schedule, in place of the tracer's: an int, epochs, or a callable; `Steps` if
-            the tracer's is.
-    """
-
-    instrument: str | Estimator | Lens
-    every: int | Iterable[int] | Schedule
 
 
 class Tracer:
@@ -150,7 +122,7 @@ class Tracer:
         self.model = model
         self._epoch = 0
         self._leads = distributed.rank() == 0
-        self.sinks = _sinks(sinks) if self._leads else []
+        self.sinks = checked_sinks(sinks) if self._leads else []
         self._closed = False
         self._deferred: list[Estimator] = []
         self.trace = Trace.create()  # until the run's own is open: what sinks are closed with
@@ -171,8 +143,8 @@ class Tracer:
             why = None
             if estimators is None:
                 estimators, why = default_estimators(self.probe, per_token=self.look.per_token)
-            self._estimators = [self._scheduled(item) for item in _several(estimators)]
-            self._lenses = Lenses([self._scheduled_lens(item) for item in _several(lenses)])
+            self._estimators = scheduled_estimators(estimators, self.every)
+            self._lenses = Lenses(scheduled_lenses(lenses, self.every))
             self._loss = loss
             self._deferred = [e for e, _ in self._estimators if needs_trace(e)]
             self._store = self.keep.activations or bool(self._deferred)
@@ -196,7 +168,7 @@ class Tracer:
     def _opened(self, meta: Mapping[str, Any]) -> Trace:
         """The trace of the run; of ranks that only take part, one in memory."""
         run = self.keep.run if self._leads else None
-        return _open(run, self.seeds, self.keep.resume, self._provenance(meta))
+        return open_trace(run, self.seeds, self.keep.resume, self._provenance(meta))
 
     @classmethod
     def from_checkpoints(
@@ -284,20 +256,11 @@ class Tracer:
             if not self._leads:
                 return []
             self.trace.append(rows, scalars=[*certain, *scalars_of_all])
-            self._foresee(rows)
-            self._send(rows, scalars)
+            if rows and not self._foreseen:
+                self._foreseen = True
+                foresee(rows, self.every, self.clock)
+            write_all(self.sinks, self.trace, rows, scalars)
         return rows
-
-    def _send(self, rows: Sequence[Row], scalars: Mapping[str, Any]) -> None:
-        """Write to every sink, whether or not another fails; then raise the first error."""
-        errors: list[Exception] = []
-        for sink in self.sinks if rows else ():
-            try:
-                sink.write(self.trace, rows, scalars)
-            except Exception as error:
-                errors.append(error)
-        if errors:
-            raise errors[0]
 
     def due(self, at: int) -> bool:
         """Whether `snapshot` would look at the network at this epoch (where it counts, step)."""
@@ -362,14 +325,8 @@ class Tracer:
     def _close_sinks(self, failed: bool) -> list[Exception]:
         """Close every sink, whether or not another fails; returns what they raised."""
         self._closed = True
-        errors: list[Exception] = []
         with torch.inference_mode(False), preserved_generators():
-            for sink in self.sinks:
-                try:
-                    sink.close(self.trace, failed)
-                except Exception as error:
-                    errors.append(error)
-        return errors
+            return close_all(self.sinks, self.trace, failed)
 
     @contextmanager
     def _closed_if_it_fails(self) -> Iterator[None]:
@@ -445,7 +402,15 @@ class Tracer:
             for found in self._observer.looks():
                 self._remember(found)
                 certain += distinct(found, self.probe, self.seeds, epoch, step)
-                rows += self._measure({n: v.values for n, v in found.items()}, now, epoch, step)
+                rows += measure(
+                    {name: layer.values for name, layer in found.items()},
+                    {name: context(name, self._captured[name]) for name in found},
+                    self.probe,
+                    now,
+                    seeds=self.seeds,
+                    epoch=epoch,
+                    step=step,
+                )
                 if hold:
                     seen |= found
                 if self._store:
@@ -488,30 +453,6 @@ class Tracer:
         if new := {key: value for key, value in now.items() if value and value != held.get(key)}:
             self.trace.update_meta(new)
 
-    def _foresee(self, rows: Sequence[Row]) -> None:
-        """After the first look, say what the trace will cost if that is much."""
-        if self._foreseen or not rows:
-            return
-        self._foreseen = True
-        every = self.every.every if isinstance(self.every, Steps) else self.every
-        horizon = max(every.epochs) if isinstance(every, Epochs) else _HORIZON[self.clock]
-        looks = sum(map(self.every, range(1, horizon + 1)))
-        each: defaultdict[str, float] = defaultdict(float)
-        for row in rows:  # a row's seconds are those of the estimate, of which both rows came
-            each[row.instrument] += row.seconds / len({r.quantity for r in rows})
-        seconds = sum(each.values())
-        if seconds < SLOW_LOOK and seconds * looks < SLOW_TRACE:
-            return
-        slowest, most = max(each.items(), key=lambda item: item[1])
-        warnings.warn(
-            f"a look takes {seconds:.1f} s, {most:.1f} of them {slowest}; the {looks} looks up "
-            f"to {self.clock} {horizon} are {seconds * looks / 60:.0f} min: measure fewer samples "
-            "(Probe.of(data, n=2000), or Subsampled(estimator) for one), look less often "
-            "(every=), or choose other estimators",
-            CostWarning,
-            stacklevel=3,
-        )
-
     def _remember(self, part: Mapping[str, Layer]) -> None:
         """Take down what T is of each layer, and refuse what the run holds as another T.
 
@@ -525,34 +466,12 @@ class Tracer:
                 of_layers[name] = variable_of(estimator, width)
             record = layer.record()
             if (held := self._captured.get(name)) is not None:
-                _require_the_same(name, held, record)
+                require_same_t(name, held, record)
                 continue
             if record["token_inputs"] is not None:
                 tokens = self.probe.tokens(layer.values.shape[1], record["token_inputs"])
                 record["input_entropy"] = tokens.input_entropy
             self._captured[name] = record
-
-    def _measure(
-        self,
-        activations: Mapping[str, Tensor],
-        chosen: Sequence[Estimator],
-        epoch: int,
-        step: int | None = None,
-        pooled: Mapping[str, Tensor] | None = None,
-        seeds: Sequence[int] | None = None,
-    ) -> list[Row]:
-        return measure(
-            activations,
-            {
-                name: context(name, self._captured[name], pooled[name] if pooled else None)
-                for name in activations
-            },
-            self.probe,
-            chosen,
-            seeds=self.seeds if seeds is None else seeds,
-            epoch=epoch,
-            step=step,
-        )
 
     def _measure_deferred(self) -> None:
         """Measure the estimators that wanted the whole trace, from the stored activations."""
@@ -566,11 +485,18 @@ class Tracer:
                     for estimator, every in self._estimators
                     if estimator in self._deferred and (at == 0 or last or every(at))
                 ]
-                kept = {n: v[None] for n, v in self.trace.activations(at, seed).items()}
-                epoch, step = self.trace.look(at)
-                rows += self._measure(kept, chosen, epoch, step, pooled=values, seeds=[seed])
+                look = stored_look(self.trace, seed, at, values)
+                rows += measure(
+                    look.activations,
+                    look.contexts,
+                    self.probe,
+                    chosen,
+                    seeds=[seed],
+                    epoch=look.epoch,
+                    step=look.step,
+                )
         self.trace.append(rows)
-        self._send(rows, {})
+        write_all(self.sinks, self.trace, rows, {})
 
     def _scalars(self, epoch: int, step: int | None, values: Mapping[str, Any]) -> list[Scalar]:
         """One entry for each number and seed."""
@@ -594,40 +520,6 @@ class Tracer:
         frame = self.trace.frame()
         return set(frame[frame.seed.isin(self.seeds)][self.clock].unique().tolist())
 
-    def _scheduled(self, item: str | Estimator | At) -> tuple[Estimator, Schedule]:
-        """An estimator and when it runs."""
-        if isinstance(item, At):
-            every = self._own_schedule(item)
-            return self._scheduled(cast("str | Estimator", item.instrument))[0], every
-        if isinstance(item, str):
-            return estimators.make(item), self.every
-        if isinstance(item, type) or not isinstance(item, Estimator):
-            raise ConfigError(
-                f"estimators: {item!r} is neither a name nor an estimator; give "
-                '"binning", Binning(bins=30) or several of these'
-            )
-        return item, self.every
-
-    def _scheduled_lens(self, item: str | Lens | At) -> tuple[Lens, Schedule]:
-        """A lens and when it reads."""
-        if isinstance(item, At):
-            lens = self._scheduled_lens(cast("str | Lens", item.instrument))[0]
-            return lens, self._own_schedule(item)
-        if isinstance(item, str):
-            return registered_lenses.make(item), self.every
-        if isinstance(item, type) or not isinstance(item, Lens):
-            raise ConfigError(
-                f"lenses: {item!r} is neither a name nor a lens; give "
-                '"saturation", Saturation(share=0.95) or several of these'
-            )
-        return item, self.every
-
-    def _own_schedule(self, item: At) -> Schedule:
-        every = schedule(item.every)
-        if isinstance(every, Steps) != (self.clock == "step"):
-            raise ConfigError(f"{item}: the trace counts {self.clock}s, so must its every=")
-        return every
-
     def _provenance(self, meta: Mapping[str, Any]) -> dict[str, Any]:
         forward = self.look.forward
         return {
@@ -645,68 +537,3 @@ class Tracer:
             "lens_configurations": self._lenses.configurations(),
             **meta,
         }
-
-
-def _sinks(given: Any) -> list[Sink]:
-    """The sinks as a list, each of them one."""
-    sinks = _several(given)
-    for sink in sinks:
-        methods = (getattr(sink, name, None) for name in ("write", "close"))
-        if isinstance(sink, type) or not all(map(callable, methods)):
-            raise ConfigError(
-                f"sinks: {sink!r} is no sink; give objects with write(trace, rows, scalars) and "
-                "close(trace, failed), such as those of ibtrace.integrations"
-            )
-    return sinks
-
-
-def _several(items: Any) -> list[Any]:
-    """Several things, or one alone, as a list; a text is one thing."""
-    return list(items) if isinstance(items, Iterable) and not isinstance(items, str) else [items]
-
-
-_SHARED = {"population": "population", "labels": "labels", "forward": "forward="}
-"""What all seeds of a run agree in, beside the probe and the clock, and its words in an error."""
-
-
-def _require_the_same(name: str, held: Mapping[str, Any], record: Mapping[str, Any]) -> None:
-    """Raise if a layer's T is not what the run holds under its name."""
-    differing = [key for key in record if key in held and held[key] != record[key]]
-    if differing:
-        stored, now = (
-            ", ".join(f"{key.replace('_', ' ')} {each[key] or 'none'}" for key in differing)
-            for each in (held, record)
-        )
-        raise RunError(
-            f"layer {name!r} is another T than the one this run holds: {stored} there, {now} here; "
-            "seeds of one run are judged together, choose another folder"
-        )
-
-
-def _open(
-    run: str | Path | None, seeds: Sequence[int], resume: bool, meta: dict[str, Any]
-) -> Trace:
-    """A new trace, or the one in the folder if it may be added to."""
-    if run is None or not (Path(run) / "trace.sqlite").exists():
-        return Trace.create(run, meta=meta)
-    trace = Trace.load(run)
-    if trace.meta.get("probe_digest") != meta["probe_digest"]:
-        raise RunError(
-            f"{run} was traced on another probe; choose another folder, or, where the data draw "
-            "their samples or augmentations anew, make one Probe.of(data) for all seeds"
-        )
-    if trace.clock != meta["clock"]:
-        raise RunError(f"{run} counts {trace.clock}s, not {meta['clock']}s; choose another folder")
-    for name, what in _SHARED.items():
-        if name in trace.meta and (stored := trace.meta[name]) != meta[name]:
-            raise RunError(
-                f"{run} was traced with {what} {stored!r}, not {meta[name]!r}; seeds of one run "
-                "are judged together, choose another folder"
-            )
-    held = sorted(set(seeds) & set(trace.seeds))
-    if held and not resume:
-        raise RunError(
-            f"{run} already holds seed {', '.join(map(str, held))}; "
-            "choose another folder, or resume=True to go on"
-        )
-    return trace

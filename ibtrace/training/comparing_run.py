@@ -21,10 +21,11 @@ from ibtrace.comparison import (
     trials,
 )
 from ibtrace.errors import IbtraceError, InvalidInput, RunError
-from ibtrace.measure import context, flatten, measure
+from ibtrace.measure import flatten, measure
 from ibtrace.probe import Probe
 from ibtrace.trace import Trace
 from ibtrace.trace.pooling import pooled
+from ibtrace.trace.stored import stored_look
 from ibtrace.types import Estimator, LayerContext, needs_trace
 
 SNAPSHOTS = 6
@@ -120,26 +121,24 @@ def _measure(
     looks: Sequence[tuple[int, int]],
     progress: bool,
 ) -> None:
-    captured = source.meta.get("captured", {})
     whole = probe.n == source.meta["n"]
     asked = any(map(needs_trace, labelled.values()))
     over_trace = {seed: pooled(source, seed) for seed in {s for s, _ in looks} if asked}
     total = len(labelled) * len(looks)
     with tqdm(total=total, desc="measure", disable=not progress, unit=" planes") as bar:
         for (seed, at), (label, estimator) in _by_estimator(looks, labelled):
-            layers, (epoch, step) = source.activations(at, seed), source.look(at)
-            for name, value in layers.items():
-                values = over_trace.get(seed, {}).get(name)
-                told = context(name, captured.get(name, {}), values)
+            look = stored_look(source, seed, at, over_trace.get(seed))
+            for name, value in look.activations.items():
+                told = look.contexts[name]
                 try:
                     done = measure(
-                        {name: _taken(value, rows, told, whole)[None]},
+                        {name: _taken(value, rows, told, whole)},
                         {name: told},
                         probe,
                         [estimator],
                         seeds=[seed],
-                        epoch=epoch,
-                        step=step,
+                        epoch=look.epoch,
+                        step=look.step,
                     )
                 except IbtraceError as error:
                     comparison.declined[label, name] = str(error)
@@ -152,7 +151,7 @@ def _taken(value: Tensor, rows: Tensor, told: LayerContext, whole: bool) -> Tens
     """The samples compared."""
     if told.token_inputs is not None and not whole:
         raise InvalidInput("each token is a sample here; leave out --n")
-    return value[rows] if told.token_inputs is None else value
+    return value[:, rows] if told.token_inputs is None else value
 
 
 def _by_estimator(

@@ -1,0 +1,45 @@
+"""What a trace will cost, told after its first look."""
+
+from __future__ import annotations
+
+import warnings
+from collections import defaultdict
+from collections.abc import Sequence
+
+from ibtrace.errors import CostWarning
+from ibtrace.runtime.schedule import Epochs, Schedule, Steps
+from ibtrace.types import Row
+
+SLOW_LOOK = 10.0
+"""Seconds of a first look's numbers from which the tracer warns of what the trace will cost."""
+SLOW_TRACE = 600.0
+"""Likewise, of all the looks that are foreseen."""
+_HORIZON = {"epoch": 100, "step": 1000}
+
+
+def foresee(rows: Sequence[Row], schedule: Schedule, clock: str) -> None:
+    """Warn, if a trace will take long: how long, what of it, and what would be faster.
+
+    Args:
+        rows: Those of the first look.
+        schedule: When the tracer looks.
+        clock: What the looks are counted by.
+    """
+    every = schedule.every if isinstance(schedule, Steps) else schedule
+    horizon = max(every.epochs) if isinstance(every, Epochs) else _HORIZON[clock]
+    looks = sum(map(schedule, range(1, horizon + 1)))
+    each: defaultdict[str, float] = defaultdict(float)
+    for row in rows:  # a row's seconds are those of the estimate, of which both rows came
+        each[row.instrument] += row.seconds / len({r.quantity for r in rows})
+    seconds = sum(each.values())
+    if seconds < SLOW_LOOK and seconds * looks < SLOW_TRACE:
+        return
+    slowest, most = max(each.items(), key=lambda item: item[1])
+    warnings.warn(
+        f"a look takes {seconds:.1f} s, {most:.1f} of them {slowest}; the {looks} looks up "
+        f"to {clock} {horizon} are {seconds * looks / 60:.0f} min: measure fewer samples "
+        "(Probe.of(data, n=2000), or Subsampled(estimator) for one), look less often "
+        "(every=), or choose other estimators",
+        CostWarning,
+        stacklevel=4,
+    )
