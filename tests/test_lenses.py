@@ -22,6 +22,7 @@ from ibtrace.runtime.schedule import Steps
 from ibtrace.trace import READING_COLUMNS, Trace
 from ibtrace.tracer import At, Keep, Tracer
 from ibtrace.types import I_XT, LensTags, ProbeLike, Quantity, Reading, Row, View
+from tests.arguments import grouped
 
 N = 24
 X = torch.randn(N, 3, generator=torch.Generator().manual_seed(0))
@@ -60,7 +61,7 @@ def train(model: nn.Module, *, epochs: int = 3, tracer: Tracer | None = None) ->
 def traced(lens: Any, model: nn.Module | None = None, **arguments: Any) -> Trace:
     model = net() if model is None else model
     given: dict[str, Any] = {"estimators": "exact", "every": 1, **arguments}
-    with Tracer(model, data=(X, Y), lenses=lens, **given) as tracer:
+    with Tracer(model, data=(X, Y), lenses=lens, **grouped(**given)) as tracer:
         train(model, tracer=tracer)
     return tracer.trace
 
