@@ -536,14 +536,15 @@ def test_the_last_epoch_is_not_mistaken_for_the_best(tmp_path: Path) -> None:
     pytest.importorskip("transformers")
     from ibtrace.integrations.huggingface import IBTrace
 
+    seed_everything()
     callback = IBTrace(Tokens(), estimators=["binning"], every=[9])
     strategies = dict.fromkeys(("eval_strategy", "save_strategy", "logging_strategy"), "epoch")
     trainer = huggingface_trainer(
         bert(),
         tmp_path,
         callback,
-        learning_rate=0.5,  # it gets worse
         metric_for_best_model="eval_loss",
+        greater_is_better=True,  # of a loss that falls, the first epoch is the best then
         load_best_model_at_end=True,
         **strategies,
     )
