@@ -96,7 +96,7 @@ def old(folder: Path, version: int, clock: str) -> Path:
     """A run as an older ibtrace left it."""
     folder.mkdir()
     meta: dict[str, Any] = {"schema_version": version, "layers": LAYERS, "estimators": ESTIMATORS}
-    meta |= {"n": 8, "packages": {"torch": "2.1"}}
+    meta |= {"n": 8, "packages": {"torch": "2.1"}, "variables": {"KSG": "itself"}}
     meta |= {} if version == 1 else {"clock": clock}
     connection = sqlite3.connect(folder / "trace.sqlite")
     connection.executescript(SCHEMAS[version])
@@ -246,3 +246,10 @@ def test_a_write_protected_one_is_read(case: Case) -> None:
         assert len(Trace.load(folder).frame()) == len(rows(version, clock))
     finally:
         folder.chmod(0o755)
+
+
+def test_what_stands_for_t_is_told_of_each_layer(case: Case) -> None:
+    folder, _, _ = case
+    trace = Trace.load(folder)
+    assert trace.meta["variables"] == {"KSG": dict.fromkeys(LAYERS, "itself")}
+    assert {layer.layer for layer in trace.verdict()} == set(LAYERS)

@@ -206,6 +206,7 @@ class Database:
         memory.execute(f"INSERT INTO scalars {_OLD_SCALARS.format(**_OLD[version])}")
         memory.execute("INSERT INTO meta SELECT key, value FROM old.meta")
         write_meta(memory, {"schema_version": SCHEMA_VERSION, "read_from_schema": version})
+        write_meta(memory, _of_layers(read_meta(memory)))
         memory.execute("DETACH DATABASE old")
         return memory
 
@@ -218,6 +219,19 @@ class Database:
             wait = f"{_LOCK_TIMEOUT:.0f} s"
             return f"{self.path}: another process has held it for {wait}; try again later"
         return f"{self.path}: {message}"
+
+
+def _of_layers(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """What stood for T was once told of an estimator, and is now of each layer by itself."""
+    told = meta.get("variables", {})
+    return {
+        "variables": {
+            label: dict.fromkeys(meta["layers"], variable)
+            if isinstance(variable, str)
+            else variable
+            for label, variable in told.items()
+        }
+    }
 
 
 def claim(path: Path) -> Path:
