@@ -10,12 +10,15 @@ Wrap a model in a `Tracer`, train it as you always do, and ask whether it compre
 """
 
 from ibtrace import datasets as datasets
+from ibtrace import errors as errors
 from ibtrace import estimators as estimators
+from ibtrace import lenses as lenses
 from ibtrace import problems as problems
 from ibtrace.capture import Look as Look
 from ibtrace.capture import layers as layers
 from ibtrace.capture import snapshot as snapshot
 from ibtrace.comparison import compare as compare
+from ibtrace.datasets import Dataset as Dataset
 from ibtrace.ensemble import Ensemble as Ensemble
 from ibtrace.errors import IbtraceError as IbtraceError
 from ibtrace.errors import LeftOut as LeftOut
@@ -24,15 +27,25 @@ from ibtrace.plane import Rule as Rule
 from ibtrace.plane import Verdict as Verdict
 from ibtrace.plane import verdict as verdict
 from ibtrace.probe import Probe as Probe
+from ibtrace.problems import Problem as Problem
 from ibtrace.runtime.schedule import Steps as Steps
 from ibtrace.runtime.schedule import log_spaced as log_spaced
+from ibtrace.trace import Scalar as Scalar
 from ibtrace.trace import Trace as Trace
 from ibtrace.tracer import At as At
 from ibtrace.tracer import Keep as Keep
+from ibtrace.tracer import Sink as Sink
 from ibtrace.tracer import Subsampled as Subsampled
 from ibtrace.tracer import Tracer as Tracer
 from ibtrace.types import Estimate as Estimate
 from ibtrace.types import Estimator as Estimator
+from ibtrace.types import Lens as Lens
+from ibtrace.types import LensTags as LensTags
+from ibtrace.types import Quantity as Quantity
+from ibtrace.types import Reading as Reading
 from ibtrace.types import Row as Row
+from ibtrace.types import Tags as Tags
+from ibtrace.types import TraceLike as TraceLike
+from ibtrace.types import View as View
 
 __version__ = "0.1.0"

@@ -329,13 +329,13 @@ def _verdict(options: argparse.Namespace) -> int:
 def _add_list(commands: _Commands) -> None:
     parser = commands.add_parser(
         "list",
-        help="what there is: configurations, papers, estimators, problems",
+        help="what there is: configurations, papers, estimators, lenses, problems",
         description="List what there is.",
     )
     parser.add_argument(
         "what",
         nargs="?",
-        choices=("configs", "papers", "estimators", "problems"),
+        choices=("configs", "papers", "estimators", "lenses", "problems"),
         help="one kind only",
     )
     parser.set_defaults(call=_list)
@@ -367,6 +367,9 @@ def _add_run_options(parser: argparse.ArgumentParser, out: str) -> None:
     parser.add_argument("--epochs", type=int, metavar="N", help="epochs of training")
     parser.add_argument("--out", metavar="DIR", help=f"the run folder (default: {out})")
     parser.add_argument("--resume", action="store_true", help="go on with an interrupted run")
+    parser.add_argument(
+        "--lenses", metavar="A,B", help="what else to measure (see 'ibtrace list lenses'), or: all"
+    )
     _add_set_option(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
 
@@ -394,7 +397,16 @@ def _changes(options: argparse.Namespace) -> dict[str, Any]:
     for name in ("seeds", "epochs"):
         if getattr(options, name) is not None:
             changes[name] = getattr(options, name)
+    if options.lenses is not None:
+        from ibtrace import lenses
+
+        given = options.lenses
+        changes["lenses"] = lenses.names() if given == "all" else _names(given)
     return changes
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _overridden(raw: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -39,6 +39,10 @@ class RunError(IbtraceError):
     """A run folder that cannot be read, or that would be overwritten."""
 
 
+class DownloadError(IbtraceError):
+    """A file that could not be fetched, or that arrived damaged."""
+
+
 class MissingDependency(IbtraceError, ImportError):
     """An optional package is absent; the text says what to install."""
 

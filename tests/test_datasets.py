@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 import torch
 
-from ibtrace.datasets import Dataset, DownloadError, digits, mnist, read_idx, split
-from ibtrace.errors import InvalidInput
+from ibtrace.datasets import Dataset, digits, mnist, read_idx, split
+from ibtrace.errors import DownloadError, InvalidInput
 
 # `ibtrace.datasets.mnist` is the function; the module of that name is reached like this
 from ibtrace.datasets.mnist import SHA256, download  # isort: skip

@@ -12,21 +12,32 @@ import ibtrace
 
 PUBLIC = {
     "At",
+    "Dataset",
     "Ensemble",
     "Estimate",
     "Estimator",
     "IbtraceError",
     "Keep",
     "LeftOut",
+    "Lens",
+    "LensTags",
     "Look",
     "Probe",
+    "Problem",
+    "Quantity",
+    "Reading",
     "Row",
     "Rule",
+    "Scalar",
+    "Sink",
     "Steps",
     "Subsampled",
+    "Tags",
     "Trace",
+    "TraceLike",
     "Tracer",
     "Verdict",
+    "View",
     "compare",
     "information",
     "layers",
@@ -65,3 +76,26 @@ def test_importing_ibtrace_loads_no_plotting_and_no_command_line() -> None:
     code = f"import sys, ibtrace; print(*sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+def test_every_error_is_in_one_tree_and_said_to_be() -> None:
+    """Whoever catches ``IbtraceError`` catches all that ibtrace raises on purpose."""
+    own = {
+        kind
+        for each in pkgutil.walk_packages(ibtrace.__path__, "ibtrace.")
+        for kind in vars(importlib.import_module(each.name)).values()
+        if inspect.isclass(kind)
+        and issubclass(kind, BaseException)
+        and kind.__module__.startswith("ibtrace.")
+    }
+    warned = {kind for kind in own if issubclass(kind, Warning)}
+    assert own - warned == {kind for kind in own if issubclass(kind, ibtrace.IbtraceError)}
+    assert all(inspect.getdoc(kind) for kind in own)
+    public = {kind for kind in own if not kind.__name__.startswith("_")}
+    assert {kind.__module__ for kind in public} == {"ibtrace.errors"}
+
+
+def test_the_package_runs_as_a_module() -> None:
+    command = [sys.executable, "-m", "ibtrace", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == f"ibtrace {ibtrace.__version__}\n"

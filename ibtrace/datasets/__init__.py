@@ -8,7 +8,6 @@ from ibtrace.datasets.idx import read_idx as read_idx
 from ibtrace.datasets.labels import Classes as Classes
 from ibtrace.datasets.labels import Labels as Labels
 from ibtrace.datasets.labels import read_labels as read_labels
-from ibtrace.datasets.mnist import DownloadError as DownloadError
 from ibtrace.datasets.mnist import mnist as mnist
 from ibtrace.datasets.splits import Order as Order
 from ibtrace.datasets.splits import split as split

@@ -17,7 +17,7 @@ from torch.nn import functional
 from ibtrace.datasets.digits import digits
 from ibtrace.datasets.idx import read_idx
 from ibtrace.datasets.types import Dataset
-from ibtrace.errors import IbtraceError, InvalidInput
+from ibtrace.errors import DownloadError, InvalidInput
 from ibtrace.runtime.files import written_whole
 
 Part = Literal["train", "test"]
@@ -42,10 +42,6 @@ _FILES: dict[Part, tuple[str, str]] = {
 
 _TIMEOUT = 10.0
 _NAMES = {"train": "mnist-train", "test": "mnist-t10k", "all": "mnist-all"}
-
-
-class DownloadError(IbtraceError):
-    """A file that could not be fetched, or that arrived damaged."""
 
 
 def mnist(

@@ -1,19 +1,20 @@
-"""What there is, as text: configurations, papers, estimators, problems."""
+"""What there is, as text: configurations, papers, estimators, lenses, problems."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from ibtrace import estimators, papers, problems
+from ibtrace import estimators, lenses, papers, problems
 from ibtrace.runtime.text import wrap
 from ibtrace.training import config
+from ibtrace.types import Quantity
 
 
 def listing(what: str | None = None) -> str:
     """One section, or all of them.
 
     Args:
-        what: ``configs``, ``papers``, ``estimators`` or ``problems``; None for all.
+        what: ``configs``, ``papers``, ``estimators``, ``lenses`` or ``problems``; None for all.
     """
     chosen = _SECTIONS if what is None else {what: _SECTIONS[what]}
     return "\n\n".join(f"{name}\n{section()}" for name, section in chosen.items())
@@ -44,10 +45,34 @@ def _estimators() -> str:
             "cost": tags.cost,
             "source": tags.reference,
         }
-        lines = [f"  {name}"]
-        lines += [_entry(fact, text, "    ", 10) for fact, text in facts.items() if text]
-        parts.append("\n".join(lines))
+        parts.append(_paragraph(name, facts))
     return "\n".join(parts)
+
+
+def _lenses() -> str:
+    """One paragraph for each lens: what its tags say."""
+    parts = []
+    for name in lenses.names():
+        tags = lenses.make(name).tags
+        facts = {
+            "reads": "; ".join(map(_quantity, tags.quantities)),
+            "needs": ", ".join(sorted(tags.needs)),
+            "cost": tags.cost,
+            "caveats": tags.caveats,
+            "source": tags.reference,
+        }
+        parts.append(_paragraph(name, facts))
+    return "\n".join(parts)
+
+
+def _quantity(quantity: Quantity) -> str:
+    unit = "no unit" if quantity.unit == "1" else f"in {quantity.unit}"
+    return f"{quantity.name}, {unit}, of each {quantity.per}"
+
+
+def _paragraph(name: str, facts: dict[str, str]) -> str:
+    lines = [_entry(fact, text, "    ", 10) for fact, text in facts.items() if text]
+    return "\n".join([f"  {name}", *lines])
 
 
 def _problems() -> str:
@@ -71,5 +96,6 @@ _SECTIONS: dict[str, Callable[[], str]] = {
     "configs": _configs,
     "papers": _papers,
     "estimators": _estimators,
+    "lenses": _lenses,
     "problems": _problems,
 }

@@ -66,10 +66,9 @@ def trace_checkpoints(
     load_into(model, found[0])
     _claim(folder, raw, name, seed)
     arguments = {key: value for key, value in experiment.tracing().items() if key != "every"}
-    if arguments["estimators"] is not None:
-        arguments["estimators"] = [
-            item.instrument if isinstance(item, At) else item for item in arguments["estimators"]
-        ]
+    for role in ("estimators", "lenses"):
+        if arguments[role] is not None:
+            arguments[role] = [e.instrument if isinstance(e, At) else e for e in arguments[role]]
     with tqdm(total=len(found), disable=not progress, unit=" checkpoints") as bar:
         tracer = Tracer.from_checkpoints(
             model,

@@ -21,7 +21,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 import ibtrace
-from ibtrace import estimators
+from ibtrace import estimators, lenses
 from ibtrace.capture import MAX_BYTES, Look
 from ibtrace.capture.reduce import check as check_reduce
 from ibtrace.datasets import Dataset
@@ -29,7 +29,7 @@ from ibtrace.errors import ConfigError, IbtraceError, UnknownName
 from ibtrace.runtime.schedule import Schedule, Steps, log_spaced, schedule
 from ibtrace.tracer import At
 from ibtrace.training import functions
-from ibtrace.types import Estimator
+from ibtrace.types import Estimator, Lens
 
 # a Dataset is a dataclass, and may also come from a function such as ibtrace.datasets.tishby
 set_parsing_settings(subclasses_enabled=[Dataset])
@@ -88,7 +88,9 @@ class Experiment:
         max_width: Project wider T to this many dimensions.
         estimators: Registry names, or ``{name: …, field: …}``; ``snapshots`` or ``every`` in such
             an entry gives the estimator a schedule of its own. One name needs no list; None takes
-            what can say something on the probe, as in `ibtrace.Tracer`.
+            what can say something on the probe, as in `ibtrace.Tracer`. One of your own:
+            ``{class_path: my_file.Mine, init_args: {…}}``.
+        lenses: What else to measure, likewise: ``[saturation]``; none by default.
         snapshots: When to look: how many points, evenly on a log axis, or the epochs themselves;
             100 points where ``every`` does not say it either.
         every: When to look, as ``every`` of `ibtrace.Tracer`: an int (every n-th epoch), epochs,
@@ -117,6 +119,7 @@ class Experiment:
     max_bytes: int = MAX_BYTES
     max_width: int | None = None
     estimators: str | list[str | Raw] | None = None
+    lenses: str | list[str | Raw] = field(default_factory=list)
     snapshots: int | list[int] | None = None
     every: int | list[int] | str | None = None
     store_activations: bool = False
@@ -136,6 +139,7 @@ class Experiment:
         check_reduce(self.reduce)
         self.schedule()
         self.build_estimators()
+        self.build_lenses()
 
     @property
     def seed_list(self) -> list[int]:
@@ -147,6 +151,7 @@ class Experiment:
         return {
             "look": self.look,
             "estimators": self.build_estimators(),
+            "lenses": self.build_lenses(),
             "every": self.schedule(),
             "loss": self.loss,
         }
@@ -183,21 +188,35 @@ class Experiment:
         """
         if self.estimators is None:
             return None
-        built: list[Estimator | At] = []
-        for entry in [self.estimators] if isinstance(self.estimators, str) else self.estimators:
-            if isinstance(entry, str):
-                built.append(estimators.make(entry))
-                continue
-            fields = dict(entry)
-            name = fields.pop("name", None)
+        return self._built("estimators", self.estimators, estimators.make)
+
+    def build_lenses(self) -> list[Lens | At]:
+        """The lenses, likewise.
+
+        Raises:
+            ConfigError: If an entry has no name, or a field that its lens does not have.
+            UnknownName: If no lens has that name.
+        """
+        return self._built("lenses", self.lenses, lenses.make)
+
+    def _built(
+        self, role: str, entries: str | list[str | Raw], make: Callable[..., Any]
+    ) -> list[Any]:
+        """Instruments by their names and fields, or by their classes and arguments."""
+        built = []
+        for entry in [entries] if isinstance(entries, str) else entries:
+            fields = {"name": entry} if isinstance(entry, str) else dict(entry)
             due = self._schedule(fields.pop("snapshots", None), fields.pop("every", None))
-            if not isinstance(name, str):
-                raise ConfigError(f"estimators: an entry needs a 'name', got {entry!r}")
-            made = estimators.make(name, **{key: _tuples(value) for key, value in fields.items()})
+            if "class_path" in fields:
+                name, made = fields["class_path"], functions.instrument(role, fields)
+            elif isinstance(name := fields.pop("name", None), str):
+                made = make(name, **{key: _tuples(value) for key, value in fields.items()})
+            else:
+                raise ConfigError(f"{role}: an entry needs a 'name', got {entry!r}")
             if due is not None and isinstance(due, Steps) != self.by_steps:
                 counted = "steps" if self.by_steps else "epochs"
                 raise ConfigError(
-                    f"estimators: {name} has a schedule of its own, which must count {counted} as "
+                    f"{role}: {name} has a schedule of its own, which must count {counted} as "
                     "that of the run does: every: Steps(…) counts steps, all others epochs"
                 )
             built.append(made if due is None else At(made, due))

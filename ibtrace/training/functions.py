@@ -41,6 +41,27 @@ def build(raw: Raw) -> tuple[Raw, dict[str, Any]]:
     return {key: value for key, value in raw.items() if key not in built}, built
 
 
+def instrument(role: str, entry: Raw) -> Any:
+    """An estimator or a lens of the user's own.
+
+    Args:
+        role: ``estimators`` or ``lenses``, for the error.
+        entry: ``{"class_path": …, "init_args": {…}}``.
+
+    Raises:
+        ConfigError: If it is not there, does not take the arguments, or fails.
+    """
+    path = entry["class_path"]
+    place = _imported(path) if isinstance(path, str) else None
+    if not callable(place):
+        raise ConfigError(f"{role}: {path!r} cannot be imported; give class_path: file.Class")
+    if more := sorted({*entry} - {"class_path", "init_args"}):
+        raise ConfigError(f"{role}: {path}: {more[0]} is unknown; its arguments go into init_args")
+    arguments = entry.get("init_args") or {}
+    _check(f"{role}: {path}", place, arguments)
+    return _called(f"{role}: {path}", place, arguments)
+
+
 class _Model:
     """Makes a network by a function.
 
