@@ -98,3 +98,15 @@ def test_an_upward_import_is_seen(
     bad = tmp_path / "numerics.py"
     bad.write_text(f"from ibtrace.types import Row\n{line}\n")
     assert len(violations(bad)) == 1
+
+
+def drawn() -> str:
+    """The rooms as a graph: each row may import what stands below it."""
+    rows = [f"    L{level}[{' · '.join(names)}]" for level, names in enumerate(ROOMS)][::-1]
+    arrows = [f"    L{level} --> L{level - 1}" for level in range(len(ROOMS) - 1, 0, -1)]
+    return "\n".join(("```mermaid", "graph TD", *rows, *arrows, "```"))
+
+
+def test_the_graph_in_the_docs_is_drawn_from_the_table() -> None:
+    page = (PACKAGE.parent / "docs" / "architecture.md").read_text()
+    assert drawn() in page
