@@ -17,8 +17,8 @@ ROOMS = [
     ["numerics", "runtime"],
     ["estimators", "problems", "datasets"],
     ["models", "probe", "plane", "comparison"],
-    ["capture", "measure", "lenses", "testing", "checkpoints", "plots", "claims"],
-    ["trace"],
+    ["capture", "measure", "lenses", "checkpoints", "plots", "claims"],
+    ["trace", "testing"],  # a lens is tested on views, which capture makes
     ["tracer", "ensemble"],
     ["training", "papers", "integrations"],
     ["reports"],

@@ -1,4 +1,4 @@
-"""The contract of an estimator, as checks that anybody can run on their own.
+"""The contract of an estimator, and that of a lens (`check_lens`), for anybody's own.
 
 `check_estimator` runs them all; `checks` lists them by name, so that pytest can parametrize::
 
@@ -30,6 +30,7 @@ from ibtrace.testing import _flags, _form, _invariance, _values
 from ibtrace.testing._applies import Check as Check
 from ibtrace.testing._applies import accepted_kinds as accepted_kinds
 from ibtrace.testing._applies import truths as truths
+from ibtrace.testing._lens import check_lens as check_lens
 from ibtrace.types import Estimator
 
 checks: list[tuple[str, Check]] = [
