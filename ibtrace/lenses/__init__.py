@@ -10,6 +10,7 @@ import dataclasses
 from typing import Any
 
 from ibtrace.errors import ConfigError, UnknownName
+from ibtrace.lenses.readings import checked as checked
 from ibtrace.lenses.saturation import Saturation as Saturation
 from ibtrace.types import Lens
 

@@ -1,4 +1,4 @@
-"""The contract of an estimator, and that of a lens (`check_lens`), for anybody's own.
+"""The contracts of an estimator and of a lens, as checks that anybody can run on their own.
 
 `check_estimator` runs them all; `checks` lists them by name, so that pytest can parametrize::
 
@@ -20,18 +20,25 @@ reports as a skip) where it does not apply. What applies follows from the tags:
   changes nothing.
 - **Bound.** An estimator whose ``tags.bound`` is "lower" or "upper" is held to its side of the
   truth only.
+
+`check_lens` and `lens_checks` are the same for a lens, on small networks, dense and convolutional:
+its tags are full and true (units, per layer or network; a view with what ``tags.needs`` names is
+enough, and all of it is used), it writes to nothing, the seed alone draws, and several networks
+together have the numbers of each alone.
 """
 
 from __future__ import annotations
 
 import unittest
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
-from ibtrace.testing import _flags, _form, _invariance, _values
+from ibtrace.testing import _flags, _form, _invariance, _lens, _values
 from ibtrace.testing._applies import Check as Check
 from ibtrace.testing._applies import accepted_kinds as accepted_kinds
 from ibtrace.testing._applies import truths as truths
-from ibtrace.testing._lens import check_lens as check_lens
-from ibtrace.types import Estimator
+from ibtrace.testing._lens import LensCheck as LensCheck
+from ibtrace.types import Estimator, Lens
 
 checks: list[tuple[str, Check]] = [
     ("truth", _values.check_truth),
@@ -58,6 +65,18 @@ checks: list[tuple[str, Check]] = [
     ("documentation", _form.check_documentation),
 ]
 
+lens_checks: list[tuple[str, LensCheck]] = [
+    ("value", _lens.check_is_value),
+    ("tags", _lens.check_tags),
+    ("readings", _lens.check_readings),
+    ("needs", _lens.check_needs),
+    ("seed", _lens.check_seed),
+    ("global_state", _lens.check_global_state),
+    ("view", _lens.check_view),
+    ("networks", _lens.check_networks),
+    ("order", _lens.check_order),
+]
+
 
 def check_estimator(estimator: Estimator) -> None:
     """Run every check on an estimator.
@@ -68,13 +87,38 @@ def check_estimator(estimator: Estimator) -> None:
     Raises:
         AssertionError: If any check fails; one line for each that does.
     """
+    _run(checks, estimator)
+
+
+def check_lens(lens: Lens) -> None:
+    """Run every check on a lens.
+
+    Args:
+        lens: Any object of the `ibtrace.types.Lens` protocol.
+
+    Raises:
+        AssertionError: If any check fails; one line for each that does.
+
+    Example:
+        >>> from ibtrace.lenses import Saturation
+        >>> check_lens(Saturation())
+    """
+    _run(lens_checks, lens)
+
+
+_Instrument = TypeVar("_Instrument")
+
+
+def _run(
+    each: Sequence[tuple[str, Callable[[_Instrument], None]]], instrument: _Instrument
+) -> None:
     failures = []
-    for name, check in checks:
+    for name, check in each:
         try:
-            check(estimator)
+            check(instrument)
         except unittest.SkipTest:
             continue
         except Exception as error:
             failures.append(f"{name}: {type(error).__name__}: {error}")
     if failures:
-        raise AssertionError(f"{estimator!r} fails\n" + "\n".join(failures))
+        raise AssertionError(f"{instrument!r} fails\n" + "\n".join(failures))

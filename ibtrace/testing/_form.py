@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ibtrace.errors import InvalidInput, NonFinite, TooFewSamples, Unsupported
 from ibtrace.testing._applies import EXAMPLES, accepted_kinds, examples, tagged
-from ibtrace.types import Estimate, Estimator
+from ibtrace.types import Estimate, Estimator, Lens
 
 
 def check_estimate(estimator: Estimator) -> None:
@@ -48,8 +48,8 @@ def check_errors(estimator: Estimator) -> None:
             _refuses(estimator, what, error, functools.partial(estimator, *pair))
 
 
-def check_value(estimator: Estimator) -> None:
-    """An estimator is a value: frozen, hashable, equal to its copies, its pickle and its repr."""
+def check_value(estimator: Estimator | Lens) -> None:
+    """An instrument is a value: frozen, hashable, equal to its copies, its pickle and its repr."""
     assert dataclasses.is_dataclass(estimator), f"{estimator!r} is no dataclass"
     frozen = type(estimator).__dataclass_params__.frozen
     assert frozen, f"{estimator!r} is no frozen dataclass"

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import itertools
-import pickle
 import random
 import unittest
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -17,6 +15,7 @@ from ibtrace.errors import InvalidInput
 from ibtrace.probe import Probe
 from ibtrace.problems import GaussianChannel
 from ibtrace.testing._applies import EXAMPLES, accepted_kinds, examples, tied_examples
+from ibtrace.testing._state import generators_restored, global_state
 from ibtrace.types import Estimate, Estimator, Kind, Plane
 
 
@@ -58,7 +57,7 @@ def check_seed(estimator: Estimator) -> None:
     """The same seed gives the same result, whatever the global generators hold."""
     for x, y in examples(estimator):
         first = estimator(x, y, seed=5)
-        with _generators_restored():
+        with generators_restored():
             torch.manual_seed(123)
             np.random.seed(123)
             random.seed(123)
@@ -69,9 +68,9 @@ def check_seed(estimator: Estimator) -> None:
 def check_global_state(estimator: Estimator) -> None:
     """Global generators and torch's settings are as they were."""
     for x, y in examples(estimator) + tied_examples(estimator):
-        before = _global_state()
+        before = global_state()
         estimator(x, y, seed=6)
-        changed = [name for name, value in _global_state().items() if value != before[name]]
+        changed = [name for name, value in global_state().items() if value != before[name]]
         assert not changed, f"{estimator!r} changes global state: {', '.join(changed)}"
 
 
@@ -175,27 +174,3 @@ def _parts(estimate: Estimate) -> Iterator[tuple[str, Tensor]]:
 
 def _kind(value: Tensor) -> Kind:
     return "continuous" if value.is_floating_point() else "discrete"
-
-
-def _global_state() -> dict[str, object]:
-    return {
-        "torch's generator": tuple(torch.get_rng_state().tolist()),
-        "numpy's generator": pickle.dumps(np.random.get_state()),
-        "python's generator": random.getstate(),
-        "default dtype": torch.get_default_dtype(),
-        "threads": torch.get_num_threads(),
-        "gradient mode": torch.is_grad_enabled(),
-        "deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
-    }
-
-
-@contextmanager
-def _generators_restored() -> Iterator[None]:
-    """A block after which the global generators are as they were before it."""
-    kept = torch.get_rng_state(), np.random.get_state(), random.getstate()
-    try:
-        yield
-    finally:
-        torch.set_rng_state(kept[0])
-        np.random.set_state(kept[1])
-        random.setstate(kept[2])

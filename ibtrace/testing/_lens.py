@@ -1,165 +1,170 @@
-"""The contract of a lens, as checks that anybody can run on their own."""
+"""The contract of a lens, check by check: see `ibtrace.testing.check_lens`."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import Any
+import random
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import cast, get_args
 
+import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.func import stack_module_state
+from torch import Tensor
 
-from ibtrace.capture import Look, looks
-from ibtrace.capture.view import NetworkView
-from ibtrace.probe import Probe
-from ibtrace.types import INFORMATION, Lens, LensTags, Need, Reading
+from ibtrace.errors import InvalidInput
+from ibtrace.lenses import checked
+from ibtrace.testing._form import check_value
+from ibtrace.testing._state import generators_restored, global_state
+from ibtrace.testing._views import SEEDS, Case, Narrow, cases
+from ibtrace.types import INFORMATION, Lens, Need, Reading, View
 
-Numbers = dict[tuple[str, str], Reading]
-
-_N = 24
-_ASKED: dict[Need, tuple[str, ...]] = {
-    "activations": ("activations", "activation_ranges"),
-    "loss": ("loss", "losses"),
-    "gradient": ("gradient", "sample_gradients"),
-    "jacobian": ("jacobian",),
-    "hessian": ("hessian_product",),
-}
+LensCheck = Callable[[Lens], None]
+_Read = dict[tuple[str, str], Reading]
+_NUMBERS = ("value", "stderr", "lower", "upper")
+_RTOL, _ATOL = 1e-6, 1e-9  # the networks are in double precision
 
 
-def check_lens(lens: Lens) -> None:
-    """Run the contract of a lens on small tanh and ReLU networks.
-
-    It is a frozen dataclass with complete tags; it reads the quantities that these name, in their
-    units, one number for each network, of layers that are there; the same seed gives the same
-    numbers; it asks for no more than the tags' ``needs``; the global generators and the view stay
-    as they are; and several networks seen together give the numbers of each seen alone.
-
-    Args:
-        lens: Any object of the `ibtrace.types.Lens` protocol.
-
-    Raises:
-        AssertionError: If it breaks one of these; says which.
-
-    Example:
-        >>> from ibtrace.lenses import Saturation
-        >>> check_lens(Saturation())
-    """
-    _check_tags(lens)
-    for activation in (nn.Tanh, nn.ReLU):
-        networks = [_network(activation, seed) for seed in range(3)]
-        together = _read(lens, networks)
-        _check_same(lens, together, _read(lens, networks), "one seed gives two results")
-        backwards = _read(lens, networks[::-1])
-        flipped = {key: reading[[2, 1, 0]] for key, reading in backwards.items()}
-        _check_same(lens, together, flipped, "the networks' order changes their numbers")
-        for place, network in enumerate(networks):
-            alone = _read(lens, [network])
-            one = {key: reading[place : place + 1] for key, reading in together.items()}
-            _check_same(lens, alone, one, "a network alone gives other numbers than among others")
+def check_is_value(lens: Lens) -> None:
+    """A lens is a value: frozen, hashable, equal to its copies, its pickle and its repr."""
+    assert isinstance(lens, Lens), f"{lens!r} has no tags, or is not called"
+    check_value(lens)
 
 
-def _check_tags(lens: Lens) -> None:
-    frozen = dataclasses.is_dataclass(lens) and lens.__dataclass_params__.frozen
-    assert frozen, f"{lens!r} is no frozen dataclass: its fields are its configuration"
-    tags = lens.tags
-    assert isinstance(tags, LensTags), f"{lens!r}: tags must be LensTags, got {tags!r}"
-    assert tags.quantities, f"{lens!r}: tags name no quantity"
-    assert tags.reference, f"{lens!r}: tags name no source"
+def check_tags(lens: Lens) -> None:
+    """The tags say what is read, in which unit, at what cost, by whose definition."""
+    who, tags = type(lens).__name__, lens.tags
+    empty = [name for name in ("quantities", "reference", "cost") if not getattr(tags, name)]
+    assert not empty, f"{who}: its tags lack {', '.join(empty)}"
+    assert re.search(r"\b(19|20)\d\d\b", tags.reference), f"{who}: tags.reference has no year"
     names = [quantity.name for quantity in tags.quantities]
-    assert len({*names}) == len(names), f"{lens!r}: two quantities have one name in {names}"
-    assert not {*names} & {*INFORMATION}, f"{lens!r}: information is what estimators measure"
+    assert len({*names}) == len(names), f"{who}: its tags name a quantity twice"
     for quantity in tags.quantities:
-        said = f"{lens!r}: {quantity!r} needs a name and a unit (1 for a pure number)"
-        assert quantity.name, said
-        assert quantity.unit, said
+        assert quantity.name, f"{who}: a quantity has no name"
+        assert quantity.unit, f'{who}: {quantity.name} has no unit; "1" is a pure number'
+        taken = quantity.name in INFORMATION
+        assert not taken, f"{who}: {quantity.name} is what estimators measure"
+    unknown = sorted(tags.needs - {*get_args(Need)})
+    assert not unknown, f"{who}: tags.needs has {unknown}; a view has {get_args(Need)}"
+    written = not (type(lens).__doc__ or f"{who}(").startswith(f"{who}(")  # dataclass's own
+    assert written, f"{who}: it has no docstring"
 
 
-def _network(activation: type[nn.Module], seed: int) -> nn.Sequential:
-    draw = torch.Generator().manual_seed(seed)
-    network = nn.Sequential(nn.Linear(3, 5), activation(), nn.Linear(5, 4), activation())
-    network.append(nn.Linear(4, 2))
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=draw))
-    return network.double()
+def check_readings(lens: Lens) -> None:
+    """Every quantity is read somewhere, as its tags say; no number is wrong without a flag."""
+    seen = set()
+    for case in cases():
+        for (quantity, layer), reading in _read(lens, case).items():
+            seen.add(quantity)
+            what = f"{lens!r}: {quantity} of {layer or case.name}"
+            wrong = ~torch.isfinite(reading.value)
+            flagged = torch.zeros_like(wrong)
+            for raised in reading.flags.values():
+                flagged |= raised
+            assert not bool((wrong & ~flagged).any()), f"{what} is not finite and has no flag"
+            assert not bool((reading.stderr < 0).any()), f"{what} has an error below 0"
+            ends = reading.lower > reading.upper
+            assert not bool(ends.any()), f"{what} has a lower end above the upper"
+    never = [quantity.name for quantity in lens.tags.quantities if quantity.name not in seen]
+    assert not never, f"{lens!r} never reads {', '.join(never)}, which its tags name"
 
 
-def _probe() -> Probe:
-    x = torch.randn(_N, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    return Probe(x, (x[:, 0] > 0).long())
+def check_needs(lens: Lens) -> None:
+    """A view with what ``tags.needs`` names is enough, and all of that is asked for."""
+    asked: set[Need] = set()
+    for case in cases():
+        narrow = Narrow(case.view(), lens.tags.needs)
+        lens(cast("View", narrow), case.probe)
+        asked |= narrow.asked
+    idle = sorted(lens.tags.needs - asked)
+    assert not idle, f"{lens!r}: tags.needs has {', '.join(idle)}, and it is never asked for"
 
 
-def _view(networks: Sequence[nn.Module], probe: Probe) -> NetworkView:
-    seen = [next(looks(network, probe, Look(["1", "3", "4"]))) for network in networks]
-    parameters, buffers = stack_module_state([*networks])
-    return NetworkView(
-        networks[0],
-        parameters,
-        buffers,
-        probe,
-        seeds=range(len(networks)),
-        epoch=1,
-        loss="cross_entropy",
-        activations={n: torch.stack([s[n].values for s in seen]) for n in seen[0]},
-        activation_ranges={name: layer.activation_range for name, layer in seen[0].items()},
-    )
+def check_seed(lens: Lens) -> None:
+    """The same seed gives the same numbers, whatever the global generators hold."""
+    for case in cases():
+        first = _read(lens, case, seed=5)
+        with generators_restored():
+            torch.manual_seed(123)
+            np.random.seed(123)
+            random.seed(123)
+            again = _read(lens, case, seed=5)
+        _same(lens, again, first, "the same seed gives two results", exact=True)
 
 
-class _Honest:
-    """A view that gives what a lens says it needs, and nothing else."""
-
-    def __init__(self, lens: Lens, view: NetworkView) -> None:
-        self._lens, self._view = lens, view
-
-    def __getattr__(self, name: str) -> Any:
-        for need, names in _ASKED.items():
-            said = f"{self._lens!r} asks for {name}, and its tags' needs lack {need!r}"
-            assert name not in names or need in self._lens.tags.needs, said
-        return getattr(self._view, name)
+def check_global_state(lens: Lens) -> None:
+    """Global generators and torch's settings are as they were."""
+    for case in cases():
+        view = case.view()
+        before = global_state()
+        lens(view, case.probe, seed=6)
+        changed = [name for name, value in global_state().items() if value != before[name]]
+        assert not changed, f"{lens!r} changes global state: {', '.join(changed)}"
 
 
-def _read(lens: Lens, networks: Sequence[nn.Module]) -> Numbers:
-    """The readings, each checked by itself, and nothing else changed."""
-    probe = _probe()
-    view = _view(networks, probe)
-    held = {**view.parameters, **view.activations}
-    before = {name: value.clone() for name, value in held.items()}
-    state = torch.get_rng_state()
-    readings = lens(_Honest(lens, view), probe, seed=7)
-    assert torch.equal(torch.get_rng_state(), state), f"{lens!r} draws from the global generator"
-    for name, value in before.items():
-        assert torch.equal(held[name], value), f"{lens!r} changes {name} of the view"
-    return _checked(lens, readings, view)
+def check_view(lens: Lens) -> None:
+    """Nothing of the view, nor of the probe, is written to."""
+    for case in cases():
+        view = case.view()
+        held = dict(_tensors(view, case))
+        kept = {name: (value.clone(), value._version) for name, value in held.items()}
+        lens(view, case.probe, seed=7)
+        for name, value in held.items():
+            copied, version = kept[name]
+            unchanged = torch.equal(value, copied) and value._version == version
+            assert unchanged, f"{lens!r} writes to the view's {name}"
 
 
-def _checked(
-    lens: Lens, readings: Mapping[str, Mapping[str, Reading]], view: NetworkView
-) -> Numbers:
-    known = {quantity.name: quantity for quantity in lens.tags.quantities}
-    unread = sorted(known.keys() - readings.keys())
-    assert not unread, f"{lens!r}: its tags name {unread}, which it does not read"
-    numbers: Numbers = {}
-    for name, of_layers in readings.items():
-        assert name in known, f"{lens!r} reads {name!r}, which its tags do not name"
-        for layer, reading in of_layers.items():
-            per = "network" if layer == "" else "layer"
-            said = f"{lens!r}: {name} is per {known[name].per}, and was read of {layer!r}"
-            assert per == known[name].per, said
-            assert layer in {"", *view.activations}, f"{lens!r} reads {layer!r}, which is not there"
-            said = f"{lens!r}: {name} is in {known[name].unit!r}, and was read in {reading.unit!r}"
-            assert reading.unit == known[name].unit, said
-            shape = tuple(reading.value.shape)
-            said = f"{lens!r}: {name} must be one number a network, got shape {shape}"
-            assert shape == (len(view.seeds),), said
-            numbers[name, layer] = reading
-    return numbers
+def check_networks(lens: Lens) -> None:
+    """Several networks have the numbers of each alone."""
+    for case in cases():
+        together = _read(lens, case)
+        for place, seed in enumerate(SEEDS):
+            alone = _read(lens, case, [seed])
+            of_one = {key: reading[place : place + 1] for key, reading in together.items()}
+            _same(lens, of_one, alone, f"{case.name} reads otherwise among others than alone")
 
 
-def _check_same(lens: Lens, found: Numbers, wanted: Numbers, what: str) -> None:
-    assert found.keys() == wanted.keys(), f"{lens!r}: {what} (which layers it reads)"
-    for (name, layer), reading in found.items():
-        other: Tensor = wanted[name, layer].value
-        close = torch.allclose(reading.value, other, rtol=1e-5, atol=1e-9, equal_nan=True)
-        got = f"{name} of {layer or 'the network'}: {reading.value.tolist()}, {other.tolist()}"
-        assert close, f"{lens!r}: {what} ({got})"
+def check_order(lens: Lens) -> None:
+    """Another order of the networks gives the same numbers in that order."""
+    order = [2, 0, 1]
+    for case in cases():
+        straight = _read(lens, case)
+        moved = _read(lens, case, [SEEDS[place] for place in order])
+        wanted = {key: reading[order] for key, reading in straight.items()}
+        _same(lens, moved, wanted, "the order of the networks changes their numbers")
+
+
+def _read(lens: Lens, case: Case, seeds: Sequence[int] = SEEDS, seed: int = 0) -> _Read:
+    """The readings by quantity and layer, held to the tags."""
+    view = case.view(seeds)
+    try:
+        read = checked(lens, lens(view, case.probe, seed=seed), view, [*view.activations])
+        return {(quantity, layer): reading for quantity, layer, reading in read}
+    except InvalidInput as error:
+        raise AssertionError(f"{lens!r}: {error}") from error
+
+
+def _tensors(view: View, case: Case) -> Iterator[tuple[str, Tensor]]:
+    """Every tensor that a lens may be handed, by name."""
+    for kind in ("parameters", "activations", "gradient", "sample_gradients", "jacobian"):
+        for name, value in getattr(view, kind).items():
+            yield f"{kind} {name}", value
+    for kind in ("outputs", "losses", "loss"):
+        yield kind, getattr(view, kind)
+    for name, value in case.probe.inputs.items():
+        yield f"inputs {name}", value
+    yield "labels", case.probe.labels
+
+
+def _same(lens: Lens, found: _Read, wanted: _Read, what: str, exact: bool = False) -> None:
+    """Raise unless two sets of readings agree, in every number and flag."""
+    assert found.keys() == wanted.keys(), f"{lens!r}: {what}: other layers are read"
+    rtol, atol = (0.0, 0.0) if exact else (_RTOL, _ATOL)
+    for (quantity, layer), reading in found.items():
+        other, of = wanted[quantity, layer], f"{quantity} of {layer or 'the network'}"
+        for name in _NUMBERS:
+            one, two = getattr(reading, name), getattr(other, name)
+            close = torch.allclose(one, two, rtol, atol, equal_nan=True)
+            assert close, f"{lens!r}: {what}: {name} of {of} {one.tolist()}, {two.tolist()}"
+        flags = [{n: f.tolist() for n, f in each.flags.items()} for each in (reading, other)]
+        assert flags[0] == flags[1], f"{lens!r}: {what}: flags of {of} {flags[0]}, {flags[1]}"

@@ -7,10 +7,11 @@ import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from ibtrace.errors import InvalidInput, LensFailed
+from ibtrace.lenses import checked
 from ibtrace.measure import plain_numbers
 from ibtrace.probe import Probe
 from ibtrace.runtime.schedule import Schedule
-from ibtrace.types import INFORMATION, Lens, Quantity, Reading, Row, View, label
+from ibtrace.types import INFORMATION, Lens, Quantity, Row, View, label
 
 
 class Lenses:
@@ -74,7 +75,7 @@ class Lenses:
         for lens in due:
             start = time.perf_counter()
             try:
-                numbered = list(_checked(lens, lens(view, probe), view, layers))
+                numbered = list(checked(lens, lens(view, probe), view, layers))
                 made = [
                     (quantity, layer, list(plain_numbers(reading, samples=probe.n)))
                     for quantity, layer, reading in numbered
@@ -91,34 +92,6 @@ class Lenses:
         if name not in self.failed:
             warnings.warn(f"lens {name} gives nothing: {reason}", LensFailed, stacklevel=2)
         self.failed[name] = reason
-
-
-def _checked(
-    lens: Lens,
-    readings: Mapping[str, Mapping[str, Reading]],
-    view: View,
-    layers: Collection[str],
-) -> Iterator[tuple[str, str, Reading]]:
-    """Quantity, layer and reading, each as the lens's tags say.
-
-    Raises:
-        InvalidInput: If a quantity, unit, layer or shape is not what the tags or the view say.
-    """
-    known = {quantity.name: quantity for quantity in lens.tags.quantities}
-    for name, of_layers in readings.items():
-        if name not in known:
-            raise InvalidInput(f"it reads {name!r}, which its tags do not name")
-        for layer, reading in of_layers.items():
-            if (layer == "") is not (known[name].per == "network"):
-                raise InvalidInput(f"{name} is per {known[name].per}, and was read of {layer!r}")
-            if layer and layer not in layers:
-                raise InvalidInput(f"{name} was read of {layer!r}, no layer that is traced")
-            if reading.unit != known[name].unit:
-                raise InvalidInput(f"{name} is in {known[name].unit!r}, and was {reading.unit!r}")
-            if tuple(reading.value.shape) != (len(view.seeds),):
-                got = tuple(reading.value.shape)
-                raise InvalidInput(f"{name} must be one number a network, got shape {got}")
-            yield name, layer, reading
 
 
 def _rows(

@@ -33,6 +33,7 @@ from ibtrace.types.names import Preset as Preset
 from ibtrace.types.names import either as either
 from ibtrace.types.names import label as label
 from ibtrace.types.readings import BITS as BITS
+from ibtrace.types.readings import LOSS as LOSS
 from ibtrace.types.readings import Estimate as Estimate
 from ibtrace.types.readings import Per as Per
 from ibtrace.types.readings import Quantity as Quantity

@@ -82,6 +82,11 @@ class View(Protocol):
         ...
 
     @property
+    def loss_unit(self) -> str:
+        """The unit of the loss: ``"nats"``, or ``"loss"`` of one that is not known by name."""
+        ...
+
+    @property
     def loss(self) -> Tensor:
         """The mean loss over the probe, ``(s,)``."""
         ...

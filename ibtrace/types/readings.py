@@ -16,13 +16,18 @@ if TYPE_CHECKING:
 Per = Literal["layer", "network"]
 
 
+LOSS = "loss"
+"""In a unit: that of the loss, whichever it is."""
+
+
 @dataclass(frozen=True)
 class Quantity:
     """What a number is of, whatever instrument took it.
 
     Args:
         name: As in tables and on axes: ``"I(X;T)"``, ``"saturated share"``.
-        unit: ``"bits"``, ``"nats"``, ``"1"`` for a pure number, …
+        unit: ``"bits"``, ``"nats"``, ``"1"`` for a pure number, …; ``"loss"`` stands for the unit
+            of the loss that a network is trained on (``"loss²"`` is nats² of a cross-entropy).
         per: Whether each layer has one, or the network as a whole.
     """
 

@@ -1,0 +1,54 @@
+"""What a lens read, held to what its tags say."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
+
+from ibtrace.errors import InvalidInput
+from ibtrace.types import LOSS, Lens, Quantity, Reading, View
+
+
+def checked(
+    lens: Lens,
+    readings: Mapping[str, Mapping[str, Reading]],
+    view: View,
+    layers: Collection[str],
+) -> Iterator[tuple[str, str, Reading]]:
+    """Quantity, layer and reading, each as the lens's tags say, the loss's own unit filled in.
+
+    Args:
+        lens: The lens.
+        readings: What it returned.
+        view: What it was shown.
+        layers: Those that are traced.
+
+    Raises:
+        InvalidInput: If a quantity, unit, layer or shape is not what the tags or the view say.
+    """
+    known = {quantity.name: quantity for quantity in lens.tags.quantities}
+    for name, of_layers in readings.items():
+        if name not in known:
+            raise InvalidInput(f"it reads {name!r}, which its tags do not name")
+        for layer, reading in of_layers.items():
+            _require_fitting(known[name], layer, reading, len(view.seeds), layers)
+            yield name, layer, replace(reading, unit=unit_of(known[name], view))
+
+
+def unit_of(quantity: Quantity, view: View) -> str:
+    """A quantity's unit where the loss is known: ``"loss²"`` is nats² of a cross-entropy."""
+    return quantity.unit.replace(LOSS, view.loss_unit)
+
+
+def _require_fitting(
+    quantity: Quantity, layer: str, reading: Reading, networks: int, layers: Collection[str]
+) -> None:
+    name = quantity.name
+    if (layer == "") is not (quantity.per == "network"):
+        raise InvalidInput(f"{name} is per {quantity.per}, and was read of {layer!r}")
+    if layer and layer not in layers:
+        raise InvalidInput(f"{name} was read of {layer!r}, no layer that is traced")
+    if reading.unit != quantity.unit:
+        raise InvalidInput(f"{name} is in {quantity.unit!r}, and was {reading.unit!r}")
+    if (got := tuple(reading.value.shape)) != (networks,):
+        raise InvalidInput(f"{name} must be one number a network, got shape {got}")
