@@ -164,7 +164,7 @@ FAULTS: list[tuple[Callable[[View, int], Read], str, str]] = [
      "is per layer, and was read of ''"),
     (lambda view, _: {"largest value": {}}, "readings", "never reads largest value"),
     (undeclared, "needs", "view.gradient is asked for, and tags.needs lacks 'gradient'"),
-    (lambda view, _: {"largest value": {}}, "needs", "tags.needs has activations, and it is never asked for"),
+    (lambda view, _: {"largest value": {}}, "needs", "has activations, and it is never asked for"),
     (lambda view, seed: {"largest value": {n: Reading(r.value + len(view._loss), "V")  # type: ignore[attr-defined]
                                            for n, r in heights(view).items()}},
      "needs", "view._loss is not in the protocol of a view"),
