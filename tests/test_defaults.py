@@ -22,7 +22,7 @@ from ibtrace.estimators import KDE, KSG, AdaptiveBinning, Binning, Ross, informa
 from ibtrace.plane import verdict
 from ibtrace.plots._style import ceilings
 from ibtrace.probe import Probe
-from ibtrace.tracer import Subsampled, Tracer, _tracer, default_estimators
+from ibtrace.tracer import Subsampled, Tracer, _cost, default_estimators
 from ibtrace.training import config
 from ibtrace.types import I_TY, I_XT, Estimator, label
 from tests.test_train import raw
@@ -222,7 +222,7 @@ def test_the_ceiling_of_a_part_is_that_of_its_samples() -> None:
 def test_a_slow_look_is_foreseen_before_training(
     every: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_tracer, "SLOW_LOOK", 0.0)
+    monkeypatch.setattr(_cost, "SLOW_LOOK", 0.0)
     with pytest.warns(CostWarning, match=r"a look takes .* s, .* of them KSG.* min: measure fewer"):
         tracer = Tracer(image_net(), images(), estimators=["exact", "ksg"], every=every)
     tracer.snapshot(1, force=True)  # said once
