@@ -84,7 +84,7 @@ def _add_replicate(commands: _Commands) -> None:
         description="Train and trace a paper's networks, draw the information plane, and say of "
         "each claim whether it held. The default takes a few minutes on 2 cores.",
     )
-    parser.add_argument("name", metavar="NAME", help="which paper (see 'ibtrace list')")
+    parser.add_argument("name", metavar="NAME", help="which (see 'ibtrace list'), or file.PAPER")
     parser.add_argument(
         "--activation",
         action="append",
@@ -101,9 +101,11 @@ def _replicate(options: argparse.Namespace) -> int:
     from ibtrace.reports import reporting
     from ibtrace.training import config, runner
 
+    _find_users_code()
     paper = papers.find(options.name)
-    folder = Path(options.out or f"runs/{options.name}")
-    raw = runner.stored_config(folder) if options.resume else config.read(paper.name)
+    folder = Path(options.out or f"runs/{paper.name}")
+    given = paper.config or paper.name
+    raw = runner.stored_config(folder) if options.resume else config.read(given)
     asked = paper.changes(_changes(options), activations=options.activation, full=options.full)
     raw = _overridden(raw, asked)
     try:
@@ -111,7 +113,7 @@ def _replicate(options: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         return _interrupted(f"replicate {options.name} --out {folder}")
     print(reporting.report(traces, folder, paper.claims))
-    if not options.full and not options.resume:
+    if paper.full and not options.full and not options.resume:
         print(f"\nThe paper's size: ibtrace replicate {options.name} --full")
     return 0
 

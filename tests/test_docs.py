@@ -118,6 +118,19 @@ def with_checkpoints(model: nn.Module) -> dict[str, Any]:
     return {}
 
 
+def run_page(page: Path, scope: dict[str, Any]) -> dict[str, Any]:
+    """Do what a page says, in the folder of now: write its files, run its code and commands."""
+    for mark, language, text in _BLOCK.findall(page.read_text()):
+        if mark.startswith("file: "):
+            Path(mark.removeprefix("file: ")).write_text(text)
+        elif mark == "run":
+            for command in text.strip().splitlines():
+                assert cli.main([*shlex.split(command)[1:], "--quiet"]) == 0
+        elif language == "python":
+            exec(compile(text, str(page), "exec"), scope)
+    return scope
+
+
 def test_the_page_on_your_own_model_runs_as_printed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

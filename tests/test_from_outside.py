@@ -1,109 +1,90 @@
-"""One of each kind is added from outside the package, in one file: a user's own.
+"""One of each kind is added from outside the package, in one file: docs/extending.md, as printed.
 
-An estimator of one's own is in docs/estimators.md, a lens of one's own in test_lenses_of_runs.
+An estimator of one's own is in docs/estimators.md.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import ClassVar
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
-import numpy as np
+import pytest
 import torch
-from matplotlib.figure import Figure
-from torch import Tensor, nn
 
-import ibtrace
-from ibtrace.claims import Claim, Outcome, claims_table
-from ibtrace.papers import Paper
-from ibtrace.problems import Problem
-from ibtrace.types import Kind, TraceLike
+from ibtrace import papers
+from ibtrace.cli import main
+from ibtrace.errors import UnknownName
+from ibtrace.plots import readings
+from ibtrace.reports.quantities import quantities
+from ibtrace.trace import Trace
+from tests.test_docs import ROOT, names, run_page
 
-
-@dataclass(frozen=True)
-class Coins(Problem):
-    """Two fair coins that agree with a probability: a law."""
-
-    agree: float = 0.9
-
-    formula: ClassVar[str] = "1 - h(p)"
-    source: ClassVar[str] = "a textbook"
-
-    @property
-    def name(self) -> str:
-        return f"coins-{self.agree}"
-
-    @property
-    def kinds(self) -> tuple[Kind, Kind]:
-        return ("discrete", "discrete")
-
-    @property
-    def bits(self) -> float:
-        p = self.agree
-        return 1 + p * math.log2(p) + (1 - p) * math.log2(1 - p)
-
-    def draw(self, n: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        x, alike = rng.integers(0, 2, n), rng.random(n) < self.agree
-        return torch.as_tensor(x), torch.as_tensor(np.where(alike, x, 1 - x))
-
-    def log_ratio(self, x: Tensor, y: Tensor) -> Tensor:
-        agree = torch.tensor(self.agree, dtype=torch.float64)
-        return torch.where(x == y, 2 * agree, 2 * (1 - agree)).log()
+PAGE = ROOT / "docs" / "extending.md"
+FILES = ("my_lenses", "my_plots", "my_paper", "my_laws")
 
 
-def test_a_law() -> None:
-    table = ibtrace.compare(["exact"], [Coins()], n=4000, seeds=2)
-    assert table["status"].tolist() == ["ok", "ok"]
-    assert abs(table["error"].mean()) < 0.02
+@pytest.fixture(scope="module")
+def scope(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, Any]]:
+    """What a reader who typed the page in has at its end."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder := tmp_path_factory.mktemp("user"))
+        patch.setattr(sys, "path", [str(folder), *sys.path])
+        yield {**run_page(PAGE, names()), "folder": folder}
+    for name in FILES:
+        sys.modules.pop(name, None)
 
 
-def parity() -> ibtrace.Dataset:
-    """All strings of four bits and their parity: a data set."""
-    x = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * 4)
-    return ibtrace.Dataset("parity", x, x.sum(1).long() % 2, population=True)
+def test_a_lens_goes_from_a_users_file_to_axis_table_and_text(scope: Mapping[str, Any]) -> None:
+    trace = scope["tracer"].trace
+    assert trace.lenses == ["Saturation", "Reach(gain=2.0)"]
+    units = scope["table"].groupby("quantity")["unit"].unique()
+    assert units["largest activation"].tolist() == ["V"]
+    assert units["gradient norm"].tolist() == ["nats"]
+    assert scope["figure"].axes[0].get_ylabel() == "gradient norm (nats)"
+    assert readings(trace, "largest activation").axes[0].get_ylabel() == "largest activation (V)"
+    assert "gradient norm in nats by Reach(gain=2.0), epoch 0 → 3" in quantities(trace)
+    assert "lenses_failed" not in trace.meta
 
 
-def trace() -> ibtrace.Trace:
-    torch.manual_seed(0)
-    net = nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2))
-    with ibtrace.Tracer(net, parity(), estimators=["exact"]) as tracer:
-        tracer.snapshot(1)
-    return tracer.trace
+def test_a_plot(scope: Mapping[str, Any]) -> None:
+    assert (scope["folder"] / "last_bits.png").stat().st_size > 5_000
+    assert (scope["folder"] / "last_bits.pdf").exists()
 
 
-def test_a_data_set() -> None:
-    traced = trace()
-    assert (traced.meta["n"], traced.meta["population"]) == (16, True)
-    assert traced.frame().query("quantity == 'I(X;T)'")["bits"].max() == 4.0
+def test_a_data_set_and_a_paper(scope: Mapping[str, Any]) -> None:
+    run = scope["folder"] / "runs" / "parity"
+    trace = Trace.load(run)
+    assert (trace.meta["n"], trace.meta["population"]) == (16, True)
+    assert trace.lenses == ["Saturation", "Reach"]
+    said = (run / "report.txt").read_text()
+    assert "measured: 4 bits at least" in said
+    assert "1 claims: 1 held, 0 failed, 0 inconclusive" in said
+    assert "gradient norm in nats by Reach" in said
+    assert (run / "readings-largest_activation.png").exists()
 
 
-def _all_told(traces: Mapping[str, TraceLike]) -> Outcome:
-    bits = traces["net"].frame().query("quantity == 'I(X;T)'")["bits"].max()
-    return Outcome("held" if bits == 4.0 else "failed", f"{bits:g} bits")
+def test_a_law(scope: Mapping[str, Any]) -> None:
+    frame, coins = scope["frame"], scope["Coins"](0.9)
+    assert set(frame["status"]) == {"ok"}
+    assert frame["truth"].tolist() == pytest.approx([coins.bits] * len(frame))
+    exact = frame[frame["estimator"] == "Exact"]
+    assert abs(exact["error"].mean()) < 0.05
+    x, y = coins.sample(20_000, seed=0)
+    assert float(coins.log_ratio(x, y).mean()) == pytest.approx(coins.bits, abs=0.02)
+    assert torch.equal(x.unique(), torch.arange(2))
 
 
-PAPER = Paper(
-    "parity",
-    "Nobody 2026, On four bits",
-    [Claim("told", "Nobody 2026", "T tells all inputs apart.", _all_told, needs=("net",))],
-)
-
-
-def test_a_paper() -> None:
-    table = claims_table(PAPER.claims, {"net": trace()})
-    assert table[["name", "status", "number"]].values.tolist() == [["told", "held", "4 bits"]]
-
-
-def largest(trace: TraceLike) -> Figure:
-    """The largest I(X;T) of each layer: a plot."""
-    figure = Figure()
-    bits = trace.frame().query("quantity == 'I(X;T)'").groupby("layer")["bits"].max()
-    figure.subplots().bar(trace.layers, bits[list(trace.layers)])
-    return figure
-
-
-def test_a_plot() -> None:
-    bars = largest(trace()).axes[0].patches
-    assert [bar.get_height() for bar in bars if hasattr(bar, "get_height")] == [4.0] * len(bars)
+def test_a_paper_that_is_not_there_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    for name in ("tishbi", "nowhere.PAPER", "math.pi"):
+        with pytest.raises(UnknownName, match=f"no replication is called '{name}'; there are: ti"):
+            papers.find(name)
+        assert main(["replicate", name]) == 2
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1
+        assert "your own as my_file.PAPER" in said

@@ -5,16 +5,25 @@ from __future__ import annotations
 from ibtrace.errors import UnknownName
 from ibtrace.papers import tishby
 from ibtrace.papers._paper import Paper as Paper
+from ibtrace.runtime.imports import imported
 
 PAPERS = {paper.name: paper for paper in (tishby.PAPER,)}
 
 
 def find(name: str) -> Paper:
-    """A paper by its name.
+    """A paper by its name, or one of the user's own by its place.
+
+    Args:
+        name: ``tishby``, or ``my_paper.PAPER`` for a `Paper` in the user's file ``my_paper.py``.
 
     Raises:
         UnknownName: If there is none; lists those that there are.
     """
-    if name not in PAPERS:
-        raise UnknownName(f"no replication is called {name!r}; there are: {', '.join(PAPERS)}")
-    return PAPERS[name]
+    if name in PAPERS:
+        return PAPERS[name]
+    if isinstance(paper := imported(name), Paper):
+        return paper
+    raise UnknownName(
+        f"no replication is called {name!r}; there are: {', '.join(PAPERS)}, and your own as "
+        "my_file.PAPER"
+    )

@@ -14,16 +14,18 @@ class Paper:
     """A replication.
 
     Args:
-        name: As on the command line, and the name of its shipped configuration.
+        name: As on the command line.
         title: Authors, year, title.
         claims: Its statements, testable on the run's traces.
         full: What ``--full`` changes of the configuration.
+        config: Its configuration: a YAML file, or a shipped one; by default the one of its name.
     """
 
     name: str
     title: str
     claims: Sequence[Claim]
     full: Mapping[str, Any] = field(default_factory=dict)
+    config: str = ""
 
     def changes(
         self,

@@ -6,7 +6,6 @@ pass its arguments on, so of it only the names of the arguments can be checked b
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, get_type_hints
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from ibtrace.datasets import Dataset
 from ibtrace.errors import ConfigError, IbtraceError
 from ibtrace.probe import Probe
+from ibtrace.runtime.imports import imported
 
 Raw = dict[str, Any]
 
@@ -52,7 +52,7 @@ def instrument(role: str, entry: Raw) -> Any:
         ConfigError: If it is not there, does not take the arguments, or fails.
     """
     path = entry["class_path"]
-    place = _imported(path) if isinstance(path, str) else None
+    place = imported(path) if isinstance(path, str) else None
     if not callable(place):
         raise ConfigError(f"{role}: {path!r} cannot be imported; give class_path: file.Class")
     if more := sorted({*entry} - {"class_path", "init_args"}):
@@ -114,27 +114,13 @@ def _function(role: str, entry: Any) -> tuple[str, Callable[..., Any], Raw] | No
     if not isinstance(entry.get("class_path"), str):
         raise ConfigError(f"{role}: name a class or a function in class_path, got {dict(entry)}")
     path, arguments = entry["class_path"], entry.get("init_args") or {}
-    place = _imported(path)
+    place = imported(path)
     if place is None or isinstance(place, type) or not callable(place):
         return None
     if not isinstance(arguments, Mapping) or set(entry) - {"class_path", "init_args"}:
         got = f"{role}: {path}: got {dict(entry)}"
         raise ConfigError(f"{got}; give its arguments by name in init_args")
     return path, place, dict(arguments)
-
-
-def _imported(path: str) -> Any:
-    """What a dotted name stands for; None if it is not there (the parser says so)."""
-    module, _, name = path.rpartition(".")
-    if not module:
-        return None
-    try:
-        return getattr(importlib.import_module(module), name, None)
-    except ModuleNotFoundError:
-        return getattr(_imported(module), name, None)
-    except ImportError as error:
-        said = str(error).split("\n", maxsplit=1)[0]
-        raise ConfigError(f"{path} cannot be imported: {said}") from error
 
 
 def _gives_dataset(function: Callable[..., Any]) -> bool:
