@@ -9,6 +9,8 @@ Wrap a model in a `Tracer`, train it as you always do, and ask whether it compre
     print(tracer.verdict())
 """
 
+import typing as _typing
+
 from ibtrace import datasets as datasets
 from ibtrace import errors as errors
 from ibtrace import estimators as estimators
@@ -28,6 +30,7 @@ from ibtrace.plane import Verdict as Verdict
 from ibtrace.plane import verdict as verdict
 from ibtrace.probe import Probe as Probe
 from ibtrace.problems import Problem as Problem
+from ibtrace.runtime.imports import when_named as _when_named
 from ibtrace.runtime.schedule import Steps as Steps
 from ibtrace.runtime.schedule import log_spaced as log_spaced
 from ibtrace.trace import Scalar as Scalar
@@ -47,5 +50,20 @@ from ibtrace.types import Row as Row
 from ibtrace.types import Tags as Tags
 from ibtrace.types import TraceLike as TraceLike
 from ibtrace.types import View as View
+
+if _typing.TYPE_CHECKING:
+    from ibtrace import claims as claims
+    from ibtrace import cli as cli
+    from ibtrace import integrations as integrations
+    from ibtrace import papers as papers
+    from ibtrace import plots as plots
+    from ibtrace import reports as reports
+    from ibtrace import testing as testing
+    from ibtrace import training as training
+else:  # ``ibtrace.plots`` is there after ``import ibtrace``, and costs its import where it is named
+    __getattr__, __dir__ = _when_named(
+        __name__,
+        *("claims", "cli", "integrations", "papers", "plots", "reports", "testing", "training"),
+    )
 
 __version__ = "0.1.0"

@@ -7,6 +7,9 @@ import inspect
 import pkgutil
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
 
 import ibtrace
 
@@ -76,6 +79,23 @@ def test_importing_ibtrace_loads_no_plotting_and_no_command_line() -> None:
     code = f"import sys, ibtrace; print(*sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+@pytest.mark.parametrize("package", ["ibtrace", "ibtrace.integrations"])
+def test_every_public_module_is_there_after_the_import_of_its_package(package: str) -> None:
+    """Measured in a process of its own, where nothing else has imported it."""
+    folder = Path(ibtrace.__file__).parent / package.removeprefix("ibtrace").lstrip(".")
+    names = [each.name for each in pkgutil.iter_modules([str(folder)]) if each.name[0] != "_"]
+    code = (
+        f"import sys, {package}; missing = {{*{names}}} - {{*dir({package})}}\n"
+        f"before = {{*sys.modules}}; had = [hasattr({package}, 'nowhere')]\n"
+        f"print(missing or 'listed', had, {{*sys.modules}} - before or 'nothing imported')\n"
+        f"for name in {names}:\n"
+        f"    try: assert getattr({package}, name).__name__ == '{package}.' + name\n"
+        "    except ImportError as error: assert 'install' in str(error), error\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "listed [False] nothing imported\n"
 
 
 def test_every_error_is_in_one_tree_and_said_to_be() -> None:

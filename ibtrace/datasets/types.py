@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ibtrace.datasets.labels import read_labels
+from ibtrace.datasets.pairing import require_one_order
 from ibtrace.errors import InvalidInput
 
 
@@ -24,7 +25,8 @@ class Dataset:
         population: Whether x is all of X, each value as often as its law says, and not a sample.
 
     Raises:
-        InvalidInput: If x and y differ in length, or y is not one class below ``classes`` a sample.
+        InvalidInput: If x and y differ in length or in the order of their pandas index, or y is
+            not one class below ``classes`` a sample.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Dataset:
 
     def __post_init__(self) -> None:
         who = f"Dataset {self.name}"
+        require_one_order({"x": self.x, "y": self.y}, who)
         classes = self.class_names if self.class_names is not None else self.classes or None
         labels = read_labels(self.y, classes, who)
         if labels.values.dim() != 1 or labels.values.is_floating_point():

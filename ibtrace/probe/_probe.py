@@ -17,7 +17,7 @@ from ibtrace.errors import InvalidInput, NonFinite, TooFewSamples
 from ibtrace.numerics.bins import row_ids
 from ibtrace.numerics.entropy import entropy, sample_counts
 from ibtrace.numerics.finite import count_non_finite
-from ibtrace.probe.inputs import Inputs, leaves, mapped, read_inputs, samples_first
+from ibtrace.probe.inputs import Inputs, leaves, mapped, read_inputs, require_paired, samples_first
 from ibtrace.probe.padding import Stream, streams
 from ibtrace.probe.reading import read
 
@@ -53,7 +53,8 @@ class Probe:
         class_names: The names of classes 0, 1, …, or None.
 
     Raises:
-        InvalidInput: If x and y differ in length, or y has no plain meaning.
+        InvalidInput: If x and y differ in length or in the order of their pandas index, or y has
+            no plain meaning.
         NonFinite: If x or y holds NaN or infinite values.
         TooFewSamples: If there are fewer than two samples.
 
@@ -82,6 +83,7 @@ class Probe:
         population: bool = False,
     ) -> None:
         whole = (whole,) if isinstance(whole, str) else tuple(whole)
+        require_paired(x, y)
         x = read_inputs(x)
         if y is None:
             first = next(iter(samples_first(x, whole).values()), torch.empty(0))

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ibtrace.datasets.labels import as_array, as_tensor, dense, require_plain, signed
+from ibtrace.datasets.pairing import require_one_order
 from ibtrace.errors import InvalidInput
 
 Inputs = Any
@@ -137,6 +138,20 @@ def leaves(x: Inputs, name: str = "") -> Iterator[tuple[str, Any]]:
         return
     for key, value in parts.items():
         yield from leaves(value, f"{name}.{key}" if name else str(key))
+
+
+def require_paired(x: Inputs, y: Any) -> None:
+    """Raise if pandas' names of rows say that inputs and labels do not belong together.
+
+    Args:
+        x: Inputs as they were handed in.
+        y: Labels as they were handed in.
+
+    Raises:
+        InvalidInput: See `require_one_order`.
+    """
+    inputs = {f"x[{name}]" if name else "x": value for name, value in leaves(x)}
+    require_one_order({**inputs, "y": y}, "Probe")
 
 
 def mapped(x: Inputs, change: Callable[[str, Any], Any], name: str = "") -> Inputs:

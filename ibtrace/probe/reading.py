@@ -21,7 +21,7 @@ from torch.utils.data import (
 
 from ibtrace.datasets.labels import require_plain
 from ibtrace.errors import InvalidInput, TooFewSamples
-from ibtrace.probe.inputs import Graph, is_graph, leaves, mapped
+from ibtrace.probe.inputs import Graph, is_graph, leaves, mapped, require_paired
 from ibtrace.probe.joining import joined
 from ibtrace.runtime.generators import preserved_generators
 
@@ -114,6 +114,7 @@ def _pieces(data: Any, n: int | None) -> list[tuple[Any, Any]]:
             if each_sample or (each_sample is None and _is_one(x, y)):
                 x, y = mapped(x, _alone), _alone("", y)
             _require_as_long(x, y)
+            require_paired(x, y)
             pieces.append((x, y))
             samples += _length(x, y)
             size += sum(v.numel() * v.element_size() for _, v in leaves(x) if isinstance(v, Tensor))

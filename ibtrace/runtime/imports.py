@@ -1,8 +1,11 @@
-"""What a user names by a dotted path."""
+"""What a user names by a dotted path, and modules that are imported when they are named."""
 
 from __future__ import annotations
 
 import importlib
+import sys
+from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 from ibtrace.errors import ConfigError
@@ -31,3 +34,21 @@ def imported(path: str) -> Any:
     except ImportError as error:
         said = str(error).split("\n", maxsplit=1)[0]
         raise ConfigError(f"{path} cannot be imported: {said}") from error
+
+
+def when_named(
+    package: str, *modules: str
+) -> tuple[Callable[[str], ModuleType], Callable[[], list[str]]]:
+    """``__getattr__`` and ``__dir__`` of a package whose modules are imported when first named.
+
+    Args:
+        package: Its ``__name__``.
+        *modules: Modules that are heavy, or need what may not be installed.
+    """
+
+    def get(name: str) -> ModuleType:
+        if name not in modules:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        return importlib.import_module(f"{package}.{name}")
+
+    return get, lambda: sorted({*vars(sys.modules[package]), *modules})
