@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections import Counter, OrderedDict, UserDict, defaultdict, deque
+import threading
+import types
+import weakref
+from collections import ChainMap, Counter, OrderedDict, UserDict, UserList, defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -103,6 +106,30 @@ def share(held: Any) -> None:
     Cache.more = 1  # type: ignore[attr-defined]
 
 
+@dataclass(frozen=True)
+class Frozen:
+    seen: list[int]
+    more: tuple[deque[int], ...]
+
+
+class Plain:
+    def __init__(self) -> None:
+        self.seen: list[int] = []
+
+
+class Weak:
+    def __init__(self, weak: Any) -> None:
+        self.weak, self.key = weak, Plain()
+        if isinstance(weak, weakref.WeakKeyDictionary):
+            weak[self.key] = []
+
+
+def local() -> Any:
+    held = threading.local()
+    held.n = 1
+    return held
+
+
 def cycle() -> list[Any]:
     items: list[Any] = [1]
     items.append(items)
@@ -190,6 +217,53 @@ HELD: dict[str, tuple[Callable[[], Any], Callable[[Any], Any], Callable[[Any], A
         lambda: [nn.BatchNorm1d(3)],
         lambda held: held[0](torch.randn(4, 3)),
         lambda held: plain(held[0].state_dict()),
+    ),
+    "read-only": (
+        lambda: types.MappingProxyType({"a": [1]}),
+        lambda held: held["a"].append(2),
+        plain,
+    ),
+    "read-only, of an attribute": (
+        lambda: [types.MappingProxyType(Locked({"a": {"b": 1}}))],
+        lambda held: held[0]["a"].update(b=2),
+        lambda held: dict(held[0]["a"]),
+    ),
+    "chain": (
+        lambda: ChainMap({"a": 1}, {"a": [0], "b": [2]}),
+        each(call("update", {"a": 3}), lambda held: held["b"].append(1)),
+        lambda held: [plain(each) for each in held.maps],
+    ),
+    "frozen": (
+        lambda: Frozen([1], (deque([2]),)),
+        each(lambda held: held.seen.append(2), lambda held: held.more[0].append(3)),
+        lambda held: (list(held.seen), list(held.more[0])),
+    ),
+    "weak keys": (
+        lambda: Weak(weakref.WeakKeyDictionary()),
+        lambda held: (held.weak[held.key].append(1), held.weak.update({Cache: []})),
+        lambda held: plain(list(held.weak.values())),
+    ),
+    "weak values": (
+        lambda: Weak(weakref.WeakValueDictionary()),
+        lambda held: held.weak.update({held.key: Cache}),
+        lambda held: len(held.weak),
+    ),
+    "weak set": (lambda: weakref.WeakSet([Cache]), call("clear"), len),
+    "weak reference": (
+        lambda: (lambda cache: [weakref.ref(cache), [lambda: cache]])(Plain()),
+        lambda held: held[0]().seen.append(1),
+        lambda held: list(held[0]().seen),
+    ),
+    "keys": (
+        lambda: {Plain(): 1},
+        lambda held: next(iter(held)).seen.append(1),
+        lambda held: list(next(iter(held)).seen),
+    ),
+    "of a thread": (local, attribute("n", 2), lambda held: held.n),
+    "user list": (
+        lambda: [UserList([1])],
+        lambda held: held[0].append(2),
+        lambda held: list(held[0]),
     ),
     "cycle": (cycle, call("append", 2), len),
 }

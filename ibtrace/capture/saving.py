@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import threading
 import types
-from collections import OrderedDict, UserDict, UserList, deque
+import weakref
+from collections import ChainMap, OrderedDict, UserDict, UserList, deque
 from collections.abc import Callable, Iterator
 from dataclasses import is_dataclass
 from functools import partial
@@ -25,7 +28,10 @@ layers that are known to rescale them (``max_norm``)."""
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, type, types.ModuleType)
 
 _TORCH = frozenset(vars(nn.Module())) - {"_buffers", "_modules", "training"}
-_HOLDERS = (types.SimpleNamespace, UserDict, UserList)
+_HOLDERS = (
+    *(types.SimpleNamespace, threading.local, ChainMap, UserDict, UserList),
+    *(weakref.WeakKeyDictionary, weakref.WeakValueDictionary, weakref.WeakSet),
+)
 _BUILT_IN = ("torch", "builtins", "typing", "collections", "abc", "enum")
 
 
@@ -36,10 +42,10 @@ class Saved:
     `ibtrace.runtime.generators`.
 
     Saved are the attributes of every module (``__dict__``, ``__slots__`` and those of its class),
-    parameters, buffers and submodules by name, and, followed through dicts, lists, tuples, sets,
-    deques, dataclasses and objects of the package that the module comes from: the tensors (with
-    their gradients), arrays and random generators that these hold. Nothing of the model's own code
-    runs.
+    parameters, buffers and submodules by name, and, followed through dicts (read-only, chained and
+    weak ones too), lists, tuples, sets, deques, dataclasses, weak references and objects of the
+    package that the module comes from: the tensors (with their gradients), arrays and random
+    generators that these hold. Nothing of the model's own code runs.
 
     Args:
         model: Any module. What is lazy in it keeps the shapes that a forward gives it.
@@ -100,6 +106,10 @@ class Saved:
             yield from self._save_container(value)
             if _package(value) not in _BUILT_IN:
                 yield from self._save_object(value)
+        elif isinstance(value, types.MappingProxyType):
+            yield from gc.get_referents(value)  # the mapping behind it
+        elif isinstance(value, weakref.ref):
+            yield value()  # and is held until the look is over, lest the reference dies in it
         elif isinstance(value, KINDS):
             self.generators.append(value)
         elif isinstance(value, nn.Module):
@@ -158,7 +168,7 @@ class Saved:
     def _save_dict(self, value: dict[Any, Any]) -> Iterator[object]:
         items = list(_base(value).items(value))
         self._undo.append(partial(_restore_dict, value, items))
-        yield from (item for _, item in items)
+        yield from (each for item in items for each in item)
 
     def _save_tensor(self, tensor: Tensor) -> None:
         """Save a tensor and its gradient; of a large model's parameters only what they show."""
