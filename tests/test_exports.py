@@ -29,6 +29,7 @@ PUBLIC = {
     "Problem",
     "Quantity",
     "Reading",
+    "Recipe",
     "Row",
     "Rule",
     "Scalar",

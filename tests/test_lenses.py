@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from ibtrace.capture.networks import Stacked
 from ibtrace.capture.view import NetworkView
 from ibtrace.ensemble import Ensemble
 from ibtrace.errors import ConfigError, InvalidInput, LensFailed, UnknownName
@@ -82,12 +83,8 @@ def view_of(t: Tensor, ends: tuple[float, float] | None) -> NetworkView:
     template = nn.Module()
     template.weight = nn.Parameter(torch.zeros(1))
     return NetworkView(
-        template,
-        none,
-        {},
+        Stacked(template, none, {}, range(len(t))),
         Probe(X, Y),
-        seeds=range(len(t)),
-        epoch=0,
         activations={"t": t},
         activation_ranges={"t": ends},
     )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from ibtrace.capture.networks import Setting, Stacked
 from ibtrace.capture.view import NetworkView
 from ibtrace.ensemble import Ensemble
 from ibtrace.errors import ConfigError, Unsupported
@@ -23,8 +25,9 @@ def mlp(seed: int = 0) -> nn.Module:
     return nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.BatchNorm1d(4), nn.Linear(4, 2))
 
 
-def view_of(model: nn.Module, **changes: object) -> NetworkView:
-    return NetworkView.of_module(model, PROBE, **{"loss": "cross_entropy", **changes})
+def view_of(model: nn.Module, **changes: Any) -> NetworkView:
+    setting = Setting(**{"loss": "cross_entropy", **changes})
+    return NetworkView(Stacked.of_module(model), PROBE, setting)
 
 
 def losses(model: nn.Module) -> Tensor:
@@ -72,15 +75,10 @@ def test_derivatives_of_samples_are_those_of_each_alone() -> None:
 
 def test_several_networks_are_seen_as_each_alone() -> None:
     networks = Ensemble(mlp, seeds=[3, 5])
-    together = NetworkView(
-        networks.template,
-        networks.named_parameters(),
-        networks.named_buffers(),
-        PROBE,
-        seeds=networks.seeds,
-        epoch=0,
-        loss="cross_entropy",
+    stacked = Stacked(
+        networks.template, networks.named_parameters(), networks.named_buffers(), networks.seeds
     )
+    together = NetworkView(stacked, PROBE, Setting("cross_entropy"))
     vector = {name: torch.randn_like(value) for name, value in together.parameters.items()}
     product = together.hessian_product(vector)
     for i in range(2):
@@ -164,7 +162,7 @@ def test_what_is_missing_is_asked_for() -> None:
     with pytest.raises(Unsupported, match=r"holds no activations"):
         _ = view_of(mlp()).activations
     with pytest.raises(Unsupported, match=r"no labels"):
-        _ = NetworkView.of_module(mlp(), Probe(X), loss="mse").loss
+        _ = NetworkView(Stacked.of_module(mlp()), Probe(X), Setting("mse")).loss
 
 
 def test_a_loss_of_ones_own_and_a_network_that_gives_several() -> None:

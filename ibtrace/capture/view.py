@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property, partial
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
 from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, jacrev, vmap
+from torch.func import functional_call, jacrev, vmap
+from torch.func import grad as slope_of
 
-from ibtrace.capture.calling import Forward, call
+from ibtrace.capture.chain import chain_of
+from ibtrace.capture.curvature import Curves
+from ibtrace.capture.logits import Called, last_softmax
+from ibtrace.capture.networks import Setting, Stacked
+from ibtrace.capture.recipe import Part, optimizer_state
 from ibtrace.capture.undisturbed import undisturbed
 from ibtrace.errors import ConfigError, Unsupported
 from ibtrace.numerics.losses import LOSSES
 from ibtrace.probe import Inputs, Probe
-from ibtrace.probe.inputs import mapped
+from ibtrace.probe.inputs import leaves, mapped
+from ibtrace.types import Link, OptimizerState
 
 Tensors = dict[str, Tensor]
-Loss = str | Callable[[Tensor, Tensor], Tensor]
-"""A name of `ibtrace.numerics.losses.LOSSES`, or a function of outputs ``(n, ...)`` and labels
-``(n, ...)`` to the mean over the samples."""
 
 _NATS = ("cross_entropy", "nll")
+_NUMBERS = 20_000_000  # of a batch: samples by parameters by networks
+_Kept = TypeVar("_Kept")
 _Result = TypeVar("_Result", Tensor, Tensors)
+_OfBatch = Callable[[Tensors, Inputs, Tensor], _Result]
 
 
 class NetworkView:
@@ -33,54 +40,42 @@ class NetworkView:
     inside `undisturbed`; several networks are computed together under `vmap`.
 
     Args:
-        template: The network, or one of the structure of all.
-        parameters: ``{name: (s, ...)}``, stacked over networks.
-        buffers: Likewise.
-        probe: What they are seen on.
-        seeds: The seed of each.
+        networks: The networks.
+        seen: The samples.
+        setting: How they are called and trained.
         epoch: Epochs of training done.
         step: Optimiser steps done, if known.
-        loss: What they were trained on; None: what needs a loss is refused.
-        forward: See `ibtrace.capture.call`.
-        batch_size: Samples per forward.
         activations: T of each layer, ``{layer: (s, n, ...)}``; None: refused.
         activation_ranges: The closed range of each layer.
+        past: Gives the view of the networks at the ``initial`` or the ``previous`` look.
     """
 
     def __init__(
         self,
-        template: nn.Module,
-        parameters: Mapping[str, Tensor],
-        buffers: Mapping[str, Tensor],
-        probe: Probe,
+        networks: Stacked,
+        seen: Part | Probe,
+        setting: Setting | None = None,
         *,
-        seeds: Sequence[int],
-        epoch: int,
+        epoch: int = 0,
         step: int | None = None,
-        loss: Loss | None = None,
-        forward: Forward | None = None,
-        batch_size: int = 512,
         activations: Mapping[str, Tensor] | None = None,
         activation_ranges: Mapping[str, tuple[float, float] | None] | None = None,
+        past: Callable[[str], NetworkView | None] | None = None,
     ) -> None:
-        self.seeds, self.epoch, self.step = tuple(seeds), epoch, step
+        self.networks, self.seeds = networks, tuple(networks.seeds)
+        self.epoch, self.step = epoch, step
         self.activation_ranges = dict(activation_ranges or {})
-        trained = dict(template.named_parameters())
-        held = {name: value.detach() for name, value in parameters.items()}
+        trained = dict(networks.template.named_parameters())
+        held = {name: value.detach() for name, value in networks.parameters.items()}
         self.parameters = {n: value for n, value in held.items() if trained[n].requires_grad}
         self._fixed = {name: value for name, value in held.items() if name not in self.parameters}
-        self._fixed |= {name: value.detach() for name, value in buffers.items()}
-        self._network = _Caller(template, forward)
-        self._probe, self._batch_size = probe, batch_size
-        self._loss, self._activations = loss, activations
-        self._device = next((value.device for value in held.values()), probe.device)
-
-    @classmethod
-    def of_module(cls, model: nn.Module, probe: Probe, **arguments: Any) -> NetworkView:
-        """The view of one network; see the class for the arguments."""
-        parameters = {name: value.detach()[None] for name, value in model.named_parameters()}
-        buffers = {name: value.detach()[None] for name, value in model.named_buffers()}
-        return cls(model, parameters, buffers, probe, **{"seeds": (0,), "epoch": 0, **arguments})
+        self._fixed |= {name: value.detach() for name, value in networks.buffers.items()}
+        part = Part.of(seen)
+        self._probe, self._rows = part.probe, part.rows
+        self._setting = setting or Setting()
+        self._activations, self._past = activations, past
+        self._device = next((value.device for value in held.values()), self._probe.device)
+        self._memory: dict[Hashable, Any] = {}
 
     @property
     def activations(self) -> Mapping[str, Tensor]:
@@ -93,214 +88,543 @@ class NetworkView:
             raise Unsupported("this view holds no activations; a lens says so by its tags' needs")
         return self._activations
 
+    # -- the samples --------------------------------------------------------------------------
+
     @property
-    def loss_unit(self) -> str:
-        """The unit of the loss: ``"nats"``, or ``"loss"`` of one that is not known by name."""
-        return "nats" if self._loss in _NATS else "loss"
+    def samples(self) -> int:
+        """n, the number of samples."""
+        return self._probe.n if self._rows is None else self._rows.shape[-1]
+
+    @property
+    def inputs(self) -> Tensor:
+        """The inputs that each network sees, ``(s, n, ...)``.
+
+        Raises:
+            Unsupported: If the networks have several inputs.
+        """
+        if (names := list(self._probe.inputs)) != [""] or self._probe.undivided:
+            raise Unsupported(f"this lens takes networks of one input; these have {names}")
+        return self._of_each(self._probe.inputs[""].to(self._device))
+
+    @property
+    def labels(self) -> Tensor:
+        """The labels that each network sees, ``(s, n, ...)``.
+
+        Raises:
+            Unsupported: If there are none.
+        """
+        return self._of_each(self._all_labels)
+
+    def thinned(self, most: int, seed: int = 0) -> NetworkView:
+        """The same networks on some of the samples, drawn once; all if they are no more."""
+        if self.samples <= most:
+            return self
+        if self._probe.undivided:
+            raise Unsupported("inputs that belong to all samples together cannot be thinned")
+
+        def draw() -> NetworkView:
+            generator = torch.Generator().manual_seed(seed)
+            chosen = torch.randperm(self.samples, generator=generator)[:most].sort().values
+            rows = chosen if self._rows is None else self._rows[..., chosen.to(self._rows.device)]
+            return self._on(Part(self._probe, rows), lambda past: past.thinned(most, seed), chosen)
+
+        return self.once(("thinned", most, seed), draw)
+
+    @property
+    def training(self) -> NetworkView | None:
+        """The same networks on the samples that they are trained on, each on its own, if known."""
+        return self._on_part("data", lambda past: past.training)
+
+    @property
+    def test(self) -> NetworkView | None:
+        """The same networks on samples that they are not trained on, if known."""
+        return self._on_part("test", lambda past: past.test)
+
+    @property
+    def random_split(self) -> bool:
+        """Whether the training samples were drawn at random from the population."""
+        return self._setting.recipe.random
+
+    # -- the training -------------------------------------------------------------------------
+
+    @property
+    def batch_size(self) -> int | None:
+        """Samples in each step of the training, if known."""
+        return self._setting.recipe.batch_size
+
+    @property
+    def optimizer(self) -> OptimizerState | None:
+        """How the next step of the training will be made, if known.
+
+        Raises:
+            Unsupported: If its groups of parameters differ in their settings.
+        """
+        optimizer = self._setting.recipe.optimizer
+        if optimizer is None:
+            return None
+        own = self.networks.own
+        state = optimizer_state(optimizer, own)
+        alone = {n for n, v in own.items() if v.dim() < self.networks.parameters[n].dim()}
+        moments = {n: v[None] if n in alone else v for n, v in state.second_moments.items()}
+        return replace(state, second_moments=moments)
+
+    @property
+    def initial(self) -> NetworkView:
+        """The networks as they were at the first look, on the same samples.
+
+        Raises:
+            Unsupported: If they are not known.
+        """
+        past = None if self._past is None else self._past("initial")
+        if past is None:
+            raise Unsupported("the networks' initial weights are not known")
+        return past
+
+    @property
+    def previous(self) -> NetworkView | None:
+        """The networks at the lens's last look before this, on the same samples."""
+        return None if self._past is None else self._past("previous")
+
+    # -- outputs and loss ---------------------------------------------------------------------
 
     @cached_property
     def outputs(self) -> Tensor:
-        """What the networks give on the probe, ``(s, n, ...)``."""
-        with undisturbed(self._network.network):
-            parts = [self._each(partial(self._call, batch)) for batch, _ in self._batches()]
-        return torch.cat(parts, dim=1)
+        """What the networks give on the samples, ``(s, n, ...)``."""
+        return self._forward(before=None)
+
+    @cached_property
+    def logits(self) -> Tensor:
+        """The outputs, or what goes into the last softmax if the networks end in one.
+
+        Raises:
+            Unsupported: If the outputs are probabilities that no module makes.
+        """
+        return self.outputs if self._softmax is None else self._forward(before=self._softmax)
+
+    @property
+    def loss_unit(self) -> str:
+        """The unit of the loss: ``"nats"``, or ``"loss"`` of one that is not known by name."""
+        return "nats" if self._setting.loss in _NATS else "loss"
 
     @cached_property
     def losses(self) -> Tensor:
-        """The loss of each sample of the probe, ``(s, n)``.
+        """The loss of each sample, ``(s, n)``.
 
         Raises:
             ConfigError: If the tracer was given no loss.
         """
-        mean, labels = self._mean_loss, self._labels
+        mean, before = self._mean_loss
         of_samples = vmap(lambda output, y: mean(output[None], y[None]))
-        return torch.stack([of_samples(outputs, labels) for outputs in self.outputs])
+        given = self.outputs if before is None else self.logits
+        return torch.stack([of_samples(*each) for each in zip(given, self.labels, strict=True)])
 
     @cached_property
     def loss(self) -> Tensor:
-        """The mean loss over the probe, ``(s,)``; see `losses`."""
+        """The mean loss over the samples, ``(s,)``; see `losses`."""
         return self.losses.mean(-1)
+
+    # -- derivatives --------------------------------------------------------------------------
 
     @cached_property
     def gradient(self) -> Tensors:
         """The gradient of the mean loss, ``{parameter: (s, ...)}``."""
-        return self._summed(lambda loss, parameters: grad(loss)(parameters))
+        return self._curves.gradient()
 
     def hessian_product(self, vector: Mapping[str, Tensor]) -> Tensors:
         """The Hessian of the mean loss times a vector, both ``{parameter: (s, ...)}``.
 
         Args:
-            vector: As `parameters` has them.
+            vector: As `parameters` has them; several vectors at once are ``(m, s, ...)``.
         """
+        return self._curves.product(vector)
 
-        def product(loss: Callable[[Tensors], Tensor], given: Tensors) -> Tensors:
-            parameters, along = _apart(given)
-
-            def slope(at: Tensors) -> Tensor:
-                gradient = grad(loss)(at)
-                return torch.stack([(gradient[n] * along[n]).sum() for n in along]).sum()
-
-            return cast("Tensors", grad(slope)(parameters))
-
-        return self._summed(product, {f"{_ALONG}{name}": vector[name] for name in self.parameters})
+    @cached_property
+    def hessian(self) -> Tensor:
+        """The Hessian of the mean loss, ``(s, P, P)``, parameters in order, each flattened."""
+        return self._curves.matrix()
 
     @cached_property
     def sample_gradients(self) -> Tensors:
         """The gradient of each sample's loss, ``{parameter: (s, n, ...)}``."""
-        mean = self._mean_loss
+        mean, before = self._mean_loss
 
-        def of_sample(parameters: Tensors, rows: Tensors, y: Tensor) -> Tensors:
+        def of_sample(tensors: Tensors, rows: Tensors, y: Tensor) -> Tensors:
             def loss(at: Tensors) -> Tensor:
-                return mean(self._call(self._one(rows), {**parameters, **at}), y[None])
+                return mean(self._call(self._single(rows), {**tensors, **at}, before), y[None])
 
-            slopes: Tensors = grad(loss)(self._trained(parameters))
+            slopes: Tensors = slope_of(loss)(self._trained(tensors))
             return slopes
 
         return self._of_samples(of_sample)
 
     @cached_property
     def jacobian(self) -> Tensors:
-        """Derivatives of the outputs, ``{parameter: (s, n, k, ...)}``, k output units."""
+        """Derivatives of the logits, ``{parameter: (s, n, k, ...)}``, k logits."""
+        before = self._softmax
 
-        def of_sample(parameters: Tensors, rows: Tensors, _: Tensor) -> Tensors:
-            def output(at: Tensors) -> Tensor:
-                return self._call(self._one(rows), {**parameters, **at}).flatten()
+        def of_sample(tensors: Tensors, rows: Tensors, _: Tensor) -> Tensors:
+            def logits(at: Tensors) -> Tensor:
+                given = {**tensors, **at}
+                return self._call(self._single(rows), given, before).flatten()
 
-            slopes: Tensors = jacrev(output)(self._trained(parameters))
+            slopes: Tensors = jacrev(logits)(self._trained(tensors))
             return slopes
 
         return self._of_samples(of_sample)
 
+    @cached_property
+    def input_jacobian(self) -> Tensor:
+        """Derivatives of the logits in the inputs, ``(s, n, k, ...)``.
+
+        Raises:
+            Unsupported: If the networks have several inputs, or these are no numbers.
+        """
+        if not self.inputs.is_floating_point():
+            raise Unsupported("inputs that are whole numbers have no derivatives")
+        before = self._softmax
+
+        def of_sample(tensors: Tensors, rows: Tensors, _: Tensor) -> Tensors:
+            def logits(x: Tensor) -> Tensor:
+                return self._call(self._single({"": x}), tensors, before).flatten()
+
+            return {"": jacrev(logits)(rows[""])}
+
+        return self._of_samples(of_sample)[""]
+
     @property
-    def _mean_loss(self) -> Callable[[Tensor, Tensor], Tensor]:
-        if self._loss is None:
+    def chain(self) -> tuple[Link, ...]:
+        """The layers of weights in order, of networks that are a chain of modules.
+
+        Raises:
+            Unsupported: If they are anything else.
+        """
+
+        def read() -> tuple[Link, ...]:
+            template, tensors = self.networks.template, {**self.parameters, **self._fixed}
+            with undisturbed(template):
+                return chain_of(template, tensors, self._few(), self._setting.forward)
+
+        return self.once("chain", read)
+
+    @cached_property
+    def link_inputs(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """What goes into each linear layer, ``(s, n, d)``, and the logits' derivatives in it.
+
+        The derivatives are ``(s, n, k, d)``; keys are the layers' names.
+        """
+        names = {
+            name: module
+            for name, module in self.networks.template.named_modules()
+            if isinstance(module, nn.Linear)
+        }
+        each = [self._link_inputs_of(at, names) for at in range(len(self.seeds))]
+        return {
+            name: (
+                torch.stack([one[name][0] for one in each]),
+                torch.stack([one[name][1] for one in each]),
+            )
+            for name in each[0]
+        }
+
+    # -- other networks -----------------------------------------------------------------------
+
+    def at(
+        self, parameters: Mapping[str, Tensor], networks: Sequence[int] | None = None
+    ) -> NetworkView:
+        """Networks with other parameters ``{name: (k, ...)}`` on the same samples.
+
+        Args:
+            parameters: The trainable ones.
+            networks: Of which of these networks each of the k is a variant, by position; None: of
+                each one, in order.
+        """
+        chosen = torch.tensor(list(range(len(self.seeds)) if networks is None else networks))
+        chosen = chosen.to(self._device)
+        own = {name: value[chosen] for name, value in self._fixed.items()}
+        names = set(self.networks.parameters)
+        varied = replace(
+            self.networks,
+            parameters={**{n: v for n, v in own.items() if n in names}, **parameters},
+            buffers={n: v for n, v in own.items() if n not in names},
+            seeds=[self.seeds[at] for at in chosen.tolist()],
+            own={},
+        )
+        rows = self._rows
+        rows = rows[chosen.to(rows.device)] if rows is not None and rows.dim() == 2 else rows
+        made = NetworkView(
+            varied, Part(self._probe, rows), self._setting, epoch=self.epoch, step=self.step
+        )
+        vars(made)["_softmax"] = self._softmax
+        return made
+
+    def once(self, key: Hashable, compute: Callable[[], _Kept]) -> _Kept:
+        """What ``compute`` gives, computed once for this view and this key."""
+        if key not in self._memory:
+            self._memory[key] = compute()
+        return cast("_Kept", self._memory[key])
+
+    def remember(self, past: Callable[[str], NetworkView | None]) -> None:
+        """Say where the views of the ``initial`` and the ``previous`` look are."""
+        self._past = past
+
+    def held(self) -> NetworkView:
+        """This view with tensors that no training changes: what is remembered of a look."""
+        self.networks = self.networks.copied()
+        names = self.parameters
+        self.parameters = {name: self.networks.parameters[name] for name in names}
+        copies = {**self.networks.parameters, **self.networks.buffers}
+        self._fixed = {name: copies[name] for name in self._fixed}
+        return self
+
+    def release(self) -> None:
+        """Let go of what is large and can be computed again; what `once` keeps stays."""
+        for name in ("outputs", "losses", "gradient", "sample_gradients", "jacobian", "hessian"):
+            vars(self).pop(name, None)
+        for name in ("logits", "input_jacobian", "link_inputs", "_curves"):
+            vars(self).pop(name, None)
+        for value in self._memory.values():
+            if isinstance(value, NetworkView) and value is not self:
+                value.release()
+
+    # -- how ----------------------------------------------------------------------------------
+
+    @cached_property
+    def _softmax(self) -> nn.Module | None:
+        """The softmax that the networks end in."""
+        template = self.networks.template
+        with undisturbed(template):
+            return last_softmax(template, self._few(), self._setting.forward)
+
+    @property
+    def _mean_loss(self) -> tuple[Callable[[Tensor, Tensor], Tensor], nn.Module | None]:
+        """The mean loss over samples, and the softmax before which its argument is taken.
+
+        The log-likelihood of a softmax's probabilities is the cross-entropy of its logits, where
+        no probability underflows.
+
+        Raises:
+            ConfigError: If the loss is not known.
+        """
+        loss = self._setting.loss
+        if loss is None:
             raise ConfigError(
                 'the loss is not known: give the tracer loss="cross_entropy" or another'
             )
-        if callable(self._loss):
-            return self._loss
-        if self._loss not in LOSSES:
+        if callable(loss):
+            return loss, None
+        if loss not in LOSSES:
             known = ", ".join(LOSSES)
-            raise ConfigError(f"loss: {self._loss!r} is none of {known}; give one, or a function")
-        return LOSSES[self._loss]
+            raise ConfigError(f"loss: {loss!r} is none of {known}; give one, or a function")
+        if loss == "nll" and isinstance(self._softmax_or_none, nn.Softmax):
+            return LOSSES["cross_entropy"], self._softmax_or_none
+        return LOSSES[loss], None
 
     @property
-    def _labels(self) -> Tensor:
+    def _softmax_or_none(self) -> nn.Module | None:
+        try:
+            return self._softmax
+        except Unsupported:
+            return None
+
+    @property
+    def _all_labels(self) -> Tensor:
         if not self._probe.labelled:
             raise Unsupported("the probe has no labels, of which a loss could be taken")
         return self._probe.labels.to(self._device)
 
-    def _trained(self, parameters: Tensors) -> Tensors:
-        return {name: parameters[name] for name in self.parameters}
+    def _of_each(self, values: Tensor) -> Tensor:
+        """Values of all samples ``(all, ...)`` as each network sees them, ``(s, n, ...)``."""
+        chosen = values if self._rows is None else values[self._rows.to(values.device)]
+        if self._rows is not None and self._rows.dim() == 2:
+            return chosen
+        return chosen.expand(len(self.seeds), *chosen.shape)
 
-    def _call(self, batch: Inputs, parameters: Tensors) -> Tensor:
+    def _on_part(
+        self, name: str, likewise: Callable[[NetworkView], NetworkView | None]
+    ) -> NetworkView | None:
+        part: Part | None = getattr(self._setting.recipe, name)
+        if part is None:
+            return None
+        return self.once(name, lambda: self._on(part, likewise))
+
+    def _on(
+        self,
+        part: Part,
+        likewise: Callable[[NetworkView], NetworkView | None],
+        chosen: Tensor | None = None,
+    ) -> NetworkView:
+        """The same networks on other samples, as are the networks of the past."""
+        cut = None
+        if chosen is not None and self._activations is not None:
+            layers = self._activations.items()
+            of_samples = {name: t for name, t in layers if t.shape[1] == self.samples}
+            cut = {name: t[:, chosen.to(t.device)] for name, t in of_samples.items()}
+
+        def past(name: str) -> NetworkView | None:
+            before = None if self._past is None else self._past(name)
+            return None if before is None else likewise(before)
+
+        made = NetworkView(
+            self.networks,
+            part,
+            self._setting,
+            epoch=self.epoch,
+            step=self.step,
+            activations=cut,
+            activation_ranges=self.activation_ranges,
+            past=past,
+        )
+        if "_softmax" in vars(self):
+            vars(made)["_softmax"] = self._softmax
+        return made
+
+    def _few(self) -> Inputs:
+        rows = slice(None) if self._probe.undivided else slice(2)
+        return self._probe.batch(rows, self._device)
+
+    def _trained(self, tensors: Tensors) -> Tensors:
+        return {name: tensors[name] for name in self.parameters}
+
+    def _call(self, batch: Inputs, tensors: Tensors, before: nn.Module | None) -> Tensor:
         """The output of a network with these tensors in place of its own."""
         # clones: a module that writes to its buffers even in eval mode must not reach ours
-        own = {n: v.clone() if n in self._fixed else v for n, v in parameters.items()}
+        own = {n: v.clone() if n in self._fixed else v for n, v in tensors.items()}
         named = {f"network.{name}": value for name, value in own.items()}
-        return _tensor(functional_call(self._network, named, (batch,)))
+        called = Called(self.networks.template, self._setting.forward, before)
+        output: Tensor = functional_call(called, named, (batch,))
+        return output
 
-    def _batches(self) -> Iterator[tuple[Inputs, slice]]:
-        size = self._probe.n if self._probe.whole else self._batch_size
-        for start in range(0, self._probe.n, size):
-            rows = slice(start, min(start + size, self._probe.n))
-            yield self._probe.batch(rows, self._device), rows
+    def _forward(self, before: nn.Module | None) -> Tensor:
+        """The outputs of all samples, ``(s, n, ...)``."""
 
-    def _each(
-        self, what: Callable[[Tensors], _Result], more: Mapping[str, Tensor] | None = None
-    ) -> _Result:
-        """``what(tensors)`` for each network, the results with the networks first."""
-        given = {**self.parameters, **self._fixed, **(more or {})}
+        def outputs(tensors: Tensors, batch: Inputs, _: Tensor) -> Tensor:
+            return self._call(batch, tensors, before)
+
+        given = {**self.parameters, **self._fixed}
+        with undisturbed(self.networks.template):
+            parts = [
+                self._each(outputs, given, rows) for rows in self._batches(self._setting.batch_size)
+            ]
+        return torch.cat(parts, dim=1)
+
+    @cached_property
+    def _curves(self) -> Curves:
+        """The mean loss as a function of the parameters, batch by batch."""
+        mean, before = self._mean_loss
+        networks = len(self.seeds)
+        count = sum(v[0].numel() for v in self.parameters.values())
+        size = max(self._setting.batch_size, _NUMBERS // max(1, count * networks))
+
+        def of_batch(tensors: Tensors, batch: Inputs, y: Tensor) -> Tensor:
+            return mean(self._call(batch, tensors, before), y)
+
+        def mean_loss(parameters: Tensors, rows: slice) -> Tensor:
+            share = (rows.stop - rows.start) / self.samples
+            loss: Tensor = share * self._each(of_batch, {**parameters, **self._fixed}, rows)
+            return loss
+
+        return Curves(
+            self.parameters,
+            mean_loss,
+            list(self._batches(size)),
+            self.networks.template,
+            keeps=count * networks * self.samples <= 10 * _NUMBERS,
+        )
+
+    def _batches(self, size: int) -> Iterator[slice]:
+        size = self.samples if self._probe.undivided else size
+        for start in range(0, self.samples, size):
+            yield slice(start, min(start + size, self.samples))
+
+    def _each(self, what: _OfBatch[_Result], tensors: Tensors, rows: slice) -> _Result:
+        """``what(tensors, batch, labels)`` of each network, the results with the networks first."""
+        several = self._rows is not None and self._rows.dim() == 2
+        if self._rows is None:
+            at: slice | Tensor = rows
+        else:
+            at = self._rows[..., rows].to(self._probe.device)
+        batch = self._probe.batch(at, self._device)
+        labelled = self._probe.labelled
+        where = at.to(self._device) if isinstance(at, Tensor) else at
+        y = self._all_labels[where] if labelled else None
+        cut = {name: v for name, v in _leaves_of(batch).items() if name in self._probe.inputs}
+
+        def of_one(own: Tensors, parts: Tensors, labels: Tensor | None) -> _Result:
+            whole = mapped(batch, lambda name, value: parts.get(name, value))
+            return what(own, whole, cast("Tensor", labels))
+
         if len(self.seeds) > 1:
-            together: _Result = vmap(what, randomness="same")(given)
+            dims = (0, 0, 0 if labelled else None) if several else (0, None, None)
+            together: _Result = vmap(of_one, in_dims=dims, randomness="same")(tensors, cut, y)
             return together
-        alone = what({name: value[0] for name, value in given.items()})
+        first = {name: value[0] for name, value in tensors.items()}
+        if several:
+            cut = {name: value[0] for name, value in cut.items()}
+            y = None if y is None else y[0]
+        alone = of_one(first, cut, y)
         if isinstance(alone, Tensor):
             return alone[None]
         return {name: value[None] for name, value in alone.items()}
 
-    def _summed(
-        self,
-        what: Callable[[Callable[[Tensors], Tensor], Tensors], Tensors],
-        more: Mapping[str, Tensor] | None = None,
-    ) -> Tensors:
-        """What is linear in the loss, summed over batches, each by its share of the samples."""
-        mean, labels = self._mean_loss, self._labels
-        total: Tensors = {}
-        with undisturbed(self._network.network):
-            for batch, rows in self._batches():
-                share, y = (rows.stop - rows.start) / self._probe.n, labels[rows]
-
-                def part(given: Tensors, batch: Inputs = batch, y: Tensor = y) -> Tensors:
-                    def loss(at: Tensors) -> Tensor:
-                        return mean(self._call(batch, {**_apart(given)[0], **at}), y)
-
-                    along = {n: value for n, value in given.items() if n.startswith(_ALONG)}
-                    return what(loss, {**self._trained(given), **along})
-
-                for name, value in self._each(part, more).items():
-                    total[name] = total.get(name, torch.zeros_like(value)) + share * value
-        return total
-
     def _of_samples(self, what: Callable[[Tensors, Tensors, Tensor], Tensors]) -> Tensors:
         """``what(tensors, one sample's inputs, its label)`` for all samples and networks."""
-        if self._probe.whole:
+        if self._probe.undivided:
             raise Unsupported("inputs that belong to all samples have no gradient of one sample")
-        parts: list[Tensors] = []
-        labels = self._probe.labels.to(self._device)
-        inputs = {name: value.to(self._device) for name, value in self._probe.inputs.items()}
-        with undisturbed(self._network.network):
-            for start in range(0, self._probe.n, self._batch_size):
-                rows = slice(start, start + self._batch_size)
-                cut, y = {name: value[rows] for name, value in inputs.items()}, labels[rows]
+        given = {**self.parameters, **self._fixed}
 
-                def part(given: Tensors, cut: Tensors = cut, y: Tensor = y) -> Tensors:
-                    found: Tensors = vmap(what, in_dims=(None, 0, 0), randomness="same")(
-                        given, cut, y
-                    )
-                    return found
+        def of_batch(tensors: Tensors, batch: Inputs, y: Tensor) -> Tensors:
+            cut = {n: v for n, v in _leaves_of(batch).items() if n in self._probe.inputs}
+            dims = (None, 0, None if y is None else 0)
+            slopes: Tensors = vmap(what, in_dims=dims, randomness="same")(tensors, cut, y)
+            return slopes
 
-                parts.append(self._each(part))
+        with undisturbed(self.networks.template):
+            parts = [
+                self._each(of_batch, given, rows)
+                for rows in self._batches(self._setting.batch_size)
+            ]
         return {name: torch.cat([part[name] for part in parts], dim=1) for name in parts[0]}
 
-    def _one(self, rows: Tensors) -> Inputs:
+    def _single(self, rows: Tensors) -> Inputs:
         """One sample's inputs as a batch."""
         return mapped(self._probe.x, lambda name, v: rows[name][None] if name in rows else v)
 
+    def _link_inputs_of(
+        self, at: int, modules: Mapping[str, nn.Module]
+    ) -> dict[str, tuple[Tensor, Tensor]]:
+        """`link_inputs` of one network, ``(n, d)`` and ``(n, k, d)``."""
+        tensors = {n: v[at].clone() for n, v in {**self.parameters, **self._fixed}.items()}
+        x = self.inputs[at].clone().requires_grad_()
+        given: dict[str, Tensor] = {}
+        before, handles = self._softmax, []
+        try:
+            for name, module in modules.items():
 
-_ALONG = "along:"
+                def note(_: nn.Module, args: tuple[Any, ...], name: str = name) -> None:
+                    given.setdefault(name, args[0])
+
+                handles.append(module.register_forward_pre_hook(note))
+            with undisturbed(self.networks.template), torch.enable_grad():
+                logits = self._call(self._probe_like(x), tensors, before).flatten(1)
+        finally:
+            for handle in handles:
+                handle.remove()
+        slopes = [
+            torch.autograd.grad(logit.sum(), [*given.values()], retain_graph=True)
+            for logit in logits.unbind(1)
+        ]
+        each = [torch.stack(parts, dim=1) for parts in zip(*slopes, strict=True)]
+        flat = [h for h in given.values() if h.dim() == 2]
+        if len(flat) < len(given):
+            raise Unsupported("linear layers of several positions have no one input a sample")
+        return {
+            name: (h.detach(), slope) for (name, h), slope in zip(given.items(), each, strict=True)
+        }
+
+    def _probe_like(self, x: Tensor) -> Inputs:
+        return cast("Tensor", mapped(self._probe.x, lambda name, value: x))
 
 
-def _apart(given: Tensors) -> tuple[Tensors, Tensors]:
-    """Parameters, and the vector that came along under marked names."""
-    along = {n.removeprefix(_ALONG): value for n, value in given.items() if n.startswith(_ALONG)}
-    return {n: value for n, value in given.items() if not n.startswith(_ALONG)}, along
+def _leaves_of(batch: Inputs) -> Tensors:
 
-
-class _Caller(nn.Module):
-    """Calls a network as the tracer does, with tensors that `functional_call` replaces."""
-
-    def __init__(self, network: nn.Module, forward: Forward | None) -> None:
-        super().__init__()
-        self.network, self._forward = network, forward
-
-    def forward(self, batch: Inputs) -> Any:
-        """The network's output."""
-        return call(self.network, batch, self._forward)
-
-
-def _tensor(output: Any) -> Tensor:
-    """The tensor among what a network gives: itself, its ``logits``, or the first of several."""
-    if isinstance(output, Tensor):
-        return output
-    logits = (
-        output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
-    )
-    if isinstance(logits, Tensor):
-        return logits
-    if isinstance(output, (tuple, list)) and output and isinstance(output[0], Tensor):
-        return output[0]
-    raise Unsupported(
-        f"the network gives a {type(output).__name__}, of which a lens cannot tell the output; "
-        "give the tracer forward=lambda model, batch: … that returns one tensor"
-    )
+    return {name: value for name, value in leaves(batch) if isinstance(value, Tensor)}

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ibtrace.capture import resolve, snapshot
+from ibtrace.capture.networks import Setting, Stacked
 from ibtrace.capture.view import NetworkView
 from ibtrace.probe import Probe
 from ibtrace.types import Need, View
@@ -16,7 +17,12 @@ from ibtrace.types import Need, View
 SEEDS = (3, 0, 8)
 N, CLASSES = 24, 3
 
-BASE = frozenset({"epoch", "step", "seeds", "parameters", "outputs", "loss_unit"})
+BASE = frozenset(
+    {
+        *("epoch", "step", "seeds", "parameters", "outputs", "logits", "labels", "samples"),
+        *("loss_unit", "random_split", "batch_size", "at", "thinned", "once"),
+    }
+)
 """What every lens may ask of a view."""
 
 OFFERS: Mapping[str, Need] = {
@@ -28,6 +34,16 @@ OFFERS: Mapping[str, Need] = {
     "sample_gradients": "gradient",
     "jacobian": "jacobian",
     "hessian_product": "hessian",
+    "hessian": "hessian",
+    "inputs": "inputs",
+    "input_jacobian": "inputs",
+    "chain": "chain",
+    "link_inputs": "chain",
+    "initial": "initial",
+    "previous": "previous",
+    "training": "training",
+    "test": "test",
+    "optimizer": "optimizer",
 }
 """What a lens may ask of a view if its tags name the need."""
 
@@ -51,18 +67,22 @@ class Case:
         networks = [self._network(seed) for seed in seeds]
         seen = [snapshot(network, self.probe) for network in networks]
         ranges = {target.name: target.activation_range for target in resolve(networks[0])}
-        return NetworkView(
+        stacked = Stacked(
             networks[0],
             _stacked([dict(network.named_parameters()) for network in networks]),
             _stacked([dict(network.named_buffers()) for network in networks]),
+            seeds,
+        )
+        view = NetworkView(
+            stacked,
             self.probe,
-            seeds=seeds,
+            Setting("cross_entropy"),
             epoch=3,
             step=30,
-            loss="cross_entropy",
             activations={n: t.flatten(2) for n, t in _stacked(seen).items()},
             activation_ranges={name: ranges.get(name) for name in seen[0]},
         )
+        return view
 
     def _network(self, seed: int) -> nn.Module:
         with torch.random.fork_rng():

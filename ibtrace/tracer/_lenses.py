@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import time
 import warnings
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 
+from ibtrace.capture.view import NetworkView
 from ibtrace.errors import InvalidInput, LensFailed
 from ibtrace.lenses import checked
 from ibtrace.measure import plain_numbers
@@ -14,8 +18,23 @@ from ibtrace.runtime.schedule import Schedule
 from ibtrace.types import INFORMATION, Lens, Quantity, Row, View, label
 
 
+@dataclass(frozen=True)
+class Scheduled:
+    """A lens and when it looks.
+
+    Args:
+        lens: The lens.
+        every: Its schedule.
+        looks: Of the looks that are due, it takes every ``looks``-th.
+    """
+
+    lens: Lens
+    every: Schedule
+    looks: int = 1
+
+
 class Lenses:
-    """Several lenses with their schedules.
+    """Several lenses with their schedules, and what they remember of earlier looks.
 
     A lens that fails does not stop the training: why is kept in `failed`, and warned of once.
 
@@ -27,71 +46,109 @@ class Lenses:
             one reads a quantity that is information.
     """
 
-    def __init__(self, scheduled: Sequence[tuple[Lens, Schedule]]) -> None:
+    def __init__(self, scheduled: Sequence[Scheduled]) -> None:
         self._scheduled = tuple(scheduled)
         self.failed: dict[str, str] = {}
-        labels = [label(lens) for lens, _ in scheduled]
-        known: dict[str, tuple[Quantity, str]] = {}
-        for lens, _ in scheduled:
-            if labels.count(label(lens)) > 1:
-                raise InvalidInput(f"lenses: two are called {label(lens)}; drop one")
-            names = [quantity.name for quantity in lens.tags.quantities]
-            if taken := sorted({*names} & {*INFORMATION}):
-                raise InvalidInput(
-                    f"{label(lens)} reads {taken[0]}, which is what estimators measure; give the "
-                    "quantity another name"
-                )
-            for quantity in lens.tags.quantities:
-                other, whose = known.setdefault(quantity.name, (quantity, label(lens)))
-                if quantity != other:
-                    raise InvalidInput(
-                        f"{whose} and {label(lens)} both read {quantity.name}, as {other} and as "
-                        f"{quantity}; give one of them another name"
-                    )
+        self._initial: NetworkView | None = None
+        self._previous: dict[str, NetworkView] = {}
+        self._counts: Counter[str] = Counter()
+        lenses = [item.lens for item in self._scheduled]
+        _require_one_meaning(lenses)
+        needs = {need for lens in lenses for need in lens.tags.needs}
+        self._remembers = bool(needs & {"initial", "previous"})
 
     def __len__(self) -> int:
         return len(self._scheduled)
 
     def configurations(self) -> dict[str, str]:
         """The whole configuration of each, by its label."""
-        return {label(lens): repr(lens) for lens, _ in self._scheduled}
+        return {label(item.lens): repr(item.lens) for item in self._scheduled}
 
     def due(self, at: int, force: bool = False) -> list[Lens]:
         """Those that look at this place on the trace's clock; at the first all do."""
-        return [lens for lens, every in self._scheduled if force or at == 0 or every(at)]
+        return [
+            item.lens
+            for item in self._scheduled
+            if force or at == 0 or (item.every(at) and self._turn(item))
+        ]
+
+    def _turn(self, item: Scheduled) -> bool:
+        return self._counts[label(item.lens)] % item.looks == 0
 
     def read(
-        self, due: Sequence[Lens], view: View, probe: Probe, layers: Collection[str]
+        self, at: int, due: Sequence[Lens], view: NetworkView, probe: Probe, layers: Collection[str]
     ) -> list[Row]:
         """The rows of the lenses that are due, in their order.
 
         Args:
+            at: The place on the trace's clock.
             due: The lenses.
             view: The networks.
             probe: The inputs and labels.
-            layers: Those that are traced; a reading of another is refused.
+            layers: Those that are traced; of others, and of modules that hold no parameters, a
+                reading is refused.
         """
+        if self._remembers:
+            view = view.held()
+            self._initial = view if self._initial is None else self._initial
+        named = {name.rpartition(".")[0] or name for name in view.parameters}
         rows: list[Row] = []
         for lens in due:
             start = time.perf_counter()
+            view.remember(partial(self._past, label(lens)))
             try:
-                numbered = list(checked(lens, lens(view, probe), view, layers))
+                numbered = list(checked(lens, lens(view, probe), view, {*layers, *named}))
                 made = [
                     (quantity, layer, list(plain_numbers(reading, samples=probe.n)))
                     for quantity, layer, reading in numbered
                 ]
             except Exception as error:
-                self._note(label(lens), error)
+                self.note(lens, error)
                 continue
+            finally:
+                if "previous" in lens.tags.needs:
+                    self._previous[label(lens)] = view
             seconds = time.perf_counter() - start
             rows += _rows(label(lens), made, view, seconds)
+        for item in self._scheduled:
+            if item.lens in due or item.every(at):
+                name = label(item.lens)
+                self._counts[name] = 1 if item.lens in due else self._counts[name] + 1
+        view.release()
         return rows
 
-    def _note(self, name: str, error: Exception) -> None:
+    def _past(self, name: str, when: str) -> NetworkView | None:
+        """The view at the initial look, or at the last one of the lens of this name."""
+        return self._initial if when == "initial" else self._previous.get(name)
+
+    def note(self, lens: Lens, error: Exception) -> None:
+        """Take down that a lens failed, and why."""
+        name = label(lens)
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         if name not in self.failed:
             warnings.warn(f"lens {name} gives nothing: {reason}", LensFailed, stacklevel=2)
         self.failed[name] = reason
+
+
+def _require_one_meaning(lenses: Sequence[Lens]) -> None:
+    labels = [label(lens) for lens in lenses]
+    known: dict[str, tuple[Quantity, str]] = {}
+    for lens in lenses:
+        if labels.count(label(lens)) > 1:
+            raise InvalidInput(f"lenses: two are called {label(lens)}; drop one")
+        names = [quantity.name for quantity in lens.tags.quantities]
+        if taken := sorted({*names} & {*INFORMATION}):
+            raise InvalidInput(
+                f"{label(lens)} reads {taken[0]}, which is what estimators measure; give the "
+                "quantity another name"
+            )
+        for quantity in lens.tags.quantities:
+            other, whose = known.setdefault(quantity.name, (quantity, label(lens)))
+            if quantity != other:
+                raise InvalidInput(
+                    f"{whose} and {label(lens)} both read {quantity.name}, as {other} and as "
+                    f"{quantity}; give one of them another name"
+                )
 
 
 def _rows(

@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -22,13 +22,13 @@ from ibtrace.capture import (
     resolve,
     undisturbed,
 )
-from ibtrace.capture.view import Loss, NetworkView
+from ibtrace.capture.networks import Setting, Stacked
+from ibtrace.capture.view import NetworkView
 from ibtrace.errors import ConfigError, InvalidInput, Unsupported
 from ibtrace.probe import Probe, as_x
 from ibtrace.runtime import distributed
 from ibtrace.runtime.generators import Draws
 from ibtrace.runtime.wrappers import unwrap
-from ibtrace.types import View
 
 
 @runtime_checkable
@@ -134,20 +134,20 @@ class Observer:
     def view(
         self,
         activations: Mapping[str, Layer],
+        setting: Setting,
         *,
         seeds: Sequence[int],
         epoch: int,
         step: int | None,
-        loss: Loss | None,
-    ) -> View:
+    ) -> NetworkView:
         """What lenses see of the networks at a look.
 
         Args:
             activations: The layers that were seen at this look.
+            setting: How the networks are called and trained.
             seeds: The seed of each network.
             epoch: Epochs of training done.
             step: Optimiser steps done, if known.
-            loss: What the networks were trained on, if it is known.
 
         Raises:
             Unsupported: If the networks' parameters, or the probe, lie on several ranks.
@@ -155,20 +155,20 @@ class Observer:
         model = self.model
         if self.sharded or (isinstance(model, nn.Module) and distributed.is_sharded(model)):
             raise Unsupported("lenses need the whole model and probe on rank 0; these are sharded")
-        how: dict[str, Any] = {
-            "seeds": seeds,
-            "epoch": epoch,
-            "step": step,
-            "loss": loss,
-            "forward": self.look.forward,
-            "batch_size": self.look.batch_size,
-            "activations": {name: layer.values for name, layer in activations.items()},
-            "activation_ranges": {n: layer.activation_range for n, layer in activations.items()},
-        }
         if isinstance(model, nn.Module):
-            return NetworkView.of_module(unwrap(model), self.shard, **how)
-        parameters, buffers = model.named_parameters(), model.named_buffers()
-        return NetworkView(model.template, parameters, buffers, self.shard, **how)
+            networks = Stacked.of_module(unwrap(model), seeds)
+        else:
+            parameters, buffers = model.named_parameters(), model.named_buffers()
+            networks = Stacked(model.template, parameters, buffers, seeds, parameters)
+        return NetworkView(
+            networks,
+            self.shard,
+            setting,
+            epoch=epoch,
+            step=step,
+            activations={name: layer.values for name, layer in activations.items()},
+            activation_ranges={n: layer.activation_range for n, layer in activations.items()},
+        )
 
     def looks(self) -> Iterator[dict[str, Layer]]:
         """The layers with their values as ``(seeds, n, d)``, part by part; on rank 0 only."""

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from ibtrace import estimators, lenses
 from ibtrace.errors import ConfigError
 from ibtrace.runtime.schedule import Schedule, Steps, schedule
+from ibtrace.tracer._lenses import Scheduled
 from ibtrace.types import Estimator, Lens
 
 _Instrument = TypeVar("_Instrument", Estimator, Lens)
@@ -51,12 +52,12 @@ def scheduled_estimators(items: Any, every: Schedule) -> list[tuple[Estimator, S
     return [_scheduled(item, every, estimators.make, checked) for item in several(items)]
 
 
-def scheduled_lenses(items: Any, every: Schedule) -> list[tuple[Lens, Schedule]]:
+def scheduled_lenses(items: Any, every: Schedule) -> list[Scheduled]:
     """Lenses, likewise.
 
     Args:
         items: One or several.
-        every: The tracer's schedule.
+        every: The tracer's schedule; of it, a dear lens takes every n-th look (`LensTags.looks`).
 
     Raises:
         UnknownName: If a name is not registered.
@@ -71,7 +72,11 @@ def scheduled_lenses(items: Any, every: Schedule) -> list[tuple[Lens, Schedule]]
             )
         return item
 
-    return [_scheduled(item, every, lenses.make, checked) for item in several(items)]
+    scheduled = []
+    for item in several(items):
+        lens, due = _scheduled(item, every, lenses.make, checked)
+        scheduled.append(Scheduled(lens, due, 1 if isinstance(item, At) else lens.tags.looks))
+    return scheduled
 
 
 def _scheduled(

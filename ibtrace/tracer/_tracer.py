@@ -18,9 +18,10 @@ from torch.nn.parameter import is_lazy
 
 from ibtrace import checkpoints
 from ibtrace.capture import Layer, Layers, Look
+from ibtrace.capture.networks import Loss, Setting
+from ibtrace.capture.recipe import Recipe
 from ibtrace.capture.reduce import require_fitting
-from ibtrace.capture.view import Loss
-from ibtrace.errors import ConfigError, NonFinite
+from ibtrace.errors import ConfigError, NonFinite, Unsupported
 from ibtrace.estimators._inputs import columns
 from ibtrace.measure import context, measure
 from ibtrace.plane import Rule, Verdict
@@ -75,6 +76,8 @@ class Tracer:
         loss: What the model is trained on, for lenses that ask for it: ``cross_entropy`` (of
             logits), ``nll`` (of probabilities), ``mse``, or a function of outputs and labels to
             the mean over the samples.
+        recipe: How the model is trained (`ibtrace.Recipe`), for lenses that ask for it: on which
+            samples, by which optimiser, in batches of which size.
         every: When to look: an int, epochs, a callable, or `log_spaced(total, count)`; None is
             log-spaced. Within epochs, or where there are none: `Steps(every)`, and
             ``snapshot(step=…)`` after each step.
@@ -116,6 +119,7 @@ class Tracer:
         look: Look | Layers = None,
         keep: Keep | str | Path | None = None,
         loss: Loss | None = None,
+        recipe: Recipe | None = None,
         seed: int = 0,
         sinks: Sink | Iterable[Sink] = (),
     ) -> None:
@@ -145,7 +149,9 @@ class Tracer:
                 estimators, why = default_estimators(self.probe, per_token=self.look.per_token)
             self._estimators = scheduled_estimators(estimators, self.every)
             self._lenses = Lenses(scheduled_lenses(lenses, self.every))
-            self._loss = loss
+            self._setting = Setting(
+                loss, self.look.forward, self.look.batch_size, recipe or Recipe()
+            )
             self._deferred = [e for e, _ in self._estimators if needs_trace(e)]
             self._store = self.keep.activations or bool(self._deferred)
             if self._store and self.keep.run is None:
@@ -435,8 +441,17 @@ class Tracer:
         self, due: Sequence[Lens], seen: Mapping[str, Layer], epoch: int, step: int | None
     ) -> list[Row]:
         """The rows of the lenses that are due."""
-        view = self._observer.view(seen, seeds=self.seeds, epoch=epoch, step=step, loss=self._loss)
-        rows = self._lenses.read(due, view, self.probe, self._captured)
+        rows = []
+        try:
+            view = self._observer.view(
+                seen, self._setting, seeds=self.seeds, epoch=epoch, step=step
+            )
+        except Unsupported as error:
+            for lens in due:
+                self._lenses.note(lens, error)
+        else:
+            at = self._at(epoch, step)
+            rows = self._lenses.read(at, due, view, self.probe, self._captured)
         if self._lenses.failed != self.trace.meta.get("lenses_failed", {}):
             self.trace.update_meta({"lenses_failed": self._lenses.failed})
         return rows

@@ -12,8 +12,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from ibtrace.capture import undisturbed
+from ibtrace.capture.recipe import Part, Recipe
 from ibtrace.datasets import Batches, split
 from ibtrace.ensemble import (
     LOSSES,
@@ -109,6 +111,7 @@ def _train_group(
         training.probe,
         keep=Keep(folder, experiment.store_activations, resume, meta),
         seed=seeds[0],
+        recipe=training.recipe() if experiment.lenses else None,
         **experiment.tracing(),
     ) as tracer:
         by_steps = tracer.clock == "step"
@@ -168,10 +171,11 @@ class _Training(ABC):
     """Some networks of an experiment in training: many at once, or one alone."""
 
     networks: nn.Module | Networks
+    optimizer: Optimizer
 
     def __init__(self, experiment: Experiment, seeds: list[int]) -> None:
         data = experiment.data
-        self.seeds = seeds
+        self.experiment, self.seeds = experiment, seeds
         self.x, self.y = data.x.to(experiment.device), data.y.to(experiment.device)
         parts = [_split(experiment, seed) for seed in seeds]
         self.batches = Batches(
@@ -204,6 +208,23 @@ class _Training(ABC):
     @abstractmethod
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state that `state_dict` gave."""
+
+    def recipe(self) -> Recipe:
+        """How the networks are trained, for lenses."""
+        experiment = self.experiment
+        data = experiment.data
+        everything = Probe(self.x, self.y, data.class_names or data.classes)
+        parts = {
+            name: Part(everything, rows[0] if bool((rows == rows[0]).all()) else rows)
+            for name, rows in self.parts.items()
+        }
+        return Recipe(
+            parts["train"],
+            parts["test"],
+            self.optimizer,
+            experiment.batch_size,
+            random=experiment.split.how == "shuffled",
+        )
 
     def metrics(self) -> dict[str, Any]:
         """Loss (nats) and accuracy of each seed on its training and test part."""

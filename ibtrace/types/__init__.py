@@ -26,7 +26,9 @@ from ibtrace.types.estimators import needs_trace as needs_trace
 from ibtrace.types.estimators import variable_of as variable_of
 from ibtrace.types.lenses import Lens as Lens
 from ibtrace.types.lenses import LensTags as LensTags
+from ibtrace.types.lenses import Link as Link
 from ibtrace.types.lenses import Need as Need
+from ibtrace.types.lenses import OptimizerState as OptimizerState
 from ibtrace.types.lenses import View as View
 from ibtrace.types.names import Labelled as Labelled
 from ibtrace.types.names import Preset as Preset

@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, TypeVar, runtime_checkable
 
 from torch import Tensor
 
 from ibtrace.types.estimators import ProbeLike
 from ibtrace.types.readings import Quantity, Reading
 
-Need = Literal["activations", "loss", "gradient", "jacobian", "hessian"]
+Need = Literal[
+    "activations",
+    "loss",
+    "gradient",
+    "jacobian",
+    "hessian",
+    "inputs",
+    "chain",
+    "initial",
+    "previous",
+    "training",
+    "test",
+    "optimizer",
+]
+
+_Kept = TypeVar("_Kept")
 
 
 @dataclass(frozen=True)
@@ -24,6 +39,8 @@ class LensTags:
         needs: What it asks of a view besides weights and outputs.
         cost: Time (and memory, where it differs) in N samples, P parameters, d dimensions.
         caveats: Where the number misleads.
+        looks: It reads every ``looks``-th look that is due, the first and the last; more than 1
+            for what is dear.
     """
 
     quantities: tuple[Quantity, ...]
@@ -31,6 +48,57 @@ class LensTags:
     needs: frozenset[Need] = frozenset()
     cost: str = ""
     caveats: str = ""
+    looks: int = 1
+
+
+@dataclass(frozen=True)
+class Link:
+    """A layer of weights of a network that is a chain of modules.
+
+    Args:
+        name: The module's name.
+        kind: ``"linear"``, ``"conv"``, or the class's name of any other module with parameters.
+        weight: ``(s, out, in, ...)``; None if the module has none of that name.
+        bias: ``(s, out)``, or None.
+        then: What comes before the next link: names of activations as
+            `ibtrace.models.activations` has them, class names of other modules.
+    """
+
+    name: str
+    kind: str
+    weight: Tensor | None
+    bias: Tensor | None
+    then: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class OptimizerState:
+    """How the next step is made: what `torch.optim` holds.
+
+    Args:
+        kind: The class's name in small letters: ``"sgd"``, ``"adam"``, …
+        lr: Learning rate.
+        momentum: Of SGD.
+        dampening: Of SGD.
+        nesterov: Of SGD.
+        betas: Of Adam.
+        eps: Of Adam.
+        weight_decay: Of either.
+        steps: Steps done, as Adam counts them.
+        second_moments: Adam's running mean of squared gradients, ``{parameter: (s, ...)}``; empty
+            before the first step.
+    """
+
+    kind: str
+    lr: float
+    momentum: float = 0.0
+    dampening: float = 0.0
+    nesterov: bool = False
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    steps: int = 0
+    second_moments: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 class View(Protocol):
@@ -72,8 +140,28 @@ class View(Protocol):
         ...
 
     @property
+    def samples(self) -> int:
+        """n, the number of samples."""
+        ...
+
+    @property
+    def inputs(self) -> Tensor:
+        """The inputs that each network sees, ``(s, n, ...)``; of networks with one input."""
+        ...
+
+    @property
+    def labels(self) -> Tensor:
+        """The labels that each network sees, ``(s, n, ...)``."""
+        ...
+
+    @property
     def outputs(self) -> Tensor:
-        """What the networks give on the probe, ``(s, n, ...)``."""
+        """What the networks give on the samples, ``(s, n, ...)``."""
+        ...
+
+    @property
+    def logits(self) -> Tensor:
+        """The outputs, or what goes into the last softmax if the networks end in one."""
         ...
 
     @property
@@ -103,11 +191,90 @@ class View(Protocol):
 
     @property
     def jacobian(self) -> Mapping[str, Tensor]:
-        """Derivatives of the outputs, ``{parameter: (s, n, k, ...)}``, k output units."""
+        """Derivatives of the logits, ``{parameter: (s, n, k, ...)}``, k logits."""
+        ...
+
+    @property
+    def input_jacobian(self) -> Tensor:
+        """Derivatives of the logits in the inputs, ``(s, n, k, ...)``."""
+        ...
+
+    @property
+    def chain(self) -> Sequence[Link]:
+        """The layers of weights in order, of networks that are a chain of modules."""
+        ...
+
+    @property
+    def link_inputs(self) -> Mapping[str, tuple[Tensor, Tensor]]:
+        """What goes into each linear layer, ``(s, n, d)``, and the logits' derivatives in it.
+
+        The derivatives are ``(s, n, k, d)``; keys are the layers' names.
+        """
         ...
 
     def hessian_product(self, vector: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """The Hessian of the mean loss times a vector, both ``{parameter: (s, ...)}``."""
+        """The Hessian of the mean loss times a vector, both ``{parameter: (s, ...)}``.
+
+        Several vectors at once are ``{parameter: (m, s, ...)}``.
+        """
+        ...
+
+    @property
+    def hessian(self) -> Tensor:
+        """The Hessian of the mean loss, ``(s, P, P)``, parameters in order, each flattened."""
+        ...
+
+    @property
+    def initial(self) -> View:
+        """The networks as they were at the first look, on the same samples."""
+        ...
+
+    @property
+    def previous(self) -> View | None:
+        """The networks at the lens's last look before this, on the same samples."""
+        ...
+
+    @property
+    def training(self) -> View | None:
+        """The same networks on the samples that they are trained on, each on its own, if known."""
+        ...
+
+    @property
+    def test(self) -> View | None:
+        """The same networks on samples that they are not trained on, if known."""
+        ...
+
+    @property
+    def random_split(self) -> bool:
+        """Whether the training samples were drawn at random from the population."""
+        ...
+
+    @property
+    def batch_size(self) -> int | None:
+        """Samples in each step of the training, if known."""
+        ...
+
+    @property
+    def optimizer(self) -> OptimizerState | None:
+        """How the next step of the training will be made, if known."""
+        ...
+
+    def at(self, parameters: Mapping[str, Tensor], networks: Sequence[int] | None = None) -> View:
+        """Networks with other parameters ``{name: (k, ...)}`` on the same samples.
+
+        Args:
+            parameters: The trainable ones.
+            networks: Of which of these networks each of the k is a variant, by position; None: of
+                each one, in order.
+        """
+        ...
+
+    def thinned(self, most: int, seed: int = 0) -> View:
+        """The same networks on some of the samples, drawn once; all if they are no more."""
+        ...
+
+    def once(self, key: Hashable, compute: Callable[[], _Kept]) -> _Kept:
+        """What ``compute`` gives, computed once for this view and this key."""
         ...
 
 

@@ -1,0 +1,67 @@
+"""Networks of one architecture, and how they are called and trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from torch import Tensor, nn
+
+from ibtrace.capture.calling import Forward
+from ibtrace.capture.recipe import Recipe
+
+Loss = str | Callable[[Tensor, Tensor], Tensor]
+"""A name of `ibtrace.numerics.losses.LOSSES`, or a function of outputs ``(n, ...)`` and labels
+``(n, ...)`` to the mean over the samples."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stacked:
+    """Networks of one architecture.
+
+    Args:
+        template: The network, or one of the structure of all.
+        parameters: ``{name: (s, ...)}``, stacked over networks.
+        buffers: Likewise.
+        seeds: The seed of each.
+        own: The parameters as the optimiser holds them, by name.
+    """
+
+    template: nn.Module
+    parameters: Mapping[str, Tensor]
+    buffers: Mapping[str, Tensor]
+    seeds: Sequence[int] = (0,)
+    own: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @classmethod
+    def of_module(cls, model: nn.Module, seeds: Sequence[int] = (0,)) -> Stacked:
+        """One network."""
+        own = dict(model.named_parameters())
+        parameters = {name: value.detach()[None] for name, value in own.items()}
+        buffers = {name: value.detach()[None] for name, value in model.named_buffers()}
+        return cls(model, parameters, buffers, seeds, own)
+
+    def copied(self) -> Stacked:
+        """The same with tensors that no training changes."""
+        return replace(
+            self,
+            parameters={name: value.detach().clone() for name, value in self.parameters.items()},
+            buffers={name: value.detach().clone() for name, value in self.buffers.items()},
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """How networks are called and trained: what stays the same over a run.
+
+    Args:
+        loss: What they are trained on; None: what needs a loss is refused.
+        forward: See `ibtrace.capture.call`.
+        batch_size: Samples per forward.
+        recipe: How they are trained.
+    """
+
+    loss: Loss | None = None
+    forward: Forward | None = None
+    batch_size: int = 512
+    recipe: Recipe = field(default_factory=Recipe)

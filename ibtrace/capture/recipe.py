@@ -1,0 +1,122 @@
+"""How networks are trained, for lenses that ask: on which samples, by which optimiser."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from ibtrace.errors import ConfigError, InvalidInput, Unsupported
+from ibtrace.probe import Probe
+from ibtrace.types import OptimizerState
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Some samples of a probe, the same for all networks or some for each.
+
+    Args:
+        probe: All samples.
+        rows: Which of them, ``(n,)`` for all networks or ``(s, n)``, one row a network.
+    """
+
+    probe: Probe
+    rows: Tensor | None = None
+
+    @classmethod
+    def of(cls, data: Any) -> Part:
+        """A part as it is; else all samples of what a probe is made of."""
+        return data if isinstance(data, cls) else cls(Probe.of(data))
+
+
+@dataclass(frozen=True, eq=False)
+class Recipe:
+    """How the networks are trained: what lenses of training, not of layers, have to know.
+
+    Args:
+        data: The samples that the networks are trained on, as a tracer takes its probe. None: not
+            known; lenses of the loss then read the probe, and say so by a flag.
+        test: Samples that they are not trained on.
+        optimizer: The training's own, which is read and never changed.
+        batch_size: Samples in each step.
+        random: Whether ``data`` were drawn at random from the population: without it there is no
+            bound on what they say of it.
+
+    Raises:
+        ConfigError: If the optimizer is none, or the batch size no whole number above 0.
+
+    Example:
+        >>> Recipe((torch.eye(4), torch.arange(4) % 2), batch_size=2).batch_size
+        2
+    """
+
+    data: Any = None
+    test: Any = None
+    optimizer: Optimizer | None = None
+    batch_size: int | None = None
+    random: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("data", "test"):
+            if (data := getattr(self, name)) is not None:
+                object.__setattr__(self, name, Part.of(data))
+        if not isinstance(self.optimizer, Optimizer | None):
+            raise ConfigError(f"Recipe: optimizer must be torch's, got {self.optimizer!r}")
+        size = self.batch_size
+        if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
+            raise ConfigError(f"Recipe: batch_size must be a whole number above 0, got {size!r}")
+        if not isinstance(self.random, bool):
+            raise ConfigError(f"Recipe: random must be True or False, got {self.random!r}")
+
+
+def optimizer_state(optimizer: Optimizer, parameters: Mapping[str, Tensor]) -> OptimizerState:
+    """What an optimiser holds, as data.
+
+    Args:
+        optimizer: Torch's; it is only read.
+        parameters: The network's own, by name: ``(...)`` of one network, ``(s, ...)`` of several.
+
+    Raises:
+        Unsupported: If its groups of parameters differ in their settings.
+        InvalidInput: If it does not train these parameters.
+    """
+    names = {id(value): name for name, value in parameters.items()}
+    groups = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
+    if any(_plain(group) != _plain(groups[0]) for group in groups):
+        raise Unsupported(
+            "the optimiser's groups of parameters have different settings; lenses of the next "
+            "step take one setting for all"
+        )
+    trained = [value for group in optimizer.param_groups for value in group["params"]]
+    if any(id(value) not in names for value in trained):
+        raise InvalidInput("the optimiser of the recipe trains other parameters than the model's")
+    moments, steps = {}, 0
+    for value in trained:
+        state = optimizer.state.get(value, {})
+        if "exp_avg_sq" in state:
+            squares = state.get("max_exp_avg_sq", state["exp_avg_sq"])
+            moments[names[id(value)]] = squares.detach().clone()
+            steps = int(state["step"])
+    return OptimizerState(
+        kind=type(optimizer).__name__.lower(),
+        steps=steps,
+        second_moments=moments,
+        **_plain(groups[0]),
+    )
+
+
+def _plain(group: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that `OptimizerState` knows, as Python's numbers."""
+    held = {
+        name: group[name]
+        for name in ("lr", "momentum", "dampening", "nesterov", "betas", "eps", "weight_decay")
+        if name in group
+    }
+    return {
+        name: value.item() if isinstance(value, torch.Tensor) else value
+        for name, value in held.items()
+    }
