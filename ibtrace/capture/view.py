@@ -177,7 +177,10 @@ class NetworkView:
         """
         past = None if self._past is None else self._past("initial")
         if past is None:
-            raise Unsupported("the networks' initial weights are not known")
+            raise Unsupported(
+                "the networks at the first look are not known: after resuming, give the tracer "
+                "what its state_dict() gave before, by load_state_dict"
+            )
         return past
 
     @property
@@ -375,6 +378,31 @@ class NetworkView:
         copies = {**self.networks.parameters, **self.networks.buffers}
         self._fixed = {name: copies[name] for name in self._fixed}
         return self
+
+    def state_dict(self) -> dict[str, Any]:
+        """What is seen of this look, to be stored: see `of_state`."""
+        return {
+            "parameters": {
+                name: value.detach() for name, value in self.networks.parameters.items()
+            },
+            "buffers": {name: value.detach() for name, value in self.networks.buffers.items()},
+            "activations": self._activations,
+            "epoch": self.epoch,
+            "step": self.step,
+        }
+
+    def of_state(self, state: Mapping[str, Any]) -> NetworkView:
+        """The same networks on the same samples at a look whose `state_dict` this is."""
+        held = {name: state[name] for name in ("parameters", "buffers")}
+        return NetworkView(
+            replace(self.networks, **held),
+            Part(self._probe, self._rows),
+            self._setting,
+            epoch=state["epoch"],
+            step=state["step"],
+            activations=state["activations"],
+            activation_ranges=self.activation_ranges,
+        )
 
     def release(self) -> None:
         """Let go of what is large and can be computed again; what `once` keeps stays."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 import warnings
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from ibtrace.capture.view import NetworkView
 from ibtrace.errors import InvalidInput, LensFailed
@@ -49,9 +50,11 @@ class Lenses:
     def __init__(self, scheduled: Sequence[Scheduled]) -> None:
         self._scheduled = tuple(scheduled)
         self.failed: dict[str, str] = {}
+        self.begun = False
+        """Whether there was a look: a resumed run has had its first, which may not be known."""
         self._initial: NetworkView | None = None
         self._previous: dict[str, NetworkView] = {}
-        self._counts: Counter[str] = Counter()
+        self._waited: Counter[str] = Counter()
         lenses = [item.lens for item in self._scheduled]
         _require_one_meaning(lenses)
         needs = {need for lens in lenses for need in lens.tags.needs}
@@ -73,15 +76,23 @@ class Lenses:
         ]
 
     def _turn(self, item: Scheduled) -> bool:
-        return self._counts[label(item.lens)] % item.looks == 0
+        return self._waited[label(item.lens)] + 1 >= item.looks
+
+    def looked(self, at: int, due: Sequence[Lens]) -> None:
+        """Count a look: a dear lens that was not due waits one look less."""
+        for item in self._scheduled:
+            name = label(item.lens)
+            if item.lens in due:
+                self._waited[name] = 0
+            elif item.every(at):
+                self._waited[name] += 1
 
     def read(
-        self, at: int, due: Sequence[Lens], view: NetworkView, probe: Probe, layers: Collection[str]
+        self, due: Sequence[Lens], view: NetworkView, probe: Probe, layers: Collection[str]
     ) -> list[Row]:
         """The rows of the lenses that are due, in their order.
 
         Args:
-            at: The place on the trace's clock.
             due: The lenses.
             view: The networks.
             probe: The inputs and labels.
@@ -90,7 +101,8 @@ class Lenses:
         """
         if self._remembers:
             view = view.held()
-            self._initial = view if self._initial is None else self._initial
+            self._initial = self._initial if self.begun else view
+        self.begun = True
         named = {name.rpartition(".")[0] or name for name in view.parameters}
         rows: list[Row] = []
         for lens in due:
@@ -110,12 +122,32 @@ class Lenses:
                     self._previous[label(lens)] = view
             seconds = time.perf_counter() - start
             rows += _rows(label(lens), made, view, seconds)
-        for item in self._scheduled:
-            if item.lens in due or item.every(at):
-                name = label(item.lens)
-                self._counts[name] = 1 if item.lens in due else self._counts[name] + 1
-        view.release()
+        for seen in (view, self._initial, *self._previous.values()):
+            if seen is not None:
+                seen.release()
         return rows
+
+    def state_dict(self) -> dict[str, Any]:
+        """What is remembered of earlier looks, as tensors and numbers."""
+        views = {"initial": self._initial, **self._previous}
+        return {
+            "waited": dict(self._waited),
+            "views": {name: view.state_dict() for name, view in views.items() if view is not None},
+        }
+
+    def load_state_dict(
+        self, state: Mapping[str, Any], view: Callable[[Mapping[str, Any]], NetworkView]
+    ) -> None:
+        """Go on from what `state_dict` gave.
+
+        Args:
+            state: What it gave.
+            view: Makes a view of what one's `NetworkView.state_dict` gave.
+        """
+        self._waited = Counter(state["waited"])
+        views = {name: view(held) for name, held in state["views"].items()}
+        self._initial = views.pop("initial", None)
+        self._previous = views
 
     def _past(self, name: str, when: str) -> NetworkView | None:
         """The view at the initial look, or at the last one of the lens of this name."""

@@ -167,7 +167,9 @@ class Tracer:
             self._epochs: dict[str, int] = self.trace.meta.get("epochs", {})
             if self._store and self._leads:
                 self.trace.save_probe(self.probe)
-            if self.look.initial and not (self.keep.resume and 0 in self._measured()):
+            measured = self._measured() if self.keep.resume else set()
+            self._lenses.begun = bool(measured)
+            if self.look.initial and 0 not in measured:
                 self.snapshot(0, step=0 if self.clock == "step" else None)
             self._begun = self.look.initial
 
@@ -259,6 +261,8 @@ class Tracer:
         self._last = (epoch, step, whole_look)
         with torch.inference_mode(False), preserved_generators():
             rows, certain = self._look(due, read, epoch, step) if look else ([], [])
+            if look:
+                self._lenses.looked(at, read)
             if not self._leads:
                 return []
             self.trace.append(rows, scalars=[*certain, *scalars_of_all])
@@ -342,6 +346,19 @@ class Tracer:
         except BaseException as error:
             self.abandon(error)
             raise
+
+    def state_dict(self) -> dict[str, Any]:
+        """What lenses remember of earlier looks: goes into a checkpoint beside the model's own."""
+        return self._lenses.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where a resumed run stopped; without it, lenses that look back say so.
+
+        Args:
+            state: What `state_dict` gave.
+        """
+        view = self._observer.view({}, self._setting, seeds=self.seeds, epoch=0, step=None)
+        self._lenses.load_state_dict(state, view.of_state)
 
     def verdict(self) -> Verdict:
         """Which layers compress, by which estimators: see `ibtrace.plane.verdict`.
@@ -450,8 +467,7 @@ class Tracer:
             for lens in due:
                 self._lenses.note(lens, error)
         else:
-            at = self._at(epoch, step)
-            rows = self._lenses.read(at, due, view, self.probe, self._captured)
+            rows = self._lenses.read(due, view, self.probe, self._captured)
         if self._lenses.failed != self.trace.meta.get("lenses_failed", {}):
             self.trace.update_meta({"lenses_failed": self._lenses.failed})
         return rows

@@ -115,6 +115,8 @@ def _train_group(
         **experiment.tracing(),
     ) as tracer:
         by_steps = tracer.clock == "step"
+        if checkpoint is not None and start:
+            tracer.load_state_dict(checkpoint["tracer"])
         if start == 0:
             tracer.log(0, step=0 if by_steps else None, **training.metrics())
         bar.skip(start, _looks(experiment, start))
@@ -133,9 +135,9 @@ def _train_group(
                     tracer.snapshot(done, step=total, force=last, **training.metrics())
                     bar.did("look")
             if time.monotonic() - saved > _CHECKPOINT_SECONDS:
-                _save(folder, training, epoch, finished)
+                _save(folder, training, tracer, epoch, finished)
                 saved = time.monotonic()
-    _save(folder, training, experiment.epochs, [*finished, *seeds])
+    _save(folder, training, tracer, experiment.epochs, [*finished, *seeds])
 
 
 def _looks(experiment: Experiment, epochs: int) -> int:
@@ -145,13 +147,16 @@ def _looks(experiment: Experiment, epochs: int) -> int:
     return sum(map(experiment.schedule(), range(1, count + 1)))
 
 
-def _save(folder: Path, training: _Training, epoch: int, finished: Sequence[int]) -> None:
+def _save(
+    folder: Path, training: _Training, tracer: Tracer, epoch: int, finished: Sequence[int]
+) -> None:
     """Write the checkpoint so that a kill leaves either the old one or the new one."""
     content = {
         "seeds": training.seeds,
         "epoch": epoch,
         "finished": list(finished),
         "training": training.state_dict(),
+        "tracer": tracer.state_dict(),
     }
     with written_whole(folder / CHECKPOINT) as part:
         torch.save(content, part)
