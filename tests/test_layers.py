@@ -16,7 +16,7 @@ ROOMS = [
     ["types", "errors"],
     ["numerics", "runtime"],
     ["estimators", "problems", "datasets"],
-    ["models", "probe", "plane", "comparison"],
+    ["models", "probe", "plane", "alignment", "comparison"],
     ["capture", "measure", "lenses", "checkpoints", "plots", "claims"],
     ["trace", "testing"],  # a lens is tested on views, which capture makes
     ["tracer", "ensemble"],

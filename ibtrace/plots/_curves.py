@@ -93,7 +93,7 @@ def readings(trace: TraceLike, quantity: str, instrument: str | None = None) -> 
         raise InvalidInput(f"{instrument or 'the training'} gave no finite {quantity} to draw")
     figure = NotebookFigure(figsize=(4.2, 3.0), layout="constrained")
     axes = figure.subplots()
-    _draw(axes, frame, {**_NETWORK, **layer_styles(trace.layers)}, "value")
+    _draw(axes, frame, reading_styles(trace), "value")
     epoch_axis(axes, int(frame["epoch"].max()), counted)
     unit = frame["unit"].iloc[0]
     axes.set_ylabel(f"{quantity} ({unit})" if unit not in ("", "1") else quantity)
@@ -102,8 +102,10 @@ def readings(trace: TraceLike, quantity: str, instrument: str | None = None) -> 
     return figure
 
 
-_NETWORK = {"": (MARKERS[0], EPOCHS(0.0))}
-"""How the network as a whole is drawn."""
+def reading_styles(trace: TraceLike) -> dict[str, tuple[str, Any]]:
+    """Marker and colour of the network as a whole, of each layer and of each module."""
+    network = {"": (MARKERS[0], EPOCHS(0.0))}
+    return {**network, **layer_styles(trace.layers), **layer_styles(trace.modules)}
 
 
 def _read(trace: TraceLike, quantity: str, instrument: str | None) -> tuple[pd.DataFrame, str]:

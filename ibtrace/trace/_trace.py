@@ -18,6 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ibtrace.alignment import EVENTS, Event, Events, Named, Order, coincidence, events, order
 from ibtrace.errors import InvalidInput, RunError
 from ibtrace.plane import Rule, Verdict, verdict
 from ibtrace.probe import Probe, as_x
@@ -33,7 +34,7 @@ from ibtrace.trace.storage import (
     write_meta,
     write_tensors,
 )
-from ibtrace.types import INFORMATION, Row
+from ibtrace.types import I_XT, INFORMATION, Row
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -181,8 +182,11 @@ class Trace:
             connection.executemany(_insertion("scalars", _SCALARS), values)
             # The key sorts by name; the network's order and the user's are kept beside it.
             known = read_meta(connection)
+            traced = {*known["layers"], *known.get("captured", {})}
+            traced |= {row.layer for row in rows if row.quantity in INFORMATION}
             now = {
-                "layers": (row.layer for row in rows if row.layer),
+                "layers": (row.layer for row in rows if row.layer in traced),
+                "modules": (row.layer for row in rows if row.layer and row.layer not in traced),
                 "estimators": (row.instrument for row in rows if row.quantity in INFORMATION),
                 "lenses": (row.instrument for row in rows if row.quantity not in INFORMATION),
             }
@@ -261,7 +265,8 @@ class Trace:
         figures = figures.reindex(columns=sorted(figures.columns)).astype("float64")
         types = {**dict.fromkeys(_TEXT, "str"), **dict.fromkeys(_REAL, "float64")}
         frame = frame.astype({**types, **dict.fromkeys(_WHOLE, "int64"), "step": "Int64"})
-        layers = ["", *meta["layers"]]  # the network as a whole first
+        # the network as a whole first
+        layers = ["", *meta["layers"], *meta.get("modules", [])]
         instruments = [*meta["estimators"], *meta.get("lenses", [])]
         order = np.lexsort(  # the last key counts most; stable, as the query ordered quantities
             [
@@ -302,6 +307,11 @@ class Trace:
         return list(self.meta["layers"])
 
     @property
+    def modules(self) -> list[str]:
+        """What is no layer that is traced, and has readings: modules that hold parameters."""
+        return list(self.meta.get("modules", []))
+
+    @property
     def estimators(self) -> list[str]:
         """The estimators' labels in the order in which they were first used."""
         return list(self.meta["estimators"])
@@ -340,6 +350,18 @@ class Trace:
     def verdict(self, rule: Rule | None = None) -> Verdict:
         """Which layers compress, by which estimators, with what interval (`ibtrace.plane`)."""
         return verdict(self, rule)
+
+    def events(self, looked_for: Iterable[Event] = EVENTS) -> Events:
+        """When what happened in each seed, with intervals (`ibtrace.alignment.events`)."""
+        return events(self, looked_for)
+
+    def order(self, first: Named, second: Named, looked_for: Iterable[Event] = EVENTS) -> Order:
+        """Which of two events comes first, with an exact sign test (`ibtrace.alignment.order`)."""
+        return order(self.events(looked_for), first, second)
+
+    def coincidence(self, of: Sequence[str] = (I_XT,), **arguments: Any) -> pd.DataFrame:
+        """What changes together, with intervals (`ibtrace.alignment.coincidence`)."""
+        return coincidence(self, of, **arguments)
 
     def plot(self, estimator: str | None = None) -> Figure:
         """The information plane; of a trace without labels, I(X;T) against the epoch.

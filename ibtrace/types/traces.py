@@ -105,6 +105,11 @@ class TraceLike(Protocol):
         ...
 
     @property
+    def modules(self) -> Sequence[str]:
+        """Modules that hold parameters and have readings, beside the layers."""
+        ...
+
+    @property
     def estimators(self) -> Sequence[str]:
         """The estimators' labels in the order of their first use."""
         ...

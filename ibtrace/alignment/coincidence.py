@@ -1,0 +1,138 @@
+"""What changes together: rank correlations of differences in log-epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.stats import norm, rankdata
+
+from ibtrace.errors import InvalidInput
+from ibtrace.types import I_XT, TraceLike
+
+Floats = NDArray[np.float64]
+_KEYS = ["quantity", "layer", "instrument"]
+
+
+def coincidence(
+    trace: TraceLike,
+    of: Sequence[str] = (I_XT,),
+    with_: Sequence[str] | None = None,
+    *,
+    points: int = 24,
+    draws: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Rank correlations of how quantities change from look to look.
+
+    Two curves that rise or fall are correlated whatever they measure; so it is their *differences*
+    that are compared, on a grid that is even in log(1 + epoch), and raw correlations are not
+    offered. For each pair: the mean over seeds of Spearman's correlation. Its interval is from a
+    bootstrap of seeds and, within each, of blocks of neighbouring differences, on Fisher's scale,
+    at a level that holds for all pairs together (Bonferroni); it is wide rather than narrow: of
+    independent random walks, white noise and smooth curves, at most 5 % of runs (2 % from three
+    seeds on) had any interval without 0. A correlation is no cause: two quantities that follow a
+    third coincide too.
+
+    Args:
+        trace: The trace.
+        of: Quantities on the one side.
+        with_: Quantities on the other; None: all others.
+        points: How many differences, at most one between two looks.
+        draws: Bootstrap draws.
+        level: Of all intervals together.
+        seed: Seeds the bootstrap.
+
+    Returns:
+        Columns ``quantity, layer, instrument, other, other_layer, other_instrument, seeds, points,
+        correlation, lower, upper``; strongest first.
+
+    Raises:
+        InvalidInput: If the trace has none of the quantities, or fewer than five looks in common.
+    """
+    readings = trace.readings()
+    readings = readings[np.isfinite(readings["value"])]
+    others = [name for name in readings["quantity"].unique() if name not in of]
+    with_ = others if with_ is None else with_
+    left, right = _curves(readings, of, trace.clock), _curves(readings, with_, trace.clock)
+    if not left or not right:
+        known = ", ".join(map(repr, readings["quantity"].unique()))
+        raise InvalidInput(f"coincidence: nothing to compare; the trace has {known}")
+    rows = []
+    generator = np.random.default_rng(seed)
+    for (a, ours), (b, theirs) in product(left.items(), right.items()):
+        ranks = [
+            _ranks(_differences(ours[at], theirs[at], points)) for at in sorted({*ours} & {*theirs})
+        ]
+        ranks = [both for both in ranks if both.shape[1] >= 4 and both.std(axis=1).all()]
+        if ranks:
+            rows.append(
+                (*a, *b, len(ranks), ranks[0].shape[1], *_interval(ranks, draws, generator))
+            )
+    if not rows:
+        raise InvalidInput("coincidence: no pair has five looks in common at which both change")
+    names = [*_KEYS, "other", "other_layer", "other_instrument", "seeds", "points"]
+    frame = pd.DataFrame(rows, columns=[*names, "correlation", "_z", "_sd"])
+    width = norm.ppf(1 - (1 - level) / 2 / len(frame)) * frame.pop("_sd")
+    z = frame.pop("_z")
+    frame["lower"], frame["upper"] = np.tanh(z - width), np.tanh(z + width)
+    strongest = frame["correlation"].abs().sort_values(ascending=False, kind="stable").index
+    return frame.loc[strongest].reset_index(drop=True)
+
+
+def _curves(
+    readings: pd.DataFrame, quantities: Sequence[str], clock: str
+) -> dict[tuple[str, ...], dict[int, pd.Series]]:
+    """``{(quantity, layer, instrument): {seed: values by log(1 + epoch)}}``."""
+    curves: dict[tuple[str, ...], dict[int, pd.Series]] = {}
+    chosen = readings[readings["quantity"].isin(quantities)]
+    for (*key, seed), part in chosen.groupby([*_KEYS, "seed"], sort=False):
+        name = tuple(map(str, key))
+        values = part.groupby(clock)["value"].last()
+        values.index = np.log1p(values.index.to_numpy(dtype=float))
+        curves.setdefault(name, {})[int(str(seed))] = values
+    return curves
+
+
+def _differences(a: pd.Series, b: pd.Series, points: int) -> Floats:
+    """Differences of both on an even grid of log-epoch within their common looks, ``(2, k)``."""
+    common = a.index.intersection(b.index)
+    if len(common) < 2:
+        return np.empty((2, 0))
+    grid = np.linspace(common[0], common[-1], min(points, len(common) - 1) + 1)
+    curves = [np.interp(grid, common, curve.loc[common].to_numpy()) for curve in (a, b)]
+    return np.diff(np.stack(curves), axis=1)
+
+
+def _ranks(differences: Floats) -> Floats:
+    return rankdata(differences, axis=1) if differences.shape[1] else differences
+
+
+def _interval(
+    ranks: Sequence[Floats], draws: int, generator: np.random.Generator
+) -> tuple[float, float, float]:
+    """The mean correlation, its Fisher transform, and the spread of that over draws."""
+    block = 1 + round(ranks[0].shape[1] ** (1 / 3))
+    each = np.stack([_resampled(both, draws, block, generator) for both in ranks])
+    chosen = generator.integers(len(ranks), size=(len(ranks), draws))
+    means = np.asarray(np.take_along_axis(each, chosen, axis=0).mean(axis=0))
+    mean = float(np.mean([np.asarray(np.corrcoef(both))[0, 1] for both in ranks]))
+    limit = 1 - 1e-6
+    spread = float(np.arctanh(np.clip(means, -limit, limit)).std(ddof=1))
+    return mean, float(np.arctanh(np.clip(mean, -limit, limit))), spread
+
+
+def _resampled(both: Floats, draws: int, block: int, generator: np.random.Generator) -> Floats:
+    """Correlations of circular blocks drawn with replacement, ``(draws,)``."""
+    k = both.shape[1]
+    starts = generator.integers(k, size=(draws, -(-k // block)))
+    places = (starts[..., None] + np.arange(block)).reshape(draws, -1)[:, :k] % k
+    a, b = both[0][places], both[1][places]
+    a, b = a - a.mean(1, keepdims=True), b - b.mean(1, keepdims=True)
+    scale = np.sqrt((a * a).sum(1) * (b * b).sum(1))
+    correlations: Floats = np.divide((a * b).sum(1), scale, out=np.zeros(draws), where=scale > 0)
+    return correlations

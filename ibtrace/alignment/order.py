@@ -1,0 +1,88 @@
+"""Which of two events comes first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+from scipy.stats import binomtest
+
+from ibtrace.alignment.events import Events
+from ibtrace.errors import InvalidInput
+
+Named = str | tuple[str, ...]
+"""An event by its name, or ``(name, layer)``, or ``(name, layer, instrument)``."""
+
+_KEYS = ("event", "layer", "instrument")
+
+
+@dataclass(frozen=True)
+class Order:
+    """Which of two events came first, seed by seed.
+
+    Args:
+        first: The one.
+        second: The other.
+        before: In how many seeds the first came before the second.
+        after: In how many it came after.
+        together: In how many both came at one look, or neither came.
+        p_value: Of the exact two-sided sign test of "neither tends to come first", over the seeds
+            in which one did.
+    """
+
+    first: str
+    second: str
+    before: int
+    after: int
+    together: int
+    p_value: float
+
+    def __str__(self) -> str:
+        seeds = self.before + self.after + self.together
+        return (
+            f"{self.first} before {self.second} in {self.before} of {seeds} seeds, after it in "
+            f"{self.after}, at one look or neither in {self.together} "
+            f"(exact sign test: p = {self.p_value:.3g})"
+        )
+
+
+def order(events: Events, first: Named, second: Named) -> Order:
+    """Which of two events comes first, with an exact sign test over seeds.
+
+    An event that did not happen in a seed is later there than one that did. Two events at one
+    look are neither before nor after: what lies between two looks is not known.
+
+    Args:
+        events: See `events`.
+        first: The one.
+        second: The other.
+
+    Raises:
+        InvalidInput: If there is no such event, or more than one; lists those there are.
+    """
+    (one, a), (other, b) = (_chosen(events, name) for name in (first, second))
+    both = pd.DataFrame({"a": a, "b": b}).dropna()
+    before, after = int((both["a"] < both["b"]).sum()), int((both["a"] > both["b"]).sum())
+    decided = before + after
+    p_value = float(binomtest(before, decided).pvalue) if decided else 1.0
+    return Order(one, other, before, after, len(both) - decided, p_value)
+
+
+def _chosen(events: Events, named: Named) -> tuple[str, pd.Series]:
+    wanted = (named,) if isinstance(named, str) else named
+    frame = events.frame
+    known = frame[[*_KEYS]].drop_duplicates()
+    matching = known
+    for key, value in zip(_KEYS, wanted, strict=False):
+        matching = matching[matching[key] == value]
+    if len(matching) != 1:
+        there = known if matching.empty else matching
+        listed = "; ".join(repr(tuple(row)) for row in there.itertuples(index=False))
+        found = "no event" if matching.empty else f"{len(matching)} events"
+        raise InvalidInput(
+            f"order: {found} {wanted}; there are, as (name, layer, instrument): {listed}"
+        )
+    row = matching.iloc[0]
+    part = frame[(frame[[*_KEYS]] == row).all(axis=1)]
+    label = " of ".join(filter(None, [row["event"], row["layer"]]))
+    return label, part.set_index("seed")["at"]

@@ -1,0 +1,212 @@
+"""What happens when, which comes first, what changes together: against truth by construction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.stats import binom
+
+from ibtrace.alignment import Event, coincidence, events, order
+from ibtrace.alignment.events import median_interval
+from ibtrace.errors import InvalidInput
+from ibtrace.trace import Trace
+from ibtrace.types import I_XT, Row
+
+EPOCHS = [0, *sorted({round(10 ** (k / 12)) for k in range(42)})]
+Curve = Callable[[NDArray[np.float64], int], NDArray[np.float64]]
+_NONE = float("nan")
+
+
+def traced(curves: Mapping[tuple[str, str], Curve], seeds: Sequence[int] = range(5)) -> Trace:
+    """A trace of curves ``{(quantity, layer): f(epochs, seed)}``."""
+    trace = Trace.create(meta={"n": 8})
+    at = np.array(EPOCHS, dtype=float)
+    for seed in seeds:
+        rows = [
+            Row(
+                seed=seed,
+                epoch=epoch,
+                step=None,
+                layer=layer,
+                quantity=quantity,
+                instrument="Exact" if quantity == I_XT else "Lens",
+                estimand="",
+                value=float(value),
+                stderr=_NONE,
+                lower=_NONE,
+                upper=_NONE,
+                flags="",
+                diagnostics={},
+                seconds=0.0,
+                unit="bits" if quantity == I_XT else "1",
+            )
+            for (quantity, layer), curve in curves.items()
+            for epoch, value in zip(EPOCHS, curve(at, seed), strict=True)
+        ]
+        trace.append(rows)
+    return trace
+
+
+def hill(top: float) -> Curve:
+    return lambda epochs, seed: 5 - np.log((epochs + 1) / (top + seed + 1)) ** 2
+
+
+RISING: Curve = lambda epochs, seed: np.log1p(epochs)  # noqa: E731
+LOOKED_FOR = [
+    Event("peak of I(X;T)", I_XT, "peak", margin=0.1),
+    Event("half", "share", "above", line=0.5),
+    Event("gone", "share", "below", line=-1.0),
+]
+
+
+def share(epochs: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
+    return epochs / (100.0 + seed)
+
+
+def test_events_are_where_the_curves_have_them() -> None:
+    trace = traced({(I_XT, "a"): hill(30), (I_XT, "b"): RISING, ("share", ""): share})
+    happened = events(trace, LOOKED_FOR)
+    peaks = happened.frame.query("event == 'peak of I(X;T)' and layer == 'a'").set_index("seed")
+    for seed in range(5):
+        nearest = min(EPOCHS, key=lambda epoch: abs(np.log((epoch + 1) / (31 + seed))))
+        assert peaks["at"][seed] == nearest
+    risen = happened.frame.query("event == 'half'").set_index("seed")
+    for seed in range(5):
+        assert risen["at"][seed] == next(e for e in EPOCHS if e > (100 + seed) / 2)
+    never = happened.table().query("layer == 'b' or event == 'gone'")
+    assert never["happened"].tolist() == [0, 0]
+    assert np.isinf(never["median"]).all()
+    assert "did not happen" in str(happened)
+    assert "The intervals of so few seeds cover 94%, not 95 %." in str(happened)
+
+
+def test_one_look_beyond_the_line_is_no_crossing_but_at_the_end() -> None:
+    event = Event("late", "loss", "below", line=1.0)
+    assert event.place(np.array([2.0, 0.5, 2.0, 2.0])) is None
+    assert event.place(np.array([2.0, 2.0, 2.0, 0.5])) == 3
+    assert event.place(np.array([0.5, 0.4, 2.0, 2.0])) == 0
+
+
+def test_a_peak_that_is_not_left_by_the_margin_is_none() -> None:
+    event = Event("peak", I_XT, "peak", margin=0.5)
+    assert event.place(np.array([0.0, 2.0, 1.6])) is None
+    assert event.place(np.array([0.0, 2.0, 1.5])) == 1
+    assert event.place(np.array([1.0, 1.0])) is None
+    lowest = Event("lowest", "loss", "lowest", margin=0.5)
+    assert lowest.place(np.array([3.0, 1.0, 1.6])) == 1
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 6, 9, 17, 30])
+def test_the_interval_of_order_statistics_covers_the_median_as_it_says(n: int) -> None:
+    draws = np.sort(np.random.default_rng(n).normal(size=(4000, n)), axis=1)
+    covered, said = 0, 0.0
+    for row in draws:
+        lower, upper, said = median_interval(row)
+        covered += lower <= 0 <= upper
+    assert covered / len(draws) == pytest.approx(said, abs=0.02)
+    if n >= 6:
+        assert said >= 0.95
+        inner = int(np.searchsorted(draws[0], median_interval(draws[0])[0])) + 1
+        assert 1 - 2 * binom.cdf(inner, n, 0.5) < 0.95  # the next pair would not do
+    else:
+        assert said == pytest.approx(max(0.0, 1 - 2.0 ** (1 - n)))
+
+
+def test_which_comes_first_is_counted_and_tested_exactly() -> None:
+    trace = traced({(I_XT, "a"): hill(10), ("share", ""): share}, seeds=range(8))
+    found = order(events(trace, LOOKED_FOR), ("peak of I(X;T)", "a"), "half")
+    assert (found.before, found.after, found.together) == (8, 0, 0)
+    assert found.p_value == pytest.approx(2 / 2**8)
+    back = trace.order("half", "peak of I(X;T)", LOOKED_FOR)
+    assert (back.before, back.after, back.p_value) == (0, 8, found.p_value)
+    none = order(events(trace, LOOKED_FOR), "gone", "half")
+    assert (none.before, none.after) == (0, 8)  # what never happens is later than what does
+    same = order(events(trace, LOOKED_FOR), "half", "half")
+    assert (same.together, same.p_value) == (8, 1.0)
+
+
+def test_an_event_that_is_not_one_is_refused_with_those_there_are() -> None:
+    trace = traced({(I_XT, "a"): hill(10), (I_XT, "b"): hill(20)})
+    happened = events(trace, LOOKED_FOR)
+    with pytest.raises(InvalidInput, match=r"2 events \('peak of I\(X;T\)',\).*'a'.*'b'"):
+        order(happened, "peak of I(X;T)", ("peak of I(X;T)", "a"))
+    with pytest.raises(InvalidInput, match=r"no event \('summer',\)"):
+        order(happened, "summer", ("peak of I(X;T)", "a"))
+
+
+def walks(correlation: float, *, quantities: int = 3, key: int = 0) -> dict[tuple[str, str], Curve]:
+    """Random walks in log-epoch that share a part of their steps with I(X;T)'s."""
+
+    def walk(number: int) -> Curve:
+        def curve(epochs: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
+            shared = np.random.default_rng([key, seed]).normal(size=len(epochs))
+            own = np.random.default_rng([key, seed, number]).normal(size=len(epochs))
+            return np.cumsum(correlation * shared + (1 - correlation**2) ** 0.5 * own)
+
+        return curve
+
+    names = [(I_XT, "a"), *((f"q{at}", "") for at in range(1, quantities))]
+    return {name: walk(at) for at, name in enumerate(names)}
+
+
+def test_what_changes_together_is_seen_and_what_does_not_is_not() -> None:
+    together = coincidence(traced(walks(0.95)))
+    assert (together["lower"] > 0).all()
+    assert len(together) == 2
+    wrong = [
+        bool((table["lower"] > 0).any() or (table["upper"] < 0).any())
+        for table in (coincidence(traced(walks(0.0, key=key)), draws=200) for key in range(40))
+    ]
+    assert np.mean(wrong) <= 0.05
+
+
+def test_two_curves_that_only_rise_do_not_coincide() -> None:
+    def rising(number: int) -> Curve:
+        def curve(epochs: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
+            steps = np.random.default_rng([seed, number]).exponential(size=len(epochs))
+            return np.cumsum(steps)
+
+        return curve
+
+    curves = {(I_XT, "a"): rising(0), ("share", ""): rising(1)}
+    trace = traced(curves)
+    frame = trace.readings().pivot_table(
+        index=["seed", "epoch"], columns="quantity", values="value"
+    )
+    raw = frame.corr(method="spearman").to_numpy()[0, 1]
+    assert raw > 0.9  # what is not offered
+    table = coincidence(trace)
+    assert table["lower"].iloc[0] < 0 < table["upper"].iloc[0]
+
+
+def test_more_pairs_make_the_intervals_wider() -> None:
+    trace = traced(walks(0.0, quantities=9))
+    alone = coincidence(trace, with_=["q1"])
+    among = coincidence(trace)
+    width = (among["upper"] - among["lower"])[among["other"] == "q1"]
+    assert width.item() > 1.2 * (alone["upper"] - alone["lower"]).item()
+
+
+def test_nothing_to_compare_is_said() -> None:
+    trace = traced({(I_XT, "a"): RISING})
+    with pytest.raises(InvalidInput, match=r"nothing to compare; the trace has 'I\(X;T\)'"):
+        coincidence(trace)
+    flat = traced({(I_XT, "a"): RISING, ("share", ""): lambda epochs, seed: 0 * epochs})
+    with pytest.raises(InvalidInput, match=r"no pair has five looks in common"):
+        coincidence(flat)
+
+
+def test_layers_are_those_that_are_traced_and_modules_come_beside() -> None:
+    trace = traced({(I_XT, "act1"): hill(9), ("share", "act1"): share, ("norm", "fc1"): share})
+    assert (trace.layers, trace.modules) == (["act1"], ["fc1"])
+    assert [layer.layer for layer in trace.verdict().layers] == ["act1"]
+
+
+def test_the_interval_is_symmetric_in_the_pair() -> None:
+    trace = traced(walks(0.5))
+    one = coincidence(trace, of=[I_XT], with_=["q1"])["correlation"].item()
+    other = coincidence(trace, of=["q1"], with_=[I_XT])["correlation"].item()
+    assert one == pytest.approx(other)
