@@ -192,7 +192,7 @@ def test_no_estimate_is_left_out_of_a_summary(bad: float) -> None:
         ({"n": [10, 10]}, InvalidInput, "n must be different"),
         ({"n": 0}, InvalidInput, "n must be different, positive"),
         ({"seeds": 0}, InvalidInput, "seeds must be"),
-        ({"jobs": 0}, InvalidInput, "jobs must be at least 1"),
+        ({"jobs": 0}, ConfigError, "jobs must be at least 1"),
     ],
 )
 def test_a_mistake_is_found_before_any_work(

@@ -80,7 +80,7 @@ def test_overrides_reach_any_key_and_leave_the_original() -> None:
         ({"epoch": 3}, "epoch"),
         ({"epochs": "many"}, "epochs.*many"),
         ({"epochs": 0}, "epochs must be at least 1, got 0"),
-        ({"seeds": 0}, "at least one seed"),
+        ({"seeds": 0}, "seeds: how many must be at least 1, got 0"),
         ({"seeds": [1, 1]}, "differ"),
         ({"loss": "hinge"}, "loss.*hinge"),
         ({"split": {"how": "random"}}, "split"),

@@ -26,7 +26,7 @@ from ibtrace.ensemble import (
     restore_training,
     training_state,
 )
-from ibtrace.errors import InvalidInput, RunError, UnknownName, Unsupported
+from ibtrace.errors import ConfigError, InvalidInput, RunError, UnknownName, Unsupported
 from ibtrace.models import MLP
 from ibtrace.probe import Probe
 
@@ -467,9 +467,9 @@ def test_fuse_respects_a_choice() -> None:
 
 
 def test_errors_say_what_to_do() -> None:
-    with pytest.raises(InvalidInput, match="one or more seeds, all different"):
+    with pytest.raises(ConfigError, match="one or more seeds, all different"):
         Ensemble(chain(), [])
-    with pytest.raises(InvalidInput, match=r"all different, got \(1, 1\)"):
+    with pytest.raises(ConfigError, match=r"all different, got \[1, 1\]"):
         Ensemble(chain(), [1, 1])
     with pytest.raises(InvalidInput, match="network of seed 2 differs in shape"):
         Ensemble(lambda seed: nn.Linear(3, seed), [1, 2])

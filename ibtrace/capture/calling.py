@@ -23,6 +23,7 @@ _OF_A_CALL = (
     *(AssertionError, ArithmeticError),
 )
 _SPEAKS_FOR_ITSELF = (IbtraceError, torch.OutOfMemoryError)
+_OWN = "it is called as forward(model, batch) with the network and a batch of that form"
 _HOW = "say how it is called: forward=lambda model, batch: model(…)"
 
 
@@ -40,7 +41,8 @@ def call(model: nn.Module, batch: Inputs, forward: Forward | None = None) -> Any
         forward: Calls it in another way.
 
     Raises:
-        InvalidInput: If its forward cannot take the batch, or fails on it; says what it got.
+        InvalidInput: If its forward, or yours, cannot take the batch, or fails on it; says which
+            and what it got.
     """
     try:
         if forward is not None:
@@ -51,9 +53,13 @@ def call(model: nn.Module, batch: Inputs, forward: Forward | None = None) -> Any
         if isinstance(error, _SPEAKS_FOR_ITSELF):
             raise
         said = str(error).strip().split("\n", maxsplit=1)[0]
+        who, mend = type(model).__name__, _mend(said, model, batch)
+        if forward is not None:
+            who = f"your forward= ({getattr(forward, '__name__', type(forward).__name__)})"
+            mend = _OWN if mend == _HOW else mend
         raise InvalidInput(
-            f"{type(model).__name__} failed on the probe's x ({described(batch)}): "
-            f"{type(error).__name__}: {said}; {_mend(said, model, batch)}"
+            f"{who} failed on the probe's x ({described(batch)}): "
+            f"{type(error).__name__}: {said}; {mend}"
         ) from error
 
 

@@ -12,7 +12,9 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from ibtrace.capture.targets import is_activation, named_layers
+from ibtrace.errors import ConfigError
 from ibtrace.models.activations import BY_NAME
+from ibtrace.runtime.arguments import shown
 from ibtrace.runtime.patterns import matches
 
 Functional = bool | str | Sequence[str]
@@ -49,6 +51,22 @@ class _Watch(TorchFunctionMode):
         if name is not None and isinstance(result, Tensor):
             self._seen(name, result)
         return result
+
+
+def check(functional: Functional) -> None:
+    """Raise for a choice of called activations that cannot be meant.
+
+    Raises:
+        ConfigError: If it is neither a flag nor one or several names.
+    """
+    if isinstance(functional, (bool, str)):
+        return
+    several = isinstance(functional, Sequence) and not isinstance(functional, bytes)
+    if not several or not all(isinstance(name, str) for name in functional):
+        raise ConfigError(
+            f"functional must be True, False or names of called activations, got "
+            f"{shown(functional)}"
+        )
 
 
 def asked_for(name: str, functional: Functional) -> bool:

@@ -19,6 +19,7 @@ from ibtrace.capture.plan import read_layers, runner
 from ibtrace.capture.targets import aliases, another_name, named_layers, output_name, stem
 from ibtrace.errors import InvalidInput
 from ibtrace.probe import Probe
+from ibtrace.runtime.arguments import require_model
 from ibtrace.runtime.wrappers import unwrap
 
 _WORDS = ("layer", "module", "variable", "default", "why_not")
@@ -98,9 +99,10 @@ def layers(model: nn.Module, data: Any, look: Look | None = None) -> LayerTable:
         >>> [(row.layer, row.module, row.t, row.default) for row in table.rows]
         [('0', 'Linear', 2, False), ('1', 'Tanh', 2, True), ('output', 'Sequential', 2, False)]
     """
+    require_model(model)
     model = unwrap(model)
     probe = data if isinstance(data, Probe) else Probe(data)
-    look = Look(functional=True) if look is None else look
+    look = Look(functional=True) if look is None else Look.of(look)
     defaults = read_layers(model, probe, replace(look.at(None), functional=False)).defaults
     assert defaults is not None
     states = [name for name in map(stem, defaults.names) if name.endswith("]")]

@@ -8,11 +8,11 @@ from typing import Any
 
 from ibtrace.capture.calling import Forward
 from ibtrace.capture.functional import Functional
+from ibtrace.capture.functional import check as check_functional
 from ibtrace.capture.reduce import Reduce
 from ibtrace.capture.reduce import check as check_reduce
 from ibtrace.capture.targets import Layers, Selection, settled
-from ibtrace.errors import ConfigError
-from ibtrace.runtime.schedule import whole
+from ibtrace.runtime.arguments import flag, require_function, whole
 
 MAX_BYTES = 2**31
 """How much activation memory a look holds at a time, if nothing else is said."""
@@ -50,8 +50,8 @@ class Look:
             theirs one after the other, by rank.
 
     Raises:
-        ConfigError: If ``layers`` or ``exclude`` chooses no layers, or a number is no positive
-            whole one.
+        ConfigError: If ``layers`` or ``exclude`` chooses no layers, a number is no positive whole
+            one, ``forward`` cannot be called, or a flag is neither True nor False.
         UnknownName: If there is no such reduction.
 
     Example:
@@ -72,10 +72,15 @@ class Look:
 
     def __post_init__(self) -> None:
         check_reduce(self.reduce)
+        check_functional(self.functional)
+        if self.forward is not None:
+            require_function("forward", self.forward, "a function of model and batch")
         for name in ("batch_size", "max_bytes", "max_width"):
             number = getattr(self, name)
-            if number is not None and whole(name, number) < 1:
-                raise ConfigError(f"{name} must be at least 1, got {number}")
+            if number is not None or name == "batch_size":
+                object.__setattr__(self, name, whole(name, number, least=1))
+        for name in ("initial", "sharded"):
+            object.__setattr__(self, name, flag(name, getattr(self, name)))
         # sets and iterators as lists, which can be read again
         excluding = not (isinstance(self.exclude, tuple) and not self.exclude)
         chosen = Selection(self.layers, self.exclude) if excluding else self.layers

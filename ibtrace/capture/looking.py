@@ -24,6 +24,7 @@ from ibtrace.capture.targets import (
 from ibtrace.errors import InvalidInput
 from ibtrace.numerics.types import numeric
 from ibtrace.probe import Probe
+from ibtrace.runtime.arguments import require_instance, require_model
 from ibtrace.runtime.wrappers import unwrap
 
 
@@ -92,6 +93,8 @@ def snapshot(model: nn.Module, probe: Probe, look: Look | Layers = None) -> dict
         InvalidInput: If a layer's output does not have the samples first.
         NonFinite: If activations hold NaN or infinite values; names the layer.
     """
+    require_model(model)
+    require_instance("probe", probe, Probe, "an ibtrace.Probe, such as Probe.of(data)")
     model, look = unwrap(model), replace(Look.of(look), max_bytes=None, max_width=None)
     if is_default(look.layers):
         resolve(model, look.layers)  # what cannot be hooked is an error

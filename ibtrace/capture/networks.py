@@ -9,10 +9,27 @@ from torch import Tensor, nn
 
 from ibtrace.capture.calling import Forward
 from ibtrace.capture.recipe import Recipe
+from ibtrace.errors import ConfigError
+from ibtrace.numerics.losses import LOSSES
+from ibtrace.runtime.arguments import shown
 
 Loss = str | Callable[[Tensor, Tensor], Tensor]
 """A name of `ibtrace.numerics.losses.LOSSES`, or a function of outputs ``(n, ...)`` and labels
 ``(n, ...)`` to the mean over the samples."""
+
+
+def require_loss(loss: Loss | None) -> None:
+    """Raise for what is no loss.
+
+    Raises:
+        ConfigError: If it is neither the name of one, nor a function, nor None.
+    """
+    function = callable(loss) and not isinstance(loss, type)
+    if loss is not None and not function and not (isinstance(loss, str) and loss in LOSSES):
+        known = ", ".join(LOSSES)
+        raise ConfigError(
+            f"loss: {shown(loss)} is none of {known}; give one, or a function of outputs and labels"
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -259,5 +259,10 @@ def refuse_all(left_out: Mapping[str, str]) -> None:
     Raises:
         InvalidInput: Always.
     """
-    name, why = next(iter(left_out.items()), ("output", "no layer ran"))
+    if not left_out:
+        raise InvalidInput(
+            "no layer can be traced: none ran that is chosen and not excluded; see "
+            "ibtrace.layers(model, x)"
+        )
+    name, why = next(iter(left_out.items()))
     raise InvalidInput(f"no layer can be traced; layer {name!r}: {why}")

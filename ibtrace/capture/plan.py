@@ -28,7 +28,7 @@ from ibtrace.capture.targets import (
     stem,
 )
 from ibtrace.capture.undisturbed import undisturbed
-from ibtrace.errors import InvalidInput, UnknownName
+from ibtrace.errors import ConfigError, InvalidInput, UnknownName
 from ibtrace.probe import Probe
 from ibtrace.runtime.patterns import matches
 from ibtrace.runtime.wrappers import unwrap
@@ -43,12 +43,18 @@ def read_layers(model: nn.Module, probe: Probe, look: Look | Layers = None) -> E
         model: See `looks`.
         probe: See `looks`.
         look: See `looks`.
+
+    Raises:
+        ConfigError: If ``exclude`` leaves nothing of the layers chosen.
     """
     model, look = unwrap(model), Look.of(look)
     if not is_default(look.layers):
         evidence = gather(runner(model, look), probe, look.reduce, look.batch_size)
         require_excludes(model, look.layers, [*evidence.layers])
         require_called(model, look.functional, evidence.layers)
+        if isinstance(look.layers, Selection) and not evidence.layers:
+            names = ", ".join(target.name for target in resolve(model, look.layers.layers))
+            raise ConfigError(f"exclude leaves nothing of the layers chosen: {names}; leave one")
         return evidence
     resolve(model, look.layers)  # what cannot be hooked is an error
     rows = rows_for_defaults(model, probe, look)
@@ -129,6 +135,9 @@ def standing_out_of(model: nn.Module, probe: Probe, look: Look, rows: Tensor) ->
     except InvalidInput:  # it may ask for more samples than a few
         standing_out = see(probe if probe.undivided else probe.take(slice(look.batch_size)))
     require_excludes(model, look.layers, seen)
+    if exclude and not standing_out:
+        names = ", ".join(dict.fromkeys(seen))
+        raise ConfigError(f"exclude leaves nothing of what stands out: {names}; leave one")
     return standing_out
 
 

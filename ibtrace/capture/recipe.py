@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from ibtrace.errors import ConfigError, InvalidInput, Unsupported
 from ibtrace.probe import Probe
+from ibtrace.runtime.arguments import flag, shown, whole
 from ibtrace.types import OptimizerState
 
 
@@ -65,12 +66,11 @@ class Recipe:
             if (data := getattr(self, name)) is not None:
                 object.__setattr__(self, name, Part.of(data))
         if not isinstance(self.optimizer, Optimizer | None):
-            raise ConfigError(f"Recipe: optimizer must be torch's, got {self.optimizer!r}")
-        size = self.batch_size
-        if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
-            raise ConfigError(f"Recipe: batch_size must be a whole number above 0, got {size!r}")
-        if not isinstance(self.random, bool):
-            raise ConfigError(f"Recipe: random must be True or False, got {self.random!r}")
+            raise ConfigError(f"Recipe: optimizer must be torch's, got {shown(self.optimizer)}")
+        if self.batch_size is not None:
+            size = whole("Recipe: batch_size", self.batch_size, least=1)
+            object.__setattr__(self, "batch_size", size)
+        object.__setattr__(self, "random", flag("Recipe: random", self.random))
 
 
 def optimizer_state(optimizer: Optimizer, parameters: Mapping[str, Tensor]) -> OptimizerState:

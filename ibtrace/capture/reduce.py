@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ibtrace.errors import ConfigError, IbtraceError, InvalidInput, UnknownName
 from ibtrace.numerics.types import numeric
+from ibtrace.runtime.arguments import require_mapping, shown
 from ibtrace.runtime.patterns import matches
 
 How = str | Callable[[Tensor], Tensor]
@@ -159,8 +160,8 @@ def _require_known(how: How) -> None:
         if how not in REDUCTIONS:
             raise UnknownName(f"no reduction {how!r}; there are: {', '.join(REDUCTIONS)}")
         return
-    if not callable(how):
-        raise ConfigError(f"reduce takes a name, a callable or a mapping, got {how!r}")
+    if not callable(how) or isinstance(how, type):
+        raise ConfigError(f"reduce takes a name, a callable or a mapping, got {shown(how)}")
 
 
 def check(reduce: Reduce) -> None:
@@ -170,6 +171,8 @@ def check(reduce: Reduce) -> None:
         UnknownName: If there is no reduction of that name.
         ConfigError: If it is neither a name, a callable, a mapping of these, nor None.
     """
+    if isinstance(reduce, Mapping):
+        require_mapping("reduce", reduce)
     hows = reduce.values() if isinstance(reduce, Mapping) else [] if reduce is None else [reduce]
     for how in hows:
         _require_known(how)

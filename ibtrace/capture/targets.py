@@ -215,6 +215,8 @@ def _choices(given: Any, argument: str) -> list[Any]:
                 f"{argument} takes names, patterns, module types or functions f(name, module), "
                 f"alone or in a list; got {' '.join(repr(choice).split())[:80]}"
             )
+    if not choices and argument == "layers":
+        raise ConfigError("layers: an empty choice means no layer; give names, or None (defaults)")
     return choices
 
 
@@ -318,7 +320,7 @@ def excludes(exclude: Any, name: str, module: nn.Module | None) -> bool:
         elif module is not None and isinstance(choice, type):
             if isinstance(module, choice):
                 return True
-        elif module is not None and choice(stem(name), module):
+        elif module is not None and _says(choice, stem(name), module, "exclude"):
             return True
     return False
 
@@ -427,7 +429,7 @@ def _match(choice: Any, everything: Mapping[str, nn.Module], model: nn.Module) -
         return [replace(target, choice=choice.__name__) for target in meant]
     if not isinstance(choice, str):
         said = getattr(choice, "__name__", type(choice).__name__)
-        return [Target(name, m, choice=said) for name, m in below.items() if choice(name, m)]
+        return [Target(name, m, choice=said) for name, m in below.items() if _says(choice, name, m)]
     if choice == WHOLE:
         return [Target(choice, model)]
     if choice in everything:
@@ -440,6 +442,22 @@ def _match(choice: Any, everything: Mapping[str, nn.Module], model: nn.Module) -
         names = [name for name in everything if matches(name, pattern)]
     said = repr(choice) if is_pattern(pattern) or pattern not in names else ""
     return [Target(name + suffix, everything[name], part, path, said) for name in names]
+
+
+def _says(choice: Any, name: str, module: nn.Module, argument: str = "layers") -> bool:
+    """What the user's function says of a module.
+
+    Raises:
+        ConfigError: If it fails.
+    """
+    try:
+        return bool(choice(name, module))
+    except Exception as error:
+        who = getattr(choice, "__name__", type(choice).__name__)
+        said = f"{type(error).__name__}: {error}".split("\n", maxsplit=1)[0]
+        raise ConfigError(
+            f"{argument}: {who} failed on {name!r} ({said}); it is called as f(name, module)"
+        ) from error
 
 
 def _parse(choice: str, names: Mapping[str, nn.Module]) -> tuple[str, str, tuple[int | str, ...]]:

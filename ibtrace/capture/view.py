@@ -15,7 +15,7 @@ from torch.func import grad as slope_of
 from ibtrace.capture.chain import chain_of
 from ibtrace.capture.curvature import Curves
 from ibtrace.capture.logits import Called, last_softmax
-from ibtrace.capture.networks import Setting, Stacked
+from ibtrace.capture.networks import Setting, Stacked, require_loss
 from ibtrace.capture.recipe import Part, optimizer_state
 from ibtrace.capture.undisturbed import undisturbed
 from ibtrace.errors import ConfigError, Unsupported
@@ -440,9 +440,7 @@ class NetworkView:
             )
         if callable(loss):
             return loss, None
-        if loss not in LOSSES:
-            known = ", ".join(LOSSES)
-            raise ConfigError(f"loss: {loss!r} is none of {known}; give one, or a function")
+        require_loss(loss)
         if loss == "nll" and isinstance(self._softmax_or_none, nn.Softmax):
             return LOSSES["cross_entropy"], self._softmax_or_none
         return LOSSES[loss], None

@@ -13,6 +13,7 @@ from typing import Any
 
 from ibtrace.checkpoints._read import few, record
 from ibtrace.errors import ConfigError
+from ibtrace.runtime.arguments import is_alone, require_path
 
 Paths = str | Path | Iterable[str | Path]
 Epochs = Sequence[int] | Callable[[Path], int]
@@ -67,8 +68,13 @@ def find(paths: Paths, epochs: Epochs | None = None) -> list[Checkpoint]:
     return found
 
 
-def _items(paths: Paths) -> list[str | Path]:
-    return [paths] if isinstance(paths, (str, Path)) else list(paths)
+def _items(paths: Any) -> list[str | Path]:
+    items = [paths] if is_alone(paths) else list(paths)
+    for item in items:
+        require_path("checkpoints: each", item)
+    if not items:
+        raise ConfigError("checkpoints: none are given; give files, folders or a pattern of them")
+    return items
 
 
 def _matches(item: str | Path) -> list[Path]:

@@ -21,6 +21,15 @@ from ibtrace import problems as laws
 from ibtrace.comparison._suite import suite
 from ibtrace.errors import IbtraceError, InvalidInput
 from ibtrace.problems import Problem
+from ibtrace.runtime.arguments import (
+    MOST,
+    is_alone,
+    require_function,
+    require_instance,
+    seed_number,
+    several,
+    whole,
+)
 from ibtrace.types import Estimator, join_flags, label
 
 NAN = float("nan")
@@ -120,6 +129,7 @@ def compare(
     Raises:
         UnknownName: If an estimator or a law does not exist; lists those that do.
         InvalidInput: If there is nothing to do, or two estimators or laws share a name.
+        ConfigError: If an argument is of a type that it cannot have; names it.
 
     Example:
         >>> frame = compare(["ksg", "ross"], ["1v1-normal-0.75"], n=500, seeds=2)
@@ -130,6 +140,9 @@ def compare(
         >>> bool(abs(frame.error[:2].mean()) < 0.1)
         True
     """
+    for name, function in (("progress", progress), ("on_row", on_row)):
+        if function is not None:
+            require_function(f"compare: {name}", function, "a function")
     done: list[Trial] = []
     total = len(list(_grid(estimators, problems, n, seeds)))
     for trial in trials(estimators, problems, n=n, seeds=seeds, jobs=jobs):
@@ -152,10 +165,9 @@ def trials(
     """The rows of `compare`, each as soon as it is there, in order; the same arguments.
 
     Raises:
-        InvalidInput: If ``jobs`` is not positive; and as `compare`.
+        ConfigError: If ``jobs`` is not positive; and as `compare`.
     """
-    if jobs < 1:
-        raise InvalidInput(f"compare: jobs must be at least 1, got {jobs}")
+    jobs = whole("compare: jobs", jobs, least=1)
     grid = list(_grid(estimators, problems, n, seeds))
     if jobs == 1:
         for task in grid:
@@ -193,8 +205,10 @@ def named_estimators(estimators: Sequence[str | Estimator] | None) -> dict[str, 
         UnknownName: If a name is not registered.
         InvalidInput: If there are none, or two have one label.
     """
-    wanted = registered.names() if estimators is None else estimators
+    wanted = registered.names() if estimators is None else several(estimators)
     made = [registered.make(each) if isinstance(each, str) else each for each in wanted]
+    for each in made:
+        require_instance("compare: estimators", each, Estimator, "names or estimators")
     return _by_name("estimators", [(label(estimator), estimator) for estimator in made])
 
 
@@ -210,8 +224,12 @@ def named_problems(
     if problems is None:
         return suite()
     if isinstance(problems, Mapping):
+        for each in problems.values():
+            require_instance("compare: problems", each, Problem, "names or laws")
         return _by_name("problems", list(problems.items()))
-    made = [laws.make(each) if isinstance(each, str) else each for each in problems]
+    made = [laws.make(each) if isinstance(each, str) else each for each in several(problems)]
+    for each in made:
+        require_instance("compare: problems", each, Problem, "names or laws")
     return _by_name("problems", [(law.name, law) for law in made])
 
 
@@ -236,8 +254,10 @@ def _grid(
 ) -> Iterator[_Task]:
     """Every trial to do, law by law, so that an interruption leaves whole laws."""
     labelled = named_estimators(estimators)
-    sizes = [n] if isinstance(n, int) else list(n)
-    which = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+    sizes = [whole("compare: n", size) for size in several(n)]
+    which = [seed_number("compare: seeds: a seed", seed) for seed in several(seeds)]
+    if is_alone(seeds):
+        which = list(range(whole("compare: seeds", seeds, most=MOST)))
     for what, values in (("n", sizes), ("seeds", which)):
         if not values or len(set(values)) < len(values) or min(values) < (what == "n"):
             raise InvalidInput(f"compare: {what} must be different, positive numbers, got {values}")

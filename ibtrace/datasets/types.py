@@ -8,7 +8,8 @@ from torch import Tensor
 
 from ibtrace.datasets.labels import read_labels
 from ibtrace.datasets.pairing import require_one_order
-from ibtrace.errors import InvalidInput
+from ibtrace.errors import ConfigError, InvalidInput
+from ibtrace.runtime.arguments import flag, shown, whole
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +28,7 @@ class Dataset:
     Raises:
         InvalidInput: If x and y differ in length or in the order of their pandas index, or y is
             not one class below ``classes`` a sample.
+        ConfigError: If another field is of another type.
     """
 
     name: str
@@ -37,9 +39,17 @@ class Dataset:
     population: bool = False
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str):
+            raise ConfigError(f"Dataset: name must be text, got {shown(self.name)}")
         who = f"Dataset {self.name}"
+        object.__setattr__(self, "population", flag(f"{who}: population", self.population))
+        if not hasattr(self.x, "__len__") or not hasattr(self.x, "shape"):
+            raise InvalidInput(f"{who}: x must be a tensor (n, ...), got {shown(self.x)}")
         require_one_order({"x": self.x, "y": self.y}, who)
-        classes = self.class_names if self.class_names is not None else self.classes or None
+        if isinstance(self.class_names, (int, float)):
+            raise ConfigError(f"{who}: class_names must be names, got {shown(self.class_names)}")
+        many = whole(f"{who}: classes", 0 if self.classes is None else self.classes, least=0)
+        classes = many or None if self.class_names is None else self.class_names
         labels = read_labels(self.y, classes, who)
         if labels.values.dim() != 1 or labels.values.is_floating_point():
             got = f"{labels.values.dtype} {tuple(labels.values.shape)}"
@@ -49,7 +59,7 @@ class Dataset:
             raise InvalidInput(f"{who}: x and y must be equally long, got {got}")
         most = int(labels.values.max()) + 1 if len(labels.values) else 0
         object.__setattr__(self, "y", labels.values)
-        object.__setattr__(self, "classes", self.classes or labels.classes or most)
+        object.__setattr__(self, "classes", many or labels.classes or most)
         object.__setattr__(self, "class_names", labels.names)
 
     def __len__(self) -> int:

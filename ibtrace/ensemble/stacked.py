@@ -19,8 +19,9 @@ from torch.func import functional_call, stack_module_state, vmap
 from ibtrace import capture
 from ibtrace.ensemble import looks
 from ibtrace.ensemble.chain import Chain
-from ibtrace.errors import InvalidInput, RunError
+from ibtrace.errors import ConfigError, InvalidInput, RunError
 from ibtrace.numerics.losses import Loss
+from ibtrace.runtime.arguments import different_seeds, flag, require_instance, shown
 
 _Result = TypeVar("_Result")
 
@@ -35,7 +36,9 @@ class Ensemble:
         fast: Whether chains of linear layers may take batched products; False always uses vmap.
 
     Raises:
-        InvalidInput: If there is no seed, a seed twice, or the networks are not of one shape.
+        ConfigError: If there is no seed, one twice or one that is no seed; or if ``build`` makes no
+            network.
+        InvalidInput: If the networks are not of one shape.
 
     Example:
         >>> nets = Ensemble(lambda seed: nn.Linear(3, 2), seeds=[0, 1, 2])
@@ -51,9 +54,10 @@ class Ensemble:
     def __init__(
         self, build: Callable[[int], nn.Module], seeds: Sequence[int], *, fast: bool = True
     ) -> None:
-        self.seeds = tuple(seeds)
-        if not self.seeds or len(set(self.seeds)) != len(self.seeds):
-            raise InvalidInput(f"Ensemble needs one or more seeds, all different, got {self.seeds}")
+        self.seeds = different_seeds("Ensemble: seeds", seeds)
+        if not callable(build):
+            raise ConfigError(f"Ensemble: build must be a function f(seed), got {shown(build)}")
+        fast = flag("Ensemble: fast", fast)
         members = [_built(build, seed) for seed in self.seeds]
         _require_alike(members, self.seeds)
         self.template = copy.deepcopy(members[0])
@@ -307,7 +311,9 @@ def _set_state(device: torch.device, state: Tensor) -> None:
 def _built(build: Callable[[int], nn.Module], seed: int) -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return build(seed)
+        network = build(seed)
+        require_instance("Ensemble: what build makes", network, nn.Module, "a torch.nn.Module")
+        return network
 
 
 def _require_alike(members: Sequence[nn.Module], seeds: Sequence[int]) -> None:

@@ -36,6 +36,7 @@ from ibtrace.estimators.ross import Ross as Ross
 from ibtrace.estimators.sklearn_peer import SklearnMI as SklearnMI
 from ibtrace.estimators.sliced import Sliced as Sliced
 from ibtrace.estimators.variational import Variational as Variational
+from ibtrace.runtime.arguments import require_instance, seed_number, shown
 from ibtrace.types import Estimate, Estimator, Plane, ProbeLike
 
 registry: dict[str, type[Any]] = {
@@ -79,10 +80,10 @@ def make(name: str, **fields: Any) -> Estimator:
         >>> make("ksg", k=5)
         KSG(k=5, ...)
     """
-    base, _, preset = name.partition(".")
+    base, _, preset = name.partition(".") if isinstance(name, str) else ("", "", "")
     kind = registry.get(base)
     if kind is None or (preset and not callable(getattr(kind, preset, None))):
-        raise UnknownName(f"no estimator is called {name!r}; there are: {', '.join(names())}")
+        raise UnknownName(f"no estimator is called {shown(name)}; there are: {', '.join(names())}")
     build = getattr(kind, preset) if preset else kind
     try:
         made: Estimator = build(**fields)
@@ -112,8 +113,14 @@ def information(
     Raises:
         InvalidInput: If ``t`` does not have the probe's number of samples, or is integers of which
             one cannot tell rows from ids.
+        ConfigError: If an argument is of a type that it cannot have; names it.
     """
-    n = probe.n
+    form = 'an estimator such as ibtrace.estimators.make("ksg")'
+    require_instance("information: estimator", estimator, Estimator, form)
+    require_instance("information: t", t, Tensor, "a tensor (..., n, d); use torch.as_tensor")
+    if not (hasattr(probe, "cached") and hasattr(probe, "n")):
+        raise ConfigError(f"information: probe must be ibtrace.Probe(x, y), got {shown(probe)}")
+    n, seed = probe.n, seed_number("information: seed", seed)
     if is_ids(t) and t.shape[-2:] == (n, n):
         got = f"integers of shape {tuple(t.shape)} on a probe of {n} samples"
         raise InvalidInput(

@@ -12,6 +12,7 @@ from typing import Any
 from ibtrace.errors import ConfigError, UnknownName
 from ibtrace.lenses.readings import checked as checked
 from ibtrace.lenses.saturation import Saturation as Saturation
+from ibtrace.runtime.arguments import shown
 from ibtrace.types import Lens
 
 registry: dict[str, type[Any]] = {
@@ -40,8 +41,8 @@ def make(name: str, **fields: Any) -> Lens:
         >>> make("saturation", share=0.95)
         Saturation(share=0.95)
     """
-    if name not in registry:
-        raise UnknownName(f"no lens is called {name!r}; there are: {', '.join(names())}")
+    if not isinstance(name, str) or name not in registry:
+        raise UnknownName(f"no lens is called {shown(name)}; there are: {', '.join(names())}")
     try:
         made: Lens = registry[name](**fields)
     except TypeError as error:

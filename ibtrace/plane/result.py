@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
+import numbers
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
-from ibtrace.errors import UnknownName
+from ibtrace.errors import ConfigError, UnknownName
 from ibtrace.plane.cause import Call, Cause
 from ibtrace.plane.drops import Interval
+from ibtrace.runtime.arguments import shown, whole
 from ibtrace.runtime.text import WIDTH, wrap
 from ibtrace.types import either
 
@@ -38,6 +41,9 @@ class Rule:
             training loss came in the last half of the epochs.
         window_share: The held-out fall is taken between means of this share of the snapshots.
         errors: A curve within this many standard errors of 0 throughout shows nothing.
+
+    Raises:
+        ConfigError: If a number is none, negative, or a share above 1.
     """
 
     least_drop: float = 0.1
@@ -48,6 +54,18 @@ class Rule:
     late_share: float = 0.1
     window_share: float = 0.1
     errors: float = 2.0
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if item.name == "least_seeds":
+                whole("Rule: least_seeds", value, least=1)
+                continue
+            real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+            most = math.inf if item.name in ("least_drop", "errors") else 1
+            if not (real and math.isfinite(value) and 0 <= value <= most):
+                least = "0 or more" if most == math.inf else "from 0 to 1"
+                raise ConfigError(f"Rule: {item.name} must be {least}, got {shown(value)}")
 
 
 @dataclass(frozen=True)

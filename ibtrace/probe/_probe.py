@@ -13,13 +13,15 @@ from torch import Tensor
 
 from ibtrace.datasets import Classes, Dataset, read_labels
 from ibtrace.datasets.labels import is_multi_hot
-from ibtrace.errors import InvalidInput, NonFinite, TooFewSamples
+from ibtrace.errors import ConfigError, InvalidInput, NonFinite, TooFewSamples
 from ibtrace.numerics.bins import row_ids
 from ibtrace.numerics.entropy import entropy, sample_counts
 from ibtrace.numerics.finite import count_non_finite
 from ibtrace.probe.inputs import Inputs, leaves, mapped, read_inputs, require_paired, samples_first
 from ibtrace.probe.padding import Stream, streams
 from ibtrace.probe.reading import read
+from ibtrace.runtime.arguments import flag, is_alone, seed_number, shown
+from ibtrace.runtime.arguments import whole as count
 
 _Value = TypeVar("_Value")
 
@@ -57,6 +59,7 @@ class Probe:
             no plain meaning.
         NonFinite: If x or y holds NaN or infinite values.
         TooFewSamples: If there are fewer than two samples.
+        ConfigError: If ``whole`` is no names or ``population`` no flag.
 
     Example:
         >>> probe = Probe(torch.eye(4), ["no", "no", "yes", "yes"])
@@ -82,7 +85,8 @@ class Probe:
         whole: Sequence[str] = (),
         population: bool = False,
     ) -> None:
-        whole = (whole,) if isinstance(whole, str) else tuple(whole)
+        population = flag("Probe: population", population)
+        whole = _names(whole)
         require_paired(x, y)
         x = read_inputs(x)
         if y is None:
@@ -139,12 +143,14 @@ class Probe:
         Raises:
             InvalidInput: If it is none of these, a batch has another form, it holds fewer than n
                 samples, or has no end and there is no n.
+            ConfigError: If n is no whole number of at least 2.
 
         Example:
             >>> from torch.utils.data import TensorDataset
             >>> Probe.of(TensorDataset(torch.eye(4), torch.tensor([0, 0, 1, 1])), n=3).n
             3
         """
+        n = None if n is None else count("Probe: n", n, least=2)
         if isinstance(data, Dataset):
             classes = data.class_names or data.classes
             data = cls(data.x, data.y, classes, population=data.population)
@@ -169,7 +175,9 @@ class Probe:
 
         Raises:
             InvalidInput: If ``n`` is larger than the data.
+            ConfigError: If ``n`` is no whole number of at least 2, or the seed none.
         """
+        n, seed = count("Probe.draw: n", n, least=2), seed_number("Probe.draw: seed", seed)
         everything = cls(x, y, classes)
         if n > everything.n:
             raise InvalidInput(f"Probe.draw wants {n} samples of {everything.n}; lower n")
@@ -400,6 +408,14 @@ def _sha256(named: Sequence[tuple[str, Any]]) -> str:
 
 def _entropy(ids: Tensor) -> float:
     return float(entropy(sample_counts(ids)))
+
+
+def _names(whole: Any) -> tuple[str, ...]:
+    """The names of inputs that belong to all samples."""
+    names = (whole,) if is_alone(whole) else tuple(whole)
+    if not all(isinstance(name, str) for name in names):
+        raise ConfigError(f"Probe: whole must be names of inputs, got {shown(whole)}")
+    return names
 
 
 def as_x(inputs: dict[str, Tensor]) -> Inputs:

@@ -44,6 +44,7 @@ from ibtrace.problems.transforms import Spiral as Spiral
 from ibtrace.problems.transforms import SwissRoll as SwissRoll
 from ibtrace.problems.transforms import Wiggly as Wiggly
 from ibtrace.problems.uniform import AdditiveUniform as AdditiveUniform
+from ibtrace.runtime.arguments import shown
 
 registry: dict[str, type[Problem]] = {
     "bivariate_normal": BivariateNormal,
@@ -111,6 +112,8 @@ def make(name: str, **fields: Any) -> Problem:
         UnknownName: If there is no such name; lists those that exist.
         ConfigError: If a field does not exist or has an impossible value.
     """
+    if not isinstance(name, str):
+        raise UnknownName(f"no problem {shown(name)}; give the name of one: {', '.join(names())}")
     ready = {} if name in registry else suite()
     if name not in registry and name not in ready:
         raise UnknownName(f"no problem {name!r}; there are {', '.join(names())}")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ibtrace.errors import ConfigError
+from ibtrace.runtime.arguments import MOST, require_function, shown, whole
 
 Schedule = Callable[[int], bool]
 """Whether an epoch (0: before any step) is due."""
@@ -92,6 +93,35 @@ class Steps:
         return bool(schedule(self.every or log_spaced())(step))
 
 
+@dataclass(frozen=True)
+class Asked:
+    """A schedule that is the user's function.
+
+    Args:
+        function: ``f(epoch) -> bool``.
+    """
+
+    function: Schedule
+
+    def __call__(self, epoch: int) -> bool:
+        """What the function says of the epoch.
+
+        Raises:
+            ConfigError: If it fails, or says neither True nor False.
+        """
+        name = getattr(self.function, "__name__", type(self.function).__name__)
+        try:
+            due: object = self.function(epoch)
+        except Exception as error:
+            said = f"{type(error).__name__}: {error}".split("\n", maxsplit=1)[0]
+            raise ConfigError(f"every: {name} failed at {epoch} ({said}); mend it") from error
+        if not isinstance(due, (bool, np.bool_)):
+            raise ConfigError(
+                f"every: {name} must return True or False, got {shown(due)} at {epoch}"
+            )
+        return bool(due)
+
+
 def log_spaced(total: int | None = None, count: int | None = None) -> Schedule:
     """Epochs evenly spaced on a log axis, epoch 0 included.
 
@@ -101,7 +131,7 @@ def log_spaced(total: int | None = None, count: int | None = None) -> Schedule:
             points over 8000 epochs are 274 snapshots); without, points per decade.
 
     Raises:
-        ConfigError: If total or count is below 1.
+        ConfigError: If total or count is below 1, or too large to be meant.
 
     Example:
         >>> [epoch for epoch in range(101) if log_spaced(100, 8)(epoch)]
@@ -109,37 +139,14 @@ def log_spaced(total: int | None = None, count: int | None = None) -> Schedule:
         >>> sum(map(log_spaced(8000, 400), range(8001)))  # 274 and the initial network
         275
     """
-    for name, value in (("total", total), ("count", count)):
-        if value is not None and whole(f"log_spaced: {name}", value) < 1:
-            raise ConfigError(f"log_spaced: {name} must be at least 1, got {value}")
+    for name, value, most in (("total", total, 2**53), ("count", count, MOST)):
+        if value is not None:
+            whole(f"log_spaced: {name}", value, least=1, most=most)
     if total is None:
         return LogSpaced(count or 20)
     points = np.geomspace(1, total, count or 100)
     # whole epochs, against 99.99999 for 100
     return Epochs(frozenset({0, total, *np.floor(points + 1e-9).astype(int).tolist()}))
-
-
-def whole(name: str, value: Any) -> int:
-    """A number that counts something, as an int: of Python, NumPy or torch, or a whole float.
-
-    Args:
-        name: What it is, for the error.
-        value: The number.
-
-    Raises:
-        ConfigError: If it is not one whole number; nothing is rounded.
-
-    Example:
-        >>> whole("epoch", 3.0)
-        3
-    """
-    try:
-        number = float(value)
-    except (TypeError, ValueError, RuntimeError, OverflowError):  # torch's own, of several numbers
-        number = float("nan")
-    if isinstance(value, (bool, str)) or not number.is_integer():
-        raise ConfigError(f"{name} must be a whole number, got {value!r}")
-    return int(value)
 
 
 def schedule(every: int | Iterable[int] | Schedule) -> Schedule:
@@ -149,20 +156,24 @@ def schedule(every: int | Iterable[int] | Schedule) -> Schedule:
         every: An int (every n-th epoch), epochs, or ``f(epoch) -> bool``.
 
     Raises:
-        ConfigError: If it is none of these, a period below 1, no epoch or a negative one.
+        ConfigError: If it is none of these, a period below 1, no epoch or a negative one; or if
+            the callable, asked once for 1, says neither True nor False.
     """
-    if callable(every):
+    if isinstance(every, (Asked, Epochs, Every, LogSpaced, Steps)):
         return every
+    if callable(every):
+        require_function("every", every, "an int, epochs or a function f(epoch), no class")
+        asked = Asked(every)
+        asked(1)
+        return asked
     if isinstance(every, (str, bytes, Mapping)):
         raise ConfigError(f"every must be an int, epochs or a callable, got {every!r}")
     numbers: Any = every
     try:
         given = [whole("every: an epoch", epoch) for epoch in numbers]
     except TypeError:  # not iterable: a period
-        period = whole("every (an int, epochs or a callable)", every)
-        if period < 1:
-            raise ConfigError(f"every must be at least 1, got {every}") from None
-        return Every(period)
+        whole("every (an int, epochs or a callable)", every)
+        return Every(whole("every", every, least=1))
     if min(given, default=-1) < 0:
         raise ConfigError(f"every must be an int, epochs (0 or more) or a callable, got {every!r}")
     return Epochs(frozenset({0, *given}))

@@ -22,6 +22,7 @@ from ibtrace.alignment import EVENTS, Event, Events, Named, Order, coincidence, 
 from ibtrace.errors import InvalidInput, RunError
 from ibtrace.plane import Rule, Verdict, verdict
 from ibtrace.probe import Probe, as_x
+from ibtrace.runtime.arguments import require_mapping, require_path
 from ibtrace.trace.storage import (
     ACTIVATIONS,
     FILE_NAME,
@@ -121,6 +122,9 @@ class Trace:
             InvalidInput: If a meta value cannot be written as JSON.
             RunError: If the folder holds a trace already, or cannot be written.
         """
+        if run_dir is not None:
+            require_path("Trace.create: run_dir", run_dir)
+        require_mapping("Trace.create: meta", {} if meta is None else meta)
         trace = cls(None if run_dir is None else Path(run_dir) / FILE_NAME)
         empty = {"schema_version": SCHEMA_VERSION, "layers": [], "estimators": [], "lenses": []}
         trace._database.create({**_provenance(), **empty, **(meta or {})})
@@ -133,6 +137,7 @@ class Trace:
         Raises:
             RunError: If there is none, or the file is foreign, truncated, corrupted or newer.
         """
+        require_path("Trace.load: run", run)
         path = Path(run)
         if path.is_dir():
             path = path / FILE_NAME
@@ -150,6 +155,7 @@ class Trace:
         Raises:
             RunError: If the folder holds a trace already, or cannot be written.
         """
+        require_path("Trace.save: run_dir", run_dir)
         path = Path(run_dir) / FILE_NAME
         self._database.copy(path)
         return Trace(path)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import warnings
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 
-from ibtrace.errors import CostWarning
+from ibtrace.errors import ConfigError, CostWarning
 from ibtrace.runtime.schedule import Epochs, Schedule, Steps
 from ibtrace.types import Row
 
@@ -15,6 +16,15 @@ SLOW_LOOK = 10.0
 SLOW_TRACE = 600.0
 """Likewise, of all the looks that are foreseen."""
 _HORIZON = {"epoch": 100, "step": 1000}
+
+
+def _counted(schedule: Schedule, horizon: int) -> int:
+    """How many looks there are up to the horizon, or to where the user's own schedule ends."""
+    looks = 0
+    with suppress(ConfigError):
+        for at in range(1, horizon + 1):
+            looks += schedule(at)
+    return looks
 
 
 def foresee(rows: Sequence[Row], schedule: Schedule, clock: str) -> None:
@@ -27,7 +37,7 @@ def foresee(rows: Sequence[Row], schedule: Schedule, clock: str) -> None:
     """
     every = schedule.every if isinstance(schedule, Steps) else schedule
     horizon = max(every.epochs) if isinstance(every, Epochs) else _HORIZON[clock]
-    looks = sum(map(schedule, range(1, horizon + 1)))
+    looks = _counted(schedule, horizon)
     each: defaultdict[str, float] = defaultdict(float)
     for row in rows:  # a row's seconds are those of the estimate, of which both rows came
         each[row.instrument] += row.seconds / len({r.quantity for r in rows})

@@ -16,6 +16,7 @@ from ibtrace.estimators import plane as plane_of
 from ibtrace.estimators._prepared import once
 from ibtrace.probe import Probe
 from ibtrace.probe.padding import is_mask
+from ibtrace.runtime.arguments import require_instance, seed_number, whole
 from ibtrace.types import (
     Estimate,
     Estimator,
@@ -101,6 +102,9 @@ class Subsampled:
         samples: How many samples it gets at most.
         seed: Seeds the draw.
 
+    Raises:
+        ConfigError: If ``estimator`` is none, ``samples`` below 2, or the seed none.
+
     Example:
         >>> x = torch.randn(5000, 2, generator=torch.Generator().manual_seed(0))
         >>> int(Subsampled(KSG(), samples=500)(x[:, :1], x[:, 1:]).diagnostics["samples"])
@@ -110,6 +114,12 @@ class Subsampled:
     estimator: Estimator = field(default_factory=KSG)
     samples: int = MOST_SAMPLES
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        form = "an estimator such as KSG(k=3)"
+        require_instance("Subsampled: estimator", self.estimator, Estimator, form)
+        whole("Subsampled: samples", self.samples, least=2)
+        seed_number("Subsampled: seed", self.seed)
 
     @property
     def tags(self) -> Tags:

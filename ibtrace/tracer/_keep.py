@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ibtrace.errors import ConfigError
+from ibtrace.runtime.arguments import flag, require_mapping, require_path
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,8 @@ class Keep:
         meta: Further provenance to store with the trace (the experiment's configuration).
 
     Raises:
-        ConfigError: If activations are to be kept and there is no folder.
+        ConfigError: If activations are to be kept and there is no folder, or a field is of another
+            type.
 
     Example:
         >>> Keep.of("runs/mine")
@@ -35,6 +37,11 @@ class Keep:
     meta: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if self.run is not None:
+            require_path("keep: run", self.run)
+        for name in ("activations", "resume"):
+            object.__setattr__(self, name, flag(f"keep: {name}", getattr(self, name)))
+        require_mapping("keep: meta", self.meta)
         if self.activations and self.run is None:
             raise ConfigError("Keep: activations are kept on disk; say where, run=FOLDER")
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 from ibtrace import estimators, lenses
 from ibtrace.errors import ConfigError
+from ibtrace.runtime.arguments import require_instance, several, shown
 from ibtrace.runtime.schedule import Schedule, Steps, schedule
 from ibtrace.tracer._lenses import Scheduled
 from ibtrace.types import Estimator, Lens
@@ -23,10 +24,18 @@ class At:
         instrument: A registry name or an instance.
         every: Its schedule, in place of the tracer's: an int, epochs, or a callable; `Steps` if
             the tracer's is.
+
+    Raises:
+        ConfigError: If it is neither a name nor an instrument, or ``every`` is no schedule.
     """
 
     instrument: str | Estimator | Lens
     every: int | Iterable[int] | Schedule
+
+    def __post_init__(self) -> None:
+        form = "a registry name, an estimator or a lens"
+        require_instance("At: instrument", self.instrument, (str, Estimator, Lens), form)
+        object.__setattr__(self, "every", schedule(self.every))
 
 
 def scheduled_estimators(items: Any, every: Schedule) -> list[tuple[Estimator, Schedule]]:
@@ -40,16 +49,8 @@ def scheduled_estimators(items: Any, every: Schedule) -> list[tuple[Estimator, S
         UnknownName: If a name is not registered.
         ConfigError: If something is no estimator, or counts by another clock than the tracer.
     """
-
-    def checked(item: Any) -> Estimator:
-        if isinstance(item, type) or not isinstance(item, Estimator):
-            raise ConfigError(
-                f"estimators: {item!r} is neither a name nor an estimator; give "
-                '"binning", Binning(bins=30) or several of these'
-            )
-        return item
-
-    return [_scheduled(item, every, estimators.make, checked) for item in several(items)]
+    means = _Means("estimators", "an estimator", '"binning", Binning(bins=30)', Estimator)
+    return [_scheduled(item, every, estimators.make, means) for item in several(items)]
 
 
 def scheduled_lenses(items: Any, every: Schedule) -> list[Scheduled]:
@@ -63,41 +64,37 @@ def scheduled_lenses(items: Any, every: Schedule) -> list[Scheduled]:
         UnknownName: If a name is not registered.
         ConfigError: If something is no lens, or counts by another clock than the tracer.
     """
-
-    def checked(item: Any) -> Lens:
-        if isinstance(item, type) or not isinstance(item, Lens):
-            raise ConfigError(
-                f"lenses: {item!r} is neither a name nor a lens; give "
-                '"saturation", Saturation(share=0.95) or several of these'
-            )
-        return item
-
+    means = _Means("lenses", "a lens", '"saturation", Saturation(share=0.95)', Lens)
     scheduled = []
     for item in several(items):
-        lens, due = _scheduled(item, every, lenses.make, checked)
+        lens, due = _scheduled(item, every, lenses.make, means)
         scheduled.append(Scheduled(lens, due, 1 if isinstance(item, At) else lens.tags.looks))
     return scheduled
 
 
+class _Means(NamedTuple):
+    """What an argument takes, in words and as a protocol."""
+
+    argument: str
+    what: str
+    examples: str
+    kind: Any
+
+
 def _scheduled(
-    item: Any,
-    every: Schedule,
-    make: Callable[[str], _Instrument],
-    checked: Callable[[Any], _Instrument],
+    item: Any, every: Schedule, make: Callable[[str], _Instrument], means: _Means
 ) -> tuple[_Instrument, Schedule]:
     if isinstance(item, At):
         own = schedule(item.every)
         if isinstance(own, Steps) != isinstance(every, Steps):
             clock = "step" if isinstance(every, Steps) else "epoch"
             raise ConfigError(f"{item}: the trace counts {clock}s, so must its every=")
-        return _scheduled(item.instrument, own, make, checked)
-    return (make(item) if isinstance(item, str) else checked(item)), every
-
-
-def several(items: Any) -> list[Any]:
-    """Several things, or one alone, as a list; a text is one thing.
-
-    Args:
-        items: One or several.
-    """
-    return list(items) if isinstance(items, Iterable) and not isinstance(items, str) else [items]
+        return _scheduled(item.instrument, own, make, means)
+    if isinstance(item, str):
+        return make(item), every
+    if isinstance(item, type) or not isinstance(item, means.kind):
+        raise ConfigError(
+            f"{means.argument}: {shown(item)} is neither a name nor {means.what}; give "
+            f"{means.examples} or several of these"
+        )
+    return cast("_Instrument", item), every

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from ibtrace.errors import ConfigError
+from ibtrace.runtime.arguments import several, shown
 from ibtrace.trace import Trace
-from ibtrace.tracer._schedules import several
 from ibtrace.types import Row
 
 
@@ -37,8 +37,8 @@ def checked_sinks(given: Any) -> list[Sink]:
         methods = (getattr(sink, name, None) for name in ("write", "close"))
         if isinstance(sink, type) or not all(map(callable, methods)):
             raise ConfigError(
-                f"sinks: {sink!r} is no sink; give objects with write(trace, rows, scalars) and "
-                "close(trace, failed), such as those of ibtrace.integrations"
+                f"sinks: {shown(sink)} is no sink; give objects with write(trace, rows, scalars) "
+                "and close(trace, failed), such as those of ibtrace.integrations"
             )
     return sinks
 

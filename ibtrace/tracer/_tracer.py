@@ -18,7 +18,7 @@ from torch.nn.parameter import is_lazy
 
 from ibtrace import checkpoints
 from ibtrace.capture import Layer, Layers, Look
-from ibtrace.capture.networks import Loss, Setting
+from ibtrace.capture.networks import Loss, Setting, require_loss
 from ibtrace.capture.recipe import Recipe
 from ibtrace.capture.reduce import require_fitting
 from ibtrace.errors import ConfigError, NonFinite, Unsupported
@@ -27,8 +27,9 @@ from ibtrace.measure import context, measure
 from ibtrace.plane import Rule, Verdict
 from ibtrace.probe import Probe
 from ibtrace.runtime import distributed
+from ibtrace.runtime.arguments import require_model, seed_number, whole
 from ibtrace.runtime.generators import preserved_generators
-from ibtrace.runtime.schedule import Schedule, Steps, log_spaced, schedule, whole
+from ibtrace.runtime.schedule import Schedule, Steps, log_spaced, schedule
 from ibtrace.runtime.wrappers import unwrap
 from ibtrace.trace import Scalar, Trace
 from ibtrace.trace.pooling import pooled
@@ -94,6 +95,7 @@ class Tracer:
         Unsupported: If a layer is a ``torch.jit`` module.
         InvalidInput: If the data cannot be a probe, or a layer does not fit into
             ``look.max_bytes``.
+        ConfigError: If an argument is of a type that it cannot have; names it.
         RunError: If the run exists with another probe, already holds this seed, or holds another
             T under the name of a layer (another shape, reduction or width).
 
@@ -131,10 +133,12 @@ class Tracer:
         self._deferred: list[Estimator] = []
         self.trace = Trace.create()  # until the run's own is open: what sinks are closed with
         with self._closed_if_it_fails():
+            require_model(model, Networks)
+            require_loss(loss)
             self.every = log_spaced() if every is None else schedule(every)
             self.clock = "step" if isinstance(self.every, Steps) else "epoch"
             given = [seed] if isinstance(model, nn.Module) else model.seeds
-            self.seeds = [whole("seed", number) for number in given]
+            self.seeds = [seed_number("seed", number) for number in given]
             self.look, self.keep = Look.of(look), Keep.of(keep)
             self._observer = Observer(model=model, shard=Probe.of(data), look=self.look)
             if isinstance(model, nn.Module) and any(map(is_lazy, model.parameters())):

@@ -13,8 +13,9 @@ from argparse import ArgumentError
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_type_hints
 
+import torch
 import yaml
 from jsonargparse import ArgumentParser, set_parsing_settings
 from torch import nn
@@ -23,9 +24,16 @@ from torch.optim import Optimizer
 import ibtrace
 from ibtrace import estimators, lenses
 from ibtrace.capture import MAX_BYTES, Look
-from ibtrace.capture.reduce import check as check_reduce
 from ibtrace.datasets import Dataset
 from ibtrace.errors import ConfigError, IbtraceError, UnknownName
+from ibtrace.runtime.arguments import (
+    MOST,
+    different_seeds,
+    is_alone,
+    require_mapping,
+    shown,
+    whole,
+)
 from ibtrace.runtime.schedule import Schedule, Steps, log_spaced, schedule
 from ibtrace.tracer import At
 from ibtrace.training import functions
@@ -50,6 +58,10 @@ class Split:
     fraction: float = 0.8
     how: Literal["shuffled", "stratified", "contiguous"] = "shuffled"
 
+    def __post_init__(self) -> None:
+        if not 0 < self.fraction < 1:
+            raise ConfigError(f"split: fraction must lie between 0 and 1, got {self.fraction}")
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -62,6 +74,10 @@ class Measured:
 
     part: Literal["all", "train", "test"] = "all"
     samples: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.samples is not None:
+            whole("probe: samples", self.samples, least=2)
 
 
 @dataclass(frozen=True)
@@ -116,7 +132,7 @@ class Experiment:
     exclude: str | list[str] = field(default_factory=list)
     reduce: str | dict[str, str] | None = None
     functional: bool | list[str] = False
-    max_bytes: int = MAX_BYTES
+    max_bytes: int | None = MAX_BYTES
     max_width: int | None = None
     estimators: str | list[str | Raw] | None = None
     lenses: str | list[str | Raw] = field(default_factory=list)
@@ -128,15 +144,20 @@ class Experiment:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not self.seed_list:
-            raise ConfigError(f"seeds: at least one seed is needed, got {self.seeds}")
-        if len(set(self.seed_list)) != len(self.seed_list):
-            raise ConfigError(f"seeds must differ from one another, got {self.seeds}")
+            whole(name, getattr(self, name), least=1)
+        if is_alone(self.seeds):
+            whole("seeds: how many", self.seeds, least=1, most=MOST)
+        different_seeds("seeds", self.seed_list)
+        try:
+            torch.device(self.device)
+        except (RuntimeError, TypeError) as error:
+            got = shown(self.device)
+            raise ConfigError(
+                f"device must be one of torch's, such as cuda:0, got {got}"
+            ) from error
         if self.estimators is not None and not self.estimators:
             raise ConfigError("estimators: at least one is needed")
-        check_reduce(self.reduce)
+        _ = self.look  # which checks its fields
         self.schedule()
         self.build_estimators()
         self.build_lenses()
@@ -238,6 +259,7 @@ class Experiment:
         if snapshots is None:
             return None
         if isinstance(snapshots, int):
+            whole("snapshots", snapshots, least=1, most=MOST)
             return log_spaced(self.epochs, snapshots)
         return schedule([*snapshots, self.epochs])
 
@@ -407,6 +429,7 @@ def build(raw: Raw) -> Experiment:
         ConfigError: If a key is unknown, or a value has the wrong type or cannot be used.
         IbtraceError: Whatever the data set or an estimator objects to.
     """
+    _require_values(raw)
     rest, built = functions.build(raw)
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(Experiment, skip=set(built))
@@ -417,6 +440,19 @@ def build(raw: Raw) -> Experiment:
     except (ArgumentError, TypeError, ValueError, ImportError, OSError) as error:
         raise ConfigError(f"configuration: {_one_line(error)}") from error
     return experiment
+
+
+def _require_values(raw: Raw) -> None:
+    """Raise for null and for what is no mapping: the parser lets them pass, or fails on them.
+
+    Raises:
+        ConfigError: Naming the key.
+    """
+    for name, hint in get_type_hints(Experiment).items():
+        if name in raw and raw[name] is None and type(None) not in get_args(hint):
+            raise ConfigError(f"{name} must not be null; leave it out, or give a value")
+    for name in {"split", "probe"} & raw.keys():
+        require_mapping(name, raw[name])
 
 
 def _one_line(error: Exception) -> str:
