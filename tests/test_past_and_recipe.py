@@ -248,8 +248,8 @@ class TestRecipe:
     @pytest.mark.parametrize(
         ("given", "match"),
         [
-            ({"batch_size": 0}, r"Recipe: batch_size must be a whole number above 0, got 0"),
-            ({"batch_size": 2.5}, r"Recipe: batch_size must be a whole number above 0, got 2.5"),
+            ({"batch_size": 0}, r"Recipe: batch_size must be at least 1, got 0"),
+            ({"batch_size": 2.5}, r"Recipe: batch_size must be a whole number, got 2.5"),
             ({"optimizer": "adam"}, r"Recipe: optimizer must be torch's, got 'adam'"),
             ({"random": "yes"}, r"Recipe: random must be True or False, got 'yes'"),
         ],

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import ibtrace
-from ibtrace import At, Dataset, Ensemble, Keep, Look, Probe, Rule, Subsampled, Tracer
+from ibtrace import At, Dataset, Ensemble, Keep, Look, Probe, Recipe, Rule, Subsampled, Tracer
 from ibtrace.errors import ConfigError, IbtraceError, InvalidInput, UnknownName
 from ibtrace.runtime.schedule import schedule
 from ibtrace.training.config import Experiment, build
@@ -81,8 +81,16 @@ TABLE: dict[Any, dict[str, tuple[set[str], str]]] = {
         "look": ({"None", "class"}, "layer"),
         "keep": ({"None", "text"}, "keep"),
         "loss": ({"None"}, "loss"),
+        "recipe": ({"None"}, "recipe"),
         "seed": (SEED, "seed"),
         "sinks": ({"list"}, "sinks"),
+    },
+    Recipe: {
+        "data": ({"None", "tensor", "array"}, "Probe"),
+        "test": ({"None", "tensor", "array"}, "Probe"),
+        "optimizer": ({"None"}, "optimizer"),
+        "batch_size": (LARGE | {"None"}, "batch_size"),
+        "random": (FLAG, "random"),
     },
     Probe: {
         "x": (set(), "Probe: x"),
@@ -214,7 +222,9 @@ def test_a_wrong_value_is_refused_by_the_name_of_its_argument(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("who", [Look, Keep, Tracer, Probe, Dataset, Ensemble, Subsampled, At])
+@pytest.mark.parametrize(
+    "who", [Look, Keep, Tracer, Recipe, Probe, Dataset, Ensemble, Subsampled, At]
+)
 def test_no_argument_is_missing_from_the_table(who: Any) -> None:
     assert TABLE[who].keys() == inspect.signature(who).parameters.keys()
 

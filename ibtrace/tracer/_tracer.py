@@ -27,7 +27,7 @@ from ibtrace.measure import context, measure
 from ibtrace.plane import Rule, Verdict
 from ibtrace.probe import Probe
 from ibtrace.runtime import distributed
-from ibtrace.runtime.arguments import require_model, seed_number, whole
+from ibtrace.runtime.arguments import require_instance, require_model, seed_number, whole
 from ibtrace.runtime.generators import preserved_generators
 from ibtrace.runtime.schedule import Schedule, Steps, log_spaced, schedule
 from ibtrace.runtime.wrappers import unwrap
@@ -135,6 +135,8 @@ class Tracer:
         with self._closed_if_it_fails():
             require_model(model, Networks)
             require_loss(loss)
+            if recipe is not None:
+                require_instance("recipe", recipe, Recipe, "an ibtrace.Recipe(data, …)")
             self.every = log_spaced() if every is None else schedule(every)
             self.clock = "step" if isinstance(self.every, Steps) else "epoch"
             given = [seed] if isinstance(model, nn.Module) else model.seeds
