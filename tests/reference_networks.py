@@ -60,12 +60,17 @@ def view_of(
     )
 
 
-def after_descent(kind: Kind, *, steps: int = 200, lr: float = 0.05) -> nn.Module:
-    """The network after full-batch steps of plain descent."""
+def after_descent(
+    kind: Kind, *, steps: int = 200, lr: float = 0.05, rows: Tensor | None = None
+) -> nn.Module:
+    """The network after full-batch steps of plain descent, on these of the patterns."""
+    x, y = PROBE.x, PROBE.labels
+    if rows is not None:
+        x, y = x[rows], y[rows]
     model = network(kind)
     optimizer = torch.optim.SGD(model.parameters(), lr=lr)
     for _ in range(steps):
         optimizer.zero_grad()
-        nn.functional.cross_entropy(model(PROBE.x), PROBE.labels).backward()
+        nn.functional.cross_entropy(model(x), y).backward()
         optimizer.step()
     return model

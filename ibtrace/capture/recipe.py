@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ibtrace.errors import ConfigError, InvalidInput, Unsupported
@@ -34,6 +34,34 @@ class Part:
         return data if isinstance(data, cls) else cls(Probe.of(data))
 
 
+class Networks(Protocol):
+    """Several networks at once, as an `ibtrace.Ensemble` holds them."""
+
+    def named_parameters(self) -> Mapping[str, Tensor]:
+        """``{name: (s, ...)}``."""
+        ...
+
+    def named_buffers(self) -> Mapping[str, Tensor]:
+        """``{name: (s, ...)}``."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Twins:
+    """Each network once more, trained with one sample replaced and all else the same.
+
+    Args:
+        networks: The twins, in the order of the networks: an `ibtrace.Ensemble`, or a module.
+        replaced: Which sample of the recipe's ``data`` (of all samples, where it is a `Part`) each
+            network was trained on in place of which: rows ``(out, in)``, ``(s, 2)``.
+        control: Whether one more network follows, a copy of the first with nothing replaced.
+    """
+
+    networks: Networks | nn.Module
+    replaced: Tensor
+    control: bool = False
+
+
 @dataclass(frozen=True, eq=False)
 class Recipe:
     """How the networks are trained: what lenses of training, not of layers, have to know.
@@ -46,6 +74,7 @@ class Recipe:
         batch_size: Samples in each step.
         random: Whether ``data`` were drawn at random from the population: without it there is no
             bound on what they say of it.
+        twins: The networks' twins, for what depends on a single sample.
 
     Raises:
         ConfigError: If the optimizer is none, or the batch size no whole number above 0.
@@ -60,6 +89,7 @@ class Recipe:
     optimizer: Optimizer | None = None
     batch_size: int | None = None
     random: bool = True
+    twins: Twins | None = None
 
     def __post_init__(self) -> None:
         for name in ("data", "test"):

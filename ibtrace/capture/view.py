@@ -188,6 +188,43 @@ class NetworkView:
         """The networks at the lens's last look before this, on the same samples."""
         return None if self._past is None else self._past("previous")
 
+    @property
+    def twins(self) -> NetworkView | None:
+        """Each network as it is when one training sample is another, if such were trained.
+
+        They may be followed by one more, a copy of the first network with nothing replaced.
+        """
+        twins = self._setting.recipe.twins
+        if twins is None:
+            return None
+
+        def see() -> NetworkView:
+            if isinstance(twins.networks, nn.Module):
+                own = Stacked.of_module(twins.networks)
+            else:
+                held = twins.networks
+                own = Stacked(self.networks.template, held.named_parameters(), held.named_buffers())
+            places = [*range(len(self.seeds)), *([0] if twins.control else [])]
+            buffers = {**own.parameters, **own.buffers}
+            seen = self.at({name: own.parameters[name] for name in self.parameters}, places)
+            seen._fixed = {name: buffers[name].detach() for name in self._fixed}
+            return seen
+
+        return self.once("twins", see)
+
+    @property
+    def replaced(self) -> tuple[NetworkView, NetworkView] | None:
+        """The networks on the sample of which each twin knows nothing, and on that in its place."""
+        recipe = self._setting.recipe
+        if recipe.twins is None or recipe.data is None:
+            return None
+        out, into = recipe.twins.replaced.unbind(1)
+        probe = recipe.data.probe
+        return (
+            self._on(Part(probe, out[:, None]), lambda past: None),
+            self._on(Part(probe, into[:, None]), lambda past: None),
+        )
+
     # -- outputs and loss ---------------------------------------------------------------------
 
     @cached_property

@@ -12,11 +12,13 @@ from typing import Any
 from ibtrace.errors import ConfigError, UnknownName
 from ibtrace.lenses.readings import checked as checked
 from ibtrace.lenses.saturation import Saturation as Saturation
+from ibtrace.lenses.stability import Stability as Stability
 from ibtrace.runtime.arguments import shown
 from ibtrace.types import Lens
 
 registry: dict[str, type[Any]] = {
     "saturation": Saturation,
+    "stability": Stability,
 }
 """Every lens of the package by name; values are dataclasses of the `Lens` protocol."""
 

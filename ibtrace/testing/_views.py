@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from ibtrace.capture import resolve, snapshot
 from ibtrace.capture.networks import Setting, Stacked
+from ibtrace.capture.recipe import Part, Recipe, Twins
 from ibtrace.capture.view import NetworkView
 from ibtrace.probe import Probe
 from ibtrace.types import Need, View
@@ -44,6 +46,8 @@ OFFERS: Mapping[str, Need] = {
     "training": "training",
     "test": "test",
     "optimizer": "optimizer",
+    "twins": "twins",
+    "replaced": "twins",
 }
 """What a lens may ask of a view if its tags name the need."""
 
@@ -63,26 +67,58 @@ class Case:
     probe: Probe
 
     def view(self, seeds: Sequence[int] = SEEDS) -> NetworkView:
-        """A new view of the networks of these seeds, in double precision."""
+        """A new view of the networks of these seeds, in double precision, in the midst of training.
+
+        It knows all that a view can: the training and test samples, twins, the optimiser's state
+        and the looks before.
+        """
         networks = [self._network(seed) for seed in seeds]
+        view = self._seen(networks, seeds, epoch=3)
+        earlier = {
+            name: self._seen([_moved(network, by) for network in networks], seeds, epoch)
+            for name, by, epoch in (("initial", 0.3, 0), ("previous", 0.1, 2))
+        }
+        view.remember(earlier.get)
+        return view
+
+    def _seen(self, networks: Sequence[nn.Module], seeds: Sequence[int], epoch: int) -> NetworkView:
         seen = [snapshot(network, self.probe) for network in networks]
         ranges = {target.name: target.activation_range for target in resolve(networks[0])}
-        stacked = Stacked(
-            networks[0],
-            _stacked([dict(network.named_parameters()) for network in networks]),
-            _stacked([dict(network.named_buffers()) for network in networks]),
-            seeds,
-        )
-        view = NetworkView(
+        stacked = _stacked_networks(networks, seeds)
+        return NetworkView(
             stacked,
             self.probe,
-            Setting("cross_entropy"),
-            epoch=3,
-            step=30,
+            Setting("cross_entropy", recipe=self._recipe(networks, seeds, stacked.own)),
+            epoch=epoch,
+            step=10 * epoch,
             activations={n: t.flatten(2) for n, t in _stacked(seen).items()},
             activation_ranges={name: ranges.get(name) for name in seen[0]},
         )
-        return view
+
+    def _recipe(
+        self, networks: Sequence[nn.Module], seeds: Sequence[int], own: Mapping[str, Tensor]
+    ) -> Recipe:
+        """Even rows to train on, odd ones to test, and Adam after one step of no length."""
+        optimizer = torch.optim.Adam([*own.values()], lr=0.01)
+        for value in own.values():
+            value.grad = 0.1 + value.detach().abs()
+        with torch.no_grad():
+            before = [value.clone() for value in own.values()]
+            optimizer.step()
+            for value, held in zip(own.values(), before, strict=True):
+                value.copy_(held)
+                value.grad = None
+        moved = [_moved(network, 0.05) for network in networks]
+        twins = _Held(_stacked_networks(moved, range(len(moved))))
+        rows = torch.arange(self.probe.n)
+        replaced = torch.tensor([[2 * seed, 2 * seed + 1] for seed in seeds])
+        return Recipe(
+            Part(self.probe, rows[::2]),
+            Part(self.probe, rows[1::2]),
+            optimizer,
+            batch_size=8,
+            twins=Twins(twins, replaced),
+        )
 
     def _network(self, seed: int) -> nn.Module:
         with torch.random.fork_rng():
@@ -133,6 +169,35 @@ def _dense() -> nn.Module:
 def _convolutional() -> nn.Module:
     first = nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.Sigmoid(), nn.Flatten()
     return nn.Sequential(*first, nn.Linear(27, CLASSES))
+
+
+@dataclass(frozen=True)
+class _Held:
+    """Networks as an ensemble holds them."""
+
+    networks: Stacked
+
+    def named_parameters(self) -> Mapping[str, Tensor]:
+        return self.networks.parameters
+
+    def named_buffers(self) -> Mapping[str, Tensor]:
+        return self.networks.buffers
+
+
+def _stacked_networks(networks: Sequence[nn.Module], seeds: Sequence[int]) -> Stacked:
+    parameters = _stacked([dict(network.named_parameters()) for network in networks])
+    own = {name: nn.Parameter(value) for name, value in parameters.items()}
+    buffers = _stacked([dict(network.named_buffers()) for network in networks])
+    return Stacked(networks[0], own, buffers, seeds, own)
+
+
+def _moved(network: nn.Module, by: float) -> nn.Module:
+    """A copy with every parameter a little larger."""
+    moved = copy.deepcopy(network)
+    with torch.no_grad():
+        for value in moved.parameters():
+            value.add_(by * (1 + value.abs()))
+    return moved
 
 
 def _stacked(each: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:

@@ -37,7 +37,7 @@ from ibtrace.runtime.arguments import (
 from ibtrace.runtime.schedule import Schedule, Steps, log_spaced, schedule
 from ibtrace.tracer import At
 from ibtrace.training import functions
-from ibtrace.types import Estimator, Lens
+from ibtrace.types import Estimator, Lens, Need
 
 # a Dataset is a dataclass, and may also come from a function such as ibtrace.datasets.tishby
 set_parsing_settings(subclasses_enabled=[Dataset])
@@ -242,6 +242,11 @@ class Experiment:
                 )
             built.append(made if due is None else At(made, due))
         return built
+
+    def wants(self, need: Need) -> bool:
+        """Whether one of the lenses needs something; see `ibtrace.types.LensTags`."""
+        lenses = [lens.instrument if isinstance(lens, At) else lens for lens in self.build_lenses()]
+        return any(isinstance(lens, Lens) and need in lens.tags.needs for lens in lenses)
 
     @property
     def by_steps(self) -> bool:

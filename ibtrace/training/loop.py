@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,7 @@ from ibtrace.trace import Trace
 from ibtrace.tracer import Keep, Networks, Tracer
 from ibtrace.training.bar import Bar
 from ibtrace.training.config import Experiment, Raw
+from ibtrace.training.twins import TwinTraining
 
 CHECKPOINT = "checkpoint.pt"
 _CHECKPOINT_SECONDS = 5.0
@@ -254,12 +257,33 @@ class _Together(_Training):
         )
         self.optimizer = fuse(experiment.optimizer(self.networks.parameters()))
         require_elementwise(self.optimizer)
+        self.twins = self._twins() if experiment.wants("twins") else None
+
+    def _twins(self) -> TwinTraining:
+        experiment = self.experiment
+        return TwinTraining(
+            lambda: experiment.model().to(experiment.device),
+            experiment.optimizer,
+            self.seeds,
+            train=self.parts["train"],
+            test=self.parts["test"],
+            batches=lambda rows, seeds: Batches(
+                self.x, self.y, list(rows), seeds, experiment.batch_size, experiment.shuffle
+            ),
+        )
+
+    def recipe(self) -> Recipe:
+        recipe = super().recipe()
+        return recipe if self.twins is None else replace(recipe, twins=self.twins.twins())
 
     def epoch(self) -> Iterator[int]:
-        for step, (x, y) in enumerate(self.batches, 1):
+        twins: Iterable[Any] = repeat(None) if self.twins is None else self.twins.batches
+        for step, ((x, y), others) in enumerate(zip(self.batches, twins, strict=False), 1):
             with _flushed_denormals():  # in training alone: a look is to see what is there
                 self.networks.backward(x, y, self.loss)
                 self.optimizer.step()
+                if self.twins is not None and others is not None:
+                    self.twins.step(others[0], others[1], self.loss)
             yield step
 
     def outputs(self, x: Tensor) -> Tensor:
@@ -267,10 +291,13 @@ class _Together(_Training):
             return self.networks(x)
 
     def state_dict(self) -> dict[str, Any]:
-        return training_state(self.networks, self.optimizer, self.batches)
+        own = training_state(self.networks, self.optimizer, self.batches)
+        return own if self.twins is None else {**own, "twins": self.twins.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         restore_training(state, self.networks, self.optimizer, self.batches)
+        if self.twins is not None:
+            self.twins.load_state_dict(state["twins"])
 
 
 class _Alone(_Training):

@@ -143,7 +143,8 @@ def _variant_order(folder: Path) -> Any:
 def _rehearse(experiment: config.Experiment) -> None:
     """Find what only a look can tell is wrong, before any work and any file."""
     probe = probe_of(experiment)
-    first = {**experiment.tracing(), "estimators": "exact"}
+    # no lens: one that fails stops nothing, and some have to know the training
+    first = {**experiment.tracing(), "estimators": "exact", "lenses": ()}
     with torch.random.fork_rng():
         Tracer(experiment.model().to(experiment.device), probe, **first)
 

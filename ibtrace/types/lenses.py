@@ -24,6 +24,7 @@ Need = Literal[
     "training",
     "test",
     "optimizer",
+    "twins",
 ]
 
 _Kept = TypeVar("_Kept")
@@ -257,6 +258,19 @@ class View(Protocol):
     @property
     def optimizer(self) -> OptimizerState | None:
         """How the next step of the training will be made, if known."""
+        ...
+
+    @property
+    def twins(self) -> View | None:
+        """Each network as it is when one training sample is another, if such were trained.
+
+        They may be followed by one more, a copy of the first network with nothing replaced.
+        """
+        ...
+
+    @property
+    def replaced(self) -> tuple[View, View] | None:
+        """The networks on the sample of which each twin knows nothing, and on that in its place."""
         ...
 
     def at(self, parameters: Mapping[str, Tensor], networks: Sequence[int] | None = None) -> View:
