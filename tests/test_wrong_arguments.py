@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -342,6 +343,20 @@ def test_an_error_in_the_users_forward_is_said_to_be_there(forward: Any) -> None
 def test_a_loss_that_does_not_exist_is_no_matter_of_a_lens() -> None:
     with pytest.raises(ConfigError, match="loss: 'ce' is none of nll, cross_entropy, mse; give"):
         Tracer(network(), (X, Y), estimators="exact", loss="ce")
+
+
+@pytest.mark.parametrize("room", [ibtrace.estimators, ibtrace.lenses, ibtrace.problems])
+def test_no_foreign_error_comes_of_the_field_of_an_instrument_or_a_law(room: Any) -> None:
+    for name, kind in room.registry.items():
+        for field in dataclasses.fields(kind):
+            for value in ("tensor", "array", "mapping", "object", "text"):
+                with suppress(IbtraceError):
+                    room.make(name, **{field.name: VALUES[value]})
+
+
+def test_what_an_instrument_cannot_be_made_of_is_said_with_its_fields() -> None:
+    with pytest.raises(ConfigError, match=r"ksg .* of jitter=array\(.*its fields are: k,"):
+        ibtrace.estimators.make("ksg", jitter=np.ones(2))
 
 
 # --- configurations -----------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ibtrace.errors import ConfigError, InvalidInput, UnknownName, Unsupported
+from ibtrace.errors import InvalidInput, UnknownName, Unsupported
 from ibtrace.estimators._checks import checked as checked
 from ibtrace.estimators._checks import undefined
 from ibtrace.estimators._inputs import is_ids, rows_as_ids
@@ -36,7 +36,7 @@ from ibtrace.estimators.ross import Ross as Ross
 from ibtrace.estimators.sklearn_peer import SklearnMI as SklearnMI
 from ibtrace.estimators.sliced import Sliced as Sliced
 from ibtrace.estimators.variational import Variational as Variational
-from ibtrace.runtime.arguments import require_instance, seed_number, shown
+from ibtrace.runtime.arguments import built, require_instance, require_members, seed_number, shown
 from ibtrace.types import Estimate, Estimator, Plane, ProbeLike
 
 registry: dict[str, type[Any]] = {
@@ -85,11 +85,8 @@ def make(name: str, **fields: Any) -> Estimator:
     if kind is None or (preset and not callable(getattr(kind, preset, None))):
         raise UnknownName(f"no estimator is called {shown(name)}; there are: {', '.join(names())}")
     build = getattr(kind, preset) if preset else kind
-    try:
-        made: Estimator = build(**fields)
-    except TypeError as error:
-        known = ", ".join(field.name for field in dataclasses.fields(kind))
-        raise ConfigError(f"estimator {name}: {error}; its fields are: {known}") from error
+    known = [field.name for field in dataclasses.fields(kind)]
+    made: Estimator = built(f"estimator {name}", build, fields, known)
     return made
 
 
@@ -118,8 +115,7 @@ def information(
     form = 'an estimator such as ibtrace.estimators.make("ksg")'
     require_instance("information: estimator", estimator, Estimator, form)
     require_instance("information: t", t, Tensor, "a tensor (..., n, d); use torch.as_tensor")
-    if not (hasattr(probe, "cached") and hasattr(probe, "n")):
-        raise ConfigError(f"information: probe must be ibtrace.Probe(x, y), got {shown(probe)}")
+    require_members("information: probe", probe, ("cached", "n"), "ibtrace.Probe(x, y)")
     n, seed = probe.n, seed_number("information: seed", seed)
     if is_ids(t) and t.shape[-2:] == (n, n):
         got = f"integers of shape {tuple(t.shape)} on a probe of {n} samples"

@@ -9,11 +9,11 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from ibtrace.errors import ConfigError, UnknownName
+from ibtrace.errors import UnknownName
 from ibtrace.lenses.readings import checked as checked
 from ibtrace.lenses.saturation import Saturation as Saturation
 from ibtrace.lenses.stability import Stability as Stability
-from ibtrace.runtime.arguments import shown
+from ibtrace.runtime.arguments import built, shown
 from ibtrace.types import Lens
 
 registry: dict[str, type[Any]] = {
@@ -45,9 +45,6 @@ def make(name: str, **fields: Any) -> Lens:
     """
     if not isinstance(name, str) or name not in registry:
         raise UnknownName(f"no lens is called {shown(name)}; there are: {', '.join(names())}")
-    try:
-        made: Lens = registry[name](**fields)
-    except TypeError as error:
-        known = ", ".join(field.name for field in dataclasses.fields(registry[name]))
-        raise ConfigError(f"lens {name}: {error}; its fields are: {known}") from error
+    known = [field.name for field in dataclasses.fields(registry[name])]
+    made: Lens = built(f"lens {name}", registry[name], fields, known)
     return made

@@ -41,13 +41,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ibtrace.errors import ConfigError, InvalidInput
+from ibtrace.errors import InvalidInput
 from ibtrace.plane.consensus import consensus
 from ibtrace.plane.coordinates import check_frame, clock, on_clock
 from ibtrace.plane.evidence import training, truths
 from ibtrace.plane.layer import Curve, judge_layer
 from ibtrace.plane.result import LayerVerdict, Rule, Verdict
-from ibtrace.runtime.arguments import require_instance, shown
+from ibtrace.runtime.arguments import require_instance, require_members
 from ibtrace.types import I_XT, TraceLike, Variable
 
 
@@ -67,10 +67,8 @@ def verdict(
         InvalidInput: If the trace has no I(X;T), by these estimators.
         ConfigError: If ``trace`` is no trace, or ``rule`` no rule.
     """
-    if isinstance(trace, type) or not all(hasattr(trace, name) for name in ("frame", "scalars")):
-        raise ConfigError(
-            f"verdict: trace must be a Trace, got {shown(trace)}; ibtrace.Trace.load(folder) is one"
-        )
+    form = "a Trace, such as ibtrace.Trace.load(folder)"
+    require_members("verdict: trace", trace, ("frame", "scalars"), form)
     if rule is not None:
         require_instance("verdict: rule", rule, Rule, "an ibtrace.Rule")
     meta, frame = trace.meta, trace.frame()

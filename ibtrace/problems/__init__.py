@@ -44,7 +44,7 @@ from ibtrace.problems.transforms import Spiral as Spiral
 from ibtrace.problems.transforms import SwissRoll as SwissRoll
 from ibtrace.problems.transforms import Wiggly as Wiggly
 from ibtrace.problems.uniform import AdditiveUniform as AdditiveUniform
-from ibtrace.runtime.arguments import shown
+from ibtrace.runtime.arguments import built, shown
 
 registry: dict[str, type[Problem]] = {
     "bivariate_normal": BivariateNormal,
@@ -124,4 +124,5 @@ def make(name: str, **fields: Any) -> Problem:
         got = ", ".join(unknown)
         raise ConfigError(f"problem {name!r} has no field {got}; it has {', '.join(known)}")
     start = {field: getattr(ready[name], field) for field in known} if ready else {}
-    return family(**(start | fields))
+    made: Problem = built(f"problem {name!r}", family, start | fields, known)
+    return made

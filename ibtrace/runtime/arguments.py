@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
 
 import numpy as np
 from torch import nn
 
-from ibtrace.errors import ConfigError
+from ibtrace.errors import ConfigError, IbtraceError
 from ibtrace.runtime.text import shorten
+
+_Built = TypeVar("_Built")
 
 MOST_SEED = 2**63 - 1
 """The largest that torch and the file of a trace can hold."""
@@ -175,6 +177,49 @@ def require_instance(name: str, value: Any, kind: Any, form: str) -> None:
     """
     if isinstance(value, type) or not isinstance(value, kind):
         raise ConfigError(f"{name} must be {form}, got {shown(value)}")
+
+
+def require_members(name: str, value: Any, members: Iterable[str], form: str) -> None:
+    """Raise unless an object has these members: where to ask a protocol would compute them.
+
+    Args:
+        name: What it is, for the error.
+        value: What was given.
+        members: What of the protocol is looked for.
+        form: What to give, ``"ibtrace.Probe(x, y)"``.
+
+    Raises:
+        ConfigError: If it has not, or is a class.
+    """
+    if isinstance(value, type) or not all(hasattr(value, member) for member in members):
+        raise ConfigError(f"{name} must be {form}, got {shown(value)}")
+
+
+def built(
+    who: str, build: Callable[..., _Built], fields: Mapping[str, Any], known: Iterable[str]
+) -> _Built:
+    """What is made of fields; an error that is not ibtrace's own becomes one that names them.
+
+    Args:
+        who: What is made, for the error.
+        build: Makes it.
+        fields: What it is called with.
+        known: The fields there are.
+
+    Raises:
+        ConfigError: If it cannot be made of these.
+        IbtraceError: What the maker itself says of a field.
+    """
+    try:
+        return build(**fields)
+    except IbtraceError:
+        raise
+    except Exception as error:  # torch's and NumPy's of a comparison, Python's of an argument
+        given = ", ".join(f"{name}={shown(value)}" for name, value in fields.items())
+        said = " ".join(str(error).split())
+        raise ConfigError(
+            f"{who} cannot be made of {given} ({said}); its fields are: {', '.join(known)}"
+        ) from error
 
 
 def require_model(value: Any, *others: Any) -> None:
