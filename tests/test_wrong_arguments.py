@@ -92,6 +92,7 @@ TABLE: dict[Any, dict[str, tuple[set[str], str]]] = {
         "optimizer": ({"None"}, "optimizer"),
         "batch_size": (LARGE | {"None"}, "batch_size"),
         "random": (FLAG, "random"),
+        "twins": ({"None"}, "twins"),
     },
     Probe: {
         "x": (set(), "Probe: x"),

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from ibtrace.errors import ConfigError, InvalidInput, Unsupported
 from ibtrace.probe import Probe
-from ibtrace.runtime.arguments import flag, shown, whole
+from ibtrace.runtime.arguments import flag, require_instance, shown, whole
 from ibtrace.types import OptimizerState
 
 
@@ -101,6 +101,8 @@ class Recipe:
             size = whole("Recipe: batch_size", self.batch_size, least=1)
             object.__setattr__(self, "batch_size", size)
         object.__setattr__(self, "random", flag("Recipe: random", self.random))
+        if self.twins is not None:
+            require_instance("Recipe: twins", self.twins, Twins, "Twins(networks, replaced)")
 
 
 def optimizer_state(optimizer: Optimizer, parameters: Mapping[str, Tensor]) -> OptimizerState:
