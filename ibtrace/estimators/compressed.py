@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ibtrace.errors import ConfigError
-from ibtrace.estimators._bases import of_base, raise_scale_flags, require_base, rescaled
+from ibtrace.estimators._bases import raise_scale_flags, require_base, rescaled, tags_on_base
 from ibtrace.estimators._checks import checked
 from ibtrace.estimators._fields import require_count
 from ibtrace.estimators._inputs import check_pair, columns
@@ -112,19 +112,12 @@ class Compressed:
         encoder = "N d min(N, d) by PCA"
         if self.method == "autoencoder":
             encoder = f"{self.steps} · {_BATCH} · {self.hidden} d by autoencoder"
-        return Tags(
-            estimand=f"I(f(X); g(Y)) of compressed variables{of_base(self.base)}",
-            of_information=False,
+        return tags_on_base(
+            self.base,
+            estimand="I(f(X); g(Y)) of compressed variables",
             reference="Butakov et al. 2024, ICLR",
-            x=self.base.tags.x,
-            y=self.base.tags.y,
-            bound=self.base.tags.bound,
-            symmetric=False,
-            variable="made",
-            scale_dependence=self.base.tags.scale_dependence,
-            cost=f"{encoder}; then the base's: {self.base.tags.cost}",
-            bias="the estimand is at most I(X; Y), by what the encoders lose; of it the base's: "
-            f"{self.base.tags.bias}",
+            cost=f"{encoder}; then the base's",
+            bias="by what the encoders lose",
         )
 
     @property

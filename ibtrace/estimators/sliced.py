@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ibtrace.estimators._bases import of_base, raise_scale_flags, require_base, rescaled
+from ibtrace.estimators._bases import raise_scale_flags, require_base, rescaled, tags_on_base
 from ibtrace.estimators._checks import checked
 from ibtrace.estimators._fields import require_count
 from ibtrace.estimators._inputs import batch_shape, check_pair, columns
@@ -90,20 +90,12 @@ class Sliced:
     @property
     def tags(self) -> Tags:
         """What it does under this configuration."""
-        return Tags(
-            estimand=f"E[I(Θᵀ X; Φᵀ Y)] over random {self.k}-dimensional projections"
-            f"{of_base(self.base)}",
-            of_information=False,
+        return tags_on_base(
+            self.base,
+            estimand=f"E[I(Θᵀ X; Φᵀ Y)] over random {self.k}-dimensional projections",
             reference="Goldfeld & Greenewald 2021, NeurIPS; Goldfeld et al. 2022, NeurIPS",
-            x=self.base.tags.x,
-            y=self.base.tags.y,
-            bound=self.base.tags.bound,
-            symmetric=False,
-            variable="made",
-            scale_dependence=self.base.tags.scale_dependence,
-            cost=f"{self.directions} times the base's in d = {self.k}: {self.base.tags.cost}",
-            bias="the estimand is at most I(X; Y), and far below it in many dimensions; of it the "
-            f"base's: {self.base.tags.bias}",
+            cost=f"{self.directions} times the base's in d = {self.k}",
+            bias="and far below it in many dimensions",
         )
 
     @property
