@@ -105,23 +105,35 @@ class Events:
         return pd.DataFrame(rows, columns=[*columns, "lower", "upper", "coverage"])
 
     def __str__(self) -> str:
-        table = self.table().sort_values("median", kind="stable")
+        table = self.table()
         if table.empty:
             return "Events: none was looked for that the trace has a curve of."
-        lines = [f"Events, by {self.clock} (median over seeds and its interval):"]
-        rows = list(table.itertuples(index=False, name=None))
-        width = max(len(_named(*row[:3])) for row in rows)
-        for row in rows:
-            happened, seeds, *when = row[3:8]
-            middle, lower, upper = map(_epoch, when)
-            said = f"{middle:>7} [{lower}, {upper}]" if happened else "did not happen"
-            lines.append(
-                f"  {_named(*row[:3]):<{width}}  {said:<24} in {happened} of {seeds} seeds"
-            )
+        seeds = int(table["seeds"].max())
+        lines = [f"Events, by {self.clock}: median over {seeds} seeds and its interval"]
+        for key, part in table.groupby(["event", "instrument"], sort=False):
+            event, instrument = map(str, key)
+            lines.append(f"  {event}" + (f" ({instrument})" if instrument else ""))
+            lines += _told(part)
         coverage = table["coverage"].min()
         if coverage < _CONFIDENCE:
             lines.append(wrap(f"The intervals of so few seeds cover {coverage:.0%}, not 95 %."))
         return "\n".join(lines)
+
+
+def _told(table: pd.DataFrame) -> list[str]:
+    """A line for each layer in which an event happened, and one for the others."""
+    happened = table[table["happened"] > 0].sort_values("median", kind="stable")
+    width = max([len(layer) for layer in happened["layer"]], default=0)
+    lines = []
+    for row in happened.itertuples(index=False, name=None):
+        _, layer, _, count, seeds, *when = row[:8]
+        middle, lower, upper = map(_epoch, when)
+        missed = "" if count == seeds else f"  in {count} of {seeds} seeds"
+        lines.append(f"    {layer:{width}}  {middle:>7} [{lower}, {upper}]{missed}".rstrip())
+    if others := [layer for layer in table["layer"] if layer not in set(happened["layer"])]:
+        of = f" in {', '.join(filter(None, others))}" if any(others) else ""
+        lines.append(f"    did not happen{of}")
+    return lines
 
 
 def events(trace: TraceLike, looked_for: Iterable[Event] = EVENTS) -> Events:
@@ -169,11 +181,6 @@ def median_interval(ordered: Sequence[float] | Floats) -> tuple[float, float, fl
         inner += 1
     coverage = max(0.0, 1 - 2 * float(binom.cdf(inner - 1, n, 0.5)))
     return float(ordered[inner - 1]), float(ordered[n - inner]), coverage
-
-
-def _named(event: str, layer: str, instrument: str) -> str:
-    parts = [event, f"of {layer}" if layer else "", f"({instrument})" if instrument else ""]
-    return " ".join(filter(None, parts))
 
 
 def _epoch(at: float) -> str:

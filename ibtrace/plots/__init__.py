@@ -1,5 +1,6 @@
 """From a trace to a figure; nothing here computes information."""
 
+from ibtrace.plots._aligned import aligned as aligned
 from ibtrace.plots._compare import error_map as error_map
 from ibtrace.plots._compare import estimate_against_truth as estimate_against_truth
 from ibtrace.plots._compare_run import disagreement_map as disagreement_map

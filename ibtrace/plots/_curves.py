@@ -14,9 +14,7 @@ from matplotlib.patches import Patch
 from ibtrace.errors import InvalidInput, UnknownName
 from ibtrace.plane import clock, on_clock
 from ibtrace.plots._style import (
-    EPOCHS,
     GREY,
-    MARKERS,
     NotebookFigure,
     ceilings,
     choose,
@@ -59,7 +57,7 @@ def curves(trace: TraceLike, estimator: str | None = None) -> Figure:
     limits = ceilings(trace, frame)
     for axes, quantity in zip(row, quantities, strict=True):
         mine = frame[frame["quantity"] == quantity]
-        _draw(axes, mine, layer_styles(trace.layers), "bits")
+        draw_curves(axes, mine, layer_styles(trace.layers), "bits")
         epoch_axis(axes, int(frame["epoch"].max()), counted)
         axes.set_ylabel(f"{quantity} (bits)")
         if quantity in limits:
@@ -93,7 +91,7 @@ def readings(trace: TraceLike, quantity: str, instrument: str | None = None) -> 
         raise InvalidInput(f"{instrument or 'the training'} gave no finite {quantity} to draw")
     figure = NotebookFigure(figsize=(4.2, 3.0), layout="constrained")
     axes = figure.subplots()
-    _draw(axes, frame, reading_styles(trace), "value")
+    draw_curves(axes, frame, reading_styles(trace), "value")
     epoch_axis(axes, int(frame["epoch"].max()), counted)
     unit = frame["unit"].iloc[0]
     axes.set_ylabel(f"{quantity} ({unit})" if unit not in ("", "1") else quantity)
@@ -104,7 +102,7 @@ def readings(trace: TraceLike, quantity: str, instrument: str | None = None) -> 
 
 def reading_styles(trace: TraceLike) -> dict[str, tuple[str, Any]]:
     """Marker and colour of the network as a whole, of each layer and of each module."""
-    network = {"": (MARKERS[0], EPOCHS(0.0))}
+    network: dict[str, tuple[str, Any]] = {"": ("None", "0.15")}
     return {**network, **layer_styles(trace.layers), **layer_styles(trace.modules)}
 
 
@@ -131,7 +129,7 @@ def _legend(figure: Figure, axes: Axes, frame: pd.DataFrame) -> None:
     legend_below(figure, handles, labels)
 
 
-def _draw(
+def draw_curves(
     axes: Axes, rows: pd.DataFrame, styles: Mapping[str, tuple[str, Any]], column: str
 ) -> None:
     """A curve for each layer that has rows: the mean of a column over seeds, and their band."""

@@ -12,6 +12,8 @@ from ibtrace import plots
 from ibtrace.claims import Claim, claims_table, claims_text
 from ibtrace.errors import UnknownName
 from ibtrace.plane import coordinates, verdict
+from ibtrace.predictions import PREDICTIONS, predictions_table, predictions_text
+from ibtrace.reports.alignment import alignment
 from ibtrace.reports.quantities import lens_readings, quantities
 from ibtrace.runtime.files import written_whole
 from ibtrace.trace import Trace
@@ -19,6 +21,9 @@ from ibtrace.types import I_TY, I_XT
 
 Traces = Mapping[str, Trace]
 """The traces of a run by variant; one without variants has the name ``""``."""
+
+_EACH = 6  # quantities of lenses that have a figure of their own; of more, one for all
+_SCREEN = 60  # lines of lenses' readings that are printed; more are in the report
 
 
 def figures(
@@ -54,24 +59,31 @@ def figures(
             written.append(_save(curves, folder / f"curves-{prefix}{stem}"))
     if estimator is None or all(_gave_xt(trace, estimator) for trace in traces.values()):
         written.append(_save(plots.drops(titled, estimator), folder / "drops"))
-    if estimator is None:
-        written += _readings(titled, folder)
+    if estimator is None and (read := _readings(titled)):
+        written.append(_save(plots.aligned(titled), folder / "aligned"))
+        if len({quantity for _, quantity, _ in read}) <= _EACH:
+            written += [_reading(titled, *one, folder) for one in read]
     return written
 
 
-def _readings(titled: Traces, folder: Path) -> list[Path]:
-    """A figure for each quantity of each lens that has a number to draw."""
-    written = []
-    for name, trace in titled.items():
-        read = [(q, i) for q, i, rows in lens_readings(trace) if np.isfinite(rows["value"]).any()]
-        quantities = [quantity for quantity, _ in read]
-        for quantity, instrument in read:
-            parts = [name] if len(titled) > 1 else []
-            parts += [_slug(quantity)]
-            parts += [_slug(instrument)] if quantities.count(quantity) > 1 else []
-            figure = plots.readings(trace, quantity, instrument)
-            written.append(_save(figure, folder / "-".join(["readings", *parts])))
-    return written
+def _readings(titled: Traces) -> list[tuple[str, str, str]]:
+    """Trace, quantity and instrument of all that lenses read and that has a number to draw."""
+    return [
+        (name, quantity, instrument)
+        for name, trace in titled.items()
+        for quantity, instrument, rows in lens_readings(trace)
+        if np.isfinite(rows["value"]).any()
+    ]
+
+
+def _reading(titled: Traces, name: str, quantity: str, instrument: str, folder: Path) -> Path:
+    """The figure of one quantity of one lens."""
+    by = [instrument for read, instrument, _ in lens_readings(titled[name]) if read == quantity]
+    parts = [name] if len(titled) > 1 else []
+    parts += [_slug(quantity)]
+    parts += [_slug(instrument)] if len(by) > 1 else []
+    figure = plots.readings(titled[name], quantity, instrument)
+    return _save(figure, folder / "-".join(["readings", *parts]))
 
 
 def verdicts(traces: Traces, estimator: str | None = None, *, details: bool = False) -> str:
@@ -114,19 +126,36 @@ def report(traces: Traces, folder: Path, claims: Sequence[Claim] = ()) -> str:
         with written_whole(folder / "claims.csv") as part:
             table.to_csv(part, index=False)
         tested = ["Claims\n======\n" + claims_text(table)]
-    read = [
-        "\n".join([*_title(name), told])
-        for name, trace in traces.items()
-        if (told := quantities(trace))
-    ]
-    written = [verdicts(traces, details=True), *read, *tested]
+    read, aligned = (
+        [
+            "\n".join([*_title(name), told])
+            for name, trace in traces.items()
+            if (told := tell(trace))
+        ]
+        for tell in (quantities, alignment)
+    )
+    predicted = _predictions(traces, folder)
+    rest = [*aligned, *predicted, *tested]
+    written = [verdicts(traces, details=True), *read, *rest]
     with written_whole(folder / "report.txt") as part:
         part.write_text("\n\n".join(written) + "\n")
-    text = [verdicts(traces), *read, *tested]
+    if sum(part.count("\n") for part in read) > _SCREEN:
+        read = [f"Other quantities: in {folder / 'report.txt'}, drawn in {folder / 'aligned.png'}"]
+    text = [verdicts(traces), *read, *rest]
     drawn = figures(traces, folder)
     listed = "\n".join(f"  {path}" for path in [*drawn, folder / "report.txt"])
     text.append(f"Figures (each also as PDF) and this text:\n{listed}")
     return "\n\n".join(text)
+
+
+def _predictions(traces: Traces, folder: Path) -> list[str]:
+    """How the predictions of lenses fared, as text and as a table in the folder."""
+    table = predictions_table(PREDICTIONS, traces)
+    if table.empty:
+        return []
+    with written_whole(folder / "predictions.csv") as part:
+        table.to_csv(part, index=False)
+    return ["Predictions\n===========\n" + predictions_text(table)]
 
 
 def _data(traces: Traces) -> list[str]:

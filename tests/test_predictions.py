@@ -1,0 +1,69 @@
+"""Predictions are counted against their own intervals: known laws, and no luck."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ibtrace.predictions import Prediction, predictions_table, predictions_text
+from ibtrace.trace import Trace
+from ibtrace.types import Row
+
+_NONE = float("nan")
+PREDICTION = Prediction("step", "Nobody 2026", "A step does as it is told.", "told", "done")
+
+
+def traced(bias: float, *, seeds: int = 20, looks: int = 30, error: float = 0.5) -> Trace:
+    """Measured is predicted and normal noise of this standard error, less a bias."""
+    draw = np.random.default_rng(0)
+    trace = Trace.create(meta={"n": 8})
+
+    def row(seed: int, epoch: int, quantity: str, value: float, stderr: float) -> Row:
+        fields = {"seed": seed, "epoch": epoch, "quantity": quantity, "value": value}
+        return Row(
+            **fields,  # type: ignore[arg-type]
+            step=None,
+            layer="",
+            instrument="Step",
+            estimand="",
+            stderr=stderr,
+            lower=_NONE,
+            upper=_NONE,
+            flags="",
+            diagnostics={},
+            seconds=0.0,
+            unit="nats",
+        )
+
+    for seed in range(seeds):
+        for epoch in range(looks):
+            told = float(draw.normal())
+            done = told - bias + error * float(draw.normal())
+            rows = [
+                row(seed, epoch, "told", told, _NONE),
+                row(seed, epoch, "done", done, error),
+            ]
+            trace.append(rows)
+    return trace
+
+
+def test_a_true_prediction_is_inside_as_often_as_its_interval_says() -> None:
+    table = predictions_table([PREDICTION], {"tanh": traced(0.0)})
+    assert table["predictions"].tolist() == [600]
+    assert table["inside"].item() / 600 == pytest.approx(0.95, abs=0.03)
+    assert table["bias"].item() == pytest.approx(0.0, abs=0.06)
+
+
+def test_a_biased_one_is_outside() -> None:
+    table = predictions_table([PREDICTION], {"": traced(2.0)})
+    assert table["inside"].item() / 600 < 0.1
+    assert table["bias"].item() == pytest.approx(2.0, abs=0.06)
+    text = predictions_text(table)
+    assert "A step does as it is told. (Nobody 2026)" in text
+    assert "nats on average" in text
+
+
+def test_what_has_no_error_is_not_counted() -> None:
+    trace = traced(0.0, error=_NONE)
+    assert predictions_table([PREDICTION], {"": trace}).empty
+    assert predictions_table([PREDICTION], {"": Trace.create(meta={"n": 8})}).empty
