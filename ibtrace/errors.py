@@ -51,6 +51,10 @@ class LeftOut(UserWarning):
     """Layers that nobody named one by one cannot be traced, and are not; says which, and why."""
 
 
+class ConstantMean(UserWarning):
+    """T of a layer is a mean that its normalisation makes the same for every sample."""
+
+
 class LensFailed(UserWarning):
     """A lens that gives no number; says why. The training and the other instruments go on."""
 

@@ -9,6 +9,7 @@ layer show its channels (`axes`); altered inputs show whose padding it holds (`m
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import torch
@@ -56,11 +57,13 @@ class Evidence:
     Args:
         layers: Each layer that ran, by name.
         left_out: Why a layer is not traced; looks add to it.
+        rounded: Layers whose T was said to be a constant but for rounding; looks add to it.
         defaults: The layers to trace, where nobody chose any.
     """
 
     layers: Mapping[str, Reading] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
+    rounded: set[str] = field(default_factory=set)
     defaults: Defaults | None = None
 
     def of(self, name: str) -> Reading:
@@ -125,10 +128,48 @@ def gather(
         following = _following(layer.shape, few, size)
         batch = samples.axis(name, following, few is not None)
         readings[name] = _reading(name, layer, following, batch, reduce)
+    readings |= _of_users(run, probe, rows, readings)
     axes = {n: r.reduction.axes for n, r in readings.items() if r.reduction and r.reduction.masked}
     for name, positions in whose(_forward(run), probe, axes, rows).items():
         readings[name] = _with_positions(name, readings[name], positions)
     return Evidence(readings)
+
+
+def _of_users(
+    run: Run, probe: Probe, rows: Tensor, readings: Mapping[str, Reading]
+) -> dict[str, Reading]:
+    """The layers of which the user's function makes rows that are not one sample's each."""
+    own = {n: r.reduction for n, r in readings.items() if r.reduction and r.reduction.raw}
+    if not own or probe.undivided:
+        return {}
+
+    def forward(few: Probe) -> dict[str, Tensor]:
+        made: dict[str, Tensor] = {}
+
+        def keep(name: str, output: Tensor, bounds: tuple[float, float] | None) -> None:
+            if name in own:
+                with suppress(InvalidInput):  # the look itself will say what is wrong
+                    t = own[name](output).clone()
+                    if len(t) == few.n:
+                        made[name] = t
+
+        run(few, keep)
+        return made
+
+    try:
+        few = probe.take(spread(probe, rows))
+        samples = tied(forward, few)
+    except InvalidInput:
+        few = probe.take(rows)
+        samples = tied(forward, few)
+    return {
+        name: Reading(
+            trouble=f"reduce={reduction.name} makes rows that are not one sample's each: another "
+            "sample replaced changes them (mixed, sorted, or unfolded the wrong way)"
+        )
+        for name, reduction in own.items()
+        if name in samples.own and 0 not in samples.own[name]
+    }
 
 
 def _reading(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
 
-from ibtrace.errors import NonFinite
+from ibtrace.errors import ConstantMean, NonFinite
 from ibtrace.numerics.finite import count_non_finite
 
 
@@ -23,6 +24,8 @@ class Layer:
         activation_range: The closed range that T lies in, if the layer is bounded.
         token_inputs: If the samples are tokens: the names of the inputs whose tokens they are.
         random: Whether something random had been drawn in the forward before it.
+        rounded: Whether T is a mean that differed between samples by rounding alone, and was made
+            the constant that it is.
     """
 
     values: Tensor
@@ -31,6 +34,7 @@ class Layer:
     activation_range: tuple[float, float] | None
     token_inputs: tuple[str, ...] | None
     random: bool = False
+    rounded: bool = False
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Layer:
         """The same layer with other values."""
@@ -45,6 +49,26 @@ class Layer:
             "activation_range": self.activation_range and list(self.activation_range),
             "token_inputs": self.token_inputs and list(self.token_inputs),
         }
+
+
+def say_rounded(layers: Mapping[str, Layer], known: set[str]) -> None:
+    """Warn of layers whose T is a constant because it is a mean, each once for all looks.
+
+    Args:
+        layers: Those of a look.
+        known: Those that were named already; added to.
+    """
+    new = [name for name, layer in layers.items() if layer.rounded and name not in known]
+    known.update(new)
+    if new:
+        listed = ", ".join(new[:6]) + (f" and {len(new) - 6} more" if len(new) > 6 else "")
+        warnings.warn(
+            f"T of {listed} is the same for every sample: it is the mean over positions of what a "
+            "softmax or a norm made to have one mean, and differs by rounding alone, which is "
+            f"taken out; reduce={{{new[0]!r}: 'flatten'}} keeps what the mean loses",
+            ConstantMean,
+            stacklevel=3,
+        )
 
 
 def require_finite(layer: str, value: Tensor) -> None:

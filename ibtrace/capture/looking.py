@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ibtrace.capture.defaults import chosen
 from ibtrace.capture.evidence import Evidence
-from ibtrace.capture.layer import Layer
+from ibtrace.capture.layer import Layer, say_rounded
 from ibtrace.capture.look import Look
 from ibtrace.capture.one_pass import Pass, refuse_all, say_left_out
 from ibtrace.capture.plan import read_layers, rows_for_defaults, standing_out_of
@@ -70,6 +70,7 @@ def looks(
         if not anything and not wanted:
             refuse_all(refused)
         say_left_out(evidence, one.refused)
+        say_rounded(part, evidence.rounded)
         if part:
             yield part
         del part, one
@@ -136,7 +137,14 @@ def reduced(
     reading = evidence.of(name)
     if reading.reduction is None:
         raise InvalidInput(f"layer {name!r}: {reading.trouble}")
-    store = LayerStore(name, outputs[0], reading, bounds, max_width, outputs.shape[1])
+    stores = [
+        LayerStore(name, one, reading, bounds, max_width, outputs.shape[1]) for one in outputs
+    ]
     if outputs.dim() == 3 and not reading.reduction.name and max_width is None:
-        return store.layer(numeric(outputs))
-    return store.layer(torch.stack([store.reduced(one, slice(None)) for one in outputs]))
+        return stores[0].layer(numeric(outputs))
+    pairs = zip(stores, outputs, strict=True)
+    values = torch.stack([store.reduced(one, slice(None)) for store, one in pairs])
+    rounded = [store.settle(own) for store, own in zip(stores, values, strict=True)]
+    layer = stores[0].layer(values, all(rounded))
+    say_rounded({name: layer}, evidence.rounded)
+    return layer

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ibtrace.capture.rounding import Rounding
 from ibtrace.errors import ConfigError, IbtraceError, InvalidInput, UnknownName
 from ibtrace.numerics.types import numeric
 from ibtrace.runtime.arguments import require_mapping, shown
@@ -63,6 +64,7 @@ class Reduction:
         axes: Which axis of the output is what.
         masked: Whether padding has to be left out.
         raw: Whether it is the user's function, given a copy of the output as the layer made it.
+        averages: Whether T is a mean over positions.
     """
 
     name: str
@@ -71,6 +73,7 @@ class Reduction:
     axes: Axes = Axes()
     masked: bool = False
     raw: bool = False
+    averages: bool = False
 
     def __call__(self, output: Tensor, mask: Tensor | None = None) -> Tensor:
         """T of some samples.
@@ -83,6 +86,13 @@ class Reduction:
             InvalidInput: If the output does not have the shape that the reduction needs.
         """
         return numeric(self.reduce(output if self.raw else numeric(output), mask))
+
+    def rounding(self, output: Tensor, mask: Tensor | None = None) -> Rounding | None:
+        """How far means over positions may differ by rounding alone; None if T is no mean."""
+        output = numeric(output)
+        if not self.averages or not output.is_floating_point():
+            return None
+        return Rounding.of(self.axes.sequence(output), mask)
 
 
 def flatten(output: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -234,6 +244,7 @@ def choose(reduce: Reduce, layer: str, shape: Sequence[int], axes: Axes) -> Redu
         per_token=how == "tokens",
         axes=settled,
         masked=True,
+        averages=of_tokens is _mean,
     )
 
 
@@ -284,6 +295,19 @@ def _reduced(
         mean = output.mean(axes.positions(output.dim()), keepdim=True)
         return mean.movedim(axes.batch, 0).flatten(1)
     tokens = axes.sequence(output)
-    if mask is not None and mask.shape[1] != tokens.shape[1]:
-        raise InvalidInput(f"{tokens.shape[1]} positions, but the mask has {mask.shape[1]}")
+    if mask is not None:
+        _require_tokens(mask, tokens.shape[1], of_tokens)
     return of_tokens(tokens, None if mask is None else mask.to(output.device))
+
+
+def _require_tokens(
+    mask: Tensor, positions: int, of_tokens: Callable[[Tensor, Tensor | None], Tensor]
+) -> None:
+    """Raise if a mask is not that of these positions, or leaves a sample without any."""
+    if mask.shape[1] != positions:
+        raise InvalidInput(f"{positions} positions, but the mask has {mask.shape[1]}")
+    if of_tokens is not _each and (empty := int((~mask.any(1)).sum())):
+        raise InvalidInput(
+            f"{empty} of {len(mask)} samples have no real token, of which T could be made: their "
+            "mask is 0 throughout; leave these samples out of the probe"
+        )

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ibtrace.capture.evidence import Reading
 from ibtrace.capture.layer import Layer
+from ibtrace.capture.rounding import Rounding
 from ibtrace.errors import InvalidInput
 from ibtrace.numerics.projections import orthonormal
 
@@ -41,6 +42,7 @@ class LayerStore:
         self._filled = 0
         self.random = False
         self._values: Tensor | None = None
+        self._rounding: Rounding | None = None
         self._name = name
         self._max_width = max_width
         self._said = [self.reduction.name] if self.reduction.name else []
@@ -50,8 +52,11 @@ class LayerStore:
     def reduced(self, output: Tensor, rows: slice) -> Tensor:
         """T of a batch, these rows of the probe."""
         size = len(range(*rows.indices(self._samples)))
+        mask = self._reading.mask(rows)
         try:
-            t = self.reduction(output, self._reading.mask(rows))
+            t = self.reduction(output, mask)
+            if self._rounding is None:
+                self._rounding = self.reduction.rounding(output, mask)
         except InvalidInput as error:
             raise InvalidInput(f"layer {self._name!r}: {error}") from error
         if t.dim() < 1 or (len(t) != size and not self.per_token):
@@ -63,6 +68,8 @@ class LayerStore:
             self._frame = frame_of(self._name, t.shape[1], self._max_width).to(t.device)
             self._said.append(f"{self._max_width} random projections of {t.shape[1]}")
             self._bounds = None
+            if self._rounding is not None:
+                self._rounding = self._rounding.projected(self._frame)
         if self._frame is not None:
             t = (t.double() @ self._frame).to(t.dtype)
         return t
@@ -101,14 +108,32 @@ class LayerStore:
     def filled(self) -> Layer:
         """What was captured."""
         assert self._values is not None
-        return self.layer(self._values)
+        return self.layer(self._values, self.settle(self._values))
 
-    def layer(self, values: Tensor) -> Layer:
-        """These values as the layer's T."""
+    def settle(self, values: Tensor) -> bool:
+        """Make columns constant that are so but for rounding; whether all columns then are.
+
+        Args:
+            values: T of all samples, ``(n, d)``, written to.
+        """
+        if self._rounding is None:
+            return False
+        columns = self._rounding.constant(values)
+        if bool(columns.any()):
+            values[:, columns] = values[:1, columns]
+        return bool(columns.any()) and bool((values == values[:1]).all())
+
+    def layer(self, values: Tensor, rounded: bool = False) -> Layer:
+        """These values as the layer's T.
+
+        Args:
+            values: T, ``(n, d)`` or, of several networks, ``(s, n, d)``.
+            rounded: Whether its samples differed by rounding alone.
+        """
         stream = self._reading.stream
         tokens = None if not self.per_token else () if stream is None else stream.inputs
         said = ", ".join(self._said)
-        return Layer(values, said, self._shape, self._bounds, tokens, self.random)
+        return Layer(values, said, self._shape, self._bounds, tokens, self.random, rounded)
 
 
 def frame_of(name: str, width: int, to: int) -> Tensor:
