@@ -24,8 +24,8 @@ from torch.utils.data import Dataset as TorchDataset
 
 from ibtrace.errors import ConfigError, MissingDependency, UnknownName
 from ibtrace.integrations._callback import Traced
-from ibtrace.integrations._require import require
 from ibtrace.probe import Probe
+from ibtrace.runtime.optional import require
 from ibtrace.trace import Trace
 from ibtrace.tracer import Tracer
 from tests.arguments import grouped

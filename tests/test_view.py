@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ibtrace.capture.networks import Setting, Stacked
+from ibtrace.capture.recipe import Part, Recipe
 from ibtrace.capture.view import NetworkView
 from ibtrace.ensemble import Ensemble
 from ibtrace.errors import ConfigError, Unsupported
@@ -178,3 +179,59 @@ def test_a_loss_of_ones_own_and_a_network_that_gives_several() -> None:
     view = view_of(model, loss=nn.CrossEntropyLoss())
     torch.testing.assert_close(view.losses[0], losses(model.inner).detach())
     assert (view.loss_unit, view_of(model).loss_unit) == ("loss", "nats")
+
+
+# --- the head, and T on the training samples ----------------------------------------------------
+
+
+@pytest.mark.parametrize("softmax", [False, True])
+def test_the_head_is_the_layer_that_gives_the_logits(softmax: bool) -> None:
+    model = nn.Sequential(*mlp(), *([nn.Softmax(-1)] if softmax else []))
+    head = view_of(model, loss="nll" if softmax else "cross_entropy").head
+    with torch.no_grad():
+        features = model.eval()[:3](X)
+    torch.testing.assert_close(head.features[0], features)
+    torch.testing.assert_close(head.weight[0], model.get_parameter("3.weight").detach())
+    torch.testing.assert_close(head.logits[0], model[:4](X).detach())
+
+
+def test_logits_that_are_bent_have_no_head() -> None:
+    bent = nn.Sequential(*mlp(), nn.Tanh())
+    with pytest.raises(Unsupported, match=r"not those of a linear layer"):
+        _ = view_of(bent).head
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_t_on_the_training_samples_is_that_of_their_rows(several: bool) -> None:
+    rows = torch.tensor([[4, 1, 9], [0, 3, 5]])
+    t = torch.randn(2, N, 4)
+    tokens = torch.randn(2, 3 * N, 4)
+    stacked = Stacked.of_module(mlp())
+    networks = Stacked(
+        stacked.template, {n: torch.cat([v, v]) for n, v in stacked.parameters.items()}, {}, (0, 1)
+    )
+    part = Part(Probe(X.clone(), Y.clone()), rows if several else rows[0])
+    elsewhere = Part(Probe(X + 1, Y), rows[0])
+    view = NetworkView(
+        networks,
+        PROBE,
+        Setting("cross_entropy", recipe=Recipe(part, elsewhere)),
+        activations={"t": t, "tokens": tokens},
+    )
+    training, test = view.training, view.test
+    assert training is not None
+    assert test is not None
+    of = training.activations
+    assert [*of] == ["t"]
+    chosen = rows if several else rows[:1].expand(2, 3)
+    assert torch.equal(of["t"], torch.stack([t[0, chosen[0]], t[1, chosen[1]]]))
+    assert torch.equal(training.thinned(2).labels, training.labels[:, kept_of(training)])
+    assert torch.equal(training.thinned(2).activations["t"], of["t"][:, kept_of(training)])
+    with pytest.raises(Unsupported, match=r"only samples of the tracer's probe"):
+        _ = test.activations
+
+
+def kept_of(view: NetworkView) -> Tensor:
+    """Which of a view's samples its thinned one keeps."""
+    x, few = view.inputs[0], view.thinned(2).inputs[0]
+    return torch.tensor([int((x == row).all(1).nonzero()[0]) for row in few])

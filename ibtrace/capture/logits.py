@@ -20,7 +20,7 @@ class Called(nn.Module):
     Args:
         network: Any module.
         forward: See `ibtrace.capture.call`.
-        before: A softmax whose input is what the call gives; None: the network's output.
+        before: A module whose input (at its last call) is given; None: the network's output.
     """
 
     def __init__(
@@ -31,15 +31,17 @@ class Called(nn.Module):
         object.__setattr__(self, "_before", before)  # a part of the network, no second child
 
     def forward(self, batch: Inputs) -> Tensor:
-        """The network's output, or what goes into its last softmax."""
+        """The network's output, or what goes into one of its modules."""
         before: nn.Module | None = vars(self)["_before"]
         if before is None:
             return tensor_of(call(self.network, batch, self._forward))
-        handle = before.register_forward_hook(lambda module, args, output: args[0])
+        given: list[Tensor] = []
+        handle = before.register_forward_pre_hook(lambda module, args: given.append(args[0]))
         try:
-            return tensor_of(call(self.network, batch, self._forward))
+            call(self.network, batch, self._forward)
         finally:
             handle.remove()
+        return given[-1]
 
 
 def last_softmax(network: nn.Module, batch: Inputs, forward: Forward | None) -> nn.Module | None:

@@ -22,7 +22,7 @@ from ibtrace.errors import ConfigError, Unsupported
 from ibtrace.numerics.losses import LOSSES
 from ibtrace.probe import Inputs, Probe
 from ibtrace.probe.inputs import leaves, mapped
-from ibtrace.types import Link, OptimizerState
+from ibtrace.types import Head, Link, OptimizerState
 
 Tensors = dict[str, Tensor]
 
@@ -74,6 +74,7 @@ class NetworkView:
         self._probe, self._rows = part.probe, part.rows
         self._setting = setting or Setting()
         self._activations, self._past = activations, past
+        self._activations_of: tuple[NetworkView, Tensor] | None = None
         self._device = next((value.device for value in held.values()), self._probe.device)
         self._memory: dict[Hashable, Any] = {}
 
@@ -82,10 +83,15 @@ class NetworkView:
         """T of each layer that is traced, ``{layer: (s, n, ...)}``.
 
         Raises:
-            Unsupported: If the view was made without.
+            Unsupported: If the view was made without, or of samples that were not traced.
         """
+        if self._activations is None and self._activations_of is not None:
+            self._activations = _cut(*self._activations_of)
         if self._activations is None:
-            raise Unsupported("this view holds no activations; a lens says so by its tags' needs")
+            raise Unsupported(
+                "this view holds no activations: a lens says that it needs them, and only samples "
+                "of the tracer's probe have any"
+            )
         return self._activations
 
     # -- the samples --------------------------------------------------------------------------
@@ -347,6 +353,24 @@ class NetworkView:
         return self.once("chain", read)
 
     @cached_property
+    def head(self) -> Head:
+        """The last linear layer, which gives the logits, and what goes into it.
+
+        Raises:
+            Unsupported: If the logits are not those of a linear layer.
+        """
+        tensors = {**self.parameters, **self._fixed}
+        for name, module in reversed([*self.networks.template.named_modules()]):
+            weight, bias = tensors.get(f"{name}.weight"), tensors.get(f"{name}.bias")
+            if not isinstance(module, nn.Linear) or weight is None:
+                continue
+            features = self._forward(before=module)
+            head = Head(features, weight, bias)
+            if features.dim() == 3 and head.gives(self.logits):
+                return head
+        raise Unsupported("the logits are not those of a linear layer, which a head is")
+
+    @cached_property
     def link_inputs(self) -> dict[str, tuple[Tensor, Tensor]]:
         """What goes into each linear layer, ``(s, n, d)``, and the logits' derivatives in it.
 
@@ -445,11 +469,13 @@ class NetworkView:
         """Let go of what is large and can be computed again; what `once` keeps stays."""
         for name in ("outputs", "losses", "gradient", "sample_gradients", "jacobian", "hessian"):
             vars(self).pop(name, None)
-        for name in ("logits", "input_jacobian", "link_inputs", "_curves"):
+        for name in ("logits", "input_jacobian", "link_inputs", "head", "_curves"):
             vars(self).pop(name, None)
         for value in self._memory.values():
             if isinstance(value, NetworkView) and value is not self:
                 value.release()
+        if self._activations_of is not None:
+            self._activations = None
 
     # -- how ----------------------------------------------------------------------------------
 
@@ -508,7 +534,13 @@ class NetworkView:
         part: Part | None = getattr(self._setting.recipe, name)
         if part is None:
             return None
-        return self.once(name, lambda: self._on(part, likewise))
+        return self.once(name, lambda: self._on(part, likewise, self._places(part)))
+
+    def _places(self, part: Part) -> Tensor | None:
+        """Where the samples of a part stand among this view's, if they are among them."""
+        if self._rows is not None or not part.probe.same_samples(self._probe):
+            return None
+        return torch.arange(part.probe.n) if part.rows is None else part.rows
 
     def _on(
         self,
@@ -517,11 +549,6 @@ class NetworkView:
         chosen: Tensor | None = None,
     ) -> NetworkView:
         """The same networks on other samples, as are the networks of the past."""
-        cut = None
-        if chosen is not None and self._activations is not None:
-            layers = self._activations.items()
-            of_samples = {name: t for name, t in layers if t.shape[1] == self.samples}
-            cut = {name: t[:, chosen.to(t.device)] for name, t in of_samples.items()}
 
         def past(name: str) -> NetworkView | None:
             before = None if self._past is None else self._past(name)
@@ -533,10 +560,11 @@ class NetworkView:
             self._setting,
             epoch=self.epoch,
             step=self.step,
-            activations=cut,
             activation_ranges=self.activation_ranges,
             past=past,
         )
+        if chosen is not None and (self._activations is not None or self._activations_of):
+            made._activations_of = self, chosen
         if "_softmax" in vars(self):
             vars(made)["_softmax"] = self._softmax
         return made
@@ -686,6 +714,16 @@ class NetworkView:
 
     def _probe_like(self, x: Tensor) -> Inputs:
         return cast("Tensor", mapped(self._probe.x, lambda name, value: x))
+
+
+def _cut(view: NetworkView, chosen: Tensor) -> Tensors:
+    """T on some of a view's samples, the same for all networks ``(m,)`` or ``(s, m)``."""
+    layers = view.activations.items()
+    of_samples = {name: t for name, t in layers if t.shape[1] == view.samples}
+    if chosen.dim() == 1:
+        return {name: t[:, chosen.to(t.device)] for name, t in of_samples.items()}
+    networks = torch.arange(len(chosen))[:, None]
+    return {n: t[networks.to(t.device), chosen.to(t.device)] for n, t in of_samples.items()}
 
 
 def _leaves_of(batch: Inputs) -> Tensors:

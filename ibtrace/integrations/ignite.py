@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from ibtrace.integrations._callback import Traced
-from ibtrace.integrations._require import require
+from ibtrace.runtime.optional import require
 
 if TYPE_CHECKING:
     from ignite.engine import Engine

@@ -10,7 +10,7 @@ from torch import nn
 
 from ibtrace.errors import ConfigError, UnknownName
 from ibtrace.integrations._callback import Traced
-from ibtrace.integrations._require import require
+from ibtrace.runtime.optional import require
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback, LightningModule, Trainer

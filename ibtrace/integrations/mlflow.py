@@ -7,9 +7,9 @@ import re
 import time
 from collections.abc import Mapping
 
-from ibtrace.integrations._require import require
 from ibtrace.integrations._sink import Numbers, Pixels
 from ibtrace.runtime.generators import preserved_generators
+from ibtrace.runtime.optional import require
 
 _BATCH = 1000  # the most metrics that MLflow takes at once
 

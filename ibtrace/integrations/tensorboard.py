@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ibtrace.integrations._require import require
 from ibtrace.integrations._sink import Numbers, Pixels
+from ibtrace.runtime.optional import require
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ibtrace.integrations._points import GROUPS
-from ibtrace.integrations._require import require
 from ibtrace.integrations._sink import Numbers, Pixels
 from ibtrace.runtime.generators import preserved_generators
+from ibtrace.runtime.optional import require
 
 if TYPE_CHECKING:
     from wandb import Run

@@ -40,6 +40,7 @@ OFFERS: Mapping[str, Need] = {
     "inputs": "inputs",
     "input_jacobian": "inputs",
     "chain": "chain",
+    "head": "head",
     "link_inputs": "chain",
     "initial": "initial",
     "previous": "previous",

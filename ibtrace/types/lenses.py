@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeVar, runtime_checkable
 
+import torch
 from torch import Tensor
 
 from ibtrace.types.estimators import ProbeLike
@@ -19,6 +20,7 @@ Need = Literal[
     "hessian",
     "inputs",
     "chain",
+    "head",
     "initial",
     "previous",
     "training",
@@ -70,6 +72,34 @@ class Link:
     weight: Tensor | None
     bias: Tensor | None
     then: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Head:
+    """The last linear layer of networks, which gives the logits.
+
+    Args:
+        features: What goes into it, ``(s, n, d)``.
+        weight: ``(s, k, d)``.
+        bias: ``(s, k)``, or None.
+    """
+
+    features: Tensor
+    weight: Tensor
+    bias: Tensor | None
+
+    @property
+    def logits(self) -> Tensor:
+        """What comes out of it, ``(s, n, k)``."""
+        made = self.features @ self.weight.mT
+        return made if self.bias is None else made + self.bias[:, None]
+
+    def gives(self, logits: Tensor) -> bool:
+        """Whether these are its logits, to rounding."""
+        if self.features.shape[-1] != self.weight.shape[-1]:
+            return False
+        made = self.logits
+        return made.shape == logits.shape and torch.allclose(made, logits, 1e-3, 1e-4)
 
 
 @dataclass(frozen=True)
@@ -203,6 +233,11 @@ class View(Protocol):
     @property
     def chain(self) -> Sequence[Link]:
         """The layers of weights in order, of networks that are a chain of modules."""
+        ...
+
+    @property
+    def head(self) -> Head:
+        """The last linear layer, which gives the logits, and what goes into it."""
         ...
 
     @property
