@@ -58,13 +58,24 @@ if _typing.TYPE_CHECKING:
     from ibtrace import integrations as integrations
     from ibtrace import papers as papers
     from ibtrace import plots as plots
+    from ibtrace import predictions as predictions
     from ibtrace import reports as reports
     from ibtrace import testing as testing
     from ibtrace import training as training
 else:  # ``ibtrace.plots`` is there after ``import ibtrace``, and costs its import where it is named
     __getattr__, __dir__ = _when_named(
         __name__,
-        *("claims", "cli", "integrations", "papers", "plots", "reports", "testing", "training"),
+        *(
+            "claims",
+            "cli",
+            "integrations",
+            "papers",
+            "plots",
+            "predictions",
+            "reports",
+            "testing",
+            "training",
+        ),
     )
 
 __version__ = "0.1.0"
