@@ -10,6 +10,7 @@ import dataclasses
 from typing import Any
 
 from ibtrace.errors import UnknownName
+from ibtrace.lenses.geometry import Geometry as Geometry
 from ibtrace.lenses.readings import checked as checked
 from ibtrace.lenses.saturation import Saturation as Saturation
 from ibtrace.lenses.stability import Stability as Stability
@@ -17,6 +18,7 @@ from ibtrace.runtime.arguments import built, shown
 from ibtrace.types import Lens
 
 registry: dict[str, type[Any]] = {
+    "geometry": Geometry,
     "saturation": Saturation,
     "stability": Stability,
 }
