@@ -361,7 +361,8 @@ class NetworkView:
         """
         tensors = {**self.parameters, **self._fixed}
         for name, module in reversed([*self.networks.template.named_modules()]):
-            weight, bias = tensors.get(f"{name}.weight"), tensors.get(f"{name}.bias")
+            of = f"{name}." if name else ""
+            weight, bias = tensors.get(f"{of}weight"), tensors.get(f"{of}bias")
             if not isinstance(module, nn.Linear) or weight is None:
                 continue
             features = self._forward(before=module)

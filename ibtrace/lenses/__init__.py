@@ -11,6 +11,7 @@ from typing import Any
 
 from ibtrace.errors import UnknownName
 from ibtrace.lenses.geometry import Geometry as Geometry
+from ibtrace.lenses.neural_collapse import NeuralCollapse as NeuralCollapse
 from ibtrace.lenses.readings import checked as checked
 from ibtrace.lenses.saturation import Saturation as Saturation
 from ibtrace.lenses.stability import Stability as Stability
@@ -19,6 +20,7 @@ from ibtrace.types import Lens
 
 registry: dict[str, type[Any]] = {
     "geometry": Geometry,
+    "neural_collapse": NeuralCollapse,
     "saturation": Saturation,
     "stability": Stability,
 }
