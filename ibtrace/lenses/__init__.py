@@ -15,6 +15,7 @@ from ibtrace.lenses.neural_collapse import NeuralCollapse as NeuralCollapse
 from ibtrace.lenses.readings import checked as checked
 from ibtrace.lenses.saturation import Saturation as Saturation
 from ibtrace.lenses.stability import Stability as Stability
+from ibtrace.lenses.two_nn import TwoNN as TwoNN
 from ibtrace.runtime.arguments import built, shown
 from ibtrace.types import Lens
 
@@ -23,6 +24,7 @@ registry: dict[str, type[Any]] = {
     "neural_collapse": NeuralCollapse,
     "saturation": Saturation,
     "stability": Stability,
+    "two_nn": TwoNN,
 }
 """Every lens of the package by name; values are dataclasses of the `Lens` protocol."""
 
