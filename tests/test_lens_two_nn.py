@@ -69,6 +69,7 @@ def test_a_naive_twin_with_repeats() -> None:
     assert bool(reading.flags["duplicates"])
 
 
+@pytest.mark.filterwarnings("ignore:divide by zero:RuntimeWarning")  # theirs, of the last point
 def test_an_independent_package() -> None:
     skdim = pytest.importorskip("skdim", reason="scikit-dimension is an oracle, not a dependency")
     theirs = skdim.id.TwoNN(discard_fraction=0.0, method="mle").fit(WAVES.numpy()).dimension_
