@@ -10,6 +10,7 @@ import dataclasses
 from typing import Any
 
 from ibtrace.errors import UnknownName
+from ibtrace.lenses.capacity import Capacity as Capacity
 from ibtrace.lenses.geometry import Geometry as Geometry
 from ibtrace.lenses.neural_collapse import NeuralCollapse as NeuralCollapse
 from ibtrace.lenses.readings import checked as checked
@@ -25,6 +26,7 @@ registry: dict[str, type[Any]] = {
     "saturation": Saturation,
     "stability": Stability,
     "two_nn": TwoNN,
+    "capacity": Capacity,
 }
 """Every lens of the package by name; values are dataclasses of the `Lens` protocol."""
 
