@@ -89,9 +89,10 @@ def test_the_error_is_that_over_draws() -> None:
     t = torch.randn(1, 40, 3, generator=torch.Generator().manual_seed(1)) + 1
     view = layer_view(t)
     lens = Capacity(draws=50)
-    each = [lens(view, view._probe, seed=s)["manifold capacity"]["t"] for s in range(60)]
+    each = [lens(view, view._probe, seed=s)["manifold capacity"]["t"] for s in range(150)]
     spread = torch.cat([one.value for one in each]).std().item()
-    assert spread == pytest.approx(each[0].stderr.item(), rel=0.4)
+    said = torch.cat([one.stderr for one in each]).mean().item()
+    assert spread == pytest.approx(said, rel=0.25)
 
 
 def test_more_samples_than_the_limit_are_thinned_class_by_class() -> None:
