@@ -12,6 +12,7 @@ from typing import Any
 from ibtrace.errors import UnknownName
 from ibtrace.lenses.capacity import Capacity as Capacity
 from ibtrace.lenses.geometry import Geometry as Geometry
+from ibtrace.lenses.linear_probe import LinearProbe as LinearProbe
 from ibtrace.lenses.neural_collapse import NeuralCollapse as NeuralCollapse
 from ibtrace.lenses.readings import checked as checked
 from ibtrace.lenses.saturation import Saturation as Saturation
@@ -27,6 +28,7 @@ registry: dict[str, type[Any]] = {
     "stability": Stability,
     "two_nn": TwoNN,
     "capacity": Capacity,
+    "linear_probe": LinearProbe,
 }
 """Every lens of the package by name; values are dataclasses of the `Lens` protocol."""
 

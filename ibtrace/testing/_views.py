@@ -147,9 +147,9 @@ class Narrow:
         needs: What the tags name.
     """
 
-    def __init__(self, view: View, needs: frozenset[Need]) -> None:
+    def __init__(self, view: View, needs: frozenset[Need], asked: set[Need] | None = None) -> None:
         self._view, self._needs = view, needs
-        self.asked: set[Need] = set()
+        self.asked: set[Need] = set() if asked is None else asked
 
     def __getattr__(self, name: str) -> object:
         need = OFFERS.get(name)
@@ -159,7 +159,10 @@ class Narrow:
                 raise AssertionError(f"view.{name} is asked for, and tags.needs lacks {need!r}")
         elif name not in BASE:
             raise AssertionError(f"view.{name} is not in the protocol of a view")
-        return getattr(self._view, name)
+        given = getattr(self._view, name)
+        if isinstance(given, NetworkView):  # on other samples or at another look: as narrow
+            return Narrow(given, self._needs, self.asked)
+        return given
 
 
 def _dense() -> nn.Module:
