@@ -15,8 +15,10 @@ from ibtrace.lenses.geometry import Geometry as Geometry
 from ibtrace.lenses.linear_probe import LinearProbe as LinearProbe
 from ibtrace.lenses.neural_collapse import NeuralCollapse as NeuralCollapse
 from ibtrace.lenses.readings import checked as checked
+from ibtrace.lenses.redundancy import Redundancy as Redundancy
 from ibtrace.lenses.saturation import Saturation as Saturation
 from ibtrace.lenses.stability import Stability as Stability
+from ibtrace.lenses.topology import Topology as Topology
 from ibtrace.lenses.two_nn import TwoNN as TwoNN
 from ibtrace.runtime.arguments import built, shown
 from ibtrace.types import Lens
@@ -29,6 +31,8 @@ registry: dict[str, type[Any]] = {
     "two_nn": TwoNN,
     "capacity": Capacity,
     "linear_probe": LinearProbe,
+    "redundancy": Redundancy,
+    "topology": Topology,
 }
 """Every lens of the package by name; values are dataclasses of the `Lens` protocol."""
 
