@@ -11,10 +11,13 @@ from typing import Any
 
 from ibtrace.errors import UnknownName
 from ibtrace.lenses.capacity import Capacity as Capacity
+from ibtrace.lenses.curvature import Curvature as Curvature
+from ibtrace.lenses.edge import Edge as Edge
 from ibtrace.lenses.geometry import Geometry as Geometry
 from ibtrace.lenses.linear_probe import LinearProbe as LinearProbe
 from ibtrace.lenses.neural_collapse import NeuralCollapse as NeuralCollapse
 from ibtrace.lenses.readings import checked as checked
+from ibtrace.lenses.readings import modules_of as modules_of
 from ibtrace.lenses.redundancy import Redundancy as Redundancy
 from ibtrace.lenses.saturation import Saturation as Saturation
 from ibtrace.lenses.stability import Stability as Stability
@@ -30,6 +33,8 @@ registry: dict[str, type[Any]] = {
     "stability": Stability,
     "two_nn": TwoNN,
     "capacity": Capacity,
+    "curvature": Curvature,
+    "edge": Edge,
     "linear_probe": LinearProbe,
     "redundancy": Redundancy,
     "topology": Topology,

@@ -52,3 +52,14 @@ def _require_fitting(
         raise InvalidInput(f"{name} is in {quantity.unit!r}, and was {reading.unit!r}")
     if (got := tuple(reading.value.shape)) != (networks,):
         raise InvalidInput(f"{name} must be one number a network, got shape {got}")
+
+
+def modules_of(view: View) -> dict[str, list[str]]:
+    """The modules that hold trainable parameters, with the parameters of each by name.
+
+    Of a module without a name (a network that is one layer) the parameter's own name stands.
+    """
+    modules: dict[str, list[str]] = {}
+    for name in view.parameters:
+        modules.setdefault(name.rpartition(".")[0] or name, []).append(name)
+    return modules

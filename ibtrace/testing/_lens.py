@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ibtrace.errors import InvalidInput
-from ibtrace.lenses import checked
+from ibtrace.lenses import checked, modules_of
 from ibtrace.testing._form import check_value
 from ibtrace.testing._state import generators_restored, global_state
 from ibtrace.testing._views import SEEDS, Case, Narrow, cases
@@ -137,8 +137,9 @@ def check_order(lens: Lens) -> None:
 def _read(lens: Lens, case: Case, seeds: Sequence[int] = SEEDS, seed: int = 0) -> _Read:
     """The readings by quantity and layer, held to the tags."""
     view = case.view(seeds)
+    layers = {*view.activations, *modules_of(view)}
     try:
-        read = checked(lens, lens(view, case.probe, seed=seed), view, [*view.activations])
+        read = checked(lens, lens(view, case.probe, seed=seed), view, layers)
         return {(quantity, layer): reading for quantity, layer, reading in read}
     except InvalidInput as error:
         raise AssertionError(f"{lens!r}: {error}") from error

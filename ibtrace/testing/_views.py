@@ -160,9 +160,13 @@ class Narrow:
         elif name not in BASE:
             raise AssertionError(f"view.{name} is not in the protocol of a view")
         given = getattr(self._view, name)
-        if isinstance(given, NetworkView):  # on other samples or at another look: as narrow
-            return Narrow(given, self._needs, self.asked)
-        return given
+        if name in ("at", "thinned"):
+            return lambda *args, **fields: self._narrow(given(*args, **fields))
+        return self._narrow(given)
+
+    def _narrow(self, given: object) -> object:
+        """What was asked for; a view of other samples, weights or looks is as narrow."""
+        return Narrow(given, self._needs, self.asked) if isinstance(given, NetworkView) else given
 
 
 def _dense() -> nn.Module:

@@ -12,7 +12,7 @@ from typing import Any
 
 from ibtrace.capture.view import NetworkView
 from ibtrace.errors import InvalidInput, LensFailed
-from ibtrace.lenses import checked
+from ibtrace.lenses import checked, modules_of
 from ibtrace.measure import plain_numbers
 from ibtrace.probe import Probe
 from ibtrace.runtime.schedule import Schedule
@@ -103,13 +103,13 @@ class Lenses:
             view = view.held()
             self._initial = self._initial if self.begun else view
         self.begun = True
-        named = {name.rpartition(".")[0] or name for name in view.parameters}
+        named = {*layers, *modules_of(view)}
         rows: list[Row] = []
         for lens in due:
             start = time.perf_counter()
             view.remember(partial(self._past, label(lens)))
             try:
-                numbered = list(checked(lens, lens(view, probe), view, {*layers, *named}))
+                numbered = list(checked(lens, lens(view, probe), view, named))
                 made = [
                     (quantity, layer, list(plain_numbers(reading, samples=probe.n)))
                     for quantity, layer, reading in numbered

@@ -1,0 +1,70 @@
+"""The Hessian of the loss, for several lenses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from ibtrace.numerics.flat import flattened, unflattened
+from ibtrace.types import Reading, View
+
+EXACT = 500
+"""Up to so many parameters the Hessian is computed as a matrix: dearer, and without error."""
+
+
+def parameters_of(view: View) -> int:
+    """P, the trainable parameters of one network."""
+    return sum(value[0].numel() for value in view.parameters.values())
+
+
+def product_of(view: View) -> Callable[[Tensor], Tensor]:
+    """The Hessians as a function of float64 vectors ``(s, P)``; it works in the networks' type."""
+    parameters = view.parameters
+    shapes = {name: value.shape[1:] for name, value in parameters.items()}
+    like = next(iter(parameters.values()))
+
+    def product(vectors: Tensor) -> Tensor:
+        apart = unflattened(vectors.to(like), shapes)
+        return flattened(view.hessian_product(apart)).double()
+
+    return product
+
+
+def start_of(view: View, seed: int) -> Tensor:
+    """One random direction for all networks, float64 ``(s, P)``."""
+    generator = torch.Generator().manual_seed(seed)
+    start = torch.randn(parameters_of(view), generator=generator, dtype=torch.float64)
+    return start.to(device_of(view)).expand(len(view.seeds), -1)
+
+
+def device_of(view: View) -> torch.device:
+    """Where the networks are."""
+    return next(iter(view.parameters.values())).device
+
+
+def together(
+    read: Mapping[str, Reading], view: View, flags: Mapping[str, Tensor]
+) -> dict[str, dict[str, Reading]]:
+    """Readings of networks with what holds for all of them: flags, samples and parameters.
+
+    A network whose weights are no numbers any more has none: NaN, flagged ``diverged``.
+    """
+    counts = {
+        "samples": torch.tensor(view.samples),
+        "parameters": torch.tensor(parameters_of(view)),
+    }
+    finite = flattened(view.parameters).isfinite().all(1)
+    return {
+        name: {
+            "": Reading(
+                torch.where(finite, reading.value, torch.nan),
+                reading.unit,
+                reading.stderr,
+                flags={**reading.flags, **flags, "diverged": ~finite},
+                diagnostics={**reading.diagnostics, **counts},
+            )
+        }
+        for name, reading in read.items()
+    }
