@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from scipy.stats import kstest, truncnorm, uniform
+from scipy.stats import kstest, norm, truncnorm, uniform
 from torch import nn
 
 from ibtrace.capture import capture
@@ -40,6 +40,13 @@ def test_weights_follow_a_normal_law_cut_at_two_sigma(init: Init) -> None:
     assert kstest(layer.weight.flatten().numpy()[::7], law.cdf).pvalue > 0.01
 
 
+@pytest.mark.parametrize(("init", "variance"), [("xavier", 2 / 500), ("he", 2 / 300)])
+def test_weights_follow_a_normal_law(init: Init, variance: float) -> None:
+    layer = linear(MLP((300, 200), init=init, generator=seeded()))[0].requires_grad_(False)
+    assert not layer.bias.any()
+    assert kstest(layer.weight.flatten().numpy()[::7], norm(scale=variance**0.5).cdf).pvalue > 0.01
+
+
 def test_default_is_torchs_own() -> None:
     with torch.random.fork_rng():
         torch.manual_seed(5)
@@ -52,7 +59,7 @@ def test_default_is_torchs_own() -> None:
     assert kstest(wide, uniform(-bound, 2 * bound).cdf).pvalue > 0.01
 
 
-@pytest.mark.parametrize("init", ["idnns", "ibsgd", "default"])
+@pytest.mark.parametrize("init", ["idnns", "ibsgd", "xavier", "he", "default"])
 def test_a_generator_is_all_the_randomness(init: Init) -> None:
     state = torch.get_rng_state()
     first, again, other = (MLP(init=init, generator=seeded(s)) for s in (1, 1, 2))
@@ -91,8 +98,8 @@ def test_errors_list_what_there_is() -> None:
         MLP(activation="swish")
     with pytest.raises(UnknownName, match="no output 'argmax'; choose one of: logits, softmax"):
         MLP(output="argmax")
-    with pytest.raises(UnknownName, match="no init 'xavier'; choose one of: idnns, ibsgd, default"):
-        MLP(init="xavier")  # type: ignore[arg-type]
+    with pytest.raises(UnknownName, match="no init 'orthogonal'; choose one of: idnns, ibsgd, x"):
+        MLP(init="orthogonal")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"two or more of at least 1, got \[12\]"):
         MLP([12])
     with pytest.raises(ConfigError, match="two or more of at least 1"):

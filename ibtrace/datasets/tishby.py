@@ -105,15 +105,16 @@ def label_information(label_noise: LabelNoise | None = None) -> float:
     return float(_binary_entropy(p.mean()) - _binary_entropy(p).mean())
 
 
-def tishby(label_noise: LabelNoise | None = None) -> Dataset:
+def tishby(label_noise: LabelNoise | None = None, signs: bool = False) -> Dataset:
     """All 4096 patterns of 12 bits with the labels of Shwartz-Ziv & Tishby (2017).
 
     Args:
         label_noise: Draw each label from its sigmoid law; None gives the published labels.
+        signs: Write the bits 0 and 1 as -1 and 1, from which networks train faster.
 
     Returns:
-        x float32 of 0 and 1 ``(4096, 12)``, row r the binary form of r, bit 0 first: all of X
-        (``population``); y ``(4096,)``.
+        x float32 of 0 and 1 (or -1 and 1) ``(4096, 12)``, row r the binary form of r, bit 0 first:
+        all of X (``population``); y ``(4096,)``.
 
     Example:
         >>> data = tishby()
@@ -121,14 +122,15 @@ def tishby(label_noise: LabelNoise | None = None) -> Dataset:
         (torch.Size([4096, 12]), 2118)
     """
     x = patterns()
+    seen = (2 * x - 1 if signs else x).float()
     if label_noise is None:
         y = (invariant(x) > THRESHOLD).long()
-        return Dataset("tishby", x.float(), y, classes=2, population=True)
+        return Dataset("tishby", seen, y, classes=2, population=True)
     generator = torch.Generator().manual_seed(label_noise.seed)
     draws = torch.rand(len(x), generator=generator, dtype=torch.float64)
     y = (draws < label_probability(label_noise.gamma)).long()
     name = f"tishby(gamma={label_noise.gamma:g}, seed={label_noise.seed})"
-    return Dataset(name, x.float(), y, classes=2, population=True)
+    return Dataset(name, seen, y, classes=2, population=True)
 
 
 def _binary_entropy(p: Tensor) -> Tensor:

@@ -24,6 +24,8 @@ class Dataset:
         classes: Number of classes; labels lie in ``0..classes-1``. 0: as many as y has.
         class_names: The names of classes 0, 1, …; by default those in y, None if it holds ids.
         population: Whether x is all of X, each value as often as its law says, and not a sample.
+        clean: The true labels, int64 ``(n,)``, if y were corrupted: test samples are judged by
+            them. None: y are the true ones.
 
     Raises:
         InvalidInput: If x and y differ in length or in the order of their pandas index, or y is
@@ -37,6 +39,7 @@ class Dataset:
     classes: int = 0
     class_names: tuple[str, ...] | None = None
     population: bool = False
+    clean: Tensor | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str):
@@ -57,10 +60,18 @@ class Dataset:
         if len(self.x) != len(labels.values):
             got = f"{len(self.x)} inputs and {len(labels.values)} labels"
             raise InvalidInput(f"{who}: x and y must be equally long, got {got}")
+        if self.clean is not None and self.clean.shape != labels.values.shape:
+            got = f"{tuple(self.clean.shape)} for {tuple(labels.values.shape)}"
+            raise InvalidInput(f"{who}: clean labels must be one for each of y, got {got}")
         most = int(labels.values.max()) + 1 if len(labels.values) else 0
         object.__setattr__(self, "y", labels.values)
         object.__setattr__(self, "classes", many or labels.classes or most)
         object.__setattr__(self, "class_names", labels.names)
+
+    @property
+    def truth(self) -> Tensor:
+        """The true labels: the clean ones, if y were corrupted."""
+        return self.y if self.clean is None else self.clean
 
     def __len__(self) -> int:
         return len(self.y)

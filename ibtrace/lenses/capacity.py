@@ -47,7 +47,7 @@ class Capacity:
 
     Example:
         >>> Capacity(draws=50).tags.looks
-        25
+        50
     """
 
     samples: int = 200
@@ -62,7 +62,7 @@ class Capacity:
         cost="draws times a non-negative least-squares problem of d rows, for each class",
         caveats="of classes in random positions, which two classes of a trained network are not; "
         "in few units hardly more than whether a class surrounds the origin",
-        looks=25,
+        looks=50,
     )
 
     def __post_init__(self) -> None:

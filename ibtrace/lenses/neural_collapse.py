@@ -63,6 +63,7 @@ class NeuralCollapse:
         cost="O(N d) of each layer, and one more pass",
         caveats="of two classes the means about their mean are always equally long and opposite: "
         "NC2 of means is 0 and says nothing; a bias that all weights share counts against W",
+        looks=2,
     )
 
     def __call__(

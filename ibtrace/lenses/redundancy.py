@@ -64,7 +64,7 @@ class Redundancy:
         cost="O(d N log N) of each layer of d units",
         caveats="of the binned T, and it changes with the bins; in a wide layer the binned T tells "
         "nearly every sample, and the numbers say nothing of the label",
-        looks=10,
+        looks=20,
     )
 
     def __post_init__(self) -> None:

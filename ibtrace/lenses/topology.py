@@ -59,7 +59,7 @@ class Topology:
         cost="between O(m²) and O(m⁶) of m samples a class; 20 ms of 150 in the plane",
         caveats="many short loops of noise can outweigh one long one; of the drawn samples, not "
         "of the law",
-        looks=25,
+        looks=50,
     )
 
     def __post_init__(self) -> None:

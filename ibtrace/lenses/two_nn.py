@@ -56,7 +56,7 @@ class TwoNN:
         cost="O(N² d) of each layer and network",
         caveats="of the finest scale that N points see, where rounding and noise live; biased low "
         "above about 10 dimensions; erratic from look to look",
-        looks=10,
+        looks=25,
     )
 
     def __post_init__(self) -> None:

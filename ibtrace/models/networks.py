@@ -13,7 +13,7 @@ from torch import nn
 from ibtrace.errors import ConfigError, UnknownName
 from ibtrace.models.activations import TABLE
 
-Init = Literal["idnns", "ibsgd", "default"]
+Init = Literal["idnns", "ibsgd", "xavier", "he", "default"]
 
 _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     **{known.name: known.modules[0] for known in TABLE if known.plain},
@@ -32,15 +32,16 @@ class MLP(nn.Sequential):
     """A fully connected network whose layers are named fc1, hidden1, fc2, hidden2, …, softmax.
 
     Initialisations: ``idnns`` (Shwartz-Ziv & Tishby's code) draws weights from a normal law of
-    σ = 1/√fan_in cut at 2σ; ``ibsgd`` (Saxe et al. 2018) the same with σ = 1/√fan_out; biases are
-    0 in both. ``default`` is `torch.nn.Linear`'s own.
+    σ = 1/√fan_in cut at 2σ; ``ibsgd`` (Saxe et al. 2018) the same with σ = 1/√fan_out; ``xavier``
+    (Glorot & Bengio 2010) from a normal law of σ² = 2/(fan_in + fan_out), ``he`` (He et al. 2015)
+    of σ² = 2/fan_in; biases are 0 in all of these. ``default`` is `torch.nn.Linear`'s own.
 
     Args:
         widths: Units of each layer, the inputs first: ``(12, 10, 7, 5, 4, 3, 2)``.
         activation: After each hidden layer: the name of any that acts unit by unit in
             `ibtrace.models.activations.TABLE` (tanh, relu, sigmoid, gelu, …), or linear.
         output: After the last layer: softmax, log_softmax, sigmoid, or logits for nothing.
-        init: ``idnns``, ``ibsgd`` or ``default``.
+        init: ``idnns``, ``ibsgd``, ``xavier``, ``he`` or ``default``.
         generator: Draws the initial weights. None draws them from torch's global generator, as
             every torch module does.
 
@@ -165,8 +166,13 @@ def initialise(layer: nn.Linear | nn.Conv2d, init: Init, generator: torch.Genera
             if parameter is not None:
                 nn.init.uniform_(parameter, -bound, bound, generator=generator)
         return
-    sigma = (fan_in if init == "idnns" else fan_out) ** -0.5
-    nn.init.trunc_normal_(layer.weight, std=sigma, a=-2 * sigma, b=2 * sigma, generator=generator)
+    if init in ("idnns", "ibsgd"):
+        sigma = (fan_in if init == "idnns" else fan_out) ** -0.5
+        ends = -2 * sigma, 2 * sigma
+        nn.init.trunc_normal_(layer.weight, std=sigma, a=ends[0], b=ends[1], generator=generator)
+    else:
+        sigma = (2 / (fan_in if init == "he" else fan_in + fan_out)) ** 0.5
+        nn.init.normal_(layer.weight, std=sigma, generator=generator)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
 

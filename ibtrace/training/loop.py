@@ -185,6 +185,7 @@ class _Training(ABC):
         data = experiment.data
         self.experiment, self.seeds = experiment, seeds
         self.x, self.y = data.x.to(experiment.device), data.y.to(experiment.device)
+        self.truth = data.truth.to(experiment.device)
         parts = [_split(experiment, seed) for seed in seeds]
         self.batches = Batches(
             self.x,
@@ -220,19 +221,22 @@ class _Training(ABC):
     def recipe(self) -> Recipe:
         """How the networks are trained, for lenses."""
         experiment = self.experiment
-        data = experiment.data
-        everything = Probe(self.x, self.y, data.class_names or data.classes)
-        parts = {
-            name: Part(everything, rows[0] if bool((rows == rows[0]).all()) else rows)
-            for name, rows in self.parts.items()
-        }
         return Recipe(
-            parts["train"],
-            parts["test"],
+            self._part("train"),
+            self._part("test"),
             self.optimizer,
             experiment.batch_size,
             random=experiment.split.how == "shuffled",
         )
+
+    def _part(self, name: str) -> Part:
+        data, rows = self.experiment.data, self.parts[name]
+        samples = Probe(self.x, self._labels(name), data.class_names or data.classes)
+        return Part(samples, rows[0] if bool((rows == rows[0]).all()) else rows)
+
+    def _labels(self, part: str) -> Tensor:
+        """All labels as a part has them: corrupted ones are trained on, true ones judge."""
+        return self.truth if part == "test" else self.y
 
     def metrics(self) -> dict[str, Any]:
         """Loss (nats) and accuracy of each seed on its training and test part."""
@@ -240,7 +244,7 @@ class _Training(ABC):
         for name, chosen in self.parts.items():
             pieces = chosen.split(_EVALUATION_BATCH, dim=1)
             outputs = torch.cat([self.outputs(self.x[piece]) for piece in pieces], dim=1)
-            y = self.y[chosen]
+            y = self._labels(name)[chosen]
             found[f"{name}_loss"] = self.loss(outputs, y)
             if outputs.shape[-1] > 1:
                 found[f"{name}_accuracy"] = (outputs.argmax(-1) == y).double().mean(-1)
@@ -374,7 +378,7 @@ def probe_of(experiment: Experiment) -> Probe:
     if measured.part != "all":
         train, test = _split(experiment, experiment.seed_list[0])
         chosen = (train if measured.part == "train" else test).sort().values
-        x, y = x[chosen], y[chosen]
+        x, y = x[chosen], (data.truth if measured.part == "test" else y)[chosen]
     if wanted is not None and wanted > len(y):
         part = "" if measured.part == "all" else f" of its {measured.part} part"
         said = f"probe: {data.name} has {len(y)} samples{part}, not {wanted}: all are measured"
