@@ -87,11 +87,14 @@ def test_corrupted_labels_are_trained_on_and_true_ones_judge() -> None:
     assert torch.equal(recipe.data.probe.labels[recipe.data.rows], made.data.y[train])
     assert torch.equal(recipe.test.probe.labels[recipe.test.rows], made.data.truth[test])
     x, y = next(iter(training.batches))
-    of = {tuple(row.tolist()): int(label) for row, label in zip(made.data.x, made.data.y)}
-    assert [of[tuple(row.tolist())] for row in x[0]] == y[0].tolist()
-    chosen = made.data.truth[test]
-    guess = (training.outputs(training.x)[0].argmax(-1)[test[0]] == chosen[0]).double().mean()
-    assert training.metrics()["test_accuracy"][0].item() == pytest.approx(float(guess))
+    label_of = {
+        tuple(row): label
+        for row, label in zip(made.data.x.tolist(), made.data.y.tolist(), strict=True)
+    }
+    assert [label_of[tuple(row)] for row in x[0].tolist()] == y[0].tolist()
+    chosen = training.outputs(made.data.x[test]).argmax(-1)
+    right = (chosen == made.data.truth[test]).double().mean(-1)
+    assert training.metrics()["test_accuracy"].tolist() == pytest.approx(right.tolist())
 
 
 @pytest.mark.parametrize("part", ["train", "test"])
