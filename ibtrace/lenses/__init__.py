@@ -14,8 +14,10 @@ from ibtrace.lenses.capacity import Capacity as Capacity
 from ibtrace.lenses.curvature import Curvature as Curvature
 from ibtrace.lenses.edge import Edge as Edge
 from ibtrace.lenses.geometry import Geometry as Geometry
+from ibtrace.lenses.gradient_noise import GradientNoise as GradientNoise
 from ibtrace.lenses.linear_probe import LinearProbe as LinearProbe
 from ibtrace.lenses.neural_collapse import NeuralCollapse as NeuralCollapse
+from ibtrace.lenses.one_step import OneStep as OneStep
 from ibtrace.lenses.readings import checked as checked
 from ibtrace.lenses.readings import modules_of as modules_of
 from ibtrace.lenses.redundancy import Redundancy as Redundancy
@@ -35,6 +37,8 @@ registry: dict[str, type[Any]] = {
     "capacity": Capacity,
     "curvature": Curvature,
     "edge": Edge,
+    "gradient_noise": GradientNoise,
+    "one_step": OneStep,
     "linear_probe": LinearProbe,
     "redundancy": Redundancy,
     "topology": Topology,

@@ -1,0 +1,43 @@
+"""Networks with other weights on the same samples, many at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ibtrace.numerics.flat import unflattened
+from ibtrace.types import View
+
+_NUMBERS = 4_000_000  # of a pass: variants by samples, or by parameters
+
+
+def of_variants(view: View, flat: Tensor, read: Callable[[View], Tensor]) -> Tensor:
+    """What is read of variants of each network, float64 ``(k, s)``.
+
+    Args:
+        view: The networks.
+        flat: The variants' weights, ``(k, s, P)``: k of each network.
+        read: One number of each network of a view, ``(m,)``.
+    """
+    _, networks, count = flat.shape
+    like = next(iter(view.parameters.values()))
+    shapes = {name: value.shape[1:] for name, value in view.parameters.items()}
+    most = max(1, _NUMBERS // (networks * max(count, view.samples)))
+    parts = []
+    for some in flat.split(most):
+        named = unflattened(some.flatten(0, 1).to(like), shapes)
+        seen = view.at(named, [*range(networks)] * len(some))
+        parts.append(read(seen).double().view(len(some), networks))
+    return torch.cat(parts)
+
+
+def mean_loss(view: View) -> Tensor:
+    """The mean loss of each network, ``(s,)``, in float64."""
+    return view.losses.double().mean(-1)
+
+
+def error_rate(view: View) -> Tensor:
+    """The share of samples whose largest logit is not that of their class, ``(s,)``."""
+    return (view.logits.argmax(-1) != view.labels).double().mean(-1)

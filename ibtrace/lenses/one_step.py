@@ -1,0 +1,144 @@
+"""OneStep: whether a second-order expansion predicts the next step's change of the loss."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ibtrace.errors import ConfigError, Unsupported
+from ibtrace.lenses._curvature import EXACT, device_of, product_of, together
+from ibtrace.lenses._noise import curvature_of_noise, thinned_for_gradients
+from ibtrace.lenses._training import training_view
+from ibtrace.lenses._variants import mean_loss, of_variants
+from ibtrace.numerics.flat import flattened
+from ibtrace.numerics.spectra import mean_and_error
+from ibtrace.runtime.arguments import shown, whole
+from ibtrace.types import LOSS, LensTags, OptimizerState, ProbeLike, Quantity, Reading, View
+
+PREDICTED = Quantity("predicted loss change", LOSS, per="network")
+MEASURED = Quantity("measured loss change", LOSS, per="network")
+RESIDUAL = Quantity("loss change residual", LOSS, per="network")
+
+
+@dataclass(frozen=True)
+class OneStep:
+    r"""The mean change of the training loss in one step of descent, predicted and measured.
+
+    Predicted, with g the mean gradient over n samples, Σ the covariance of a sample's gradient, H
+    the Hessian, η the learning rate and b samples drawn without replacement:
+
+    .. math:: -η‖g‖^2 + \tfrac12 η^2 g^\top H g
+              + \tfrac12 \tfrac{η^2}{b} (1 - \tfrac bn) \, \text{tr}(HΣ)
+
+    Measured: the mean over seeded batches of the loss after the step less that before, with its
+    standard error. The residual is measured less predicted, with its error: what the third order
+    and beyond do. A theory of the step holds where it is within a few errors of 0.
+
+    The step is one of plain descent. Where the training's optimiser is another (momentum, Adam,
+    weight decay), it is a step that the training does not make, flagged ``other_optimizer``.
+
+    Args:
+        lr: η; None: that of the training's optimiser.
+        batches: Of the measurement.
+        exact: The most parameters of a network whose Hessian is computed as a matrix.
+        draws: As in `GradientNoise`, for larger networks.
+        samples: More training samples than this are thinned by the seed, as in `GradientNoise`.
+
+    Raises:
+        ConfigError: If ``lr`` is no number above 0, or another is no whole number (``batches``
+            and ``draws`` above 1).
+        Unsupported: When called, if η is not known, or a network has more than 150 000
+            parameters.
+
+    Example:
+        >>> OneStep(lr=0.1).tags.quantities[0].name
+        'predicted loss change'
+    """
+
+    lr: float | None = None
+    batches: int = 30
+    exact: int = EXACT
+    draws: int = 20
+    samples: int = 5000
+
+    tags: ClassVar[LensTags] = LensTags(
+        quantities=(PREDICTED, MEASURED, RESIDUAL),
+        reference="Smith et al. 2021, On the Origin of Implicit Regularization in Stochastic "
+        "Gradient Descent",
+        needs=frozenset({"loss", "gradient", "hessian", "training", "optimizer"}),
+        cost="the Hessian, a gradient of each of N samples, and 30 passes; memory N P",
+        caveats="in eval mode: of networks with batch normalisation or dropout not the training's "
+        "own step",
+        looks=25,
+    )
+
+    def __post_init__(self) -> None:
+        if self.lr is not None:
+            object.__setattr__(self, "lr", _rate(self.lr))
+        for name, least in (("batches", 2), ("exact", 0), ("draws", 2), ("samples", 2)):
+            number = whole(f"OneStep: {name}", getattr(self, name), least=least)
+            object.__setattr__(self, name, number)
+
+    def __call__(
+        self, view: View, probe: ProbeLike, *, seed: int = 0
+    ) -> Mapping[str, Mapping[str, Reading]]:
+        """All quantities; see `ibtrace.types.Lens`."""
+        state = view.optimizer
+        rate = self.lr if self.lr is not None else state.lr if state is not None else None
+        if rate is None:
+            raise Unsupported(
+                "the learning rate is not known: give OneStep(lr=…), or the tracer "
+                "Recipe(data, optimizer=…)"
+            )
+        training, flags = training_view(view)
+        seen = thinned_for_gradients(training, self.samples, seed, "OneStep")
+        batch = min(view.batch_size or seen.samples, seen.samples)
+        predicted, doubt = self._predicted(seen, rate, batch, seed)
+        measured, error = self._measured(seen, rate, batch, seed)
+        none = torch.zeros(len(view.seeds), dtype=torch.bool)
+        flags = {
+            **flags,
+            "other_optimizer": none | (state is not None and not _plain(state)),
+            "batch_unknown": none | (view.batch_size is None),
+        }
+        known = {"lr": torch.tensor(rate), "batch": torch.tensor(batch)}
+        both = (error.square() + doubt.nan_to_num().square()).sqrt()
+        read = {
+            PREDICTED.name: Reading(predicted, LOSS, stderr=doubt, diagnostics=known),
+            MEASURED.name: Reading(measured, LOSS, stderr=error, diagnostics=known),
+            RESIDUAL.name: Reading(measured - predicted, LOSS, stderr=both, diagnostics=known),
+        }
+        return together(read, seen, flags)
+
+    def _predicted(self, view: View, rate: float, batch: int, seed: int) -> tuple[Tensor, Tensor]:
+        mean = flattened(view.gradient).double()
+        along = (mean * product_of(view)(mean)).sum(1)
+        noise, error = curvature_of_noise(view, self.exact, self.draws, seed)
+        share = rate**2 / 2 * (1 / batch - 1 / view.samples)
+        return -rate * mean.square().sum(1) + rate**2 / 2 * along + share * noise, share * error
+
+    def _measured(self, view: View, rate: float, batch: int, seed: int) -> tuple[Tensor, Tensor]:
+        """The mean over batches; of the whole training set there is one."""
+        count = self.batches if batch < view.samples else 1
+        generator = torch.Generator().manual_seed(seed)
+        rows = [torch.randperm(view.samples, generator=generator)[:batch] for _ in range(count)]
+        gradients = flattened(view.sample_gradients, leading=2)  # (s, n, P)
+        steps = torch.stack([gradients[:, r.to(device_of(view))].mean(1) for r in rows])
+        after = of_variants(view, flattened(view.parameters) - rate * steps, mean_loss)
+        mean, error = mean_and_error(after - mean_loss(view))
+        return mean, error if count > 1 else torch.zeros_like(mean)
+
+
+def _plain(state: OptimizerState) -> bool:
+    return state.kind == "sgd" and state.momentum == 0 and state.weight_decay == 0
+
+
+def _rate(value: object) -> float:
+    number = value if isinstance(value, (int, float)) and not isinstance(value, bool) else 0
+    if not 0 < number < float("inf"):
+        raise ConfigError(f"OneStep: lr must be a number above 0, or None, got {shown(value)}")
+    return float(number)

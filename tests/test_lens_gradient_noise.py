@@ -1,0 +1,211 @@
+"""GradientNoise and OneStep: reference networks, a closed form, naive twins, what is not known."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ibtrace.capture import Recipe
+from ibtrace.capture.networks import Setting, Stacked
+from ibtrace.capture.view import NetworkView
+from ibtrace.errors import ConfigError, Unsupported
+from ibtrace.lenses import GradientNoise, OneStep
+from ibtrace.probe import Probe
+from ibtrace.types import Lens, Reading
+from tests.reference_networks import PROBE, Kind, network, view_of
+
+REFERENCE = {  # tr Σ, ‖g‖², tr Σ/‖g‖², tr(HΣ)/gᵀHg
+    "tanh": (35.82581229, 0.6994603707**2, 73.22675999, 229.9108345),
+    "relu": (3.560587872, 0.3512456201**2, 28.86023568, 18.11663526),
+}
+STEP = {  # η: predicted; measured and its error, 300 batches
+    "tanh": {0.1: (-0.03472649801, -0.03405, 0.00100), 0.01: (-0.004750468272, -0.004693, 7e-5)},
+    "relu": {0.1: (-0.01080595867, -0.00916, 0.00022), 0.01: (-0.001218420957, -0.001195, 3.4e-5)},
+}
+
+
+def read(lens: Lens, view: NetworkView, seed: int = 0) -> dict[str, dict[str, Reading]]:
+    return {name: dict(of) for name, of in lens(view, view._probe, seed=seed).items()}
+
+
+class Slope(nn.Module):
+    """Outputs w x."""
+
+    def __init__(self, w: float = 0.7) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.tensor([w], dtype=torch.float64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.w
+
+
+def slope_view(n: int = 8, model: nn.Module | None = None, **recipe: Any) -> NetworkView:
+    model = model or Slope()
+    k = torch.arange(1, n + 1, dtype=torch.float64)
+    return NetworkView(
+        Stacked.of_module(model),
+        Probe(k.square().sin()[:, None], k.cos()[:, None]),
+        Setting(lambda outputs, y: (outputs - y).square().mean() / 2, recipe=Recipe(**recipe)),
+    )
+
+
+@pytest.mark.parametrize("kind", ["tanh", "relu"])
+def test_reference_networks_to_nine_digits(kind: Kind) -> None:
+    readings = read(GradientNoise(exact=500), view_of(network(kind)))
+    variance, square, scale, bent = (
+        readings[name][""]
+        for name in (
+            "gradient variance",
+            "squared gradient norm",
+            "gradient noise scale",
+            "curvature noise scale",
+        )
+    )
+    got = variance.value, square.value, scale.diagnostics["uncorrected"], bent.value
+    assert [value.item() for value in got] == pytest.approx(REFERENCE[kind], rel=1e-8)
+    assert bent.stderr.isnan()
+    drawn = read(GradientNoise(draws=200), view_of(network(kind)))["curvature noise scale"][""]
+    assert abs(drawn.value - REFERENCE[kind][3]) < 4 * drawn.stderr
+    assert 0 < drawn.stderr < 0.3 * drawn.value
+
+
+def test_a_closed_form_and_the_unbiased_square() -> None:
+    readings = read(GradientNoise(), slope_view())
+    assert readings["squared gradient norm"][""].value.item() == pytest.approx(0.5370612**2)
+    assert readings["gradient variance"][""].value.item() == pytest.approx(0.4366686, abs=1e-7)
+    scale = readings["gradient noise scale"][""]
+    assert scale.value.item() == pytest.approx(1.867293, abs=1e-6)
+    assert scale.diagnostics["uncorrected"].item() == pytest.approx(1.513925, abs=1e-6)
+    bent = readings["curvature noise scale"][""]  # one weight: H cancels
+    assert bent.value.item() == pytest.approx(1.513925, rel=1.0)
+    exact = read(GradientNoise(exact=500), slope_view())["curvature noise scale"][""]
+    assert exact.value.item() == pytest.approx(1.513925, abs=1e-6)
+
+
+def test_modules_have_their_own_parts_by_a_naive_twin() -> None:
+    model = network("tanh")
+    x, y = PROBE.x[:40], PROBE.labels[:40]
+    view = view_of(model, data=(x, y), batch_size=16)
+    readings = read(GradientNoise(), view)
+    each = []
+    for row, label in zip(x, y, strict=True):
+        model.zero_grad()
+        nn.functional.cross_entropy(model(row[None]), label[None]).backward()
+        each.append({n: p.grad.flatten().clone() for n, p in model.named_parameters()})  # type: ignore[union-attr]
+    names = [*readings["gradient SNR"]]
+    assert len(names) == 6
+    for module in names:
+        own = [n for n in each[0] if n.startswith(f"{module}.")]
+        rows = torch.stack([torch.cat([one[n] for n in own]) for one in each])
+        size = torch.cat([dict(model.named_parameters())[n].flatten() for n in own]).norm()
+        mean, spread = rows.mean(0).norm(), rows.var(0).sum().sqrt()
+        got = [
+            readings[name][module].value.item()
+            for name in ("gradient mean over weights", "gradient spread over weights")
+        ]
+        assert got == pytest.approx([(mean / size).item(), (spread / size).item()])
+        snr = readings["gradient SNR"][module]
+        assert snr.value.item() == pytest.approx((mean / (spread / 4)).item())
+        assert snr.diagnostics["batch"].item() == 16
+        assert not snr.flags["batch_unknown"].any()
+
+
+def test_a_gradient_that_is_lost_in_noise_has_no_scale() -> None:
+    x, y = torch.ones(4, 1).double(), torch.tensor([[0.5], [-0.5], [1.5], [-1.5]]).double()
+    view = slope_view(model=Slope(0.0))
+    view = NetworkView(view.networks, Probe(x, y), view._setting)
+    readings = read(GradientNoise(), view)
+    scale = readings["gradient noise scale"][""]
+    assert scale.value.isnan()
+    assert scale.flags["lost_in_noise"].all()
+    mean = readings["gradient mean over weights"]["w"]
+    assert mean.flags["no_weights"].all()
+    assert readings["gradient SNR"]["w"].flags["batch_unknown"].all()
+
+
+def test_too_many_parameters_are_refused_and_many_thinned() -> None:
+    wide = nn.Linear(1, 40_000).double()
+    with pytest.raises(Unsupported, match="network of 200002 parameters"):
+        read(GradientNoise(), slope_view(200, nn.Linear(1, 100_001).double()))
+    k = torch.arange(200.0).double()[:, None]
+    view = NetworkView(
+        Stacked.of_module(wide),
+        Probe(k.sin(), torch.zeros(200)),
+        Setting(lambda outputs, y: outputs.square().mean()),
+    )
+    assert read(GradientNoise(draws=2), view)["gradient variance"][""].diagnostics[
+        "samples"
+    ].tolist() == [62]
+
+
+# --- one step -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["tanh", "relu"])
+@pytest.mark.parametrize("rate", [0.1, 0.01])
+def test_one_step_of_the_reference_networks(kind: Kind, rate: float) -> None:
+    predicted, measured, error = STEP[kind][rate]
+    view = view_of(network(kind), batch_size=64)
+    readings = {n: of[""] for n, of in read(OneStep(lr=rate, batches=100), view).items()}
+    assert readings["predicted loss change"].value.item() == pytest.approx(predicted, rel=1e-8)
+    got = readings["measured loss change"]
+    assert got.stderr.item() == pytest.approx(error * 3**0.5, rel=0.5)
+    assert abs(got.value.item() - measured) < 4 * (error**2 + got.stderr.item() ** 2) ** 0.5
+    residual = readings["loss change residual"]
+    assert residual.value.item() == pytest.approx(got.value.item() - predicted)
+    assert residual.stderr.item() == got.stderr.item()
+    for name, flag in (("on_probe", True), ("other_optimizer", False), ("batch_unknown", False)):
+        assert got.flags[name].all().item() is flag
+
+
+def test_a_quadratic_loss_is_predicted_to_the_end() -> None:
+    model = Slope()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    view = slope_view(model=model, optimizer=optimizer, batch_size=8)
+    readings = {n: of[""] for n, of in read(OneStep(), view).items()}
+    assert readings["loss change residual"].value.item() == pytest.approx(0, abs=1e-15)
+    assert readings["measured loss change"].stderr.item() == 0
+    view = slope_view(model=model, optimizer=optimizer, batch_size=3)
+    x, t = view.inputs[0, :, 0], view.labels[0, :, 0]
+    gradients = (0.7 * x - t) * x
+    loss = lambda w: ((w * x - t) ** 2).mean() / 2  # noqa: E731
+    changes = [
+        loss(0.7 - 0.5 * gradients[[*rows]].mean()) - loss(0.7)
+        for rows in itertools.combinations(range(8), 3)
+    ]
+    readings = {n: of[""] for n, of in read(OneStep(batches=400), view).items()}
+    mean = torch.stack(changes).mean().item()
+    assert readings["predicted loss change"].value.item() == pytest.approx(mean, rel=1e-12)
+    residual = readings["loss change residual"]
+    assert abs(residual.value) < 4 * residual.stderr
+
+
+def test_a_step_that_the_training_does_not_make_is_flagged() -> None:
+    model = Slope()
+    settings: list[tuple[Any, dict[str, Any], bool]] = [
+        (torch.optim.SGD, {}, False),
+        (torch.optim.SGD, {"momentum": 0.9}, True),
+        (torch.optim.SGD, {"weight_decay": 0.1}, True),
+        (torch.optim.Adam, {}, True),
+    ]
+    for kind, fields, flagged in settings:
+        optimizer = kind(model.parameters(), lr=0.5, **fields)
+        reading = read(OneStep(), slope_view(model=model, optimizer=optimizer))
+        change = reading["measured loss change"][""]
+        assert change.flags["other_optimizer"].all().item() is flagged
+        assert change.flags["batch_unknown"].all()
+        assert change.diagnostics["lr"].item() == 0.5
+
+
+def test_without_a_learning_rate_there_is_no_step() -> None:
+    with pytest.raises(Unsupported, match=r"give OneStep\(lr=…\)"):
+        read(OneStep(), slope_view())
+    for lr in (0, -1.0, True, "fast", torch.ones(2), float("inf"), float("nan")):
+        with pytest.raises(ConfigError, match="OneStep: lr must be a number above 0"):
+            OneStep(lr=lr)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="GradientNoise: draws"):
+        GradientNoise(draws=1)
