@@ -46,6 +46,7 @@ _ROUNDING = 1e-6
 _ERRORS_BELOW = 3
 _UNKNOWN_ERROR = 0.1  # bits; estimates of independent variables scatter around 0
 _NEVER_BELOW = 0.5  # bits; an error this large excuses nothing
+_ABOVE = 0.02  # bits that an estimate of the entropy itself may be too high by
 _REPEATED = 0.95  # share of samples that are not alone with their value, in a discrete variable
 
 UNDERSAMPLED = 0.1
@@ -101,9 +102,9 @@ def roof_of(
     """The most information a discrete variable can share, ``(...)``: its entropy; else infinite.
 
     Floats are discrete if hardly any sample (5 %) is alone with its value; None if no problem of
-    the batch is. The plug-in entropy is
-    too low by (K - 1) / (2 n ln 2), which the roof is raised by, so that an estimate of the
-    entropy itself does not pass it.
+    the batch is. The plug-in entropy is too low by (K - 1) / (2 n ln 2), which the roof is raised
+    by, so that an estimate of the entropy itself does not pass it. But no more than .02 bit above
+    log2 of the number of values, seen and (Chao 1984, by those seen once and twice) unseen.
 
     Args:
         value: Floats ``(..., n, d)`` or ids ``(..., n)``.
@@ -125,7 +126,20 @@ def roof_of(
     added = bias_correction(counts, "miller_madow" if correction == "none" else correction)
     # What nearest neighbours show of classes far apart (Ross 2014, Gao et al. 2017).
     apart = (math.log(n) - torch.digamma(counts.to(torch.float64)).mean(-1)) / math.log(2)
-    return torch.maximum(entropy(counts) + added, apart).masked_fill(continuous, torch.inf)
+    roof = torch.maximum(entropy(counts) + added, apart).minimum(_most_values(counts))
+    return roof.masked_fill(continuous, torch.inf)
+
+
+def _most_values(counts: Tensor) -> Tensor:
+    """log2 of how many values there are, at most, and a little: see `roof_of`."""
+    seen, once_seen, twice = (
+        distinct(counts).double(),
+        (counts == 1).sum(-1).double(),
+        (counts == 2).sum(-1).double() / 2,  # values, each of two samples
+    )
+    pairs = once_seen * (once_seen - 1) / 2
+    unseen = torch.where(twice > 0, once_seen.square() / (2 * twice).clamp(min=1), pairs)
+    return (seen + unseen).log2() + _ABOVE
 
 
 def undersampled(null: Tensor) -> Tensor:
@@ -150,11 +164,12 @@ def shuffled(ids: Tensor, *, known: bool = False) -> list[Tensor]:
     n, classes = len(ids), int(ids.max()) + 1
     if known or classes in (1, n):
         return []
-    return [ids[order.to(ids.device)] for order in _orders(n)]
+    return [ids[order.to(ids.device)] for order in orders(n)]
 
 
 @functools.lru_cache(maxsize=4)
-def _orders(n: int) -> list[Tensor]:
+def orders(n: int) -> list[Tensor]:
+    """Seeded random orders of n samples: 8 of few, 1 of 2048 or more."""
     generator = torch.Generator().manual_seed(0)
     return [torch.randperm(n, generator=generator) for _ in range(min(max(2048 // n, 1), 8))]
 

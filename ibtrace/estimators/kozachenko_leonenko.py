@@ -50,8 +50,8 @@ class KozachenkoLeonenko:
     Each variable is first brought to a scale of its own, as in `KSG`, so that the estimate does
     not depend on its units. If one variable is ids, I = H(T) - Σ_c N_c/N H(T | c); in a class
     with no more than k samples, k is lowered (flag ``small_classes``), and samples alone in
-    their class are left out (``singletons_dropped``), as in `Ross`. The result is in bits,
-    never clipped.
+    their class are left out (``singletons_dropped``; ``undefined``), as in `Ross`. The result is in
+    bits, never clipped.
 
     Densities are assumed. Where samples of a variable repeat, both get a seeded uniform jitter of
     ``jitter`` spreads (flag ``ties_jittered``; diagnostic ``tied``, the share of the samples that
@@ -124,7 +124,7 @@ class KozachenkoLeonenko:
             scale_dependence=unscaled(self.scale),
             cost="N log N time in few dimensions, N² d in many; N d memory",
             bias="of three entropies, not cancelled: grows with dimension; bounded supports "
-            "too low",
+            "too low; of what repeats, tens of bits too low or too high",
         )
 
     @property
@@ -188,7 +188,7 @@ class KozachenkoLeonenko:
         sizes = torch.bincount(ids)[ids]
         paired = sizes > 1
         dropped = float((~paired).double().mean())
-        if is_constant(t):
+        if is_constant(t) or is_constant(ids):
             return _estimate(t.device, constant=True, dropped=dropped)
         if not bool(paired.any()):
             raise TooFewSamples(
@@ -197,7 +197,7 @@ class KozachenkoLeonenko:
             )
         ids, sizes, points = ids[paired], sizes[paired], t[paired]
         if is_constant(ids) or is_constant(points):
-            return _estimate(t.device, constant=True, dropped=dropped)
+            return _estimate(t.device, undefined=True, dropped=dropped)
         degenerate = is_degenerate(points)
         whole = nearest_distances(points, min(self.k, len(ids) - 1))
         tied = _repeated(whole)
@@ -244,6 +244,7 @@ def _estimate(
     local: Tensor | None = None,
     *,
     constant: bool = False,
+    undefined: bool = False,
     tied: float = 0.0,
     lattice: bool = False,
     degenerate: bool = False,
@@ -251,12 +252,13 @@ def _estimate(
     dropped: float = 0.0,
 ) -> Estimate:
     """The estimate of one problem from its local information ``(n,)`` in bits."""
-    bits, stderr = mean_of(local)
+    bits, stderr = (math.nan, math.nan) if undefined else mean_of(local)
     return Estimate.single(
         bits,
         stderr,
         flags={
             "constant": constant,
+            "undefined": undefined,
             "ties_jittered": tied > 0,
             "tied_radii": lattice,
             "degenerate": degenerate,

@@ -70,6 +70,9 @@ class KSG:
         jitter: Amplitude of the jitter, relative to each variable's spread.
         scale: What each variable is divided by: one of the four above.
 
+    On a lattice whose rows repeat less than k times it loses bits in spite of the jitter (x uniform
+    on 10³ places, y = x, N = 2000: 8.1 for 9.9): use `MixedKSG`.
+
     Flags: ``ties_jittered``; ``constant`` (a variable that never varies: 0 bits); ``near_ceiling``
     (within 5 % of the ceiling); ``many_dimensions`` (more joint dimensions than log2 N: no
     neighbourhood is local, the estimate falls towards 0); ``scales_apart`` (columns of a variable,
@@ -114,7 +117,8 @@ class KSG:
             reference="Kraskov, Stögbauer & Grassberger 2004, Phys. Rev. E 69",
             scale_dependence=unscaled(self.scale),
             cost="N² d time, N² memory for X's kept distances; N log N by trees in few dimensions",
-            bias="towards 0 at high information or dimension; at most ψ(N) - ψ(k) nats",
+            bias="towards 0 at high information or dimension, and on lattices by bits; at most "
+            "ψ(N) - ψ(k) nats",
         )
 
     @property

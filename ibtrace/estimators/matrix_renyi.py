@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ibtrace.errors import ConfigError, Unsupported
-from ibtrace.estimators._checks import UNDERSAMPLED, checked, shuffled
+from ibtrace.estimators._checks import UNDERSAMPLED, checked, orders, shuffled
 from ibtrace.estimators._inputs import check_pair, each_estimate, each_estimates, is_ids, samples
 from ibtrace.estimators._prepared import once
 from ibtrace.numerics.bins import dense_ids
@@ -71,12 +71,12 @@ class MatrixRenyi:
 
     Flags: ``saturated`` (the joint entropy is within 5 % of log₂ N); ``crowded`` (to its kernel
     nearly all samples of a variable are alike, which differ: an outlier sets the width);
-    ``undersampled`` (with ids: in a random order they would give more than 0.1 bit);
+    ``undersampled`` (one variable in a random order would give more than 0.1 bit);
     ``scales_apart`` (columns of a variable whose spreads differ by more than a factor of 10: one
     width is for all of them);
     ``constant`` (a variable that never varies: 0 bits). Diagnostics: ``width_x``, ``width_y`` (0
-    for ids), and ``null_bits``, what ids in a random order give (NaN without ids that repeat, and
-    of a population). The standard error (α = 2 only, else NaN) is that of the first-order
+    for ids), and ``null_bits``, what a random order gives (NaN of ids that never repeat, in `plane`
+    of X, and of a population). The standard error (α = 2 only, else NaN) is that of the first-order
     projection, widths held fixed: within 1.25 of the spread over samples in one or two dimensions,
     but twice as large as that for 5 + 5 dimensions of 2.5 bits at N = 200 (1.8 times at N = 800),
     where the few neighbours of each sample scatter by themselves.
@@ -186,7 +186,8 @@ class MatrixRenyi:
         def solve(_: Tensor, layer: Tensor) -> tuple[Estimate, Estimate]:
             gram, whole = self._gram(layer, y), probe.population
             return (
-                self._solve(known.x, gram, x, layer, known=whole),
+                # where x never repeats it says which sample it is, in whatever order
+                self._solve(known.x, gram, x, layer, known=whole or not is_ids(x)),
                 self._solve(gram, known.y, layer, y, known=whole),
             )
 
@@ -276,21 +277,28 @@ class MatrixRenyi:
         )
 
     def _shuffled_entropy(self, x: Gram, y: Gram, n: int, device: torch.device) -> Tensor:
-        """The joint entropy when ids come in a random order; NaN where neither has any to order."""
+        """The joint entropy when one of them comes in a random order; NaN of samples' own ids."""
         if not isinstance(y, DeltaGram):
             x, y = y, x
-        if not isinstance(y, DeltaGram):
-            return torch.tensor(math.nan, dtype=torch.float64, device=device)
         if isinstance(x, DeltaGram) and int(x.ids.max()) + 1 == n:  # x says which sample it is
             return torch.tensor(math.nan, dtype=torch.float64, device=device)
-        orders = [DeltaGram(ids) for ids in shuffled(y.ids)]
-        if not orders:
+        if isinstance(y, DeltaGram):
+            permuted: list[Gram] = [DeltaGram(ids) for ids in shuffled(y.ids)]
+        else:
+            permuted = [_reordered(y, order.to(device)) for order in orders(n)]
+        if not permuted:
             return torch.tensor(math.nan, dtype=torch.float64, device=device)
         if self.alpha == 2:
-            means = [mean_squares(x, order, n, device)[2].mean() for order in orders]
+            means = [mean_squares(x, order, n, device)[2].mean() for order in permuted]
             return -torch.stack(means).log2().mean()
-        spectra = [spectrum([x, order]) for order in orders]
+        spectra = [spectrum([x, order]) for order in permuted]
         return torch.stack([matrix_entropy(values, self.alpha) for values in spectra]).mean()
+
+
+def _reordered(gram: Gram, order: Tensor) -> Gram:
+    """The Gaussian kernel of the same points in another order."""
+    assert isinstance(gram, GaussianGram)
+    return GaussianGram(Distances(gram.distances.points[order], "euclidean"), gram.width)
 
 
 class Entropies(NamedTuple):

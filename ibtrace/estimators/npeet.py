@@ -46,7 +46,8 @@ class NPEET:
     estimate then is Ross's (2014) in the max-norm. NPEET's own ``micd`` is not used: it takes
     an absolute value, so it is biased on independent data, and npeet-plus breaks half of it.
     A class with no more than k samples makes neighbours of other classes count; this is flagged
-    ``small_classes``, and `Ross` should be used.
+    ``small_classes``, and `Ross` should be used; where all classes are so small there is no number
+    (``undefined``).
 
     Args:
         k: Which neighbour.
@@ -87,7 +88,8 @@ class NPEET:
             reference="Ver Steeg, NPEET; Kraskov, Stögbauer & Grassberger 2004, Phys. Rev. E 69",
             scale_dependence=unscaled(self.scale),
             cost="N log N time in few dimensions, N² d in many; CPU only",
-            bias="towards 0 at high information or dimension; at most ψ(N) - ψ(k) nats",
+            bias="towards 0 at high information or dimension, and on lattices by bits; at most "
+            "ψ(N) - ψ(k) nats",
         )
 
     @property
@@ -120,7 +122,10 @@ class NPEET:
     def _solve(self, mi: Callable[..., Any], x: Tensor, y: Tensor, seed: int) -> Estimate:
         if is_constant(x) or is_constant(y):
             return self._estimate(x, constant=True)
-        small = any(is_ids(v) and int(torch.bincount(row_ids(v)).min()) <= self.k for v in (x, y))
+        sizes = [torch.bincount(row_ids(v)) for v in (x, y) if is_ids(v)]
+        small = any(int(of.min()) <= self.k for of in sizes)
+        if any(int(of.max()) <= self.k for of in sizes):  # no neighbour is in its sample's class
+            return self._estimate(x, math.nan, small=True, undefined=True)
         columns = [v.to("cpu") for v in (x, y) if not is_ids(v)]
         tied = max(tied_share(Space(v, "max", 0, seed), self.k) for v in columns)
         scale = max(float(spread(v - centre(v), "max")) for v in columns)
@@ -141,6 +146,7 @@ class NPEET:
         bits: float = 0.0,
         *,
         constant: bool = False,
+        undefined: bool = False,
         small: bool = False,
         tied: float = 0.0,
     ) -> Estimate:
@@ -150,6 +156,7 @@ class NPEET:
             bits,
             flags={
                 "constant": constant,
+                "undefined": undefined,
                 "small_classes": small,
                 "near_ceiling": bits >= 0.95 * ceiling,
                 "ties_jittered": tied > 0,

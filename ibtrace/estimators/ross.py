@@ -40,7 +40,8 @@ class Ross:
     The ids may be x or y; the other one is continuous, of any dimension. In a class with no more
     than k samples, k is lowered to N_i - 1 (flag ``small_classes``). Samples that are alone
     in their class have no neighbour: they are left out of all counts, N included, as
-    scikit-learn does, so that the estimate is of the law without them (``singletons_dropped``).
+    scikit-learn does, so that the estimate is of the law without them (``singletons_dropped``);
+    where these are all of one class, or of one value, there is none: NaN, flagged ``undefined``.
     The result is in bits, never clipped.
 
     Where samples repeat or neighbours tie, the continuous variable gets a seeded uniform
@@ -84,7 +85,7 @@ class Ross:
         estimand="I(X;Y)",
         reference="Ross 2014, PLoS ONE 9",
         cost="N² d time, N d memory",
-        bias="small classes and many dimensions: towards 0",
+        bias="small classes, many dimensions, lattices: towards 0",
     )
 
     def __post_init__(self) -> None:
@@ -148,26 +149,30 @@ class Ross:
         ids = row_ids(labels)
         sizes = torch.bincount(ids)[ids]
         paired = sizes > 1
-        local, tied, small = None, 0.0, False
-        if not is_constant(t):
+        local, tied, small, undefined = None, 0.0, False, False
+        if not is_constant(t) and not is_constant(ids):
             if not paired.any():
                 raise TooFewSamples(
                     f"{label(self)}: each of the {len(ids)} classes has one sample; "
                     "give ids that repeat, or the variable as floats to KSG"
                 )
-            if not is_constant(ids[paired]) and not is_constant(t[paired]):
+            undefined = is_constant(ids[paired]) or is_constant(t[paired])
+            if not undefined:
                 small = bool((sizes[paired] <= self.k).any())
                 by_class = ids[paired].argsort(stable=True)
                 space = Space(t[paired][by_class], self.norm, self.jitter, 2 * seed + 1)
                 local, tied = self._local(space, sizes[paired][by_class], ids[paired][by_class])
         bits, stderr = mean_of(None if local is None else local / math.log(2))
+        if undefined:  # what there is to tell is in the samples that were left out
+            bits = stderr = math.nan
         dropped = float((~paired).double().mean())
         return Estimate.single(
             bits,
             stderr,
             flags={
                 "ties_jittered": tied > 0,
-                "constant": local is None,
+                "constant": local is None and not undefined,
+                "undefined": undefined,
                 "small_classes": small,
                 "singletons_dropped": dropped > 0,
                 "near_ceiling": bits >= 0.95 * self._most(len(ids)),

@@ -41,7 +41,8 @@ class SklearnMI:
 
     Flags: those above; ``clipped`` (the result is exactly 0, so it may have been negative);
     ``constant``; ``small_classes`` (a class of ids beside floats with no more than k samples,
-    where k is lowered) and ``singletons_dropped`` (classes of one sample, which are left out);
+    where k is lowered) and ``singletons_dropped`` (classes of one sample, which are left out;
+    ``undefined``, NaN, where one class is left);
     ``scales_apart`` (a standard deviation of more than 10 spreads: outliers set the scale of one
     variable and hide it beside the other; see ``scale="rank"``); ``heavy_tails`` and
     ``extreme_values`` (see `KSG`); ``near_ceiling`` (within 5 % of ψ(N) - ψ(k) - 1/k nats for
@@ -124,19 +125,24 @@ class SklearnMI:
         most = (psi_n - psi_k - 1 / self.k) / math.log(2) if floats else math.log2(n)
         entropies = [float(-(size / n).log2().double().mean()) for size in sizes]
         constant = is_constant(x) or is_constant(y)
-        bits, tied, small, dropped, apart = 0.0, 0.0, False, 0.0, False
+        bits, tied, small, dropped, apart, undefined = 0.0, 0.0, False, 0.0, False, False
         if not constant:
             if floats and sizes:
                 small = bool((sizes[0][sizes[0] > 1] <= self.k).any())
                 dropped = float((sizes[0] == 1).double().mean())
             tied = max((tied_share(Space(v, "max", 0, seed), self.k) for v in floats), default=0.0)
             apart = any(float(v.std(0, correction=0)) > APART for v in floats)
-            bits = self._ask(x, y, seed) / math.log(2)
+            ids = [dense_ids(v) for v in (x, y) if is_ids(v)]
+            left = ids[0][sizes[0] > 1].unique() if floats and ids else x
+            # scikit-learn would say 0: what there is to tell is in the samples that it leaves out
+            undefined = dropped > 0 and len(left) == 1
+            bits = math.nan if undefined else self._ask(x, y, seed) / math.log(2)
         return Estimate.single(
             bits,
             flags={
                 "clipped": bits == 0 and not constant,
                 "constant": constant,
+                "undefined": undefined,
                 "ties_jittered": tied > 0,
                 "small_classes": small,
                 "singletons_dropped": dropped > 0,

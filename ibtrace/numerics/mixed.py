@@ -8,11 +8,15 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from ibtrace.numerics.bins import joint_ids
 from ibtrace.numerics.distances import Distances, Norm, row_blocks
 from ibtrace.numerics.knn import TIE, count_within, k_smallest, tree_neighbours
 
 _TREE_DIMENSIONS = 6
 _LATTICE = 0.1  # share of tied samples
+_TOLD = 0.1  # share of the pairs of a random order
+_MADE_UP = 0.05  # nats
+_NEARLY_ALL = 0.95
 _FARTHER = 1 + 1e-9  # parts what is tied (see `knn.TIE`), and hardly anything else
 
 
@@ -138,6 +142,41 @@ def mixed_balls(x: Rows, y: Rows, n: int, k: int, device: torch.device) -> Mixed
     orders = (1.0, _FARTHER), (_FARTHER, 1.0)
     nats = [_all_balls(x, y, n, k, device, factors).nats for factors in orders]
     return balls._replace(nats=(nats[0] + nats[1]) / 2)
+
+
+def nats_of_places(x: Tensor, y: Tensor) -> Tensor | None:
+    """The nats of samples by equal places alone; None where too few repeat to tell.
+
+    On a lattice a ball that holds only what lies at the sample's own place has no length to be
+    compared with distances in the other variable: where y's steps are finer than x's, a ball of
+    x's first shell holds most of y. The counts of places know nothing of distances (Grassberger
+    1988), but make up information where pairs of places hardly repeat. They are taken where half
+    of the samples or more share their place in x, and in y, with others, and of these either one
+    variable all but tells the other (a tenth of the pairs beyond that, of those that y in a random
+    order has), or y in a random order would have no more pairs than give .05 nats.
+
+    Args:
+        x: Which samples are at one place in x, ids from 0, ``(n,)``.
+        y: Likewise in y.
+    """
+    n = len(x)
+    shared = (torch.bincount(x)[x] > 1) & (torch.bincount(y)[y] > 1)
+    if 2 * int(shared.sum()) < n:
+        return None
+    a, b = (ids[shared].unique(return_inverse=True)[1] for ids in (x, y))
+    order = torch.randperm(len(a), generator=torch.Generator().manual_seed(0)).to(a.device)
+    places = [int(ids.max()) + 1 for ids in (a, b)]
+    pairs, at_random = (int(joint_ids(a, ids).max()) + 1 for ids in (b, b[order]))
+    told = any(pairs - k <= _TOLD * (at_random - k) for k in places)
+    made_up = (at_random - sum(places) + 1) / (2 * len(a))
+    if not told and (made_up > _MADE_UP or len(a) < _NEARLY_ALL * n):
+        return None
+    return _nats(*(torch.bincount(ids)[ids] for ids in (joint_ids(x, y), x, y)))
+
+
+def is_lattice(balls: MixedBalls) -> bool:
+    """Whether so many radii above 0 are tied that the samples lie on a lattice."""
+    return int(balls.tied.sum()) > _LATTICE * int((~balls.atom).sum())
 
 
 def _all_balls(
