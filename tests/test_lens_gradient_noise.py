@@ -172,7 +172,10 @@ def test_a_quadratic_loss_is_predicted_to_the_end() -> None:
     view = slope_view(model=model, optimizer=optimizer, batch_size=3)
     x, t = view.inputs[0, :, 0], view.labels[0, :, 0]
     gradients = (0.7 * x - t) * x
-    loss = lambda w: ((w * x - t) ** 2).mean() / 2  # noqa: E731
+
+    def loss(w: Tensor | float) -> Tensor:
+        return ((w * x - t) ** 2).mean() / 2
+
     changes = [
         loss(0.7 - 0.5 * gradients[[*rows]].mean()) - loss(0.7)
         for rows in itertools.combinations(range(8), 3)

@@ -17,7 +17,9 @@ from ibtrace.lenses.geometry import Geometry as Geometry
 from ibtrace.lenses.gradient_noise import GradientNoise as GradientNoise
 from ibtrace.lenses.linear_probe import LinearProbe as LinearProbe
 from ibtrace.lenses.neural_collapse import NeuralCollapse as NeuralCollapse
+from ibtrace.lenses.ntk import NTK as NTK
 from ibtrace.lenses.one_step import OneStep as OneStep
+from ibtrace.lenses.pac_bayes import PACBayes as PACBayes
 from ibtrace.lenses.readings import checked as checked
 from ibtrace.lenses.readings import modules_of as modules_of
 from ibtrace.lenses.redundancy import Redundancy as Redundancy
@@ -39,6 +41,8 @@ registry: dict[str, type[Any]] = {
     "edge": Edge,
     "gradient_noise": GradientNoise,
     "one_step": OneStep,
+    "ntk": NTK,
+    "pac_bayes": PACBayes,
     "linear_probe": LinearProbe,
     "redundancy": Redundancy,
     "topology": Topology,
@@ -49,6 +53,12 @@ registry: dict[str, type[Any]] = {
 def names() -> list[str]:
     """The registered names, in the order of the registry."""
     return list(registry)
+
+
+def statements() -> dict[str, str]:
+    """What has to be said of a quantity where it is printed, by the quantity's name."""
+    tags = [make(name).tags for name in names()]
+    return {each.quantities[0].name: each.statement for each in tags if each.statement}
 
 
 def make(name: str, **fields: Any) -> Lens:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
+from ibtrace import lenses
 from ibtrace.plane import clock, interval, on_clock
 from ibtrace.runtime.text import wrap
 from ibtrace.types import INFORMATION, TraceLike, split_flags
@@ -57,7 +58,8 @@ def _section(quantity: str, instrument: str, rows: pd.DataFrame) -> str:
         f"  {_name(layer):{width}}  {' → '.join(_mean(rows, layer, seeds) for rows in ends)}"
         for layer in layers
     ]
-    return "\n".join([wrap(head), *lines])
+    said = [wrap(text)] if (text := lenses.statements().get(quantity)) else []
+    return "\n".join([wrap(head), *lines, *said])
 
 
 def _name(layer: str) -> str:

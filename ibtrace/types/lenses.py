@@ -44,6 +44,7 @@ class LensTags:
         caveats: Where the number misleads.
         looks: It reads every ``looks``-th look that is due, the first and the last; more than 1
             for what is dear.
+        statement: What has to be said with its first quantity wherever that is printed.
     """
 
     quantities: tuple[Quantity, ...]
@@ -52,6 +53,7 @@ class LensTags:
     cost: str = ""
     caveats: str = ""
     looks: int = 1
+    statement: str = ""
 
 
 @dataclass(frozen=True)
