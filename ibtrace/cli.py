@@ -91,7 +91,7 @@ def _add_replicate(commands: _Commands) -> None:
         metavar="A",
         help="only this nonlinearity; may be repeated (default: tanh and relu)",
     )
-    parser.add_argument("--full", action="store_true", help="the paper's size: 50 seeds")
+    parser.add_argument("--full", action="store_true", help="the paper's size (tishby: 50 seeds)")
     _add_run_options(parser, "runs/NAME")
     parser.set_defaults(call=_replicate)
 
@@ -112,7 +112,7 @@ def _replicate(options: argparse.Namespace) -> int:
         traces = runner.run(raw, folder, resume=options.resume, progress=not options.quiet)
     except KeyboardInterrupt:
         return _interrupted(f"replicate {options.name} --out {folder}")
-    print(reporting.report(traces, folder, paper.claims))
+    print(reporting.report(traces, folder, paper.claims, paper.figures))
     if paper.full and not options.full and not options.resume:
         print(f"\nThe paper's size: ibtrace replicate {options.name} --full")
     return 0

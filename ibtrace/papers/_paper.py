@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ibtrace.claims import Claim
+from ibtrace.types import TraceLike
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Variants = Mapping[str, Mapping[str, Any]]
+
+
+def _one_variant(activation: str) -> Variants:
+    return {activation: {"model.init_args.activation": activation}}
 
 
 @dataclass(frozen=True)
@@ -19,6 +29,9 @@ class Paper:
         claims: Its statements, testable on the run's traces.
         full: What ``--full`` changes of the configuration.
         config: Its configuration: a YAML file, or a shipped one; by default the one of its name.
+        variants: The runs of one activation, where another is asked for than the configuration's:
+            dotted keys to set, by the run's name.
+        figures: Its own figures by name, drawn from the run's traces.
     """
 
     name: str
@@ -26,6 +39,8 @@ class Paper:
     claims: Sequence[Claim]
     full: Mapping[str, Any] = field(default_factory=dict)
     config: str = ""
+    variants: Callable[[str], Variants] = _one_variant
+    figures: Mapping[str, Callable[[Mapping[str, TraceLike]], Figure]] = field(default_factory=dict)
 
     def changes(
         self,
@@ -41,7 +56,11 @@ class Paper:
             activations: The nonlinearities to run, in place of the configuration's.
             full: The paper's size.
         """
-        variants = {name: {"model.init_args.activation": name} for name in activations or ()}
+        variants = {
+            run: dict(keys)
+            for activation in activations or ()
+            for run, keys in self.variants(activation).items()
+        }
         return {
             **(self.full if full else {}),
             **changes,

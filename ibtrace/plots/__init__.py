@@ -1,5 +1,7 @@
 """From a trace to a figure; nothing here computes information."""
 
+from ibtrace.plots._against import Panel as Panel
+from ibtrace.plots._against import against as against
 from ibtrace.plots._aligned import aligned as aligned
 from ibtrace.plots._compare import error_map as error_map
 from ibtrace.plots._compare import estimate_against_truth as estimate_against_truth

@@ -33,6 +33,8 @@ from ibtrace.plots._style import (
 from ibtrace.runtime.text import wrap
 from ibtrace.types import I_TY, I_XT, TraceLike
 
+_ONE_ROW, _COLUMNS = 4, 5
+
 
 @styled
 def information_plane(
@@ -66,7 +68,9 @@ def information_plane(
 
 @styled
 def information_planes(traces: Mapping[str, TraceLike], estimator: str | None = None) -> Figure:
-    """The information planes of several runs side by side, axes and colours shared.
+    """The information planes of several runs side by side, in rows of five where they are many.
+
+    Axes and colours are shared.
 
     Args:
         traces: The runs by name.
@@ -80,8 +84,14 @@ def information_planes(traces: Mapping[str, TraceLike], estimator: str | None = 
         UnknownName: If a trace lacks the estimator.
     """
     planes = {name: _Plane(one, estimator) for name, one in as_mapping(traces).items()}
-    figure = NotebookFigure(figsize=(1.3 + 3.1 * len(planes), 3.3), layout="constrained")
-    row = figure.subplots(1, len(planes), sharex=True, sharey=True, squeeze=False)[0]
+    columns = len(planes) if len(planes) <= _ONE_ROW else _COLUMNS
+    rows = -(-len(planes) // columns)
+    size = 1.3 + 3.1 * columns, 0.6 + 2.7 * rows
+    figure = NotebookFigure(figsize=size, layout="constrained")
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    row = list(grid.flat[: len(planes)])
+    for empty in grid.flat[len(planes) :]:
+        empty.remove()
     norm = epoch_norm(max(plane.last_epoch for plane in planes.values()))
     for axes, (name, plane) in zip(row, planes.items(), strict=True):
         plane.draw(axes, norm)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -112,13 +112,19 @@ def _title(name: str) -> list[str]:
     return [name, "=" * len(name)] if name else []
 
 
-def report(traces: Traces, folder: Path, claims: Sequence[Claim] = ()) -> str:
+def report(
+    traces: Traces,
+    folder: Path,
+    claims: Sequence[Claim] = (),
+    own: Mapping[str, Callable[[Traces], Figure]] | None = None,
+) -> str:
     """Write figures, tables and texts of a finished run, details and all; return what to print.
 
     Args:
         traces: The run.
         folder: Where the files go.
         claims: The statements of the run's paper, if it has one.
+        own: The paper's own figures by name.
     """
     tested = []
     if claims:
@@ -142,7 +148,8 @@ def report(traces: Traces, folder: Path, claims: Sequence[Claim] = ()) -> str:
     if sum(part.count("\n") for part in read) > _SCREEN:
         read = [f"Other quantities: in {folder / 'report.txt'}, drawn in {folder / 'aligned.png'}"]
     text = [verdicts(traces), *read, *rest]
-    drawn = figures(traces, folder)
+    drawn = [_save(draw(traces), folder / name) for name, draw in (own or {}).items()]
+    drawn += figures(traces, folder)
     listed = "\n".join(f"  {path}" for path in [*drawn, folder / "report.txt"])
     text.append(f"Figures (each also as PDF) and this text:\n{listed}")
     return "\n\n".join(text)

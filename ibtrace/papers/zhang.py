@@ -1,0 +1,283 @@
+"""Claims on random labels (Zhang et al. 2017), and what memorising does to I(X;T)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from ibtrace.claims import Claim, Outcome, Status
+from ibtrace.estimators import Binning
+from ibtrace.papers._paper import Paper
+from ibtrace.plane import interval, verdict
+from ibtrace.types import I_TY, I_XT, TraceLike, label
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+BINS = label(Binning(bins=30, range="snapshot"))
+ZHANG = "Zhang et al. 2017"
+FITTED = 0.99
+"""Training accuracy from which a network counts as having fitted its labels."""
+NEAR_CEILING = 0.95
+"""Share of log₂ N from which nearly every sample has a bin of its own."""
+FRACTIONS = (0, 25, 50, 75, 100)
+_MOST_FACTOR = 10.0
+
+Traces = Mapping[str, TraceLike]
+
+
+def variants(activation: str) -> dict[str, dict[str, Any]]:
+    """The runs of one activation, one for each fraction of random labels in percent."""
+    bounded = activation in ("tanh", "sigmoid")
+    return {
+        f"{activation}-{percent}": {
+            "model.init_args.activation": activation,
+            "model.init_args.init": "xavier" if bounded else "he",
+            "optimizer.init_args.lr": 5e-3 if bounded else 2e-3,
+            "data.init_args.fraction": percent / 100,
+        }
+        for percent in FRACTIONS
+    }
+
+
+def measured(traces: Traces) -> pd.DataFrame:
+    """One row a network, from the last look of each run.
+
+    Args:
+        traces: By variant; the activation and the fraction are read from their configurations.
+
+    Returns:
+        ``activation, fraction, seed``; ``train`` and ``test`` accuracy, their difference ``gap``;
+        ``fitted``; ``epochs``, the first look at which the training accuracy is 0.99 (NaN if it
+        never is); ``bits`` and ``share``, I(X;T) of the last hidden layer and that over log₂ N.
+    """
+    rows = [row for trace in traces.values() for row in _of_run(trace)]
+    return pd.DataFrame(rows)
+
+
+def _of_run(trace: TraceLike) -> list[dict[str, Any]]:
+    configured = trace.meta["config"]
+    scalars = trace.scalars()
+    layer = trace.layers[-2]
+    bits = _bits(trace, I_XT)
+    rows = []
+    for seed in trace.seeds:
+        own = scalars[scalars["seed"] == seed]
+        train, test = (
+            own[own["name"] == f"{part}_accuracy"].set_index("epoch")["value"].sort_index()
+            for part in ("train", "test")
+        )
+        reached = train.index[train >= FITTED]
+        final = float(bits.loc[seed].iloc[-1]) if seed in bits.index else np.nan
+        rows.append(
+            {
+                "activation": configured["model"]["init_args"]["activation"],
+                "fraction": float(configured["data"]["init_args"]["fraction"]),
+                "seed": seed,
+                "train": train.iloc[-1],
+                "test": test.iloc[-1],
+                "gap": train.iloc[-1] - test.iloc[-1],
+                "fitted": bool(train.iloc[-1] >= FITTED),
+                "epochs": float(reached[0]) if len(reached) else np.nan,
+                "layer": layer,
+                "bits": final,
+                "share": final / float(trace.meta["input_entropy"]),
+            }
+        )
+    return rows
+
+
+def _bits(trace: TraceLike, quantity: str) -> pd.DataFrame:
+    """The last hidden layer's information, ``(seed, epoch)``."""
+    frame = trace.frame()
+    chosen = (frame["quantity"] == quantity) & (frame["estimator"] == BINS)
+    rows = frame[chosen & (frame["layer"] == trace.layers[-2])]
+    return rows.pivot(index="seed", columns="epoch", values="bits")
+
+
+# --- claims -------------------------------------------------------------------------------------
+
+
+def _of(traces: Traces, activation: str) -> pd.DataFrame:
+    return measured({n: t for n, t in traces.items() if n.startswith(f"{activation}-")})
+
+
+def _paired(table: pd.DataFrame, column: str, low: float, high: float) -> tuple[Any, Any]:
+    """A number of each seed at two fractions, of seeds that fitted at both."""
+    fitted = table[table["fitted"]]
+    wide = fitted.pivot(index="seed", columns="fraction", values=column)
+    both = wide.reindex(columns=[low, high]).dropna()
+    return both[low].to_numpy(dtype=float), both[high].to_numpy(dtype=float)
+
+
+def _memorised(traces: Traces, activation: str) -> Outcome:
+    table = _of(traces, activation)
+    last = table[table["fraction"] == 1]
+    fitted = int(last["fitted"].sum())
+    number = (
+        f"{fitted} of {len(last)} networks end with at least {FITTED} on coin-flip labels "
+        f"(lowest {last['train'].min():.3f})"
+    )
+    if fitted == len(last):
+        return Outcome("held", number)
+    return Outcome("failed" if fitted <= len(last) / 2 else "inconclusive", number)
+
+
+def _takes_longer(traces: Traces, activation: str) -> Outcome:
+    true, random = _paired(_of(traces, activation), "epochs", 0.0, 1.0)
+    if not len(true):
+        return Outcome("inconclusive", "no network fitted both")
+    mean, lower, upper = np.exp(interval(np.log(random / true)))  # of a ratio, the geometric mean
+    number = (
+        f"{mean:.1f} times as many epochs [{lower:.1f}, {upper:.1f}] (median {np.median(true):.0f} "
+        f"with true, {np.median(random):.0f} with random labels), {len(true)} seeds that fitted"
+    )
+    status: Status = "inconclusive"
+    if lower > 1 and upper < _MOST_FACTOR:
+        status = "held"
+    elif upper < 1 or lower > _MOST_FACTOR:
+        status = "failed"
+    return Outcome(status, number)
+
+
+def _gap_grows(traces: Traces, activation: str) -> Outcome:
+    table = _of(traces, activation)
+    fractions = sorted(table["fraction"].unique())
+    steps = []
+    for low, high in pairwise(fractions):
+        before, after = _paired(table, "gap", low, high)
+        steps.append(interval(after - before))
+    means = table[table["fitted"]].groupby("fraction")["gap"].mean()
+    number = f"gap {', '.join(f'{gap:.2f}' for gap in means)} at fractions " + ", ".join(
+        f"{fraction:g}" for fraction in means.index
+    )
+    if all(step.lower > 0 for step in steps):
+        return Outcome("held", number)
+    return Outcome("failed" if any(step.upper < 0 for step in steps) else "inconclusive", number)
+
+
+def _random_keeps_more(traces: Traces, activation: str) -> Outcome:
+    table = _of(traces, activation)
+    true, random = _paired(table, "share", 0.0, 1.0)
+    if not len(true):
+        return Outcome("inconclusive", "no network fitted both")
+    mean, lower, upper = interval(random - true)
+    number = (
+        f"I(X;T)/log2 N of {table['layer'].iloc[0]} {true.mean():.2f} with true and "
+        f"{random.mean():.2f} with random labels, {mean:.2f} more [{lower:.2f}, {upper:.2f}], "
+        f"{len(true)} seeds that fitted both"
+    )
+    if len(random) and random.mean() >= NEAR_CEILING:
+        number += "; random labels leave it at the ceiling, so the difference is at least that"
+    status: Status = "held" if lower > 0 else "failed" if upper < 0 else "inconclusive"
+    return Outcome(status, number)
+
+
+def _compression(traces: Traces, activation: str, percent: int, wanted: str) -> Outcome:
+    """A verdict on the last hidden layer where the fit and the ceiling allow one."""
+    trace = traces[f"{activation}-{percent}"]
+    table = measured({"": trace})
+    fitted = int(table["fitted"].sum())
+    share = float(table["share"].mean())
+    start = float(_bits(trace, I_TY).iloc[:, 0].mean())
+    number = f"I(X;T) ends at {share:.3f} of log2 N; I(T;Y) was {start:.2f} bits before training"
+    if fitted < len(table):
+        number = f"{number}; {len(table) - fitted} of {len(table)} networks have not fitted"
+        return Outcome("inconclusive", f"no verdict: {number}")
+    if share >= NEAR_CEILING:
+        return Outcome(
+            "inconclusive", f"no verdict: nearly every sample has a bin of its own: {number}"
+        )
+    judged = verdict(trace, estimators=[BINS]).of(trace.layers[-2])
+    number = (
+        f"{judged.layer} {judged.call}: peak-to-final drop {judged.drop.mean:.2f} bits "
+        f"[{judged.drop.lower:.2f}, {judged.drop.upper:.2f}]; {number}"
+    )
+    if judged.call == "inconclusive":
+        return Outcome("inconclusive", f"{number}; {judged.cause}")
+    return Outcome("held" if judged.call == wanted else "failed", number)
+
+
+def _claims(activation: str) -> tuple[Claim, ...]:
+    ends = f"{activation}-0", f"{activation}-100"
+    all_of_them = tuple(f"{activation}-{percent}" for percent in FRACTIONS)
+
+    def claim(
+        name: str, source: str, statement: str, test: Callable[..., Outcome], needs: tuple[str, ...]
+    ) -> Claim:
+        return Claim(
+            f"{name}-{activation}", source, f"{statement} ({activation})",
+            partial(test, activation=activation), needs=needs, by=(BINS,),
+        )  # fmt: skip
+
+    return (
+        claim(
+            "memorisation", ZHANG, "Networks fit labels that are coin flips.", _memorised, ends[1:]
+        ),
+        claim(
+            "time-to-fit",
+            ZHANG,
+            f"Fitting random labels takes longer, by a factor below {_MOST_FACTOR:g}.",
+            _takes_longer,
+            ends,
+        ),
+        claim(
+            "gap",
+            ZHANG,
+            "The gap between training and test accuracy grows with the fraction of random labels.",
+            _gap_grows,
+            all_of_them,
+        ),
+        claim(
+            "random-keeps-more",
+            "after Shwartz-Ziv & Tishby 2017",
+            "A network that memorised random labels keeps more of I(X;T) in its last hidden layer "
+            "than one that learnt a rule.",
+            _random_keeps_more,
+            ends,
+        ),
+        claim(
+            "compression-true",
+            "Shwartz-Ziv & Tishby 2017",
+            "With true labels I(X;T) of the last hidden layer falls after a peak.",
+            partial(_compression, percent=0, wanted="compresses"),
+            ends[:1],
+        ),
+        claim(
+            "compression-random",
+            "Shwartz-Ziv & Tishby 2017",
+            "With random labels, which nothing but memory fits, it does not.",
+            partial(_compression, percent=100, wanted="does not compress"),
+            ends[1:],
+        ),
+    )
+
+
+def figure(traces: Traces) -> Figure:
+    """Epochs to fit, the gap and I(X;T)/log₂ N against the fraction of random labels."""
+    from ibtrace.plots import Panel, against  # loads matplotlib
+
+    table = measured(traces)
+    table = table.rename(columns={"activation": "group", "fraction": "x", "fitted": "counts"})
+    panels = (
+        Panel("epochs", f"epochs to training accuracy {FITTED:g}", log=True),
+        Panel("gap", "training minus test accuracy"),
+        Panel(
+            "share", f"I(X;T) / log₂ N, {table['layer'].iloc[0]}", line=(1.0, "every sample apart")
+        ),
+    )
+    return against(table, panels, "fraction of random labels", "networks that did not fit")
+
+
+PAPER = Paper(
+    "zhang",
+    "Zhang et al. 2017, Understanding Deep Learning Requires Rethinking Generalization",
+    (*_claims("tanh"), *_claims("relu")),
+    variants=variants,
+    figures={"fractions": figure},
+)
