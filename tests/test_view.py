@@ -186,7 +186,7 @@ def test_a_loss_of_ones_own_and_a_network_that_gives_several() -> None:
 
 @pytest.mark.parametrize("softmax", [False, True])
 def test_the_head_is_the_layer_that_gives_the_logits(softmax: bool) -> None:
-    model = nn.Sequential(*mlp(), *([nn.Softmax(-1)] if softmax else []))
+    model = nn.Sequential(*mlp().children(), *([nn.Softmax(-1)] if softmax else []))
     head = view_of(model, loss="nll" if softmax else "cross_entropy").head
     with torch.no_grad():
         features = model.eval()[:3](X)
@@ -196,7 +196,7 @@ def test_the_head_is_the_layer_that_gives_the_logits(softmax: bool) -> None:
 
 
 def test_logits_that_are_bent_have_no_head() -> None:
-    bent = nn.Sequential(*mlp(), nn.Tanh())
+    bent = nn.Sequential(*mlp().children(), nn.Tanh())
     with pytest.raises(Unsupported, match=r"not those of a linear layer"):
         _ = view_of(bent).head
 

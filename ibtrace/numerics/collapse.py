@@ -41,7 +41,8 @@ def classes(points: Tensor, labels: Tensor, count: int) -> Classes:
 def unequal_norms(vectors: Tensor) -> Tensor:
     """The spread of the norms of vectors ``(..., c, d)`` by their mean; 0 of equal ones."""
     norms = vectors.norm(dim=-1)
-    return norms.std(-1, correction=0) / norms.mean(-1)
+    spread: Tensor = norms.std(-1, correction=0) / norms.mean(-1)
+    return spread
 
 
 def simplex_angles(vectors: Tensor) -> Tensor:
@@ -50,13 +51,15 @@ def simplex_angles(vectors: Tensor) -> Tensor:
     unit = vectors / vectors.norm(dim=-1, keepdim=True)
     cosines = unit @ unit.mT + 1 / (c - 1)
     pairs = ~torch.eye(c, dtype=torch.bool, device=vectors.device)
-    return cosines[..., pairs].abs().mean(-1)
+    off: Tensor = cosines[..., pairs].abs().mean(-1)
+    return off
 
 
 def dual_distance(weights: Tensor, means: Tensor) -> Tensor:
     """‖W/‖W‖ - M/‖M‖‖² of weights and class means, both ``(..., c, d)``; 0 to 4."""
     unit = [v / v.norm(dim=(-2, -1), keepdim=True) for v in (weights, means)]
-    return (unit[0] - unit[1]).square().sum((-2, -1))
+    distance: Tensor = (unit[0] - unit[1]).square().sum((-2, -1))
+    return distance
 
 
 def nearest_mean(points: Tensor, means: Tensor) -> Tensor:

@@ -28,7 +28,8 @@ def spectrum(points: Tensor) -> Tensor:
     moved = centred(points)
     n, d = moved.shape[-2:]
     small = moved.mT @ moved if d <= n else moved @ moved.mT
-    return torch.linalg.eigvalsh(small / n)
+    values: Tensor = torch.linalg.eigvalsh(small / n)
+    return values
 
 
 def participation_ratio(eigenvalues: Tensor) -> Tensor:

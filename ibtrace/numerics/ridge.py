@@ -36,4 +36,5 @@ def ridge_classes(points: Tensor, labels: Tensor, others: Tensor, *, ridge: floa
         eye = torch.eye(n, dtype=x.dtype, device=x.device)
         weights = x.mT @ torch.linalg.solve(x @ x.mT + penalty * eye, y - base)
     mean = points.to(torch.float64).mean(-2, keepdim=True)
-    return ((others.to(torch.float64) - mean) @ weights + base).argmax(-1)
+    outputs: Tensor = (others.to(torch.float64) - mean) @ weights + base
+    return outputs.argmax(-1)

@@ -73,7 +73,7 @@ def _of_run(trace: TraceLike) -> list[dict[str, Any]]:
             for part in ("train", "test")
         )
         reached = train.index[train >= FITTED]
-        final = float(bits.loc[seed].iloc[-1]) if seed in bits.index else np.nan
+        final = float(bits.loc[seed].to_numpy()[-1]) if seed in bits.index else np.nan
         rows.append(
             {
                 "activation": configured["model"]["init_args"]["activation"],

@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from numpy.typing import NDArray
 
 from ibtrace.errors import InvalidInput
 from ibtrace.plane import interval
@@ -56,7 +57,7 @@ def against(table: pd.DataFrame, panels: tuple[Panel, ...], x: str, left_out: st
         raise InvalidInput("there is no network to draw")
     figure = NotebookFigure(figsize=(0.4 + 2.45 * len(panels), 2.7), layout="constrained")
     groups = list(dict.fromkeys(table["group"]))
-    styles = {
+    styles: dict[str, dict[str, Any]] = {
         name: {"color": _COLOURS[at % len(_COLOURS)], "marker": MARKERS[at % len(MARKERS)]}
         for at, name in enumerate(groups)
     }
@@ -109,10 +110,11 @@ def _draw_group(
 
 def _mean(values: pd.Series[float], log: bool) -> tuple[float, float, float]:
     """The (geometric) mean with the ends of its interval."""
-    finite = values.to_numpy(dtype=float)
+    finite = values.to_numpy(dtype=np.float64)
     finite = finite[np.isfinite(finite)]
     if log:
-        mean, lower, upper = np.exp(interval(np.log(finite)))
+        logs: NDArray[np.float64] = np.log(finite).astype(np.float64)
+        mean, lower, upper = np.exp(interval(logs))
         return float(mean), float(lower), float(upper)
     return interval(finite)
 
