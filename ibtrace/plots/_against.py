@@ -110,7 +110,7 @@ def _draw_group(
 
 def _mean(values: pd.Series[float], log: bool) -> tuple[float, float, float]:
     """The (geometric) mean with the ends of its interval."""
-    finite = values.to_numpy(dtype=np.float64)
+    finite: NDArray[np.float64] = values.to_numpy(dtype=np.float64).astype(np.float64)
     finite = finite[np.isfinite(finite)]
     if log:
         logs: NDArray[np.float64] = np.log(finite).astype(np.float64)
