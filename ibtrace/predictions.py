@@ -62,7 +62,16 @@ class Prediction:
         return frame.assign(inside=residual <= _Z * frame["stderr"])
 
 
-PREDICTIONS: tuple[Prediction, ...] = ()
+PREDICTIONS: tuple[Prediction, ...] = (
+    Prediction(
+        "one-step",
+        "second-order expansion; Smith et al. 2021",
+        "One step of plain descent changes the training loss by -η‖g‖² + ½η²gᵀHg + ½(η²/b)"
+        "(1 - b/n) tr(HΣ).",
+        "predicted loss change",
+        "measured loss change",
+    ),
+)
 """Those that lenses of the package make."""
 
 

@@ -167,9 +167,9 @@ FAULTS: list[tuple[Callable[[View, int], Read], str, str]] = [
     (lambda view, _: {"largest value": {}}, "readings", "never reads largest value"),
     (undeclared, "needs", "view.gradient is asked for, and tags.needs lacks 'gradient'"),
     (lambda view, _: {"largest value": {}}, "needs", "has activations, and it is never asked for"),
-    (lambda view, seed: {"largest value": {n: Reading(r.value + len(view._loss), "V")  # type: ignore[attr-defined]
+    (lambda view, seed: {"largest value": {n: Reading(r.value + len(repr(view._setting)), "V")  # type: ignore[attr-defined]
                                            for n, r in heights(view).items()}},
-     "needs", "view._loss is not in the protocol of a view"),
+     "needs", "view._setting is not in the protocol of a view"),
     (unseeded, "seed", "the same seed gives two results"),
     (unseeded, "global_state", "changes global state: torch's generator"),
     (reseeding, "global_state", "torch's generator, numpy's generator, python's generator"),

@@ -67,6 +67,10 @@ class Event:
 
 EVENTS: tuple[Event, ...] = (
     Event("peak of I(X;T)", I_XT, "peak", margin=0.1),
+    Event("gradient SNR below 1", "gradient SNR", "below", line=1.0),
+    Event("sharpness at its threshold", "sharpness over threshold", "above", line=1.0),
+    Event("onset of saturation", "saturated share", "above", line=0.1),
+    Event("collapse", "NC1 within over between classes", "below", line=1.0),
     Event("lowest test loss", "test_loss", "lowest"),
 )
 """What is looked for where nothing else is said."""

@@ -10,13 +10,19 @@ import dataclasses
 from typing import Any
 
 from ibtrace.errors import UnknownName
+from ibtrace.lenses.balance import Balance as Balance
 from ibtrace.lenses.capacity import Capacity as Capacity
 from ibtrace.lenses.curvature import Curvature as Curvature
 from ibtrace.lenses.edge import Edge as Edge
+from ibtrace.lenses.effective_dimension import EffectiveDimension as EffectiveDimension
+from ibtrace.lenses.feature_alignment import FeatureAlignment as FeatureAlignment
+from ibtrace.lenses.generalization import Generalization as Generalization
 from ibtrace.lenses.geometry import Geometry as Geometry
 from ibtrace.lenses.gradient_noise import GradientNoise as GradientNoise
 from ibtrace.lenses.linear_probe import LinearProbe as LinearProbe
+from ibtrace.lenses.modes import Modes as Modes
 from ibtrace.lenses.neural_collapse import NeuralCollapse as NeuralCollapse
+from ibtrace.lenses.norms import Norms as Norms
 from ibtrace.lenses.ntk import NTK as NTK
 from ibtrace.lenses.one_step import OneStep as OneStep
 from ibtrace.lenses.pac_bayes import PACBayes as PACBayes
@@ -24,6 +30,7 @@ from ibtrace.lenses.readings import checked as checked
 from ibtrace.lenses.readings import modules_of as modules_of
 from ibtrace.lenses.redundancy import Redundancy as Redundancy
 from ibtrace.lenses.saturation import Saturation as Saturation
+from ibtrace.lenses.sensitivity import Sensitivity as Sensitivity
 from ibtrace.lenses.stability import Stability as Stability
 from ibtrace.lenses.topology import Topology as Topology
 from ibtrace.lenses.two_nn import TwoNN as TwoNN
@@ -46,6 +53,13 @@ registry: dict[str, type[Any]] = {
     "linear_probe": LinearProbe,
     "redundancy": Redundancy,
     "topology": Topology,
+    "effective_dimension": EffectiveDimension,
+    "norms": Norms,
+    "feature_alignment": FeatureAlignment,
+    "balance": Balance,
+    "sensitivity": Sensitivity,
+    "modes": Modes,
+    "generalization": Generalization,
 }
 """Every lens of the package by name; values are dataclasses of the `Lens` protocol."""
 

@@ -1,0 +1,82 @@
+"""FeatureAlignment: whether a layer's weights look where the output depends on its input."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ibtrace.errors import Unsupported
+from ibtrace.runtime.arguments import whole
+from ibtrace.types import LensTags, ProbeLike, Quantity, Reading, View
+
+ALIGNED = Quantity("feature alignment", "1")
+
+
+@dataclass(frozen=True)
+class FeatureAlignment:
+    r"""The cosine of WᵀW and the average gradient outer product, of each linear layer.
+
+    With h the input of the layer and f the logits, less their mean over the classes (of two
+    classes: their difference), over the samples:
+
+    .. math:: \cos\big( W^\top W,\; \mathbb E \textstyle\sum_k \nabla_h f_k \nabla_h f_k^\top \big)
+
+    in the Frobenius product. The neural feature ansatz (Radhakrishnan et al. 2024) says that
+    training drives it towards 1.
+
+    Args:
+        samples: More than these are thinned by the seed.
+
+    Raises:
+        Unsupported: When called, if no layer is linear with one input vector a sample.
+        ConfigError: If ``samples`` is no whole number above 0.
+
+    Example:
+        >>> FeatureAlignment().tags.quantities[0].name
+        'feature alignment'
+    """
+
+    samples: int = 5000
+
+    tags: ClassVar[LensTags] = LensTags(
+        quantities=(ALIGNED,),
+        reference="Radhakrishnan, Beaglehole, Pandit & Belkin 2024, Mechanism for feature learning "
+        "in neural networks and backpropagation-free machine learning models, Science 383",
+        needs=frozenset({"chain"}),
+        cost="a backward pass for each logit and network, and O(N d²)",
+        caveats="high in the last layers from the start: their gradients are their weights",
+        looks=4,
+    )
+
+    def __post_init__(self) -> None:
+        object.__setattr__(
+            self, "samples", whole("FeatureAlignment: samples", self.samples, least=1)
+        )
+
+    def __call__(
+        self, view: View, probe: ProbeLike, *, seed: int = 0
+    ) -> Mapping[str, Mapping[str, Reading]]:
+        """The alignment of every linear layer; see `ibtrace.types.Lens`."""
+        seen = view.thinned(self.samples, seed)
+        read: dict[str, Reading] = {}
+        for name, (_, slopes) in seen.link_inputs.items():
+            weight = view.parameters.get(f"{name}.weight".lstrip("."))
+            if weight is None:  # frozen
+                continue
+            centred = (slopes - slopes.mean(2, keepdim=True)).double().flatten(1, 2)
+            outer = centred.mT @ centred
+            value = _cosine(weight.double().mT @ weight.double(), outer)
+            read[name] = Reading(value, "1", flags={"no_gradient": value.isnan()})
+        if not read:
+            raise Unsupported("no linear layer is trained, whose features could be aligned")
+        return {ALIGNED.name: read}
+
+
+def _cosine(a: Tensor, b: Tensor) -> Tensor:
+    product = (a * b).sum((1, 2))
+    cosine: Tensor = product / (torch.linalg.matrix_norm(a) * torch.linalg.matrix_norm(b))
+    return cosine

@@ -1,0 +1,249 @@
+"""Lenses of what a network computes, held to reference values, closed forms and naive twins."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import combinations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ibtrace.errors import Unsupported
+from ibtrace.lenses import (
+    Balance,
+    EffectiveDimension,
+    FeatureAlignment,
+    Generalization,
+    Modes,
+    Norms,
+    Sensitivity,
+)
+from ibtrace.numerics.walsh import degrees, patterns, walsh
+from ibtrace.probe import Probe
+from ibtrace.types import Lens, Reading
+from tests.reference_networks import PROBE, Kind, after_descent, network, view_of
+
+KINDS: list[Kind] = ["tanh", "relu"]
+Read = Mapping[str, Mapping[str, Reading]]
+
+
+def read(lens: Lens, kind: Kind, model: nn.Module | None = None) -> Read:
+    view = view_of(network(kind) if model is None else model)
+    view.remember({"initial": view_of(network(kind, torch.cos))}.get)
+    return lens(view, PROBE)
+
+
+def layers(readings: Mapping[str, Reading]) -> list[float]:
+    return [float(reading.value) for reading in readings.values()]
+
+
+# --- functions of bits ----------------------------------------------------------------------------
+
+
+def test_walsh_is_its_own_naive_sum() -> None:
+    d = 5
+    f = torch.randn(3, 2**d, generator=torch.Generator().manual_seed(0)).double()
+    bits = torch.stack([(torch.arange(2**d) >> bit) & 1 for bit in range(d)], 1)
+    coefficients = walsh(f)
+    for size in range(d + 1):
+        for chosen in combinations(range(d), size):
+            parity = 1.0 - 2.0 * (bits[:, list(chosen)].sum(1) % 2)
+            place = sum(2**bit for bit in chosen)
+            torch.testing.assert_close(coefficients[:, place], (f * parity).mean(1))
+            assert degrees(d)[place] == size
+    energy = coefficients.square().sum(1)
+    torch.testing.assert_close(energy, f.square().mean(1))  # Parseval
+
+
+def test_patterns_are_found_in_any_order_and_not_where_one_is_missing() -> None:
+    bits = PROBE.x[torch.randperm(4096, generator=torch.Generator().manual_seed(0))]
+    order = patterns(bits)
+    assert order is not None
+    codes = (bits[order] * 2.0 ** torch.arange(12)).sum(1)
+    assert torch.equal(codes, torch.arange(4096.0).double())
+    assert patterns(bits[:-1]) is None
+    assert patterns(torch.cat([bits[:-1], bits[:1]])) is None
+
+
+LEARNED = {
+    "tanh": [0.87383803, 0.28589099, 0.75402198, 0.14809208, 0.36335564, 0.05991874],
+    "relu": [0.31722677, 0.16616175, 0.11148514, 0.03264505, 0.03397200, 0.00830694],
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_degrees_that_are_learned_after_200_steps(kind: Kind) -> None:
+    readings = read(Modes(), kind, after_descent(kind))
+    got = [float(reading[""].value) for reading in readings.values()]
+    assert got == pytest.approx(LEARNED[kind], rel=1e-6)
+    energy = [float(reading[""].diagnostics["energy"]) for reading in readings.values()]
+    assert energy == pytest.approx(
+        [0.558941, 0.094271, 0.072384, 0.064673, 0.045250, 0.081142], abs=1e-6
+    )
+
+
+def test_what_is_the_label_has_learned_all_of_it() -> None:
+    x = PROBE.x[:64, 6:]
+    y = (x.sum(1) > 3).long()
+
+    class Right(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.tensor(80.0))
+
+        def forward(self, x: Tensor) -> Tensor:
+            side = (x.sum(1) - 3.5).sign() * self.scale
+            return torch.stack([-side, side], 1)
+
+    view = view_of(Right().double(), probe=Probe(x, y))
+    for reading in Modes()(view, Probe(x, y)).values():
+        value, missing = reading[""].value, reading[""].flags["no_mode"]
+        assert bool(missing) or float(value) == pytest.approx(1.0)
+
+
+def test_singular_modes_of_a_linear_network_that_has_learned_one() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(500, 4, generator=generator).double()
+    y = (x[:, 0] > 0).long()
+    model = nn.Linear(4, 2).double()
+    with torch.no_grad():
+        model.weight.zero_()
+        model.bias.zero_()
+    nothing = Modes()(view_of(model, probe=Probe(x, y)), Probe(x, y))
+    assert float(nothing["learned share of mode 1"][""].value) == pytest.approx(0, abs=1e-12)
+    with torch.no_grad():
+        model.weight[:, 0] = torch.tensor([-100.0, 100.0])
+    learned = Modes()(view_of(model, probe=Probe(x, y)), Probe(x, y))
+    assert float(learned["learned share of mode 1"][""].value) == pytest.approx(1, abs=1e-2)
+    assert bool(learned["learned share of mode 3"][""].flags["no_mode"])
+
+
+# --- sensitivity ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "jacobian", "influence"),
+    [("tanh", 2.41382694, 2.106445312), ("relu", 0.2309256581, 0.0)],
+)
+def test_sensitivity(kind: Kind, jacobian: float, influence: float) -> None:
+    readings = read(Sensitivity(), kind)
+    assert float(readings["mean input Jacobian norm"][""].value) == pytest.approx(jacobian)
+    got = float(readings["total influence of the bits"][""].value)
+    assert got == pytest.approx(influence, rel=1e-8, abs=1e-12)
+
+
+# --- weights --------------------------------------------------------------------------------------
+
+ALIGNED = {
+    "tanh": [0.45205867, 0.40116157, 0.48577715, 0.76883335, 0.75066059, 0.93165735],
+    "relu": [0.78333875, 0.85321019, 0.78394523, 0.68496076, 0.60842015, 0.93165735],
+}
+BALANCE = [0.61475639, 0.71001313, 0.66909564, 0.50964083, 0.93919974]
+SPECTRAL = [1.945495273, 1.917417624, 1.969352131, 1.934948677, 1.811314023, 1.569662280]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_feature_alignment(kind: Kind) -> None:
+    readings = read(FeatureAlignment(), kind)["feature alignment"]
+    assert list(readings) == [f"fc{at}" for at in range(1, 7)]
+    assert layers(readings) == pytest.approx(ALIGNED[kind], abs=1e-8)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_balance_and_its_drift(kind: Kind) -> None:
+    readings = read(Balance(), kind)
+    assert layers(readings["mean |balance|"]) == pytest.approx(BALANCE, abs=1e-8)
+    flags = {bool(r.flags["not_conserved"]) for r in readings["mean |balance|"].values()}
+    assert flags == {kind == "tanh"}
+    assert min(layers(readings["mean drift of the balance"])) > 0
+
+
+def test_the_balance_stands_still_under_small_steps_of_descent_in_relu() -> None:
+    def drift(kind: Kind) -> float:
+        view = view_of(after_descent(kind, steps=100, lr=1e-3))
+        view.remember({"initial": view_of(network(kind))}.get)
+        return max(layers(Balance()(view, PROBE)["mean drift of the balance"]))
+
+    assert drift("relu") < 1e-4
+    assert drift("tanh") > 1e-3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_norms(kind: Kind) -> None:
+    readings = read(Norms(), kind)
+    one = {name: float(of[""].value) for name, of in readings.items() if "" in of}
+    assert layers(readings["spectral norm"]) == pytest.approx(SPECTRAL, rel=1e-8)
+    assert one["product of spectral norms"] == pytest.approx(40.41473113)
+    assert one["spectral complexity"] == pytest.approx(3089.406293)
+    assert one["path norm"] == pytest.approx(10.79523827)
+    assert one["weight norm"] == pytest.approx(7.840280805)
+    assert one["distance from the initial weights"] == pytest.approx(11.23098795)
+    low = {"tanh": -2.057987589, "relu": -0.4316643916}[kind]
+    assert one["10 % margin"] == pytest.approx(low)
+
+
+def test_norms_after_200_steps() -> None:
+    for kind, complexity, path, low in (
+        ("tanh", 378.8756752, 12.45402094, -0.150844266),
+        ("relu", 141.5080422, 11.86528619, -0.5253512283),
+    ):
+        view = view_of(after_descent(kind))  # type: ignore[arg-type]
+        view.remember({"initial": view_of(network(kind))}.get)  # type: ignore[arg-type]
+        readings = Norms()(view, PROBE)
+        assert float(readings["spectral complexity"][""].value) == pytest.approx(complexity)
+        assert float(readings["path norm"][""].value) == pytest.approx(path)
+        assert float(readings["10 % margin"][""].value) == pytest.approx(low)
+
+
+def test_norms_of_a_convolution_are_refused_with_the_reason() -> None:
+    model = nn.Sequential(nn.Conv1d(1, 2, 3), nn.Flatten(), nn.Linear(20, 2)).double()
+    x = torch.randn(10, 1, 12).double()
+    probe = Probe(x, torch.arange(10) % 2)
+    view = view_of(model, probe=probe)
+    view.remember({"initial": view}.get)
+    with pytest.raises(Unsupported, match=r"norms are of linear layers; 0 is conv"):
+        Norms()(view, probe)
+
+
+# --- effective dimension --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "wanted"),
+    [
+        ("tanh", {1.0: 8.055435, 0.1: 26.982709, 0.01: 72.988447}),
+        ("relu", {1.0: 1.867423, 0.1: 8.340123, 0.01: 30.770218}),
+    ],
+)
+def test_effective_dimension(kind: Kind, wanted: dict[float, float]) -> None:
+    for z, count in wanted.items():
+        got = read(EffectiveDimension(z), kind)["effective dimension"][""]
+        assert float(got.value) == pytest.approx(count, rel=1e-6)
+        assert bool(got.flags["on_probe"])
+
+
+# --- generalisation -------------------------------------------------------------------------------
+
+
+def test_generalization_is_that_of_its_own_samples() -> None:
+    model = network("tanh")
+    data, test = (PROBE.x[:1000], PROBE.y[:1000]), (PROBE.x[1000:], PROBE.y[1000:])
+    readings = Generalization()(view_of(model, data=data, test=test), PROBE)
+    with torch.no_grad():
+        each = nn.functional.cross_entropy(model(PROBE.x), PROBE.labels, reduction="none")
+        right = (model(PROBE.x).argmax(1) == PROBE.labels).double()
+    wanted = {
+        "training loss": each[:1000].mean(),
+        "test loss": each[1000:].mean(),
+        "training accuracy": right[:1000].mean(),
+        "test accuracy": right[1000:].mean(),
+        "loss gap": each[1000:].mean() - each[:1000].mean(),
+        "accuracy gap": right[:1000].mean() - right[1000:].mean(),
+    }
+    for name, value in wanted.items():
+        assert float(readings[name][""].value) == pytest.approx(float(value))
+    error = (each[:1000].var() / 1000 + each[1000:].var() / 3096) ** 0.5
+    assert float(readings["loss gap"][""].stderr) == pytest.approx(float(error))
+    with pytest.raises(Unsupported, match=r"Recipe\(data, test\)"):
+        Generalization()(view_of(model), PROBE)
