@@ -12,6 +12,7 @@ from typing import Any
 from ibtrace.errors import UnknownName
 from ibtrace.lenses.balance import Balance as Balance
 from ibtrace.lenses.capacity import Capacity as Capacity
+from ibtrace.lenses.connectivity import Connectivity as Connectivity
 from ibtrace.lenses.curvature import Curvature as Curvature
 from ibtrace.lenses.edge import Edge as Edge
 from ibtrace.lenses.effective_dimension import EffectiveDimension as EffectiveDimension
@@ -31,6 +32,7 @@ from ibtrace.lenses.readings import modules_of as modules_of
 from ibtrace.lenses.redundancy import Redundancy as Redundancy
 from ibtrace.lenses.saturation import Saturation as Saturation
 from ibtrace.lenses.sensitivity import Sensitivity as Sensitivity
+from ibtrace.lenses.slice import Slice as Slice
 from ibtrace.lenses.stability import Stability as Stability
 from ibtrace.lenses.topology import Topology as Topology
 from ibtrace.lenses.two_nn import TwoNN as TwoNN
@@ -50,6 +52,8 @@ registry: dict[str, type[Any]] = {
     "one_step": OneStep,
     "ntk": NTK,
     "pac_bayes": PACBayes,
+    "slice": Slice,
+    "connectivity": Connectivity,
     "linear_probe": LinearProbe,
     "redundancy": Redundancy,
     "topology": Topology,

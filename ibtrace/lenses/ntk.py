@@ -149,8 +149,8 @@ class NTK:
             flat = flat - step[:, None].to(flat) * pull
             seen = view.at(unflattened(flat, shapes))
             errors = seen.logits.flatten(1).double() - targets.flatten(1)
-        distance: Tensor = (predicted - errors).norm(dim=1)
-        return distance / errors.norm(dim=1)
+        residual: Tensor = (predicted - errors).norm(dim=1) / errors.norm(dim=1)
+        return residual
 
 
 def _kernel(view: View) -> Tensor:

@@ -115,13 +115,24 @@ def check_view(lens: Lens) -> None:
 
 
 def check_networks(lens: Lens) -> None:
-    """Several networks have the numbers of each alone."""
+    """Several networks have the numbers of each alone; what compares networks has none."""
     for case in _taken(lens):
+        if lens.tags.among:
+            _refuse_alone(lens, case)
+            continue
         together = _read(lens, case)
         for place, seed in enumerate(SEEDS):
             alone = _read(lens, case, [seed])
             of_one = {key: reading[place : place + 1] for key, reading in together.items()}
             _same(lens, of_one, alone, f"{case.name} reads otherwise among others than alone")
+
+
+def _refuse_alone(lens: Lens, case: Case) -> None:
+    try:
+        lens(case.view(SEEDS[:1]), case.probe)
+    except Unsupported:
+        return
+    raise AssertionError(f"{lens!r}: tags.among is set, and of one network alone it gives numbers")
 
 
 def check_order(lens: Lens) -> None:

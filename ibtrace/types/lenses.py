@@ -44,6 +44,7 @@ class LensTags:
         caveats: Where the number misleads.
         looks: It reads every ``looks``-th look that is due, the first and the last; more than 1
             for what is dear.
+        among: Whether it compares each network with others: of one alone it is `Unsupported`.
         statement: What has to be said with its first quantity wherever that is printed.
     """
 
@@ -53,6 +54,7 @@ class LensTags:
     cost: str = ""
     caveats: str = ""
     looks: int = 1
+    among: bool = False
     statement: str = ""
 
 
