@@ -351,7 +351,7 @@ def test_a_number_that_is_none_is_kept_as_what_it_is() -> None:
     ("given", "error", "match"),
     [
         (["saturation", Saturation()], InvalidInput, "two are called Saturation; drop one"),
-        ("saturate", UnknownName, "no lens is called 'saturate'; there are: saturation"),
+        ("saturate", UnknownName, "no lens is called 'saturate'; there are: .*saturation"),
         ([Saturation], ConfigError, "neither a name nor a lens"),
         (["binning"], UnknownName, "no lens is called 'binning'"),
         ([At("saturation", every=Steps(2))], ConfigError, "the trace counts epochs"),

@@ -83,7 +83,7 @@ def test_a_configuration_names_lenses_with_fields_and_schedules() -> None:
 @pytest.mark.parametrize(
     ("entry", "match"),
     [
-        ("saturate", "no lens is called 'saturate'; there are: saturation"),
+        ("saturate", "no lens is called 'saturate'; there are: .*saturation"),
         ({"name": "saturation", "shares": 1}, "shares.*its fields are: share"),
         ({"share": 0.5}, "lenses: an entry needs a 'name'"),
         ({"name": "saturation", "share": 2}, "share must lie between 0 and 1"),

@@ -95,7 +95,7 @@ class Curvature:
         "P² or 30 P",
         caveats="of a ReLU network the curvature between kinks; not comparable between networks "
         "that are scaled otherwise",
-        looks=25,
+        looks=50,
     )
 
     def __post_init__(self) -> None:

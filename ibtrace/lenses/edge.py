@@ -67,7 +67,7 @@ class Edge:
         needs=frozenset({"hessian", "training", "optimizer"}),
         cost="30 products with the Hessian, each of about 4 passes over N samples; memory 30 P",
         caveats="of a quadratic loss, full batches and a P that stands still",
-        looks=5,
+        looks=10,
     )
 
     def __post_init__(self) -> None:

@@ -77,7 +77,7 @@ class GradientNoise:
         cost="a gradient of each of N samples, and 21 products with the Hessian; memory N P",
         caveats="weight decay and momentum are no part of it; networks with batch normalisation "
         "are read in eval mode",
-        looks=3,
+        looks=5,
     )
 
     def __post_init__(self) -> None:

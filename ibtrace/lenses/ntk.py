@@ -81,7 +81,7 @@ class NTK:
         "n c P",
         caveats="of n samples: compare looks of the same number alone; networks that end in a "
         "softmax are read before it; the residual is of a squared loss, not of the training's",
-        looks=10,
+        looks=20,
     )
 
     def __post_init__(self) -> None:

@@ -73,7 +73,7 @@ class OneStep:
         cost="the Hessian, a gradient of each of N samples, and 30 passes; memory N P",
         caveats="in eval mode: of networks with batch normalisation or dropout not the training's "
         "own step",
-        looks=25,
+        looks=50,
     )
 
     def __post_init__(self) -> None:

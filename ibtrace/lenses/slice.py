@@ -64,7 +64,7 @@ class Slice:
         cost="46 passes over N samples; memory 25 P",
         caveats="few of P dimensions: what rises elsewhere is not seen; biases made rows of their "
         "own, or batch normalisation, change the numbers",
-        looks=10,
+        looks=20,
     )
 
     def __post_init__(self) -> None:
