@@ -159,6 +159,11 @@ FAULTS: list[tuple[Callable[[View, int], Read], str, str]] = [
         "readings",
         "a lower end above the upper",
     ),
+    (
+        _each(lambda top: Reading(top, "V", diagnostics={"step": top})),
+        "readings",
+        "diagnostics ['step'] have a column's name; rename them",
+    ),
     (lambda view, _: {"volume": heights(view)}, "readings", "reads 'volume', which its tags do"),
     (lambda view, _: {"largest value": {"x": Reading(_first(view)[:, 0, 0], "V")}}, "readings",
      "was read of 'x', no layer that is traced"),

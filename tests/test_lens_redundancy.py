@@ -81,7 +81,7 @@ def test_random_labels_on_fine_bins_are_flagged() -> None:
     t = torch.randn(1, 64, 6, generator=generator)
     labels = torch.randint(2, (64,), generator=generator)
     for reading in read(t, labels, bins=8):
-        assert reading.diagnostics["bits"].item() > 0.9
+        assert reading.diagnostics["joint_bits"].item() > 0.9
         assert bool(reading.flags["undersampled"])
         assert bool(reading.flags["near_ceiling"])
     for reading in read(BITS.double()[None].repeat(1, 16, 1), BITS.repeat(16, 1)[:, 0]):

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 
 from ibtrace.errors import InvalidInput
-from ibtrace.types import LOSS, Lens, Quantity, Reading, View
+from ibtrace.types import LOSS, RESERVED, Lens, Quantity, Reading, View
 
 
 def checked(
@@ -24,7 +24,8 @@ def checked(
         layers: Those that are traced.
 
     Raises:
-        InvalidInput: If a quantity, unit, layer or shape is not what the tags or the view say.
+        InvalidInput: If a quantity, unit, layer or shape is not what the tags or the view say, or
+            a diagnostic has the name of a column.
     """
     known = {quantity.name: quantity for quantity in lens.tags.quantities}
     for name, of_layers in readings.items():
@@ -50,6 +51,8 @@ def _require_fitting(
         raise InvalidInput(f"{name} was read of {layer!r}, no layer that is traced")
     if reading.unit != quantity.unit:
         raise InvalidInput(f"{name} is in {quantity.unit!r}, and was {reading.unit!r}")
+    if taken := sorted(RESERVED & {*reading.diagnostics}):
+        raise InvalidInput(f"{name}: diagnostics {taken} have a column's name; rename them")
     if (got := tuple(reading.value.shape)) != (networks,):
         raise InvalidInput(f"{name} must be one number a network, got shape {got}")
 

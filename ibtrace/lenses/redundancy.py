@@ -40,7 +40,7 @@ class Redundancy:
     binned T, unless the probe is all of X; ``near_ceiling`` where the binned T tells nearly every
     sample (H(T) above 95 % of log₂ n): I(T;Y) is then H(Y) whatever the network has learnt, and
     the vulnerability 0; ``no_information`` where I(T;Y) is 0, and the values NaN. Diagnostics:
-    ``bits``, I(T;Y); ``null_bits``, what random labels would give.
+    ``joint_bits``, I(T;Y); ``null_bits``, what random labels would give.
 
     Args:
         bins: Bins of each unit, at least 2. More make T finer, and nearly every sample unique.
@@ -104,7 +104,7 @@ class _Layer:
             "near_ceiling": entropy(found.counts) >= 0.95 * math.log2(t.shape[1]),
             "undersampled": (null > _BITS) & (not known),
         }
-        return cls(*found[:3], flags, {"bits": found.whole, "null_bits": null})
+        return cls(*found[:3], flags, {"joint_bits": found.whole, "null_bits": null})
 
     def over(self, bits: Tensor) -> Reading:
         """A sum of informations in units of the whole."""

@@ -35,7 +35,7 @@ from ibtrace.trace.storage import (
     write_meta,
     write_tensors,
 )
-from ibtrace.types import I_XT, INFORMATION, Row
+from ibtrace.types import I_XT, INFORMATION, RESERVED, Row
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -473,7 +473,7 @@ def _check_rows(rows: Sequence[Row], clock: str) -> None:
         if key in seen:
             raise InvalidInput(f"two rows of a snapshot have one key {key}; label them apart")
         seen.add(key)
-        if taken := {*_STORED, *COLUMNS} & set(row.diagnostics):
+        if taken := RESERVED & {*row.diagnostics}:
             names = f"diagnostics {sorted(taken)}"
             raise InvalidInput(f"{row.instrument}: {names} have a column's name")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -84,6 +85,10 @@ class Row:
     seconds: float
     unit: str = BITS
     variable: str = ""
+
+
+RESERVED = frozenset({*(field.name for field in dataclasses.fields(Row)), "bits", "estimator"})
+"""What no diagnostic may be called: these are columns of a trace's tables."""
 
 
 class TraceLike(Protocol):
