@@ -105,6 +105,17 @@ def test_one_network_alone_has_no_barrier() -> None:
         Connectivity(points=2)
 
 
+def test_a_seed_that_diverged_leaves_the_others_theirs() -> None:
+    three = view_of(network("tanh"), network("tanh", torch.cos), after_descent("tanh"))
+    lost = {name: value.clone() for name, value in three.parameters.items()}
+    next(iter(lost.values()))[2] = torch.nan
+    view = three.at(lost)
+    for name, reading in read(view).items():
+        assert reading.value.isfinite().tolist() == [True, False, False], name
+        assert reading.flags["not_finite"].tolist() == [False, True, True]
+        assert reading.flags["diverged"].tolist() == [False, False, True]
+
+
 def normalised(mean: float) -> tuple[nn.Module, NetworkView]:
     x = torch.randn(40, 3, generator=torch.Generator().manual_seed(0)).double()
     model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Tanh(), nn.Linear(4, 2)).double()

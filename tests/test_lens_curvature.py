@@ -257,6 +257,31 @@ def test_reference_networks_over_the_threshold(
     assert values(readings) == pytest.approx([largest, largest / threshold], rel=1e-6)
 
 
+@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.Adam])
+def test_what_the_optimiser_does_not_train_is_no_part_of_its_curvature(kind: Any) -> None:
+    model = network("tanh")
+    own = dict(model.named_parameters())
+    head = {name: value for name, value in own.items() if name.startswith("fc6")}
+    optimizer = kind(head.values(), lr=0.1)
+    if kind is torch.optim.Adam:
+        for value in head.values():
+            value.grad = torch.ones_like(value)
+        with torch.no_grad():
+            held = {name: value.clone() for name, value in head.items()}
+            optimizer.step()
+            for name, value in head.items():
+                value.copy_(held[name])
+    rows = PROBE.x[:300], PROBE.labels[:300]
+    view = view_of(model, probe=Probe(*rows), optimizer=optimizer)
+    view.networks = Stacked.of_module(model)
+    count = sum(value.numel() for value in head.values())
+    block = view.hessian[0][-count:, -count:]  # the head comes last
+    wanted = torch.linalg.eigvalsh(block)[-1].item()
+    if kind is torch.optim.Adam:  # after one step with slopes of 1: P = (1 - β₁)(1 + ε)
+        wanted /= 0.1 * (1 + 1e-8)
+    assert values(read(Edge(), view))[0] == pytest.approx(wanted, rel=1e-6)
+
+
 def test_what_has_no_threshold_says_so() -> None:
     model = Quadratic([1.0])
     with pytest.raises(Unsupported, match="the optimiser is not known"):

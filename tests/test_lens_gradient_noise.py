@@ -204,6 +204,14 @@ def test_a_step_that_the_training_does_not_make_is_flagged() -> None:
         assert change.diagnostics["lr"].item() == 0.5
 
 
+def test_an_optimiser_of_some_parameters_is_another() -> None:
+    model = network("tanh")
+    optimizer = torch.optim.SGD([next(model.parameters())], lr=0.1)
+    view = view_of(model, data=(PROBE.x[:50], PROBE.labels[:50]), optimizer=optimizer)
+    view.networks = Stacked.of_module(model)
+    assert read(OneStep(), view)["measured loss change"][""].flags["other_optimizer"].all()
+
+
 def test_without_a_learning_rate_there_is_no_step() -> None:
     with pytest.raises(Unsupported, match=r"give OneStep\(lr=…\)"):
         read(OneStep(), slope_view())

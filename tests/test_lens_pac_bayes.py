@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -37,6 +38,11 @@ DESCENDED = {  # σ: Gibbs error, KL to the start with λ = σ, Maurer's bound w
     },
 }
 DATA = PROBE.x, PROBE.labels
+
+
+def buffers(module: nn.Module, mean: float) -> dict[str, torch.Tensor]:
+    held = {f"1.{name}": value[None].double() for name, value in module.named_buffers()}
+    return {**held, "1.running_mean": held["1.running_mean"] + mean}
 
 
 def number(value: float) -> torch.Tensor:
@@ -163,6 +169,17 @@ def test_no_bound_without_a_random_sample_or_a_start() -> None:
         read(view_of(model, data=DATA), late)
     with pytest.raises(Unsupported, match="one logit for each class"):
         read(view_of(model, data=(PROBE.x, torch.arange(4096) % 3)))
+    layers = nn.Linear(12, 3), nn.BatchNorm1d(3), nn.Linear(3, 2)
+    view = view_of(nn.Sequential(*layers).double(), data=DATA)
+    view = NetworkView(
+        dataclasses.replace(view.networks, buffers=buffers(layers[1], 1.0)), PROBE, view._setting
+    )
+    before = NetworkView(
+        dataclasses.replace(view.networks, buffers=buffers(layers[1], 0.0)), PROBE, view._setting
+    )
+    with pytest.raises(Unsupported, match="learned more than their weights"):
+        read(view, before)
+    assert read(before, before, draws=2, scales=(0.1,))
     for scales in ((), (0.1, 0.1), (0.0,), 0.1, ("a",), (float("nan"),)):
         with pytest.raises(ConfigError, match="PACBayes: scales"):
             PACBayes(scales=scales)  # type: ignore[arg-type]

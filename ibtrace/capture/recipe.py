@@ -136,6 +136,7 @@ def optimizer_state(optimizer: Optimizer, parameters: Mapping[str, Tensor]) -> O
     return OptimizerState(
         kind=type(optimizer).__name__.lower(),
         steps=steps,
+        trained=tuple(names[id(value)] for value in trained),
         second_moments=moments,
         **_plain(groups[0]),
     )

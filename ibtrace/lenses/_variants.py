@@ -10,6 +10,7 @@ from torch import Tensor
 from ibtrace.numerics.flat import unflattened
 from ibtrace.types import View
 
+_SAME = 1e-3  # of the largest output: what rounding alone may set apart
 _NUMBERS = 4_000_000  # of a pass: variants by samples, or by parameters
 
 
@@ -39,5 +40,16 @@ def mean_loss(view: View) -> Tensor:
 
 
 def error_rate(view: View) -> Tensor:
-    """The share of samples whose largest logit is not that of their class, ``(s,)``."""
-    return (view.logits.argmax(-1) != view.labels).double().mean(-1)
+    """The share of samples whose largest logit is not that of their class, ``(s,)``.
+
+    NaN of a network with a logit that is: no class is its largest.
+    """
+    logits = view.logits
+    wrong = (logits.argmax(-1) != view.labels).double().mean(-1)
+    return torch.where(logits.isnan().flatten(1).any(1), torch.nan, wrong)
+
+
+def outputs_differ(one: Tensor, other: Tensor) -> Tensor:
+    """Whether outputs ``(s, n, ...)`` of two networks differ by more than rounding, ``(s,)``."""
+    difference, size = ((t.flatten(1).abs().amax(1)) for t in (one - other, other))
+    return difference > _SAME * size

@@ -14,7 +14,7 @@ from ibtrace.errors import Unsupported
 from ibtrace.lenses._curvature import together
 from ibtrace.lenses._rows import classes_of
 from ibtrace.lenses._training import training_view
-from ibtrace.lenses._variants import error_rate, mean_loss, of_variants
+from ibtrace.lenses._variants import error_rate, mean_loss, of_variants, outputs_differ
 from ibtrace.numerics.flat import flattened
 from ibtrace.numerics.landscape import barrier, between
 from ibtrace.numerics.matching import matched
@@ -31,7 +31,6 @@ SIGNED_ERROR = Quantity("sign-aligned error barrier", "1", per="network")
 ODD = frozenset({"tanh", "softsign", "hardtanh", "tanhshrink", "softshrink", "hardshrink"})
 """Activations with f(-z) = -f(z): a unit and its weights may change sign together."""
 
-_SAME = 1e-3  # of the largest logit: outputs that rounding alone sets apart
 _NONE = frozenset({"Identity", "Dropout"})  # in eval mode
 
 
@@ -118,7 +117,7 @@ class Connectivity:
         known = {"partner": torch.tensor([view.seeds[at] for at in partners], dtype=torch.float64)}
         read: dict[str, Reading] = {}
         for of_loss, of_error, end in pairs:
-            changed = _changed(seen.at(end).logits, seen.at(other).logits)
+            changed = outputs_differ(seen.at(end).logits, seen.at(other).logits)
             line = between(
                 flattened(seen.parameters).double(), flattened(end).double(), self.points
             )
@@ -143,17 +142,11 @@ def _next(seeds: Sequence[int]) -> list[int]:
 def _require_no_buffers(view: View, partners: list[int]) -> None:
     few = view.thinned(64)
     swapped = few.at({name: value[partners] for name, value in few.parameters.items()})
-    if bool(_changed(swapped.logits, few.logits[partners]).any()):
+    if bool(outputs_differ(swapped.logits, few.logits[partners]).any()):
         raise Unsupported(
             "the networks differ by more than their weights (buffers, such as the running means of "
             "batch normalisation): what lies on a line between them has none"
         )
-
-
-def _changed(one: Tensor, other: Tensor) -> Tensor:
-    """Whether the outputs of two networks differ by more than rounding, ``(s,)``."""
-    difference, size = ((t.flatten(1).abs().amax(1)) for t in (one - other, other))
-    return difference > _SAME * size
 
 
 def _linear_chain(view: View) -> Sequence[Link]:

@@ -29,7 +29,8 @@ _CONVERGED = 0.01
 class Edge:
     r"""The largest eigenvalue of P⁻¹H, and that over the threshold of the training's optimiser.
 
-    H is the Hessian of the mean training loss, P how the optimiser scales the gradient. Above 1,
+    H is the Hessian of the mean training loss in what the optimiser trains, P how it scales the
+    gradient. Above 1,
     a full-batch step of a quadratic loss overshoots by more than it came from. With η the learning
     rate and β the momentum, the thresholds are
 
@@ -145,24 +146,29 @@ def threshold_of(state: OptimizerState) -> float:
 def preconditioner(state: OptimizerState, view: View) -> Tensor:
     """P of each parameter, ``(s, P)``: by what the next step divides the gradient, but for η.
 
-    NaN before Adam's first step.
+    NaN before Adam's first step; infinite for what the optimiser does not train.
 
     Args:
         state: The optimiser's.
         view: The networks.
 
     Raises:
-        Unsupported: If some parameters are not trained by it.
+        Unsupported: If Adam has made a step, and none of some parameter that it trains.
     """
-    like = flattened(view.parameters).double()
-    if state.kind not in _ADAMS:
-        return torch.ones_like(like)
-    if state.steps == 0:
-        return torch.full_like(like, torch.nan)
-    lacking = [name for name in view.parameters if name not in state.second_moments]
-    if lacking:
-        raise Unsupported(f"the optimiser has made no step of {', '.join(lacking)}")
-    moments = flattened({name: state.second_moments[name] for name in view.parameters}).double()
-    first, second = (1 - beta**state.steps for beta in state.betas)
-    scale: Tensor = first * ((moments.to(like.device) / second).sqrt() + state.eps)
-    return scale
+    trained = set(state.trained or view.parameters)
+    scales = {}
+    for name, value in view.parameters.items():
+        if name not in trained:
+            scale = torch.full_like(value, torch.inf)
+        elif state.kind not in _ADAMS:
+            scale = torch.ones_like(value)
+        elif state.steps == 0:
+            scale = torch.full_like(value, torch.nan)
+        elif name not in state.second_moments:
+            raise Unsupported(f"the optimiser has made no step of {name}")
+        else:
+            first, second = (1 - beta**state.steps for beta in state.betas)
+            moments = state.second_moments[name].to(value.device).double()
+            scale = first * ((moments / second).sqrt() + state.eps)
+        scales[name] = scale.double()
+    return flattened(scales)

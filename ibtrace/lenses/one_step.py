@@ -39,7 +39,8 @@ class OneStep:
     and beyond do. A theory of the step holds where it is within a few errors of 0.
 
     The step is one of plain descent. Where the training's optimiser is another (momentum, Adam,
-    weight decay), it is a step that the training does not make, flagged ``other_optimizer``.
+    weight decay, some of the parameters alone), it is a step that the training does not make,
+    flagged ``other_optimizer``.
 
     Args:
         lr: η; None: that of the training's optimiser.
@@ -102,7 +103,7 @@ class OneStep:
         none = torch.zeros(len(view.seeds), dtype=torch.bool)
         flags = {
             **flags,
-            "other_optimizer": none | (state is not None and not _plain(state)),
+            "other_optimizer": none | (state is not None and not _plain(state, view)),
             "batch_unknown": none | (view.batch_size is None),
         }
         known = {"lr": torch.tensor(rate), "batch": torch.tensor(batch)}
@@ -133,8 +134,10 @@ class OneStep:
         return mean, error if count > 1 else torch.zeros_like(mean)
 
 
-def _plain(state: OptimizerState) -> bool:
-    return state.kind == "sgd" and state.momentum == 0 and state.weight_decay == 0
+def _plain(state: OptimizerState, view: View) -> bool:
+    """Whether the optimiser's step is one of plain descent in all parameters."""
+    whole_step = set(state.trained or view.parameters) == {*view.parameters}
+    return whole_step and state.kind == "sgd" and state.momentum == 0 and state.weight_decay == 0
 
 
 def _rate(value: object) -> float:

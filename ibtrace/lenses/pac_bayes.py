@@ -12,7 +12,7 @@ from torch import Tensor
 from ibtrace.errors import ConfigError, Unsupported
 from ibtrace.lenses._curvature import parameters_of, together
 from ibtrace.lenses._rows import classes_of
-from ibtrace.lenses._variants import error_rate, of_variants
+from ibtrace.lenses._variants import error_rate, of_variants, outputs_differ
 from ibtrace.numerics.flat import flattened
 from ibtrace.numerics.pac_bayes import gaussian_kl, maurer, sampled
 from ibtrace.numerics.spectra import mean_and_error
@@ -66,8 +66,9 @@ class PACBayes:
         ConfigError: If ``scales`` are not different numbers above 0, ``draws`` no whole number
             above 1, or ``samples`` none above 0.
         Unsupported: When called, if the training samples are not known or were not drawn at
-            random (``Recipe(random=False)``), the first look was not before the training, or the
-            labels are no classes of the logits.
+            random (``Recipe(random=False)``), the first look was not before the training, the
+            networks have learned buffers (running means), or the labels are no classes of the
+            logits.
 
     Example:
         >>> PACBayes().tags.quantities[0]
@@ -86,8 +87,7 @@ class PACBayes:
         needs=frozenset({"training", "initial"}),
         cost="640 passes over N samples; memory 64 P",
         caveats="of a random training set and a start that has not seen it: not of weights that "
-        "were trained before on the same samples; of networks with batch normalisation, whose "
-        "running means are of the training samples, only the weights are drawn",
+        "were trained before on the same samples",
         looks=50,
         statement=STATEMENT,
     )
@@ -116,6 +116,12 @@ class PACBayes:
                 f"the first look was after {start.epoch} epochs of training: weights that have "
                 "seen the samples are no prior; trace from the start"
             )
+        moved = view.at(start.parameters).thinned(64, seed)
+        if bool(outputs_differ(moved.logits, start.thinned(64, seed).logits).any()):
+            raise Unsupported(
+                "the networks have learned more than their weights (buffers, such as the running "
+                "means of batch normalisation): a prior on the weights alone has seen the samples"
+            )
         own, before = (flattened(each.parameters).double() for each in (view, start))
         distance, count = (own - before).norm(dim=1), parameters_of(view)
         grid = torch.tensor(self.scales, dtype=torch.float64, device=own.device)
@@ -128,12 +134,11 @@ class PACBayes:
         gibbs, doubt = mean_and_error(errors)
         bound = self._bound(sampled(gibbs, self.draws, _DRAWS_FAIL), kl, seen.samples)
         majority = 1 - _largest_class(seen)
+        marks = {"vacuous": bound >= majority, "not_finite": bound.isnan()}
         known = {"majority": majority, "prior scale": prior}
         read = {
-            BOUND.name: Reading(
-                bound, "1", flags={"vacuous": bound >= majority}, diagnostics=known
-            ),
-            GIBBS.name: Reading(gibbs, "1", stderr=doubt),
+            BOUND.name: Reading(bound, "1", flags=marks, diagnostics=known),
+            GIBBS.name: Reading(gibbs, "1", stderr=doubt, flags={"not_finite": gibbs.isnan()}),
             KL.name: Reading(kl, "nats"),
             SIGMA.name: Reading(grid[at], "1"),
         }

@@ -19,14 +19,14 @@ def matched(one: Tensor, other: Tensor, signs: bool = False) -> tuple[Tensor, Te
 
     Returns:
         ``order`` and ``sign``, each ``(d,)``: ``sign * other[:, order]`` is likest to one. A unit
-        that gives one value for all samples goes where a place is left.
+        that gives one value for all samples, or none that is a number, goes where a place is left.
 
     Example:
         >>> t = torch.tensor([[0.0, 1.0], [1.0, 0.0], [2.0, 5.0]])
         >>> matched(t, torch.stack([t[:, 1], -t[:, 0]], 1), signs=True)
         (tensor([1, 0]), tensor([-1.,  1.], dtype=torch.float64))
     """
-    alike = (_unit(one).mT @ _unit(other)).cpu()
+    alike = (_unit(one).mT @ _unit(other)).nan_to_num().cpu()
     gain = alike.abs() if signs else alike
     _, columns = linear_sum_assignment(gain.numpy(), maximize=True)
     order = torch.as_tensor(columns)

@@ -120,6 +120,7 @@ class OptimizerState:
         eps: Of Adam.
         weight_decay: Of either.
         steps: Steps done, as Adam counts them.
+        trained: The parameters that it trains, by name; empty: all.
         second_moments: Adam's running mean of squared gradients, ``{parameter: (s, ...)}``; empty
             before the first step.
     """
@@ -133,6 +134,7 @@ class OptimizerState:
     eps: float = 1e-8
     weight_decay: float = 0.0
     steps: int = 0
+    trained: tuple[str, ...] = ()
     second_moments: Mapping[str, Tensor] = field(default_factory=dict)
 
 
