@@ -116,6 +116,7 @@ TABLE: dict[Any, dict[str, tuple[set[str], str]]] = {
         "classes": ({"None", "0", "3", "2**70"}, "classes"),
         "class_names": ({"None", "mixed"}, "class"),
         "population": (FLAG, "population"),
+        "clean": ({"None"}, "clean labels"),
     },
     Ensemble: {
         "build": ({"class"}, "build"),  # which may take a seed

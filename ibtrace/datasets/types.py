@@ -60,6 +60,8 @@ class Dataset:
         if len(self.x) != len(labels.values):
             got = f"{len(self.x)} inputs and {len(labels.values)} labels"
             raise InvalidInput(f"{who}: x and y must be equally long, got {got}")
+        if self.clean is not None and not isinstance(self.clean, Tensor):
+            raise InvalidInput(f"{who}: clean labels must be a tensor, got {shown(self.clean)}")
         if self.clean is not None and self.clean.shape != labels.values.shape:
             got = f"{tuple(self.clean.shape)} for {tuple(labels.values.shape)}"
             raise InvalidInput(f"{who}: clean labels must be one for each of y, got {got}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -126,11 +127,8 @@ def _panel(
 
 
 def _named(quantity: str, unit: str) -> str:
-    words = quantity.replace("_", " ")
-    if len(words) > 18 and " " in words:  # two lines, as even as they can be
-        spaces = [at for at, letter in enumerate(words) if letter == " "]
-        middle = min(spaces, key=lambda at: abs(at - len(words) / 2))
-        words = f"{words[:middle]}\n{words[middle + 1 :]}"
+    """An axis's label, in two lines if it is long."""
+    words = "\n".join(textwrap.wrap(quantity, max(18, 1 + (len(quantity) + 1) // 2)))
     return words if unit in ("", "1") else f"{words}\n({unit})"
 
 
