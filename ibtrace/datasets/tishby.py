@@ -52,6 +52,27 @@ def vertices() -> Tensor:
     return torch.tensor(in_order, dtype=torch.float64) / math.sqrt(1 + _PHI**2)
 
 
+def reflections() -> list[tuple[int, ...]]:
+    """The 15 reflections of the icosahedron as permutations of the bits.
+
+    They generate its 120 symmetries, under which the labels do not change. Of a pattern x,
+    ``x[..., permutation]`` is its mirror image.
+
+    Example:
+        >>> x = patterns()
+        >>> all(torch.allclose(invariant(x[:, p]), invariant(x)) for p in reflections())
+        True
+    """
+    v = vertices()
+    gram = v @ v.T
+    found = set()
+    for i, j in (gram.triu(1) > 0.4).nonzero().tolist():  # neighbours: cosine 1/√5
+        across = v[i] - v[j]  # the mirror lies between them
+        mirrored = v - 2 * (v @ across)[:, None] * across / across.square().sum()
+        found.add(tuple(torch.cdist(mirrored, v).argmin(1).tolist()))
+    return sorted(found)
+
+
 def patterns() -> Tensor:
     """All patterns of 12 bits; row r is the binary form of r, bit 0 first, float64 (4096, 12)."""
     rows = torch.arange(2**12)

@@ -20,6 +20,7 @@ from ibtrace.lenses.feature_alignment import FeatureAlignment as FeatureAlignmen
 from ibtrace.lenses.generalization import Generalization as Generalization
 from ibtrace.lenses.geometry import Geometry as Geometry
 from ibtrace.lenses.gradient_noise import GradientNoise as GradientNoise
+from ibtrace.lenses.invariance import Invariance as Invariance
 from ibtrace.lenses.linear_probe import LinearProbe as LinearProbe
 from ibtrace.lenses.modes import Modes as Modes
 from ibtrace.lenses.neural_collapse import NeuralCollapse as NeuralCollapse
@@ -62,6 +63,7 @@ registry: dict[str, type[Any]] = {
     "feature_alignment": FeatureAlignment,
     "balance": Balance,
     "sensitivity": Sensitivity,
+    "invariance": Invariance,
     "modes": Modes,
     "generalization": Generalization,
 }

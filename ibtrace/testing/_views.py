@@ -17,7 +17,7 @@ from ibtrace.probe import Probe
 from ibtrace.types import Need, View
 
 SEEDS = (3, 0, 8)
-N, CLASSES = 24, 3
+N, CLASSES, BITS = 24, 3, 5
 
 BASE = frozenset(
     {
@@ -128,14 +128,18 @@ class Case:
 
 
 def cases() -> list[Case]:
-    """A network of dense layers with two ends, one end and none, and a convolutional one."""
+    """Networks: of dense layers with two ends, one end and none; convolutional; of bits."""
     draw = torch.Generator().manual_seed(0)
     flat = torch.randn(N, 4, generator=draw, dtype=torch.float64)
     maps = torch.randn(N, 1, 5, 5, generator=draw, dtype=torch.float64)
     labels = torch.arange(N) % CLASSES
+    order = torch.randperm(2**BITS, generator=draw)
+    bits = (order[:, None] >> torch.arange(BITS) & 1).double()
+    majority = (bits.sum(1) > BITS / 2).long()
     return [
         Case("a dense network", _dense, Probe(flat, labels)),
         Case("a convolutional network", _convolutional, Probe(maps, labels)),
+        Case("a network of bits", _of_bits, Probe(bits, majority, population=True)),
     ]
 
 
@@ -172,6 +176,10 @@ class Narrow:
 def _dense() -> nn.Module:
     layers = nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, CLASSES)
     return nn.Sequential(*layers)
+
+
+def _of_bits() -> nn.Module:
+    return nn.Sequential(nn.Linear(BITS, 4), nn.Tanh(), nn.Linear(4, 2))
 
 
 def _convolutional() -> nn.Module:
