@@ -17,6 +17,7 @@ from ibtrace.lenses.curvature import Curvature as Curvature
 from ibtrace.lenses.edge import Edge as Edge
 from ibtrace.lenses.effective_dimension import EffectiveDimension as EffectiveDimension
 from ibtrace.lenses.feature_alignment import FeatureAlignment as FeatureAlignment
+from ibtrace.lenses.flatness import Flatness as Flatness
 from ibtrace.lenses.generalization import Generalization as Generalization
 from ibtrace.lenses.geometry import Geometry as Geometry
 from ibtrace.lenses.gradient_noise import GradientNoise as GradientNoise
@@ -53,6 +54,7 @@ registry: dict[str, type[Any]] = {
     "one_step": OneStep,
     "ntk": NTK,
     "pac_bayes": PACBayes,
+    "flatness": Flatness,
     "slice": Slice,
     "connectivity": Connectivity,
     "linear_probe": LinearProbe,
