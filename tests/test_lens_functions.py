@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import combinations
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from ibtrace.errors import Unsupported
+from ibtrace.errors import ConfigError, Unsupported
 from ibtrace.lenses import (
     Balance,
     EffectiveDimension,
@@ -162,7 +163,7 @@ def test_balance_and_its_drift(kind: Kind) -> None:
 def test_the_balance_stands_still_under_small_steps_of_descent_in_relu() -> None:
     def drift(kind: Kind) -> float:
         view = view_of(after_descent(kind, steps=100, lr=1e-3))
-        view.remember({"initial": view_of(network(kind))}.get)
+        view.remember({"initial": view_of(network(kind))}.get)  # type: ignore[arg-type]
         return max(layers(Balance()(view, PROBE)["mean drift of the balance"]))
 
     assert drift("relu") < 1e-4
@@ -221,6 +222,56 @@ def test_effective_dimension(kind: Kind, wanted: dict[float, float]) -> None:
         got = read(EffectiveDimension(z), kind)["effective dimension"][""]
         assert float(got.value) == pytest.approx(count, rel=1e-6)
         assert bool(got.flags["on_probe"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_effective_dimension_of_the_hessian_counts_what_curves_upwards(kind: Kind) -> None:
+    view = view_of(network(kind))
+    values = torch.linalg.eigvalsh(view.hessian[0])
+    lens = EffectiveDimension(0.1, of="hessian")
+    got = lens(view, PROBE)["effective dimension of the Hessian"][""]
+    up = values[values > 0]
+    assert float(got.value) == pytest.approx(float((up / (up + 0.1)).sum()))
+    assert int(got.diagnostics["negative"]) == int((values < 0).sum()) > 50
+
+
+def test_of_a_linear_network_both_matrices_are_one() -> None:
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(40, 3, generator=draw, dtype=torch.float64)
+    probe = Probe(x, torch.arange(40) % 3)
+    torch.manual_seed(0)
+    view = view_of(nn.Linear(3, 3).double(), probe=probe, data=(x, torch.arange(40) % 3))
+    values = torch.linalg.eigvalsh(view.hessian[0])
+    z = float(torch.tensor(40.0).log() / 40)
+    for of in ("gauss_newton", "hessian"):
+        (readings,) = EffectiveDimension(of=of)(view, probe).values()
+        reading = readings[""]
+        assert float(reading.value) == pytest.approx(float((values / (values + z)).sum()))
+        assert float(reading.diagnostics["z"]) == pytest.approx(z)
+        assert not any(bool(flag) for flag in reading.flags.values())
+
+
+def test_effective_dimension_is_of_the_cross_entropy_and_z_of_all_samples() -> None:
+    view = view_of(network("tanh"), loss=nn.functional.cross_entropy)
+    reading = EffectiveDimension(samples=500)(view, PROBE)["effective dimension"][""]
+    assert bool(reading.flags["other_loss"])
+    assert int(reading.diagnostics["samples"]) == 500
+    wanted = float(torch.tensor(4096.0).log() / 4096)
+    assert float(reading.diagnostics["z"]) == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"z": 0}, "z must be above 0"),
+        ({"z": float("nan")}, "z must be above 0"),
+        ({"of": "fisher"}, "of must be 'gauss_newton' or 'hessian'"),
+        ({"samples": 1}, "EffectiveDimension: samples"),
+    ],
+)
+def test_wrong_fields_of_the_effective_dimension(fields: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        EffectiveDimension(**fields)
 
 
 # --- generalisation -------------------------------------------------------------------------------

@@ -44,6 +44,18 @@ def device_of(view: View) -> torch.device:
     return next(iter(view.parameters.values())).device
 
 
+def diverged(view: View) -> Tensor:
+    """Whether the weights of each network are no numbers any more, ``(s,)``."""
+    return ~flattened(view.parameters).isfinite().all(1)
+
+
+def eigenvalues(matrices: Tensor) -> Tensor:
+    """The eigenvalues of symmetric matrices ``(s, P, P)``, ascending; NaN of one with NaN."""
+    finite = matrices.isfinite().flatten(1).all(1)[:, None]
+    values = torch.linalg.eigvalsh(matrices.nan_to_num(0.0, 0.0, 0.0))
+    return torch.where(finite, values, torch.nan)
+
+
 def together(
     read: Mapping[str, Reading], view: View, flags: Mapping[str, Tensor]
 ) -> dict[str, dict[str, Reading]]:
@@ -55,14 +67,14 @@ def together(
         "samples": torch.tensor(view.samples),
         "parameters": torch.tensor(parameters_of(view)),
     }
-    finite = flattened(view.parameters).isfinite().all(1)
+    lost = diverged(view)
     return {
         name: {
             "": Reading(
-                torch.where(finite, reading.value, torch.nan),
+                reading.value.masked_fill(lost, torch.nan),
                 reading.unit,
                 reading.stderr,
-                flags={**reading.flags, **flags, "diverged": ~finite},
+                flags={**reading.flags, **flags, "diverged": lost},
                 diagnostics={**reading.diagnostics, **counts},
             )
         }
