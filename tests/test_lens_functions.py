@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from ibtrace.capture.view import NetworkView
 from ibtrace.errors import ConfigError, Unsupported
 from ibtrace.lenses import (
     Balance,
@@ -163,7 +164,7 @@ def test_balance_and_its_drift(kind: Kind) -> None:
 def test_the_balance_stands_still_under_small_steps_of_descent_in_relu() -> None:
     def drift(kind: Kind) -> float:
         view = view_of(after_descent(kind, steps=100, lr=1e-3))
-        view.remember({"initial": view_of(network(kind))}.get)  # type: ignore[arg-type]
+        view.remember({"initial": view_of(network(kind))}.get)
         return max(layers(Balance()(view, PROBE)["mean drift of the balance"]))
 
     assert drift("relu") < 1e-4
@@ -175,6 +176,16 @@ def test_norms(kind: Kind) -> None:
     readings = read(Norms(), kind)
     one = {name: float(of[""].value) for name, of in readings.items() if "" in of}
     assert layers(readings["spectral norm"]) == pytest.approx(SPECTRAL, rel=1e-8)
+    assert one["product of Frobenius norms"] == pytest.approx(677.7134906)
+    assert sum(layers(readings["stable rank"])) == pytest.approx(17.00443404)
+    frobenius = [
+        value**0.5 * norm
+        for value, norm in zip(layers(readings["stable rank"]), SPECTRAL, strict=True)
+    ]
+    assert layers(readings["Frobenius norm"]) == pytest.approx(frobenius)
+    assert not any(bool(flag) for flag in readings["spectral complexity"][""].flags.values())
+    zero = read(Norms(origin="zero"), kind)["spectral complexity"][""]
+    assert float(zero.value) == pytest.approx(2168.222846)
     assert one["product of spectral norms"] == pytest.approx(40.41473113)
     assert one["spectral complexity"] == pytest.approx(3089.406293)
     assert one["path norm"] == pytest.approx(10.79523827)
@@ -197,14 +208,80 @@ def test_norms_after_200_steps() -> None:
         assert float(readings["10 % margin"][""].value) == pytest.approx(low)
 
 
-def test_norms_of_a_convolution_are_refused_with_the_reason() -> None:
-    model = nn.Sequential(nn.Conv1d(1, 2, 3), nn.Flatten(), nn.Linear(20, 2)).double()
-    x = torch.randn(10, 1, 12).double()
-    probe = Probe(x, torch.arange(10) % 2)
-    view = view_of(model, probe=probe)
+def initially_itself(model: nn.Module, probe: Probe, **fields: Any) -> NetworkView:
+    view = view_of(model, probe=probe, **fields)
     view.remember({"initial": view}.get)
-    with pytest.raises(Unsupported, match=r"norms are of linear layers; 0 is conv"):
-        Norms()(view, probe)
+    return view
+
+
+CHAINED = (
+    *("product of spectral norms", "product of Frobenius norms", "spectral complexity"),
+    *("margin-normalised complexity", "path norm"),
+)
+
+
+def test_a_convolution_has_the_norms_of_its_kernel_and_they_are_flagged() -> None:
+    torch.manual_seed(0)
+    conv, norm = nn.Conv1d(1, 2, 3), nn.BatchNorm1d(2)
+    model = nn.Sequential(conv, norm, nn.Flatten(), nn.Linear(20, 2)).double()
+    probe = Probe(torch.randn(10, 1, 12).double(), torch.arange(10) % 2)
+    readings = Norms()(initially_itself(model, probe), probe)
+    kernel = readings["spectral norm"]["0"]
+    wanted = torch.linalg.matrix_norm(conv.weight.detach().flatten(1), 2)
+    assert float(kernel.value) == pytest.approx(float(wanted))
+    flags = {n: bool(r.flags["reshaped_kernel"]) for n, r in readings["stable rank"].items()}
+    assert flags == {"0": True, "3": False}
+    for name in CHAINED:
+        assert bool(readings[name][""].value.isnan()), name
+        assert bool(readings[name][""].flags["no_linear_chain"]), name
+    size = nn.utils.parameters_to_vector(model.parameters()).norm().item()
+    assert float(readings["weight norm"][""].value) == pytest.approx(size)
+    assert bool(readings["median margin"][""].value.isfinite())
+
+
+def test_what_is_no_chain_and_has_no_classes_has_the_norm_of_all_weights() -> None:
+    class Residual(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.Linear(3, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = x + self.inner(x)
+            return out
+
+    x = torch.randn(10, 3).double()
+    readings = Norms()(initially_itself(Residual().double(), Probe(x, x), loss="mse"), Probe(x, x))
+    assert bool(readings["weight norm"][""].value > 0)
+    assert float(readings["distance from the initial weights"][""].value) == 0
+    assert "median margin" not in readings
+    assert bool(readings["path norm"][""].flags["no_linear_chain"])
+
+
+@pytest.mark.parametrize(
+    ("activation", "other"),
+    [(nn.Sigmoid, True), (nn.GELU, True), (nn.ReLU, False), (nn.Tanh, False), (nn.SELU, True)],
+)
+def test_the_activations_of_a_spectral_bound_are_contractions(activation: Any, other: bool) -> None:
+    model = nn.Sequential(nn.Linear(12, 4), activation(), nn.Linear(4, 2), nn.Softmax(1)).double()
+    readings = Norms()(initially_itself(model, PROBE), PROBE)
+    assert bool(readings["spectral complexity"][""].flags["other_activation"]) == other
+    assert bool(readings["margin-normalised complexity"][""].flags["other_activation"]) == other
+
+
+def test_the_path_norm_of_tanh_is_that_of_its_paths() -> None:
+    model = nn.Sequential(nn.Linear(1, 1), nn.Tanh(), nn.Linear(1, 1), nn.Tanh(), nn.Linear(1, 2))
+    with torch.no_grad():
+        for value, of in zip(model.parameters(), (3, 0, -2, 0, 5, 0), strict=True):
+            value.fill_(of)
+    x = torch.arange(4.0).double()[:, None]
+    probe = Probe(x, torch.arange(4) % 2)
+    readings = Norms()(initially_itself(model.double(), probe), probe)
+    assert float(readings["path norm"][""].value) == pytest.approx(30 * 2**0.5)
+
+
+def test_wrong_origin() -> None:
+    with pytest.raises(ConfigError, match="origin must be 'initial' or 'zero'"):
+        Norms(origin="one")  # type: ignore[arg-type]
 
 
 # --- effective dimension --------------------------------------------------------------------------
