@@ -68,6 +68,10 @@ def test_patterns_are_found_in_any_order_and_not_where_one_is_missing() -> None:
     assert patterns(torch.cat([bits[:-1], bits[:1]])) is None
 
 
+ENERGY = [  # of the label's degrees 1 … 12
+    *(0.558941, 0.094271, 0.072384, 0.064673, 0.045250, 0.081142),
+    *(0.031700, 0.035377, 0.006161, 0.006380, 0.001385, 0.001168),
+]
 LEARNED = {
     "tanh": [0.87383803, 0.28589099, 0.75402198, 0.14809208, 0.36335564, 0.05991874],
     "relu": [0.31722677, 0.16616175, 0.11148514, 0.03264505, 0.03397200, 0.00830694],
@@ -76,13 +80,16 @@ LEARNED = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_degrees_that_are_learned_after_200_steps(kind: Kind) -> None:
-    readings = read(Modes(), kind, after_descent(kind))
-    got = [float(reading[""].value) for reading in readings.values()]
-    assert got == pytest.approx(LEARNED[kind], rel=1e-6)
-    energy = [float(reading[""].diagnostics["energy"]) for reading in readings.values()]
-    assert energy == pytest.approx(
-        [0.558941, 0.094271, 0.072384, 0.064673, 0.045250, 0.081142], abs=1e-6
-    )
+    readings = read(Modes(12), kind, after_descent(kind))
+    of_modes = [readings[f"learned share of mode {k}"][""] for k in range(1, 13)]
+    assert [float(one.value) for one in of_modes[:6]] == pytest.approx(LEARNED[kind], rel=1e-6)
+    assert [float(one.diagnostics["energy"]) for one in of_modes] == pytest.approx(ENERGY, abs=1e-6)
+    known = [energy >= 0.01 for energy in ENERGY]
+    assert [bool(one.value.isfinite()) for one in of_modes] == known
+    assert [not bool(one.flags["no_mode"]) for one in of_modes] == known
+    mean = readings["mean degree of the output"][""]
+    assert float(mean.value) == pytest.approx({"tanh": 1.67944252, "relu": 1.800023854}[kind])
+    assert float(mean.diagnostics["label"]) == pytest.approx(2.58984375)
 
 
 def test_what_is_the_label_has_learned_all_of_it() -> None:
@@ -99,9 +106,30 @@ def test_what_is_the_label_has_learned_all_of_it() -> None:
             return torch.stack([-side, side], 1)
 
     view = view_of(Right().double(), probe=Probe(x, y))
-    for reading in Modes()(view, Probe(x, y)).values():
+    readings = Modes(6)(view, Probe(x, y))
+    assert float(readings.pop("mean degree of the output")[""].value) > 1  # type: ignore[attr-defined]
+    for reading in readings.values():
         value, missing = reading[""].value, reading[""].flags["no_mode"]
         assert bool(missing) or float(value) == pytest.approx(1.0)
+
+
+def test_a_label_that_is_not_linear_has_no_singular_mode() -> None:
+    r = torch.randn(7, 2, generator=torch.Generator().manual_seed(0)).double()
+    mirror = torch.tensor([1.0, -1.0]).double()
+    x = torch.cat([r, -r, r * mirror, -r * mirror]) + 0.3  # exclusive or of the signs
+    y = torch.arange(28) // 14
+    model = nn.Linear(2, 2).double()
+    readings = Modes()(view_of(model, probe=Probe(x, y)), Probe(x, y))
+    for reading in readings.values():
+        assert bool(reading[""].flags["no_mode"])
+        assert bool(reading[""].value.isnan())
+
+
+def test_more_modes_than_inputs_and_wrong_fields() -> None:
+    with pytest.raises(ConfigError, match="Modes: modes"):
+        Modes(0)
+    assert Modes(2).tags.quantities[1].name == "learned share of mode 2"
+    assert len(Modes(2).tags.quantities) == 3
 
 
 def test_singular_modes_of_a_linear_network_that_has_learned_one() -> None:
@@ -133,6 +161,14 @@ def test_sensitivity(kind: Kind, jacobian: float, influence: float) -> None:
     assert float(readings["mean input Jacobian norm"][""].value) == pytest.approx(jacobian)
     got = float(readings["total influence of the bits"][""].value)
     assert got == pytest.approx(influence, rel=1e-8, abs=1e-12)
+    known = readings["total influence of the bits"][""].diagnostics
+    assert float(known["label"]) == pytest.approx(2.58984375)
+    probability = {"tanh": 0.4871222103, "relu": 0.006185861384}[kind]
+    assert float(known["probability"]) == pytest.approx(probability)
+    part = Probe(PROBE.x[:4000], PROBE.y[:4000])
+    assert [*Sensitivity()(view_of(network(kind), probe=part), part)] == [
+        "mean input Jacobian norm"
+    ]
 
 
 # --- weights --------------------------------------------------------------------------------------
@@ -375,3 +411,54 @@ def test_generalization_is_that_of_its_own_samples() -> None:
     assert float(readings["loss gap"][""].stderr) == pytest.approx(float(error))
     with pytest.raises(Unsupported, match=r"Recipe\(data, test\)"):
         Generalization()(view_of(model), PROBE)
+
+
+def test_without_classes_there_are_losses_and_no_accuracies() -> None:
+    x = torch.randn(20, 3).double()
+    model = nn.Linear(3, 1).double()
+    target = x.sum(1, keepdim=True)
+    probe = Probe(x, target)
+    view = view_of(
+        model, probe=probe, loss="mse", data=(x[:15], target[:15]), test=(x[15:], target[15:])
+    )
+    readings = Generalization()(view, probe)
+    assert {*readings} == {"training loss", "test loss", "loss gap"}
+    assert int(readings["test loss"][""].diagnostics["samples"]) == 5
+
+
+def test_a_network_whose_logits_overflow_has_no_accuracy() -> None:
+    data = PROBE.x[:300], PROBE.y[:300]  # some of which overflow
+    view = view_of(network("tanh"), data=data, test=data)
+    large = {
+        name: value * (1e308 if "fc6" in name else 1) for name, value in view.parameters.items()
+    }
+    for name, of in Generalization()(view.at(large), PROBE).items():
+        assert not bool(of[""].value.isfinite()), name
+        assert bool(of[""].flags["not_finite"]), name
+
+
+LENSES: list[Lens] = [
+    *(Generalization(), Modes(), Sensitivity(), Norms(), Norms("zero"), EffectiveDimension()),
+    *(EffectiveDimension(of="hessian"), FeatureAlignment(), Balance()),
+]
+
+
+@pytest.mark.parametrize("lens", LENSES, ids=repr)
+def test_a_seed_that_diverged_leaves_the_others_theirs(lens: Lens) -> None:
+    data, test = (PROBE.x[:300], PROBE.y[:300]), (PROBE.x[300:500], PROBE.y[300:500])
+    pair = [network("tanh"), network("tanh", torch.cos)]
+    alone = view_of(pair[0], data=data, test=test)
+    alone.remember({"initial": view_of(pair[1])}.get)
+    two = view_of(*pair, data=data, test=test)
+    lost = {name: value.clone() for name, value in two.parameters.items()}
+    for value in lost.values():
+        value[1] = torch.nan
+    view = two.at(lost)
+    view.remember({"initial": view_of(pair[1], pair[1])}.get)
+    wanted = lens(alone, PROBE)
+    for name, of_layers in lens(view, PROBE).items():
+        for layer, reading in of_layers.items():
+            same = float(wanted[name][layer].value)
+            assert float(reading.value[0]) == pytest.approx(same, nan_ok=True), name
+            assert bool(reading.value[1].isnan()), name
+            assert any(bool(flag[1]) for flag in reading.flags.values()), name

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from ibtrace.errors import Unsupported
+from ibtrace.lenses._curvature import diverged
+from ibtrace.numerics.spectra import mean_and_error
 from ibtrace.types import LOSS, LensTags, ProbeLike, Quantity, Reading, View
 
 TRAIN_LOSS = Quantity("training loss", LOSS, per="network")
@@ -26,11 +28,11 @@ class Generalization:
 
     The loss gap is test less training, the accuracy gap training less test, so that both are above
     0 where a network remembers more than it learns. Standard errors are over the draw of the
-    samples, √(σ²/n), those of the gaps of both samples.
+    samples, √(σ²/n), those of the gaps of both samples. Accuracies are left out where the labels
+    are not classes of the logits; of several labels a sample it is the share that is right.
 
     Raises:
-        Unsupported: When called, if the training or the test samples are not known, or the labels
-            are no classes.
+        Unsupported: When called, if the training or the test samples are not known.
 
     Example:
         >>> Generalization().tags.quantities[-1].name
@@ -49,39 +51,47 @@ class Generalization:
     def __call__(
         self, view: View, probe: ProbeLike, *, seed: int = 0
     ) -> Mapping[str, Mapping[str, Reading]]:
-        """All quantities; see `ibtrace.types.Lens`."""
+        """All quantities that there are; see `ibtrace.types.Lens`."""
         training, test = view.training, view.test
         if training is None or test is None:
             raise Unsupported(
                 "the training and test samples are not known: give the tracer Recipe(data, test)"
             )
-        losses = [_mean(seen.losses) for seen in (training, test)]
-        right = [_mean(_right(seen)) for seen in (training, test)]
-        return {
-            TRAIN_LOSS.name: {"": Reading(losses[0][0], LOSS, losses[0][1])},
-            TEST_LOSS.name: {"": Reading(losses[1][0], LOSS, losses[1][1])},
-            TRAIN.name: {"": Reading(right[0][0], "1", right[0][1])},
-            TEST.name: {"": Reading(right[1][0], "1", right[1][1])},
-            LOSS_GAP.name: {"": _difference(losses[1], losses[0], LOSS)},
-            GAP.name: {"": _difference(right[0], right[1], "1")},
+        lost = diverged(view)
+        train_loss, test_loss = (_mean(seen.losses, LOSS, lost) for seen in (training, test))
+        read = {
+            TRAIN_LOSS: train_loss,
+            TEST_LOSS: test_loss,
+            LOSS_GAP: _difference(test_loss, train_loss),
         }
+        if _has_classes(training) and _has_classes(test):
+            train, of_test = (_mean(_right(seen), "1", lost) for seen in (training, test))
+            read |= {TRAIN: train, TEST: of_test, GAP: _difference(train, of_test)}
+        return {quantity.name: {"": reading} for quantity, reading in read.items()}
 
 
-_MeanError = tuple[Tensor, Tensor]
+def _has_classes(view: View) -> bool:
+    labels, logits = view.labels, view.logits
+    if labels.is_floating_point() or labels.shape != logits.shape[:-1] or logits.shape[-1] < 2:
+        return False
+    return 0 <= int(labels.min()) and int(labels.max()) < logits.shape[-1]
 
 
 def _right(view: View) -> Tensor:
-    """Whether each sample is classified as it is labelled, ``(s, n)``."""
-    if view.labels.is_floating_point() or view.logits.shape[-1] < 2:
-        raise Unsupported("accuracy needs classes, one a sample")
+    """The share of each sample's labels that is right, ``(s, n)``; NaN where a logit is."""
     right = (view.logits.argmax(-1) == view.labels).double()
-    return right if right.dim() == 2 else right.flatten(2).mean(-1)
+    right = right.masked_fill(~view.logits.isfinite().all(-1), torch.nan)
+    return right.flatten(1) if right.dim() <= 2 else right.flatten(2).mean(-1)
 
 
-def _mean(values: Tensor) -> _MeanError:
-    values = values.double()
-    return values.mean(1), values.std(1) / values.shape[1] ** 0.5
+def _mean(values: Tensor, unit: str, lost: Tensor) -> Reading:
+    """The mean over samples ``(s, n)``."""
+    mean, error = mean_and_error(values.double().T)
+    flags = {"diverged": lost, "not_finite": ~mean.isfinite()}
+    samples = {"samples": torch.tensor(values.shape[1])}
+    return Reading(mean, unit, error, flags=flags, diagnostics=samples)
 
 
-def _difference(a: _MeanError, b: _MeanError, unit: str) -> Reading:
-    return Reading(a[0] - b[0], unit, torch.hypot(a[1], b[1]))
+def _difference(a: Reading, b: Reading) -> Reading:
+    flags = {name: a.flags[name] | b.flags[name] for name in a.flags}
+    return Reading(a.value - b.value, a.unit, torch.hypot(a.stderr, b.stderr), flags=flags)

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ibtrace.errors import Unsupported
 from ibtrace.numerics.walsh import degrees, patterns, walsh
+from ibtrace.runtime.arguments import whole
 from ibtrace.types import LensTags, ProbeLike, Quantity, Reading, View
 
-_MODES = 6
+DEGREE = Quantity("mean degree of the output", "1", per="network")
+
 _LEAST = 0.01  # share of the label's energy
-MODES = tuple(
-    Quantity(f"learned share of mode {k}", "1", per="network") for k in range(1, _MODES + 1)
-)
+_ROUNDING = 1e-10  # of the largest covariance that there could be
 
 
 @dataclass(frozen=True)
@@ -30,14 +29,22 @@ class Modes:
 
     .. math:: \sum_{|S| = k} \hat f(S)\, \hat y(S) \Big/ \sum_{|S| = k} \hat y(S)^2.
 
-    Elsewhere it is the k-th singular mode of the covariance of labels (one-hot) and inputs,
+    There the mean degree of the output is read too, :math:`\sum |S| \hat f(S)^2 / \sum \hat
+    f(S)^2`, with that of the label as the diagnostic ``label``.
+
+    Elsewhere mode k is the k-th singular mode of the covariance of labels (one-hot) and inputs,
     Σ_yx = U S Vᵀ, as in deep linear networks: uₖᵀ Σ_fx vₖ / sₖ, f the class probabilities.
 
     0 is not learned, 1 learned; more than 1 is overshooting. Modes with less than 1 % of the
-    label's energy, and those that there are not, are NaN, flagged ``no_mode``. Diagnostic
-    ``energy``: the mode's share of the label's energy.
+    energy (of the label's on bits, else of Σ_yx, sₖ² / Σ s²), and those that there are not, are
+    NaN, flagged ``no_mode``. Diagnostics: ``energy``, the mode's share of it; ``walsh``, whether
+    it is a degree.
+
+    Args:
+        modes: Modes 1 … this: a label may have its energy above (a parity of 12 bits is degree 12).
 
     Raises:
+        ConfigError: If ``modes`` is no whole number above 0.
         Unsupported: When called, if the labels are no classes.
 
     Example:
@@ -45,63 +52,94 @@ class Modes:
         'learned share of mode 1'
     """
 
-    tags: ClassVar[LensTags] = LensTags(
-        quantities=MODES,
-        reference="Saxe, McClelland & Ganguli 2014, Exact solutions to the nonlinear dynamics of "
-        "learning in deep linear neural networks; O'Donnell 2014, Analysis of Boolean Functions",
-        needs=frozenset({"inputs"}),
-        cost="O(N log N) on bits; else O(N d) and a singular value decomposition",
-        caveats="of a population of bits it is exact; singular modes see what is linear in x",
-    )
+    modes: int = 8
+
+    @property
+    def tags(self) -> LensTags:
+        """What it measures, so many modes."""
+        return LensTags(
+            quantities=(*map(_quantity, range(1, self.modes + 1)), DEGREE),
+            reference="Saxe, McClelland & Ganguli 2014, Exact solutions to the nonlinear dynamics "
+            "of learning in deep linear neural networks; O'Donnell 2014, Analysis of Boolean "
+            "Functions",
+            needs=frozenset({"inputs"}),
+            cost="O(N log N) on bits; else O(N d) and a singular value decomposition",
+            caveats="of a population of bits it is exact; singular modes see what is linear in x, "
+            "the weak ones of a sample are its noise, and equal ones are any basis of theirs",
+        )
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "modes", whole("Modes: modes", self.modes, least=1))
 
     def __call__(
         self, view: View, probe: ProbeLike, *, seed: int = 0
     ) -> Mapping[str, Mapping[str, Reading]]:
-        """All quantities; see `ibtrace.types.Lens`."""
+        """All quantities that there are; see `ibtrace.types.Lens`."""
         y, logits = view.labels, view.logits
-        if y.is_floating_point() or logits.dim() != 3 or logits.shape[-1] < 2:
+        if y.is_floating_point() or y.dim() != 2 or logits.dim() != 3 or logits.shape[-1] < 2:
             raise Unsupported("the modes of a label need classes, one a sample")
-        x = view.inputs.flatten(2)
+        if int(y.min()) < 0 or int(y.max()) >= logits.shape[-1]:
+            raise Unsupported("the modes of a label need one logit for each class")
+        x = view.inputs.flatten(2) if view.inputs.dim() > 2 else view.inputs[..., None]
         order = patterns(x[0]) if logits.shape[-1] == 2 else None
-        probabilities = logits.double().softmax(-1)
+        f = logits.double().softmax(-1)
+        lost = ~f.isfinite().flatten(1).all(1)
+        read: dict[str, Reading] = {}
         if order is None:
-            share, energy = _singular(x.double(), y, probabilities)
+            share, energy = _singular(x.double(), y.long(), f, self.modes)
         else:
-            signs = 2.0 * y[:, order].double() - 1
-            share, energy = _degrees(signs, 2 * probabilities[:, order, 1] - 1)
-        missing = energy < _LEAST
-        return {
-            quantity.name: {
-                "": Reading(
-                    share[:, k].masked_fill(missing[:, k], torch.nan),
-                    "1",
-                    flags={"no_mode": missing[:, k]},
-                    diagnostics={"energy": energy[:, k]},
-                )
-            }
-            for k, quantity in enumerate(MODES)
-        }
+            signs, outputs = 2.0 * y[:, order].double() - 1, 2 * f[:, order, 1] - 1
+            share, energy = _degrees(signs, outputs, self.modes)
+            read[DEGREE.name] = Reading(
+                mean := _mean_degree(outputs),
+                "1",
+                flags={"constant": mean.isnan(), "diverged": lost},
+                diagnostics={"label": _mean_degree(signs)},
+            )
+        missing = ~(energy >= _LEAST)
+        for k in range(self.modes):
+            read[_quantity(k + 1).name] = Reading(
+                share[:, k].masked_fill(missing[:, k], torch.nan),
+                "1",
+                flags={"no_mode": missing[:, k], "diverged": lost},
+                diagnostics={"energy": energy[:, k], "walsh": torch.tensor(order is not None)},
+            )
+        return {name: {"": reading} for name, reading in read.items()}
 
 
-def _degrees(y: Tensor, f: Tensor) -> tuple[Tensor, Tensor]:
+def _quantity(k: int) -> Quantity:
+    return Quantity(f"learned share of mode {k}", "1", per="network")
+
+
+def _degrees(y: Tensor, f: Tensor, modes: int) -> tuple[Tensor, Tensor]:
     """Learned share and energy of degrees 1, 2, …, ``(s, modes)``, by functions ``(s, 2^d)``."""
     of_y, of_f = walsh(y), walsh(f)
     degree = degrees((y.shape[1] - 1).bit_length(), y.device)
-    chosen = torch.stack([degree == k for k in range(1, _MODES + 1)]).double()  # (modes, 2^d)
+    chosen = torch.stack([degree == k for k in range(1, modes + 1)]).double()  # (modes, 2^d)
     energy, learned = of_y.square() @ chosen.T, (of_f * of_y) @ chosen.T
     return learned / energy, energy
 
 
-def _singular(x: Tensor, y: Tensor, f: Tensor) -> tuple[Tensor, Tensor]:
+def _mean_degree(f: Tensor) -> Tensor:
+    """Σ |S| f̂² / Σ f̂² of functions ``(s, 2^d)``; NaN of one that is 0."""
+    squares = walsh(f).square()
+    degree = degrees((f.shape[1] - 1).bit_length(), f.device)
+    mean: Tensor = (squares * degree).sum(1) / squares.sum(1)
+    return mean
+
+
+def _singular(x: Tensor, y: Tensor, f: Tensor, modes: int) -> tuple[Tensor, Tensor]:
     """The same of singular modes, by x ``(s, n, d)``, labels ``(s, n)``, f ``(s, n, classes)``."""
     target = torch.nn.functional.one_hot(y, f.shape[-1]).double()
     x, target, f = (v - v.mean(1, keepdim=True) for v in (x, target, f))
     left, values, right = torch.linalg.svd(target.mT @ x / x.shape[1], full_matrices=False)
+    most = target.norm(dim=(1, 2)) * x.norm(dim=(1, 2)) / x.shape[1]
+    values = torch.where(values > _ROUNDING * most[:, None], values, 0.0)
     response = torch.einsum("snc,snd->scd", f, x) / x.shape[1]
     learned = torch.einsum("sck,scd,skd->sk", left, response, right)
-    share = values.new_full((len(x), _MODES), torch.nan)
+    share = values.new_full((len(x), modes), torch.nan)
     energy = torch.zeros_like(share)
-    count = min(_MODES, values.shape[1])
+    count = min(modes, values.shape[1])
     share[:, :count] = (learned / values)[:, :count]
     squares = values.square()
     energy[:, :count] = (squares / squares.sum(1, keepdim=True))[:, :count].nan_to_num()

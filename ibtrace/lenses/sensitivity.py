@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from torch import Tensor
 
 from ibtrace.numerics.walsh import degrees, patterns, walsh
 from ibtrace.runtime.arguments import whole
@@ -22,8 +23,8 @@ class Sensitivity:
 
     Where the samples are all patterns of d bits, each once, and there are two classes, the total
     influence of g, the sign of the logits' difference, is the mean number of single flips that
-    change it: :math:`\sum_S |S| \hat g(S)^2`, exactly (O'Donnell 2014). Elsewhere it is NaN,
-    flagged ``no_bits``.
+    change it: :math:`\sum_S |S| \hat g(S)^2`, exactly (O'Donnell 2014). Its diagnostics are that
+    of the labels (``label``) and that of 2p - 1 (``probability``). Elsewhere it is left out.
 
     Args:
         samples: More than these are thinned by the seed for the Jacobian.
@@ -59,17 +60,36 @@ class Sensitivity:
         few = view.thinned(self.samples, seed)
         norms = few.input_jacobian.double().flatten(2).norm(dim=2)
         error = norms.std(1) / norms.shape[1] ** 0.5
-        logits, networks = view.logits, len(view.seeds)
-        order = patterns(view.inputs[0].flatten(1)) if logits.shape[-1] == 2 else None
-        influence = torch.full((networks,), torch.nan, dtype=torch.float64, device=logits.device)
-        if order is not None:
-            decided = torch.where(logits[:, order, 1] > logits[:, order, 0], 1.0, -1.0).double()
-            degree = degrees((decided.shape[1] - 1).bit_length(), decided.device)
-            influence = (walsh(decided).square() * degree).sum(1)
+        lost = ~norms.isfinite().all(1)
         read = {
             JACOBIAN: Reading(
-                norms.mean(1), "1", error, diagnostics={"samples": torch.tensor(few.samples)}
-            ),
-            INFLUENCE: Reading(influence, INFLUENCE.unit, flags={"no_bits": influence.isnan()}),
+                norms.mean(1),
+                "1",
+                error,
+                flags={"diverged": lost},
+                diagnostics={"samples": torch.tensor(few.samples)},
+            )
         }
+        logits, labels = view.logits.double(), view.labels
+        order = patterns(view.inputs[0].flatten(1)) if logits.shape[-1] == 2 else None
+        if order is not None and logits.dim() == 3:
+            logits = logits[:, order]
+            lost = ~logits.isfinite().flatten(1).all(1)
+            decided = torch.where(logits[..., 1] > logits[..., 0], 1.0, -1.0).double()
+            known = {"probability": _influence(2 * logits.softmax(-1)[..., 1] - 1)}
+            if labels.shape == logits.shape[:2]:
+                known["label"] = _influence(2 * labels[:, order].double() - 1)
+            read[INFLUENCE] = Reading(
+                _influence(decided).masked_fill(lost, torch.nan),
+                INFLUENCE.unit,
+                flags={"diverged": lost},
+                diagnostics=known,
+            )
         return {quantity.name: {"": reading} for quantity, reading in read.items()}
+
+
+def _influence(f: Tensor) -> Tensor:
+    """Σ |S| f̂(S)² of functions ``(s, 2^d)``, ``(s,)``."""
+    degree = degrees((f.shape[1] - 1).bit_length(), f.device)
+    total: Tensor = (walsh(f).square() * degree).sum(1)
+    return total
