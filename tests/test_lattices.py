@@ -90,7 +90,7 @@ def test_what_is_above_the_number_of_classes_is_flagged(name: str, samples: int)
     ids = torch.arange(160).repeat_interleave(samples)
     noise = torch.randn(len(ids), 1, generator=torch.Generator().manual_seed(0)).double()
     estimate = make(name)(ids[:, None] + 0.01 * noise, ids)
-    assert bool(estimate.flags["above_entropy"]) == (float(estimate.bits) > math.log2(160) + 0.02)
+    assert bool(estimate.flags["above_entropy"]) == (float(estimate.bits) > math.log2(160) + 0.01)
 
 
 def test_many_samples_a_class_raise_no_flag() -> None:

@@ -227,6 +227,31 @@ def test_a_layer_on_the_whole_population_is_not_drowned_in_flags(name: str) -> N
         assert "undersampled" not in raised(estimate)
 
 
+# --- more than an entropy ---
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("size", [4, 6, 8, 10, 30])
+def test_more_than_the_entropy_of_small_classes_is_said(name: str, size: int) -> None:
+    """Classes far apart: a correction of few samples is no reason to pass H(Y)."""
+    y = torch.arange(60 * size) % 60
+    t = y[:, None] + 0.01 * normal(0, len(y), 1)
+    entropy = math.log2(60)
+    estimates = [build(name)(t, y), build(name)(y, t)]
+    estimates += information(build(name), t, Probe(t, y))[1:]
+    estimates += information(build(name), y[:, None].double(), Probe(t, t))  # H(T), of floats
+    for estimate in estimates:
+        above = float(estimate.bits) > entropy + 0.01
+        assert ("above_entropy" in raised(estimate)) == above, (estimate.bits, raised(estimate))
+
+
+def test_neighbours_pass_the_entropy_of_small_classes() -> None:
+    y = torch.arange(300) % 60
+    t = y[:, None] + 0.01 * normal(0, 300, 1)
+    for name in ("ksg", "ross", "mixed_ksg", "kozachenko_leonenko"):
+        assert "above_entropy" in raised(build(name)(t, y))
+
+
 # --- continuous targets ---------------------------------------------------------------------
 
 

@@ -6,7 +6,8 @@ carries four flags beside the estimator's own; the number itself is left as it i
 - ``not_finite``: it is NaN or infinite, or its standard error is infinite;
 - ``below_zero``: it is below 0, where no information is, by more than 3 of its standard errors
   (by more than 0.1 bit, where no error is known), or by more than half a bit whatever the error;
-- ``above_entropy``: it is above the entropy of X or of Y, where either is discrete;
+- ``above_entropy``: it is more than 0.01 bit above the entropy of X or of Y, where either is
+  discrete: that of the samples, under the estimator's own correction;
 - ``extreme_values``: squares of the values would overflow or vanish, so that the number is of the
   values times a power of 2, or of a few moved nearer (`ibtrace.numerics.scale.squarable`).
 
@@ -16,7 +17,6 @@ What would need more than half of the memory is refused before it starts (`requi
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
@@ -31,7 +31,6 @@ from ibtrace.estimators._probes import with_squarable
 from ibtrace.numerics.bins import dense_ids, joint_ids, row_ids
 from ibtrace.numerics.entropy import (
     Correction,
-    bias_correction,
     distinct,
     entropy,
     sample_counts,
@@ -43,6 +42,7 @@ from ibtrace.types import Estimate, ProbeLike
 FLAGS = ("not_finite", "below_zero", "above_entropy", "extreme_values")
 
 _ROUNDING = 1e-6
+_ABOVE = 0.01  # bits; of classes far apart, nearest neighbours show 1 / (2 N_c) nats too much
 _ERRORS_BELOW = 3
 _UNKNOWN_ERROR = 0.1  # bits; estimates of independent variables scatter around 0
 _NEVER_BELOW = 0.5  # bits; an error this large excuses nothing
@@ -82,7 +82,7 @@ def flagged(
     allowed = errors.clamp(max=_NEVER_BELOW) + _ROUNDING
     above = torch.zeros_like(bits, dtype=torch.bool)
     for roof in entropies:
-        above = above | (bits > roof.to(bits.device) + _ROUNDING)
+        above = above | (bits > roof.to(bits.device) + _ABOVE)
     raised = {
         "not_finite": ~bits.isfinite() | stderr.isinf(),
         "below_zero": bits < -allowed,
@@ -102,13 +102,12 @@ def roof_of(
     """The most information a discrete variable can share, ``(...)``: its entropy; else infinite.
 
     Floats are discrete if hardly any sample (5 %) is alone with its value; None if no problem of
-    the batch is. The plug-in entropy is too low by (K - 1) / (2 n ln 2), which the roof is raised
-    by, so that an estimate of the entropy itself does not pass it. But no more than .02 bit above
-    log2 of the number of values, seen and (Chao 1984, by those seen once and twice) unseen.
+    the batch is. The roof is the entropy of the samples and not raised by its bias,
+    (K - 1) / (2 n ln 2), which for small classes would hide all that is too much.
 
     Args:
         value: Floats ``(..., n, d)`` or ids ``(..., n)``.
-        correction: The estimator's own correction of entropies, in place of the first-order one.
+        correction: The estimator's own correction of entropies.
         weights: The mass of each sample, if these are not equal.
     """
     ids = dense_ids(value) if is_ids(value) else row_ids(value.detach())
@@ -123,23 +122,7 @@ def roof_of(
         shares = sample_masses(ids, masses / masses.sum())
         exact = -(masses / masses.sum() * shares.clamp(min=1e-300).log2()).sum(-1)
         return exact.masked_fill(continuous, torch.inf)
-    added = bias_correction(counts, "miller_madow" if correction == "none" else correction)
-    # What nearest neighbours show of classes far apart (Ross 2014, Gao et al. 2017).
-    apart = (math.log(n) - torch.digamma(counts.to(torch.float64)).mean(-1)) / math.log(2)
-    roof = torch.maximum(entropy(counts) + added, apart).minimum(_most_values(counts))
-    return roof.masked_fill(continuous, torch.inf)
-
-
-def _most_values(counts: Tensor) -> Tensor:
-    """log2 of how many values there are, at most, and a little: see `roof_of`."""
-    seen, once_seen, twice = (
-        distinct(counts).double(),
-        (counts == 1).sum(-1).double(),
-        (counts == 2).sum(-1).double() / 2,  # values, each of two samples
-    )
-    pairs = once_seen * (once_seen - 1) / 2
-    unseen = torch.where(twice > 0, once_seen.square() / (2 * twice).clamp(min=1), pairs)
-    return (seen + unseen).log2() + _ABOVE
+    return entropy(counts, correction).masked_fill(continuous, torch.inf)
 
 
 def undersampled(null: Tensor) -> Tensor:
@@ -321,7 +304,7 @@ def checked_plane(
 
         law = law_of(self)
         of_x, of_y = once(_roofs_of_probe, probe, law)
-        of_t = roofs_of(law, t) if is_ids(t) else []
+        of_t = roofs_of(law, t)
         return (
             flagged(about_x, [*of_x, *of_t], extreme=extreme | extreme_x.to(extreme.device)),
             flagged(about_y, [*of_y, *of_t], extreme=extreme | extreme_y.to(extreme.device)),
