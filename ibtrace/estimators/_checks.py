@@ -103,7 +103,9 @@ def roof_of(
 
     Floats are discrete if hardly any sample (5 %) is alone with its value; None if no problem of
     the batch is. The roof is the entropy of the samples and not raised by its bias,
-    (K - 1) / (2 n ln 2), which for small classes would hide all that is too much.
+    (K - 1) / (2 n ln 2), which for small classes would hide all that is too much. A correction of
+    the estimator's own raises it, but not above log2 of the number of values, seen and (Chao 1984,
+    by those seen once and twice) unseen.
 
     Args:
         value: Floats ``(..., n, d)`` or ids ``(..., n)``.
@@ -122,7 +124,20 @@ def roof_of(
         shares = sample_masses(ids, masses / masses.sum())
         exact = -(masses / masses.sum() * shares.clamp(min=1e-300).log2()).sum(-1)
         return exact.masked_fill(continuous, torch.inf)
-    return entropy(counts, correction).masked_fill(continuous, torch.inf)
+    roof = entropy(counts, correction).minimum(_most_values(counts))
+    return roof.masked_fill(continuous, torch.inf)
+
+
+def _most_values(counts: Tensor) -> Tensor:
+    """log2 of how many values there are, at most: see `roof_of`."""
+    seen, once_seen, twice = (
+        distinct(counts).double(),
+        (counts == 1).sum(-1).double(),
+        (counts == 2).sum(-1).double() / 2,  # values, each of two samples
+    )
+    pairs = once_seen * (once_seen - 1) / 2
+    unseen = torch.where(twice > 0, once_seen.square() / (2 * twice).clamp(min=1), pairs)
+    return (seen + unseen).log2()
 
 
 def undersampled(null: Tensor) -> Tensor:
