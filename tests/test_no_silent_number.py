@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ibtrace import estimators
 from ibtrace.errors import InvalidInput, TooLarge, Unsupported
 from ibtrace.estimators import _limits, information, make
+from ibtrace.numerics.scale import rounded
 from ibtrace.probe import Probe
 from ibtrace.tracer._defaults import Subsampled
 from ibtrace.types import Estimate, Estimator, label
@@ -349,6 +350,36 @@ def test_noise_that_merges_all_is_said() -> None:
     t, y = normal(0, 200, 2), torch.arange(200) % 2
     assert "crowded" in raised(make("noisy_channel", noise_std=1e4)(t, y))
     assert "crowded" not in raised(make("noisy_channel")(t, y))
+
+
+# --- values that rounding has merged ---
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("offset", [0.0, 1e3, 1e6])
+def test_a_variable_whose_floats_hardly_differ_is_rounded(name: str, offset: float) -> None:
+    z = normal(3, 200, 2)
+    y, ids = 0.9 * z[:, :1] + 0.19**0.5 * z[:, 1:], (z[:, 0] > 0).long()
+    x = (z[:, :1] + offset).float()
+    estimates = []
+    for a, b in [(x, y), (y, x), (x, ids), (x.double(), y)]:
+        try:
+            estimates.append(build(name)(a, b))
+        except Unsupported:
+            continue
+    estimates += information(build(name), x, Probe(y, ids))
+    estimates += information(build(name), y, Probe(x, ids))[:1]
+    assert all(("rounded" in raised(estimate)) == (offset == 1e6) for estimate in estimates)
+    assert "rounded" not in raised(build(name)(z[:, :1] + offset, ids))  # float64 holds it
+
+
+def test_what_is_rounded_is_a_column_as_wide_as_the_others() -> None:
+    z = normal(4, 300, 2).float()
+    near_one = torch.stack([z[:, 0], 1 - 1e-6 * z[:, 1].abs()], 1)
+    batch = torch.stack([z, z + torch.tensor([0, 1e6]), near_one, torch.full_like(z, 0.1)])
+    assert rounded(batch).tolist() == [False, True, False, False]
+    assert [bool(rounded(one)) for one in batch] == [False, True, False, False]
+    assert not bool(rounded(torch.arange(100) + 10**6))
 
 
 # --- sparse layers --------------------------------------------------------------------------

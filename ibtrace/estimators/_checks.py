@@ -1,13 +1,15 @@
 """What no estimate may hide: the flags that every estimator raises alike, by one mechanism.
 
 `checked` decorates an estimator's class. Whatever its ``__call__`` and its ``plane`` return then
-carries four flags beside the estimator's own; the number itself is left as it is:
+carries five flags beside the estimator's own; the number itself is left as it is:
 
 - ``not_finite``: it is NaN or infinite, or its standard error is infinite;
 - ``below_zero``: it is below 0, where no information is, by more than 3 of its standard errors
   (by more than 0.1 bit, where no error is known), or by more than half a bit whatever the error;
 - ``above_entropy``: it is more than 0.01 bit above the entropy of X or of Y, where either is
   discrete: that of the samples, under the estimator's own correction;
+- ``rounded``: a variable lies so far from 0 that its floats hold hardly 100 values to a deviation
+  (`ibtrace.numerics.scale.rounded`): the number is of what rounding has left of it;
 - ``extreme_values``: squares of the values would overflow or vanish, so that the number is of the
   values times a power of 2, or of a few moved nearer (`ibtrace.numerics.scale.squarable`).
 
@@ -36,10 +38,10 @@ from ibtrace.numerics.entropy import (
     sample_counts,
     sample_masses,
 )
-from ibtrace.numerics.scale import squarable
+from ibtrace.numerics.scale import rounded, squarable
 from ibtrace.types import Estimate, ProbeLike
 
-FLAGS = ("not_finite", "below_zero", "above_entropy", "extreme_values")
+FLAGS = ("not_finite", "below_zero", "above_entropy", "rounded", "extreme_values")
 
 _ROUNDING = 1e-6
 _ABOVE = 0.01  # bits; of classes far apart, nearest neighbours show 1 / (2 N_c) nats too much
@@ -64,15 +66,13 @@ def checked(kind: _Class) -> _Class:
     return kind
 
 
-def flagged(
-    estimate: Estimate, entropies: Sequence[Tensor], *, extreme: Tensor | None = None
-) -> Estimate:
+def flagged(estimate: Estimate, entropies: Sequence[Tensor], **of_values: Tensor) -> Estimate:
     """An estimate with the flags of this module raised where they belong.
 
     Args:
         estimate: Any estimate.
         entropies: The entropies in bits of the variables that are discrete, ``(...)`` each.
-        extreme: Whether the values had to change to be squared, ``(...)``; None if none had.
+        of_values: ``rounded`` and ``extreme_values``, ``(...)`` each, where any is raised.
 
     Returns:
         The same numbers; a flag that the estimator raised by itself stays raised.
@@ -87,10 +87,12 @@ def flagged(
         "not_finite": ~bits.isfinite() | stderr.isinf(),
         "below_zero": bits < -allowed,
         "above_entropy": above,
+        "rounded": torch.zeros_like(above),
         "extreme_values": torch.zeros_like(above),
     }
-    if extreme is not None and bool(extreme.any()):
-        raised["extreme_values"] = extreme.expand_as(above)
+    for name, values in of_values.items():
+        if bool(values.any()):
+            raised[name] = values.to(bits.device).expand_as(above)
     return estimate.flagged(
         **{name: flag | estimate.flags.get(name, flag) for name, flag in raised.items()}
     )
@@ -286,6 +288,11 @@ def _extremes_of_probe(probe: ProbeLike) -> tuple[Tensor, Tensor]:
     return _squarable(probe.features)[1], _squarable(probe.labels)[1]
 
 
+def _rounded_of_probe(probe: ProbeLike) -> tuple[Tensor, Tensor]:
+    """Whether the inputs, and the labels, are rounded."""
+    return rounded(probe.features), rounded(probe.labels)
+
+
 def _squarable(value: Tensor) -> tuple[Tensor, Tensor]:
     """`squarable`; what is no tensor is left to the estimator to refuse."""
     return squarable(value) if isinstance(value, Tensor) else (value, torch.tensor(False))
@@ -297,7 +304,12 @@ def checked_call(method: Callable[..., Estimate]) -> Callable[..., Estimate]:
         require_memory(self, x, y)
         (a, extreme_x), (b, extreme_y) = (_squarable(value) for value in (x, y))
         estimate = method(self, a, b, seed=seed)
-        return flagged(estimate, roofs_of(law_of(self), x, y), extreme=extreme_x | extreme_y)
+        return flagged(
+            estimate,
+            roofs_of(law_of(self), x, y),
+            rounded=rounded(x) | rounded(y),
+            extreme_values=extreme_x | extreme_y,
+        )
 
     return call
 
@@ -320,9 +332,18 @@ def checked_plane(
         law = law_of(self)
         of_x, of_y = once(_roofs_of_probe, probe, law)
         of_t = roofs_of(law, t)
+        few, few_of = rounded(t), once(_rounded_of_probe, probe)
+        doubts = zip((extreme_x, extreme_y), few_of, strict=True)
+        of_values = [
+            {
+                "extreme_values": extreme | far.to(extreme.device),
+                "rounded": few | near.to(few.device),
+            }
+            for far, near in doubts
+        ]
         return (
-            flagged(about_x, [*of_x, *of_t], extreme=extreme | extreme_x.to(extreme.device)),
-            flagged(about_y, [*of_y, *of_t], extreme=extreme | extreme_y.to(extreme.device)),
+            flagged(about_x, [*of_x, *of_t], **of_values[0]),
+            flagged(about_y, [*of_y, *of_t], **of_values[1]),
         )
 
     return plane

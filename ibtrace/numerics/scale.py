@@ -22,6 +22,7 @@ _LARGEST = 2.0**100  # within it and its inverse, products of squares fit in flo
 _TYPICAL = 2.0**50
 _ROUNDING = 1e-6
 _FEW_PLACES = 8
+_STEPS = 100  # at fewer within a deviation, values repeat and the lowest bits are lost
 _FAR, _MANY_FAR = 100, 0.01  # of a normal variable none; of Cauchy's 0.6 %
 
 _WORDS: dict[Scale, str] = {
@@ -166,6 +167,29 @@ def squarable(x: Tensor) -> tuple[Tensor, Tensor]:
     points = torch.ldexp(values, power[..., None, None])
     moved = (points.abs() > _LARGEST).any(-1).any(-1)
     return points.clamp(-_LARGEST, _LARGEST), (power != 0) | moved
+
+
+def rounded(x: Tensor) -> Tensor:
+    """Whether a column varies by no more than 100 steps of its floats, ``(...)``.
+
+    Far from 0 floats are far apart: of 10⁶ + z, z standard normal, float32 leaves 16 values to a
+    deviation. What z knew beyond them is lost before any estimator sees it. Columns much narrower
+    than another one (tanh units near 1 beside others) do not count, nor constant ones.
+
+    Args:
+        x: Floats ``(..., n, d)``, of float32 also where they come as float64; of anything else,
+            never.
+    """
+    if x.dtype not in (torch.float32, torch.float64) or x.dim() < 2 or x.numel() == 0:
+        lead = x.shape[:-2] if x.is_floating_point() else x.shape[:-1]
+        return torch.zeros(lead, dtype=torch.bool, device=x.device)
+    values = x.detach().to(torch.float64)
+    narrow = (values.float() == values).all(-1).all(-1, keepdim=True)
+    step = torch.where(narrow, *(torch.finfo(t).eps for t in (torch.float32, torch.float64)))
+    low, high = values.aminmax(dim=-2)
+    deviation = values.std(-2, correction=0)
+    few = (low < high) & (deviation <= _STEPS * step * values.mean(-2).abs())
+    return (few & (APART * deviation >= deviation.amax(-1, keepdim=True))).any(-1)
 
 
 def columns_apart(x: Tensor) -> Tensor:
