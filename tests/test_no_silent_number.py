@@ -385,6 +385,40 @@ def test_what_is_rounded_is_a_column_as_wide_as_the_others() -> None:
 # --- sparse layers --------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("units", [1, 10, 50])
+@pytest.mark.parametrize("n", [500, 2000])
+def test_random_labels_of_a_layer_that_is_mostly_zero(name: str, units: int, n: int) -> None:
+    """A few samples are all that a normal law of a class has to go by; equal values are no news."""
+    t, labels = (normal(1, n, units) - 2).relu(), (normal(2, n) * 7919).long() % 4
+    if name in ("variational", "npeet") and n > 500:
+        pytest.skip("slow, and no different")
+    try:
+        estimates = [build(name)(t, labels), information(build(name), t, Probe(t, labels))[1]]
+    except InvalidInput:  # scikit-learn takes one column
+        return
+    for estimate in estimates:
+        far = abs(float(estimate.bits)) > 0.15
+        assert not far or raised(estimate) - {"ties", "ties_jittered", "tied_radii"}
+
+
+@pytest.mark.parametrize("bias_correction", [True, False])
+def test_gaussian_copula_says_what_a_random_order_gives(bias_correction: bool) -> None:
+    estimator = make("gaussian_copula", bias_correction=bias_correction)
+    t, ids = (normal(1, 500, 20) - 1.5).relu(), torch.arange(500) % 4
+    for estimate in (estimator(t, ids), information(estimator, t, Probe(t, ids))[1]):
+        assert "undersampled" in raised(estimate)
+        assert abs(float(estimate.diagnostics["null_bits"]) - float(estimate.bits)) < 0.6
+    x, y = normal(2, 200, 10), normal(3, 200, 10)
+    assert ("undersampled" in raised(estimator(x, y))) == (not bias_correction)
+    assert "undersampled" not in raised(information(estimator, x.tanh(), Probe(x, ids[:200]))[0])
+    whole = information(estimator, t, Probe(t, ids, population=True))
+    assert all(bool(estimate.diagnostics["null_bits"].isnan()) for estimate in whole)
+    apart = 4.0 * ids[:, None] + normal(4, 500, 1)
+    assert raised(estimator(apart, ids)) == set()
+    assert raised(estimator(apart, apart + normal(5, 500, 1))) == set()
+
+
 @pytest.mark.parametrize("classes", [2, 10, 31, 100, 500])
 def test_one_hot_rows_hold_their_class(classes: int) -> None:
     y = torch.arange(2000) % classes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ibtrace.errors import ConfigError
-from ibtrace.estimators._checks import checked
+from ibtrace.estimators._checks import UNDERSAMPLED, checked, orders, shuffled
 from ibtrace.estimators._inputs import check_pair, each_estimate, is_ids, refuse_two_ids
 from ibtrace.estimators._prepared import once
 from ibtrace.numerics.bins import dense_ids
@@ -34,6 +35,11 @@ class Scores(NamedTuple):
     constant: bool
     tied: bool
     degenerate: bool
+
+    def reordered(self, order: Tensor) -> Scores:
+        """Those of the samples in another order."""
+        order = order.to(self.white.device)
+        return self._replace(columns=self.columns[order], white=self.white[order])
 
 
 @checked
@@ -74,8 +80,11 @@ class GaussianCopula:
         bias_correction: Whether to take off the bias.
 
     Flags: those above; ``ties`` (equal values in a column, which share their mean rank; the
-    scores are then not normal); ``constant`` (a variable that never varies: 0 bits).
-    Diagnostics: ``shrinkage``, between 0 and 1.
+    scores are then not normal, and of a layer that is mostly 0 classes at random get bits:
+    ``undersampled``, one variable in a random order would give more than 0.1 bit); ``constant`` (a
+    variable that never varies: 0 bits). Diagnostics: ``shrinkage``, between 0 and 1;
+    ``null_bits``, what a random order gives (NaN of ids that never repeat, in `plane` of X, and of
+    a population).
 
     References:
         Ince, Giordano, Kayser, Rousselet, Gross & Schyns 2017, A statistical framework for
@@ -117,7 +126,7 @@ class GaussianCopula:
             cost="N d log N + N d² + d³ time, N d memory",
             bias="too low where the copula is not Gaussian, and at high information in few samples "
             "(N = 500: -0.05 bit at correlation 0.99, -0.2 at 0.999); with ids it may pass their "
-            "entropy"
+            "entropy, and up by bits where a layer is mostly 0 (flagged)"
             + ("" if self.bias_correction else "; up by that of fitted entropies, which is left"),
         )
 
@@ -151,11 +160,15 @@ class GaussianCopula:
             Unsupported: If both are ids.
         """
         check_pair(label(self), x, y, minimum=4)
+        return self._estimates(x, y)
+
+    def _estimates(self, x: Tensor, y: Tensor, *, known: bool = False) -> Estimate:
+        """Those of a call; ``known`` where the law is, so that no null is asked for."""
         refuse_two_ids(label(self), x, y, "use binning or exact")
         if is_ids(x) or is_ids(y):
             ids, t = (x, y) if is_ids(x) else (y, x)
-            return each_estimate(self._classes, ids, t)
-        return each_estimate(lambda a, b: self._pair(_scores(a), b), x, y)
+            return each_estimate(lambda a, b: self._classes(a, b, known), ids, t)
+        return each_estimate(lambda a, b: self._pair(_scores(a), b, known), x, y)
 
     def plane(self, t: Tensor, probe: ProbeLike, *, seed: int = 0) -> tuple[Estimate, Estimate]:
         """I(X;T) and I(T;Y) in bits for ``t (..., n, d)``; X's scores are kept with the probe.
@@ -164,46 +177,51 @@ class GaussianCopula:
             InvalidInput: If ``t`` is malformed or does not pair with the probe.
             TooFewSamples: If there are fewer than 4 samples.
         """
-        x = probe.features.to(t.device)
-        if is_ids(t):
-            return self(x, t), self(t, probe.labels.to(t.device))
+        x, y, whole = probe.features.to(t.device), probe.labels.to(t.device), probe.population
         check_pair(label(self), x, t, minimum=4)
+        check_pair(label(self), t, y, minimum=4)
+        about_y = self._estimates(t, y, known=whole)
+        if is_ids(t):
+            return self._estimates(x, t, known=whole), about_y
         first = self.prepare(probe, t.device)
-        about_x = each_estimate(lambda _, one: self._pair(first, one), x, t)
-        return about_x, self(t, probe.labels.to(t.device))
+        return each_estimate(lambda _, one: self._pair(first, one, True), x, t), about_y
 
     def prepare(self, probe: ProbeLike, device: torch.device) -> Scores:
         """X's normal scores on a device, kept with the probe."""
         return once(_scores_of_inputs, probe, device)
 
-    def _pair(self, first: Scores, y: Tensor) -> Estimate:
+    def _pair(self, first: Scores, y: Tensor, known: bool) -> Estimate:
         second = _scores(y)
         tied, degenerate = first.tied or second.tied, first.degenerate or second.degenerate
         if first.constant or second.constant:
             return _estimate(y.device, constant=True, tied=tied)
+        found = self._of_scores(first, second)
+        at_random = [] if known else orders(len(y))
+        nulls = [self._of_scores(first, second.reordered(order)).nats for order in at_random]
+        return _estimate(y.device, found, nulls, tied=tied, degenerate=degenerate)
+
+    def _of_scores(self, first: Scores, second: Scores) -> _Found:
         found, shrinkage = information_of_whitened(first.white, second.white), 0.0
         if found is None:
             found, shrinkage = shrunk_information(first.columns, second.columns)
         bias = 0.0
         if self.bias_correction and shrinkage == 0:
-            n, dx, dy = len(y), first.white.shape[1], second.white.shape[1]
+            n, dx, dy = *first.white.shape, second.white.shape[1]
             bias = entropy_bias(n, dx) + entropy_bias(n, dy) - entropy_bias(n, dx + dy)
-        return _estimate(
-            y.device,
-            float(found.nats) - bias,
-            found.local,
-            tied=tied,
-            degenerate=degenerate,
-            shrinkage=shrinkage,
-        )
+        return _Found(float(found.nats) - bias, found.local, shrinkage)
 
-    def _classes(self, labels: Tensor, t: Tensor) -> Estimate:
+    def _classes(self, labels: Tensor, t: Tensor, known: bool) -> Estimate:
         scores = _scores(t)
         if scores.constant or is_constant(labels):
             return _estimate(t.device, constant=True, tied=scores.tied)
         ids, points = dense_ids(labels), scores.white
+        found = self._of_classes(ids, points)
+        nulls = [self._of_classes(order, points).nats for order in shuffled(ids, known=known)]
+        return _estimate(t.device, found, nulls, tied=scores.tied, degenerate=scores.degenerate)
+
+    def _of_classes(self, ids: Tensor, points: Tensor) -> _Found:
         n, d = points.shape
-        local = torch.empty(n, dtype=torch.float64, device=t.device)
+        local = torch.empty(n, dtype=torch.float64, device=points.device)
         nats, shrunk, sizes = 0.0, 0.0, torch.bincount(ids).tolist()
         for one, size in enumerate(sizes):
             own = ids == one
@@ -214,14 +232,15 @@ class GaussianCopula:
         if self.bias_correction and shrunk == 0:
             nats -= entropy_bias(n, d)
             nats += sum(size / n * entropy_bias(size, d) for size in sizes)
-        return _estimate(
-            t.device,
-            nats,
-            local,
-            tied=scores.tied,
-            degenerate=scores.degenerate,
-            shrinkage=shrunk,
-        )
+        return _Found(nats, local, shrunk)
+
+
+class _Found(NamedTuple):
+    """Information in nats, the samples' shares of it ``(n,)``, and the shrinkage."""
+
+    nats: float
+    local: Tensor
+    shrinkage: float
 
 
 def _scores(x: Tensor) -> Scores:
@@ -242,16 +261,19 @@ def _scores_of_inputs(probe: ProbeLike, device: torch.device) -> Scores:
 
 def _estimate(
     device: torch.device,
-    nats: float = 0.0,
-    local: Tensor | None = None,
+    found: _Found | None = None,
+    nulls: Sequence[float] = (),
     *,
     constant: bool = False,
     tied: bool = False,
     degenerate: bool = False,
-    shrinkage: float = 0.0,
 ) -> Estimate:
-    """The estimate of one problem, from information in nats and its local terms ``(n,)``."""
-    stderr = 0.0 if local is None else float(local.std()) / math.sqrt(len(local))
+    """The estimate of one problem, and what random orders give of it in nats."""
+    nats, stderr, shrinkage = 0.0, 0.0, 0.0
+    if found is not None:
+        nats, shrinkage = found.nats, found.shrinkage
+        stderr = float(found.local.std()) / math.sqrt(len(found.local))
+    null = sum(nulls) / len(nulls) / math.log(2) if nulls else math.nan
     return Estimate.single(
         nats / math.log(2),
         stderr / math.log(2),
@@ -260,7 +282,8 @@ def _estimate(
             "ties": tied,
             "degenerate": degenerate,
             "shrunk": shrinkage > 0,
+            "undersampled": null > UNDERSAMPLED,
         },
-        diagnostics={"shrinkage": shrinkage},
+        diagnostics={"shrinkage": shrinkage, "null_bits": null},
         device=device,
     )
