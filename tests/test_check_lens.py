@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ibtrace import lenses
-from ibtrace.lenses import Saturation, Topology
+from ibtrace.lenses import EffectiveDimension, Flatness, Saturation, Topology
 from ibtrace.testing import check_lens, lens_checks
 from ibtrace.testing._views import cases
 from ibtrace.types import Lens, LensTags, Need, ProbeLike, Quantity, Reading, View
@@ -84,7 +84,7 @@ CONFIGURED = {"invariance": {"permutations": [(1, 2, 3, 4, 0), (1, 0, 2, 3, 4)]}
     [
         Weights(),
         *(lenses.make(name, **CONFIGURED.get(name, {})) for name in lenses.names()),
-        *(Saturation(0.2), Good()),
+        *(Saturation(0.2), Good(), EffectiveDimension(of="hessian"), Flatness(by="error")),
     ],
 )
 @pytest.mark.parametrize(("name", "check"), lens_checks)

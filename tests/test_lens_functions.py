@@ -36,6 +36,12 @@ def read(lens: Lens, kind: Kind, model: nn.Module | None = None) -> Read:
     return lens(view, PROBE)
 
 
+def initially_itself(model: nn.Module, probe: Probe, **fields: Any) -> NetworkView:
+    view = view_of(model, probe=probe, **fields)
+    view.remember({"initial": view}.get)
+    return view
+
+
 def layers(readings: Mapping[str, Reading]) -> list[float]:
     return [float(reading.value) for reading in readings.values()]
 
@@ -189,6 +195,32 @@ def test_feature_alignment(kind: Kind) -> None:
     assert layers(readings) == pytest.approx(ALIGNED[kind], abs=1e-8)
 
 
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_what_is_no_logit_is_aligned_as_it_is(outputs: int) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(30, 3).double()
+    y = x[:, :outputs]
+    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, outputs)).double()
+    probe = Probe(x, y)
+    readings = FeatureAlignment()(view_of(model, probe=probe, loss="mse"), probe)
+    slopes = torch.stack([torch.func.jacrev(model)(row) for row in x]).detach()  # (30, k, 3)
+    outer = torch.einsum("nki,nkj->ij", slopes, slopes)
+    weight = next(model.parameters()).detach()
+    gram = weight.T @ weight
+    wanted = (gram * outer).sum() / gram.norm() / outer.norm()
+    of_layers = readings["feature alignment"]
+    assert float(of_layers["0"].value) == pytest.approx(float(wanted))
+    assert float(of_layers["2"].value) == pytest.approx(1)  # its gradients are its weights
+
+
+def test_the_balance_of_frozen_weights_is_not_conserved() -> None:
+    model = network("relu")
+    model.get_parameter("fc3.weight").requires_grad_(False)
+    readings = Balance()(initially_itself(model, PROBE), PROBE)["mean |balance|"]
+    frozen = {name: bool(one.flags["not_conserved"]) for name, one in readings.items()}
+    assert frozen == {"fc1": False, "fc2": True, "fc3": True, "fc4": False, "fc5": False}
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_balance_and_its_drift(kind: Kind) -> None:
     readings = read(Balance(), kind)
@@ -243,12 +275,6 @@ def test_norms_after_200_steps() -> None:
         assert float(readings["spectral complexity"][""].value) == pytest.approx(complexity)
         assert float(readings["path norm"][""].value) == pytest.approx(path)
         assert float(readings["10 % margin"][""].value) == pytest.approx(low)
-
-
-def initially_itself(model: nn.Module, probe: Probe, **fields: Any) -> NetworkView:
-    view = view_of(model, probe=probe, **fields)
-    view.remember({"initial": view}.get)
-    return view
 
 
 CHAINED = (

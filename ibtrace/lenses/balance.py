@@ -7,13 +7,17 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from ibtrace.errors import Unsupported
+from ibtrace.lenses._curvature import diverged
 from ibtrace.types import LensTags, Link, ProbeLike, Quantity, Reading, View
 
 SIZE = Quantity("mean |balance|", "1")
 DRIFT = Quantity("mean drift of the balance", "1")
+
+_HOMOGENEOUS = {"relu", "leaky_relu", "Identity", "Dropout", "Flatten"}
 
 
 @dataclass(frozen=True)
@@ -23,8 +27,9 @@ class Balance:
     Of each hidden unit, by its outgoing and incoming weights and its bias, averaged over the units
     of each linear layer; the drift is from the first look. Under gradient flow it stands still
     where the activation is homogeneous (ReLU, linear): what drifts there is the work of the step
-    size, of the noise, of momentum or of Adam. Where the activation is another (tanh) nothing
-    conserves it; that is flagged ``not_conserved``.
+    size, of the noise, of momentum, of Adam or of weight decay. Where the activation is another
+    (tanh), or not all of the weights are trained, nothing conserves it; that is flagged
+    ``not_conserved``.
 
     Raises:
         Unsupported: When called, if the network is no chain of two or more linear layers.
@@ -49,15 +54,25 @@ class Balance:
         """Both quantities of every hidden linear layer; see `ibtrace.types.Lens`."""
         chain = view.chain
         now, start = _balances(chain), _balances(view.initial.chain)
-        size, drift = {}, {}
-        for link in chain[:-1]:
+        size: dict[str, Reading] = {}
+        drift: dict[str, Reading] = {}
+        lost = diverged(view)
+        for link, after in pairwise(chain):
             value = now[link.name]
-            homogeneous = set(link.then) <= {"relu", "leaky_relu", "Identity", "Dropout"}
-            flags = {"not_conserved": value.new_full((len(value),), not homogeneous).bool()}
-            size[link.name] = Reading(value.abs().mean(1), "1", flags=flags)
+            conserved = set(link.then) <= _HOMOGENEOUS and _trained(view, link, after)
+            flags = {"not_conserved": torch.full_like(lost, not conserved), "diverged": lost}
             moved = (value - start[link.name]).abs().mean(1)
-            drift[link.name] = Reading(moved, "1", flags=flags)
+            for read, of_units in ((size, value.abs().mean(1)), (drift, moved)):
+                masked = of_units.masked_fill(lost, torch.nan)
+                read[link.name] = Reading(masked, "1", flags=flags)
         return {SIZE.name: size, DRIFT.name: drift}
+
+
+def _trained(view: View, link: Link, after: Link) -> bool:
+    """Whether all weights are trained that a unit's balance is of."""
+    names = [f"{link.name}.weight", f"{after.name}.weight"]
+    names += [f"{link.name}.bias"] if link.bias is not None else []
+    return all(name in view.parameters for name in names)
 
 
 def _balances(chain: Sequence[Link]) -> dict[str, Tensor]:

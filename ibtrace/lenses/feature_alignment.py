@@ -21,7 +21,7 @@ class FeatureAlignment:
     r"""The cosine of WᵀW and the average gradient outer product, of each linear layer.
 
     With h the input of the layer and f the logits, less their mean over the classes (of two
-    classes: their difference), over the samples:
+    classes: their difference; what is no logit of a class is taken as it is), over the samples:
 
     .. math:: \cos\big( W^\top W,\; \mathbb E \textstyle\sum_k \nabla_h f_k \nabla_h f_k^\top \big)
 
@@ -62,18 +62,31 @@ class FeatureAlignment:
     ) -> Mapping[str, Mapping[str, Reading]]:
         """The alignment of every linear layer; see `ibtrace.types.Lens`."""
         seen = view.thinned(self.samples, seed)
+        classes = _has_classes(view)
+        known = {"samples": torch.tensor(seen.samples)}
         read: dict[str, Reading] = {}
         for name, (_, slopes) in seen.link_inputs.items():
             weight = view.parameters.get(f"{name}.weight".lstrip("."))
             if weight is None:  # frozen
                 continue
-            centred = (slopes - slopes.mean(2, keepdim=True)).double().flatten(1, 2)
-            outer = centred.mT @ centred
+            of_class = slopes - slopes.mean(2, keepdim=True) if classes else slopes
+            rows = of_class.double().flatten(1, 2)
+            outer = rows.mT @ rows
             value = _cosine(weight.double().mT @ weight.double(), outer)
-            read[name] = Reading(value, "1", flags={"no_gradient": value.isnan()})
+            read[name] = Reading(
+                value, "1", flags={"no_gradient": value.isnan()}, diagnostics=known
+            )
         if not read:
             raise Unsupported("no linear layer is trained, whose features could be aligned")
         return {ALIGNED.name: read}
+
+
+def _has_classes(view: View) -> bool:
+    """Whether the outputs are logits, of which a constant over the classes means nothing."""
+    try:
+        return view.logits.shape[-1] > 1 and not view.labels.is_floating_point()
+    except Unsupported:  # no labels
+        return False
 
 
 def _cosine(a: Tensor, b: Tensor) -> Tensor:
