@@ -185,10 +185,11 @@ def rounded(x: Tensor) -> Tensor:
         return torch.zeros(lead, dtype=torch.bool, device=x.device)
     values = x.detach().to(torch.float64)
     narrow = (values.float() == values).all(-1).all(-1, keepdim=True)
-    step = torch.where(narrow, *(torch.finfo(t).eps for t in (torch.float32, torch.float64)))
+    single, double = (torch.finfo(kind).eps for kind in (torch.float32, torch.float64))
+    step = torch.where(narrow, single, double)
     low, high = values.aminmax(dim=-2)
     deviation = values.std(-2, correction=0)
-    few = (low < high) & (deviation <= _STEPS * step * values.mean(-2).abs())
+    few: Tensor = (low < high) & (deviation <= _STEPS * step * values.mean(-2).abs())
     return (few & (APART * deviation >= deviation.amax(-1, keepdim=True))).any(-1)
 
 
