@@ -32,6 +32,7 @@ def linearised(kernel: Tensor, errors: Tensor, rate: Tensor, steps: int) -> Tens
         steps: k.
 
     Example:
+        >>> import torch
         >>> linearised(torch.eye(2), torch.tensor([1.0, 2.0]), torch.tensor(0.5), 2)
         tensor([0.2500, 0.5000])
     """
