@@ -22,10 +22,13 @@ from ibtrace.errors import ConfigError, Unsupported
 from ibtrace.numerics.losses import LOSSES
 from ibtrace.probe import Inputs, Probe
 from ibtrace.probe.inputs import leaves, mapped
+from ibtrace.runtime.arguments import shown
 from ibtrace.types import Head, Link, OptimizerState
 
 Tensors = dict[str, Tensor]
+MeanLoss = Callable[[Tensor, Tensor], Tensor]
 
+_FEW = 8  # samples on which a loss is seen to be a mean
 _NATS = ("cross_entropy", "nll")
 _NUMBERS = 20_000_000  # of a batch: samples by parameters by networks
 _Kept = TypeVar("_Kept")
@@ -262,7 +265,8 @@ class NetworkView:
         mean, before = self._mean_loss
         of_samples = vmap(lambda output, y: mean(output[None], y[None]))
         given = self.outputs if before is None else self.logits
-        return torch.stack([of_samples(*each) for each in zip(given, self.labels, strict=True)])
+        targets = self._of_each(self._targets)
+        return torch.stack([of_samples(*each) for each in zip(given, targets, strict=True)])
 
     @cached_property
     def loss(self) -> Tensor:
@@ -301,7 +305,7 @@ class NetworkView:
             slopes: Tensors = slope_of(loss)(self._trained(tensors))
             return slopes
 
-        return self._of_samples(of_sample)
+        return self._of_samples(of_sample, labelled=True)
 
     @cached_property
     def jacobian(self) -> Tensors:
@@ -488,7 +492,7 @@ class NetworkView:
             return last_softmax(template, self._few(), self._setting.forward)
 
     @property
-    def _mean_loss(self) -> tuple[Callable[[Tensor, Tensor], Tensor], nn.Module | None]:
+    def _mean_loss(self) -> tuple[MeanLoss, nn.Module | None]:
         """The mean loss over samples, and the softmax before which its argument is taken.
 
         The log-likelihood of a softmax's probabilities is the cross-entropy of its logits, where
@@ -503,7 +507,7 @@ class NetworkView:
                 'the loss is not known: give the tracer loss="cross_entropy" or another'
             )
         if callable(loss):
-            return loss, None
+            return self.once("loss", lambda: self._mean_of_samples(loss)), None
         require_loss(loss)
         if loss == "nll" and isinstance(self._softmax_or_none, nn.Softmax):
             return LOSSES["cross_entropy"], self._softmax_or_none
@@ -516,11 +520,52 @@ class NetworkView:
         except Unsupported:
             return None
 
+    def _mean_of_samples(self, loss: Callable[[Tensor, Tensor], Tensor]) -> MeanLoss:
+        """The user's loss, if it is the mean over the samples of what each alone costs.
+
+        Raises:
+            ConfigError: If it is not: a sum, a contrast of samples, shapes that broadcast.
+        """
+        few = [self.outputs[0][:_FEW], self._of_each(self._targets)[0][:_FEW]]
+        alone = [loss(*(part[at : at + 1] for part in few)) for at in range(len(few[0]))]
+        mean, together = torch.stack([value.mean() for value in alone]).mean(), loss(*few)
+        if together.dim() or not torch.allclose(together, mean, 1e-3, 1e-6, equal_nan=True):
+            outputs, labels = (tuple(part.shape) for part in few)
+            got = shown(together.item()) if not together.dim() else f"shape {tuple(together.shape)}"
+            raise ConfigError(
+                f"loss: of outputs {outputs} and labels {labels} together it gives {got}, and the "
+                f"mean of what each sample alone gives is {mean.item():.6g}; it must be the mean "
+                "over the samples (labels are given as the probe was given them)"
+            )
+        return loss
+
     @property
     def _all_labels(self) -> Tensor:
+        self._require_labels()
+        return self._probe.labels.to(self._device)
+
+    @cached_property
+    def _targets(self) -> Tensor:
+        """The labels of all samples as the loss takes them, ``(all, ...)``.
+
+        A function of the user's is given what the probe was given; a loss of classes takes their
+        ids, and the squared error numbers, one for each output, or classes for one-hot rows.
+        """
+        self._require_labels()
+        given = self._probe.targets.to(self._device)
+        if callable(self._setting.loss):
+            return given
+        labels, outputs = self._all_labels, self.outputs.shape[2:]
+        if self._setting.loss != "mse":
+            return labels
+        if given.shape[1:].numel() == outputs.numel():
+            return given.reshape(len(given), *outputs)
+        rows = labels.dim() == 1 and int(labels.max()) < outputs.numel()
+        return nn.functional.one_hot(labels, outputs.numel()) if rows else labels.view(len(labels), -1)
+
+    def _require_labels(self) -> None:
         if not self._probe.labelled:
             raise Unsupported("the probe has no labels, of which a loss could be taken")
-        return self._probe.labels.to(self._device)
 
     def _of_each(self, values: Tensor) -> Tensor:
         """Values of all samples ``(all, ...)`` as each network sees them, ``(s, n, ...)``."""
@@ -612,7 +657,8 @@ class NetworkView:
 
         def mean_loss(parameters: Tensors, rows: slice) -> Tensor:
             share = (rows.stop - rows.start) / self.samples
-            loss: Tensor = share * self._each(of_batch, {**parameters, **self._fixed}, rows)
+            given = {**parameters, **self._fixed}
+            loss: Tensor = share * self._each(of_batch, given, rows, labelled=True)
             return loss
 
         return Curves(
@@ -628,17 +674,21 @@ class NetworkView:
         for start in range(0, self.samples, size):
             yield slice(start, min(start + size, self.samples))
 
-    def _each(self, what: _OfBatch[_Result], tensors: Tensors, rows: slice) -> _Result:
-        """``what(tensors, batch, labels)`` of each network, the results with the networks first."""
+    def _each(
+        self, what: _OfBatch[_Result], tensors: Tensors, rows: slice, *, labelled: bool = False
+    ) -> _Result:
+        """``what(tensors, batch, labels)`` of each network, the results with the networks first.
+
+        The labels are those that the loss takes, None unless ``labelled``.
+        """
         several = self._rows is not None and self._rows.dim() == 2
         if self._rows is None:
             at: slice | Tensor = rows
         else:
             at = self._rows[..., rows].to(self._probe.device)
         batch = self._probe.batch(at, self._device)
-        labelled = self._probe.labelled
         where = at.to(self._device) if isinstance(at, Tensor) else at
-        y = self._all_labels[where] if labelled else None
+        y = self._targets[where] if labelled else None
         cut = {name: v for name, v in _leaves_of(batch).items() if name in self._probe.inputs}
 
         def of_one(own: Tensors, parts: Tensors, labels: Tensor | None) -> _Result:
@@ -658,7 +708,9 @@ class NetworkView:
             return alone[None]
         return {name: value[None] for name, value in alone.items()}
 
-    def _of_samples(self, what: Callable[[Tensors, Tensors, Tensor], Tensors]) -> Tensors:
+    def _of_samples(
+        self, what: Callable[[Tensors, Tensors, Tensor], Tensors], *, labelled: bool = False
+    ) -> Tensors:
         """``what(tensors, one sample's inputs, its label)`` for all samples and networks."""
         if self._probe.undivided:
             raise Unsupported("inputs that belong to all samples have no gradient of one sample")
@@ -672,7 +724,7 @@ class NetworkView:
 
         with undisturbed(self.networks.template):
             parts = [
-                self._each(of_batch, given, rows)
+                self._each(of_batch, given, rows, labelled=labelled)
                 for rows in self._batches(self._setting.batch_size)
             ]
         return {name: torch.cat([part[name] for part in parts], dim=1) for name in parts[0]}

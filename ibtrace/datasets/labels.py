@@ -9,7 +9,7 @@ from __future__ import annotations
 import numbers
 import operator
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -38,12 +38,15 @@ class Labels:
         names: The names of classes 0, 1, …; None if the ids are the names.
         classes: How many classes there may be; 0 for numbers, None if nobody said.
         one_hot: How many columns one-hot rows had, 0 if they were none.
+        targets: The numbers as they were given, which a loss takes, of the shape and the meaning
+            that they had there (-1/+1, floats, one-hot rows, ``(n, 1)``); the ids of names.
     """
 
     values: Tensor
     names: tuple[str, ...] | None = None
     classes: int | None = None
     one_hot: int = 0
+    targets: Tensor = field(default_factory=lambda: torch.empty(0))
 
 
 def read_labels(y: Any, classes: Classes = None, who: str = "Probe") -> Labels:
@@ -75,9 +78,15 @@ def read_labels(y: Any, classes: Classes = None, who: str = "Probe") -> Labels:
     count, names = _classes(classes, who)
     values = _plain(y, who)
     if isinstance(values, list):
-        return _named(values, names, count, who)
+        named = _named(values, names, count, who)
+        return replace(named, targets=named.values)
     if values.dim() < 1:
         raise InvalidInput(f"{who}: y must hold a label for each sample, got {_shown(y)}")
+    return replace(_numeric(values, names, count, who), targets=values)
+
+
+def _numeric(values: Tensor, names: tuple[str, ...] | None, count: int | None, who: str) -> Labels:
+    """Labels of numbers: class ids, or targets."""
     if values.dim() > 1 and values.shape[1:].numel() == 1:
         values = values.reshape(len(values), *[1] * values.is_floating_point())
     if count == 0:

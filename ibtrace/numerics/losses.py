@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ibtrace.errors import InvalidInput
+
 Loss = Callable[[Tensor, Tensor], Tensor]
 """Outputs ``(..., batch, classes)`` and targets ``(..., batch)`` to the mean loss ``(...)``."""
 
@@ -47,10 +49,15 @@ def mse(outputs: Tensor, y: Tensor) -> Tensor:
         outputs: ``(..., batch, d)``.
         y: Targets, ``(..., batch, d)``; class ids ``(..., batch)`` stand for one-hot rows, or for
             themselves where there is one output.
+
+    Raises:
+        InvalidInput: If there are other numbers of targets than of outputs.
     """
     if y.dim() < outputs.dim():
         d = outputs.shape[-1]
         y = y.unsqueeze(-1) if d == 1 else torch.nn.functional.one_hot(y.long(), d)
+    if y.shape[-1] != outputs.shape[-1]:
+        raise InvalidInput(f"mse: {y.shape[-1]} targets a sample for {outputs.shape[-1]} outputs")
     return (outputs - y.to(outputs.dtype)).square().mean((-1, -2))
 
 

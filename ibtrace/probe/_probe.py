@@ -75,6 +75,8 @@ class Probe:
     population: bool
     one_hot: int
     """How many columns y had if its rows were one-hot, else 0."""
+    targets: Tensor
+    """The labels as they were given, of which a loss is taken: -1/+1, floats, one-hot rows."""
 
     def __init__(
         self,
@@ -94,14 +96,16 @@ class Probe:
             y, classes = first.new_empty((len(first), 0), dtype=torch.float32), 0
         labels = read_labels(y, classes)
         with torch.inference_mode(False):
-            y = labels.values.clone()
-        self._set(x, y, labels.classes, labels.names, whole, population, labels.one_hot)
+            y, targets = labels.values.clone(), labels.targets.clone()
+        known = labels.classes, labels.names, whole, population, labels.one_hot
+        self._set(x, y, targets, *known)
         _check(x, self.inputs, self.y, self.whole)
 
     def _set(
         self,
         x: Inputs,
         y: Tensor,
+        targets: Tensor,
         classes: int | None,
         class_names: tuple[str, ...] | None,
         whole: tuple[str, ...],
@@ -110,24 +114,33 @@ class Probe:
     ) -> None:
         object.__setattr__(self, "x", x)
         object.__setattr__(self, "y", y)
+        object.__setattr__(self, "targets", targets)
         object.__setattr__(self, "classes", classes)
         object.__setattr__(self, "class_names", class_names)
         object.__setattr__(self, "whole", whole)
         object.__setattr__(self, "population", population)
         object.__setattr__(self, "one_hot", one_hot)
 
-    def replaced(self, x: Inputs, y: Tensor, *, population: bool | None = None) -> Probe:
+    def replaced(
+        self,
+        x: Inputs,
+        y: Tensor,
+        *,
+        targets: Tensor | None = None,
+        population: bool | None = None,
+    ) -> Probe:
         """The probe of other tensors, whose labels mean what these mean.
 
         Args:
             x: Inputs, as tensors.
             y: Labels, as `Probe.y` has them.
+            targets: Labels, as `Probe.targets` has them; None: y.
             population: Whether x is all of X; None: if it is here.
         """
         probe = object.__new__(Probe)
         known = self.classes, self.class_names, self.whole
         population = self.population if population is None else population
-        probe._set(x, y, *known, population, self.one_hot)
+        probe._set(x, y, y if targets is None else targets, *known, population, self.one_hot)
         return probe
 
     @classmethod
@@ -186,7 +199,8 @@ class Probe:
 
     def take(self, rows: slice | Tensor) -> Probe:
         """The probe of some of the samples: a population no more."""
-        return self.replaced(self.batch(rows), self.y[rows], population=False)
+        x, y, targets = self.batch(rows), self.y[rows], self.targets[rows]
+        return self.replaced(x, y, targets=targets, population=False)
 
     def batch(self, rows: slice | Tensor, device: torch.device | str | None = None) -> Inputs:
         """The inputs of some of the samples: `x` cut to them, and copied.
@@ -239,7 +253,8 @@ class Probe:
 
     def with_inputs(self, inputs: Mapping[str, Tensor]) -> Probe:
         """The probe with other inputs of the same names."""
-        return self.replaced(mapped(self.x, lambda name, value: inputs.get(name, value)), self.y)
+        x = mapped(self.x, lambda name, value: inputs.get(name, value))
+        return self.replaced(x, self.y, targets=self.targets)
 
     @property
     def labelled(self) -> bool:
@@ -341,7 +356,8 @@ class Probe:
         return self.cached(f"on {device}", lambda: self._moved(device))
 
     def _moved(self, device: torch.device | str) -> Probe:
-        return self.replaced(self.batch(slice(None), device), self.y.to(device))
+        x, y = self.batch(slice(None), device), self.y.to(device)
+        return self.replaced(x, y, targets=self.targets.to(device))
 
     def tokens(self, count: int, names: Sequence[str] | None = None) -> Probe:
         """The probe of which each real token is a sample: its own input is X, its sequence's Y.

@@ -109,7 +109,8 @@ class Observer:
                 "give class ids, or Probe(x, y, classes=...) with all names on every rank"
             )
         inputs = {name: distributed.gathered(x) for name, x in self.shard.inputs.items()}
-        return self.shard.replaced(as_x(inputs), distributed.gathered(self.shard.y))
+        y, targets = distributed.gathered(self.shard.y), distributed.gathered(self.shard.targets)
+        return self.shard.replaced(as_x(inputs), y, targets=targets)
 
     @cached_property
     def evidence(self) -> Evidence:
