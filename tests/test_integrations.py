@@ -27,7 +27,7 @@ from ibtrace.integrations._callback import Traced
 from ibtrace.probe import Probe
 from ibtrace.runtime.optional import require
 from ibtrace.trace import Trace
-from ibtrace.tracer import Tracer
+from ibtrace.tracer import Keep, Tracer
 from tests.arguments import grouped
 
 pytestmark = [
@@ -477,7 +477,7 @@ def test_an_exception_that_the_user_handles_in_ignite_stays_handled() -> None:
 
     handled: list[str] = []
     engine.add_event_handler(Events.EXCEPTION_RAISED, lambda _, error: handled.append(str(error)))
-    callback = IBTrace(model, data(), estimators="exact", sinks=[sink := Recorder()])
+    callback = IBTrace(model, data(), estimators="exact", keep=Keep(sinks=[sink := Recorder()]))
     callback.attach(engine)
     engine.add_event_handler(Events.EPOCH_STARTED(once=2), fail)
     engine.run(loader(), max_epochs=3)
@@ -487,7 +487,7 @@ def test_an_exception_that_the_user_handles_in_ignite_stays_handled() -> None:
 
 def test_a_training_that_follows_a_failed_one_closes_its_sinks_first() -> None:
     sink = Recorder()
-    callback = Traced(data(), estimators="exact", sinks=[sink])
+    callback = Traced(data(), estimators="exact", keep=Keep(sinks=sink))
     callback._start(net(), 0, 0)
     callback._start(net(), 0, 0)
     assert (sink.closed, sink.failed) == (1, True)

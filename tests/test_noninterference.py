@@ -23,7 +23,7 @@ from ibtrace.estimators import Binning
 from ibtrace.probe import Probe
 from ibtrace.runtime.wrappers import unwrap
 from ibtrace.trace import Trace
-from ibtrace.tracer import Tracer
+from ibtrace.tracer import Keep, Tracer
 from ibtrace.types import Estimate, Estimator, Row, Tags
 from tests import zoo
 from tests.arguments import grouped
@@ -317,7 +317,7 @@ def test_an_error_in_an_estimator_or_a_sink_leaves_model_and_trace_as_they_were(
 ) -> None:
     trap = Trap()
     estimators: list[str | Estimator] = ["binning", trap]
-    given = {"estimators": estimators} if place == "estimator" else {"sinks": [trap]}
+    given = {"estimators": estimators} if place == "estimator" else {"keep": Keep(sinks=[trap])}
     run = springing(ZOO[name], trap, tmp_path, **given)
     assert zoo.differences(run, untraced(name)) == set()
     frame = Trace.load(tmp_path).frame()

@@ -29,7 +29,7 @@ from ibtrace.capture import Look
 from ibtrace.ensemble import Ensemble
 from ibtrace.estimators import KSG, Binning
 from ibtrace.trace import Trace
-from ibtrace.tracer import Sink, Tracer
+from ibtrace.tracer import Keep, Sink, Tracer
 from tests.arguments import grouped
 
 Numbers = dict[str, dict[int, float]]
@@ -72,7 +72,7 @@ def trace_with(sink: Sink, model: Any = None, **arguments: Any) -> Trace:
     """Six epochs of a network that changes."""
     model = net() if model is None else model
     options: dict[str, Any] = {"estimators": ["exact", "ksg"], "every": [2], **arguments}
-    with Tracer(model, data(), sinks=[sink], **grouped(**options)) as tracer:
+    with Tracer(model, data(), **grouped(sinks=[sink], **options)) as tracer:
         for epoch in range(1, 7):
             with torch.no_grad():
                 for parameter in model.parameters():
@@ -250,7 +250,7 @@ def test_images_come_as_often_as_asked(make: Callable[..., Made], tmp_path: Path
 def test_several_seeds_have_names_of_their_own(make: Callable[..., Made], tmp_path: Path) -> None:
     sink, read = make(tmp_path / "out")
     ensemble = Ensemble(lambda seed: net(), seeds=(3, 8))
-    with Tracer(ensemble, data(), estimators=["exact"], every=1, sinks=[sink]) as tracer:
+    with Tracer(ensemble, data(), estimators=["exact"], every=1, keep=Keep(sinks=sink)) as tracer:
         tracer.snapshot(1, train_loss=torch.tensor([0.25, 0.5]), learning_rate=0.125)
     numbers, _ = read()
     assert_same(numbers, held(tracer.trace, seeds=True))
@@ -286,7 +286,7 @@ def test_a_second_part_of_a_run_sends_its_own_and_what_the_service_lacks(tmp_pat
 @pytest.mark.parametrize("make", SERVICES)
 def test_a_sink_that_was_sent_nothing_closes(make: Callable[..., Made], tmp_path: Path) -> None:
     sink, read = make(tmp_path / "out")
-    with Tracer(net(), data(), estimators="exact", look=Look(initial=False), sinks=sink):
+    with Tracer(net(), data(), estimators="exact", look=Look(initial=False), keep=Keep(sinks=sink)):
         pass
     assert read() == ({}, {})
 
@@ -404,7 +404,9 @@ def test_a_run_says_whether_its_training_failed(
     every = [1] if failing == "the last look" else [1, 2]
 
     def training() -> None:
-        with Tracer(model, data(), estimators="exact", every=every, sinks=[sink]) as tracer:
+        with Tracer(
+            model, data(), estimators="exact", every=every, keep=Keep(sinks=sink)
+        ) as tracer:
             tracer.snapshot(1)
             tracer.snapshot(2)
             if failing == "the training":
@@ -423,9 +425,9 @@ def test_an_mlflow_run_that_nobody_closes_ends_with_its_process(tmp_path: Path) 
     pytest.importorskip("mlflow")
     script = f"""
         from ibtrace.integrations.mlflow import MLflow
-        from tests.test_sinks import Tracer, data, net
+        from tests.test_sinks import Keep, Tracer, data, net
         sink = MLflow(tracking_uri={tmp_path.as_uri()!r})
-        Tracer(net(), data(), estimators="exact", sinks=[sink])
+        Tracer(net(), data(), estimators="exact", keep=Keep(sinks=sink))
         print(sink.run_id)
         raise SystemExit("a mistake of the user's")
     """
@@ -451,7 +453,7 @@ def test_the_examples_run_as_printed(
     package = pytest.importorskip(leaf)
     monkeypatch.chdir(tmp_path)
     x, y = data()
-    given = {"Tracer": Tracer, "model": net(), "x": x, "y": y, "epochs": 2}
+    given: dict[str, Any] = {"model": net(), "x": x, "y": y, "epochs": 2}
     given["train_one_epoch"] = lambda model: None
     module = import_module(f"ibtrace.integrations.{leaf}")
     kind = {"tensorboard": "TensorBoard", "wandb": "WandB", "mlflow": "MLflow"}[leaf]

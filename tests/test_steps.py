@@ -180,7 +180,7 @@ def test_a_service_is_sent_the_steps(tmp_path: Path) -> None:
     from tests.test_sinks import tensorboard_holds
 
     sink = TensorBoard(tmp_path)
-    with Tracer(net(), data(), estimators="exact", every=Steps(3), sinks=sink) as tracer:
+    with Tracer(net(), data(), estimators="exact", every=Steps(3), keep=Keep(sinks=sink)) as tracer:
         train(tracer, epochs=2)
     numbers, images = tensorboard_holds(tmp_path)
     assert sorted(numbers["I_XT/1/Exact"]) == [0, 3, 6, 8]
@@ -247,7 +247,9 @@ def test_a_fit_without_a_second_epoch_is_looked_at_by_steps(
     pytest.importorskip("lightning")
     from ibtrace.integrations.lightning import IBTrace
 
-    callback = IBTrace(data(), module="net", estimators="exact", sinks=(sink := Counting()))
+    callback = IBTrace(
+        data(), module="net", estimators="exact", keep=Keep(sinks=(sink := Counting()))
+    )
     fit_with_lightning(callback, **options)
     assert looks(callback.trace) == expected
     assert sink.written == len(expected)  # each once, also where a step takes several batches

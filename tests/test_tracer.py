@@ -280,7 +280,9 @@ def test_sinks_get_each_snapshot() -> None:
         def close(self, trace: Trace, failed: bool) -> None:
             seen.append(len(trace))
 
-    with Tracer(mlp(), data=data(), estimators=["exact"], every=1, sinks=[Spy()]) as tracer:
+    with Tracer(
+        mlp(), data=data(), estimators=["exact"], every=1, keep=Keep(sinks=Spy())
+    ) as tracer:
         tracer.snapshot(1, train_loss=0.5)
     assert seen == [(4, 4, {}), (8, 4, {"train_loss": 0.5}), 8]
 
@@ -424,7 +426,7 @@ def test_a_block_that_raises_closes_every_sink_once_and_keeps_its_rows(
 ) -> None:
     sinks = [Closing(fails), Closing()]
     tracer = Tracer(
-        mlp(), data(), estimators="exact", every=[1], keep=tmp_path / "run", sinks=sinks
+        mlp(), data(), estimators="exact", every=[1], keep=Keep(tmp_path / "run", sinks=sinks)
     )
     with pytest.raises(error, match="a mistake of the user's"):
         raise_in(tracer, error)  # epoch 2 is not due, and not measured then: who knows its state
@@ -442,10 +444,10 @@ def test_a_look_that_fails_closes_the_sinks_wherever_it_is() -> None:
 
     sink = Closing()
     with pytest.raises(NonFinite, match="epoch 0"):
-        Tracer(broken(), data(), estimators="exact", sinks=sink)
+        Tracer(broken(), data(), estimators="exact", keep=Keep(sinks=sink))
     assert (sink.closed, sink.failed) == (1, True)
     model, sink = mlp(), Closing()
-    tracer = Tracer(model, data(), estimators="exact", every=[1], sinks=sink)
+    tracer = Tracer(model, data(), estimators="exact", every=[1], keep=Keep(sinks=sink))
     tracer.snapshot(2)
     linear(model, 0).weight.data.fill_(torch.nan)
     with pytest.raises(NonFinite, match="epoch 2"):
@@ -453,7 +455,7 @@ def test_a_look_that_fails_closes_the_sinks_wherever_it_is() -> None:
     assert (sink.closed, sink.failed) == (1, True)
     sink = Closing()
     with pytest.raises(ConfigError, match="at least 1, got 0"):
-        Tracer(mlp(), data(), every=0, sinks=sink)
+        Tracer(mlp(), data(), every=0, keep=Keep(sinks=sink))
     assert (sink.closed, sink.failed) == (1, True)
 
 
@@ -461,7 +463,7 @@ def test_after_a_training_that_ended_a_sink_that_fails_is_told_when_all_are_clos
     sinks = [Closing(fails=True), Closing()]
     with (
         pytest.raises(OSError, match="the service is away"),
-        Tracer(mlp(), data(), estimators="exact", sinks=sinks),
+        Tracer(mlp(), data(), estimators="exact", keep=Keep(sinks=sinks)),
     ):
         pass
     assert [(sink.closed, sink.failed) for sink in sinks] == [(1, False), (1, False)]
@@ -471,7 +473,9 @@ def test_what_needs_the_whole_trace_is_measured_and_sent_though_the_block_raises
     tmp_path: Path,
 ) -> None:
     sink, pooling = Closing(), Binning(bins=4, range="trace")
-    tracer = Tracer(mlp(), data(), estimators=pooling, every=[1], keep=tmp_path / "run", sinks=sink)
+    tracer = Tracer(
+        mlp(), data(), estimators=pooling, every=[1], keep=Keep(tmp_path / "run", sinks=sink)
+    )
     with pytest.raises(ValueError, match="a mistake of the user's"):
         raise_in(tracer, ValueError)
     assert sorted(tracer.trace.frame().epoch.unique()) == [0, 1]
@@ -547,7 +551,7 @@ def test_a_mistaken_call_is_refused_before_the_look(
 @pytest.mark.parametrize("sinks", [object(), [Closing(), object()], Closing, "tensorboard"])
 def test_what_is_no_sink_is_refused_at_once(sinks: Any) -> None:
     with pytest.raises(ConfigError, match=r"sinks: .* is no sink"):
-        Tracer(mlp(), data(), estimators="exact", sinks=sinks)
+        Tracer(mlp(), data(), estimators="exact", keep=Keep(sinks=sinks))
 
 
 @pytest.mark.parametrize(
@@ -556,7 +560,7 @@ def test_what_is_no_sink_is_refused_at_once(sinks: Any) -> None:
 def test_a_tracer_that_cannot_be_made_closes_its_sinks(mistake: dict[str, Any]) -> None:
     sink = Closing()
     with pytest.raises(UnknownName):
-        Tracer(mlp(), data(), sinks=sink, **mistake)
+        Tracer(mlp(), data(), keep=Keep(sinks=sink), **mistake)
     assert sink.closed == 1
 
 
@@ -569,7 +573,7 @@ class Refusing(Closing):
 def test_a_sink_that_refuses_a_snapshot_does_not_keep_it_from_the_others() -> None:
     first, last = Refusing(), Closing()
     with pytest.raises(OSError, match="nothing is taken here"):
-        Tracer(mlp(), data(), estimators="exact", sinks=[first, last])
+        Tracer(mlp(), data(), estimators="exact", keep=Keep(sinks=[first, last]))
     assert first.written == last.written > 0
     assert (first.closed, last.closed) == (1, 1)
 

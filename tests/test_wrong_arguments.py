@@ -72,6 +72,7 @@ TABLE: dict[Any, dict[str, tuple[set[str], str]]] = {
         "activations": (FLAG, "keep: activations"),
         "resume": (FLAG, "keep: resume"),
         "meta": ({"mapping"}, "keep: meta"),
+        "sinks": ({"list"}, "keep: sinks"),
     },
     Tracer: {
         "model": (set(), "model"),
@@ -84,7 +85,6 @@ TABLE: dict[Any, dict[str, tuple[set[str], str]]] = {
         "loss": ({"None"}, "loss"),
         "recipe": ({"None"}, "recipe"),
         "seed": (SEED, "seed"),
-        "sinks": ({"list"}, "sinks"),
     },
     Recipe: {
         "data": ({"None", "tensor", "array"}, "Probe"),

@@ -561,7 +561,9 @@ class NetworkView:
         if given.shape[1:].numel() == outputs.numel():
             return given.reshape(len(given), *outputs)
         rows = labels.dim() == 1 and int(labels.max()) < outputs.numel()
-        return nn.functional.one_hot(labels, outputs.numel()) if rows else labels.view(len(labels), -1)
+        return (
+            nn.functional.one_hot(labels, outputs.numel()) if rows else labels.view(len(labels), -1)
+        )
 
     def _require_labels(self) -> None:
         if not self._probe.labelled:

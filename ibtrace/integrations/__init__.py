@@ -2,8 +2,8 @@
 
 Callbacks ``lightning.IBTrace``, ``huggingface.IBTrace`` and ``ignite.IBTrace`` make a `Tracer` and
 call it at the right moments; sinks ``tensorboard.TensorBoard``, ``wandb.WandB`` and
-``mlflow.MLflow`` are given to a tracer (or a callback) as ``sinks=[...]``. A leaf needs the package
-of its name: ``pip install 'ibtrace[lightning]'``.
+``mlflow.MLflow`` are given to a tracer (or a callback) as ``keep=Keep(sinks=[...])``. A leaf needs
+the package of its name: ``pip install 'ibtrace[lightning]'``.
 """
 
 from typing import TYPE_CHECKING

@@ -34,7 +34,7 @@ class Traced:
     Args:
         data: The probe, whatever `ibtrace.Probe.of` takes.
         **tracer_arguments: Those of `ibtrace.Tracer`: ``estimators``, ``look``, ``every``,
-            ``keep``, ``sinks`` … ``every=Steps(…)`` looks within epochs; a training that has no
+            ``keep`` … ``every=Steps(…)`` looks within epochs; a training that has no
             second epoch is looked at by log-spaced steps where ``every`` is not given.
 
     Raises:

@@ -33,8 +33,8 @@ class IBTrace(Traced, TrainerCallback):
     Args:
         data: The probe: ``({"input_ids": …, "attention_mask": …}, labels)``, a ``DataLoader`` or a
             ``Dataset`` of dictionaries with ``labels`` (`ibtrace.Probe.of`).
-        **tracer_arguments: Those of `ibtrace.Tracer`: ``estimators``, ``layers``, ``every``,
-            ``run``, ``sinks`` …
+        **tracer_arguments: Those of `ibtrace.Tracer`: ``estimators``, ``lenses``, ``every``,
+            ``look``, ``keep`` …
 
     Example::
 

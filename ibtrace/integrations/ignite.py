@@ -23,8 +23,8 @@ class IBTrace(Traced):
     Args:
         model: The model that the engine trains.
         data: The probe: ``(x, y)``, a ``DataLoader``, a ``Dataset`` (`ibtrace.Probe.of`).
-        **tracer_arguments: Those of `ibtrace.Tracer`: ``estimators``, ``layers``, ``every``,
-            ``run``, ``sinks`` …
+        **tracer_arguments: Those of `ibtrace.Tracer`: ``estimators``, ``lenses``, ``every``,
+            ``look``, ``keep`` …
 
     Example::
 

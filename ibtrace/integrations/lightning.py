@@ -32,8 +32,8 @@ class IBTrace(Traced, Callback):
     Args:
         data: The probe: ``(x, y)``, a ``DataLoader``, a ``Dataset`` (`ibtrace.Probe.of`).
         module: Dotted name of the submodule to trace; the whole `LightningModule` by default.
-        **tracer_arguments: Those of `ibtrace.Tracer`: ``estimators``, ``layers``, ``every``,
-            ``run``, ``sinks`` …
+        **tracer_arguments: Those of `ibtrace.Tracer`: ``estimators``, ``lenses``, ``every``,
+            ``look``, ``keep`` …
 
     Raises:
         UnknownName: When the fit starts, if there is no such submodule, layer or estimator.

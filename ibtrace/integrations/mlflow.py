@@ -30,9 +30,11 @@ class MLflow(Numbers):
 
     Example::
 
+        from ibtrace import Keep, Tracer
         from ibtrace.integrations.mlflow import MLflow
 
-        with Tracer(model, data=(x, y), sinks=[MLflow(experiment="compression")]) as tracer:
+        keep = Keep(sinks=[MLflow(experiment="compression")])
+        with Tracer(model, data=(x, y), keep=keep) as tracer:
             for epoch in range(1, epochs + 1):
                 train_one_epoch(model)
                 tracer.snapshot(epoch)

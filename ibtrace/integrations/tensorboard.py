@@ -26,9 +26,11 @@ class TensorBoard(Numbers):
 
     Example::
 
+        from ibtrace import Keep, Tracer
         from ibtrace.integrations.tensorboard import TensorBoard
 
-        with Tracer(model, data=(x, y), sinks=[TensorBoard("logs")]) as tracer:
+        keep = Keep(sinks=[TensorBoard("logs")])
+        with Tracer(model, data=(x, y), keep=keep) as tracer:
             for epoch in range(1, epochs + 1):
                 train_one_epoch(model)
                 tracer.snapshot(epoch)

@@ -31,9 +31,11 @@ class WandB(Numbers):
 
     Example::
 
+        from ibtrace import Keep, Tracer
         from ibtrace.integrations.wandb import WandB
 
-        with Tracer(model, data=(x, y), sinks=[WandB(project="compression")]) as tracer:
+        keep = Keep(sinks=[WandB(project="compression")])
+        with Tracer(model, data=(x, y), keep=keep) as tracer:
             for epoch in range(1, epochs + 1):
                 train_one_epoch(model)
                 tracer.snapshot(epoch)

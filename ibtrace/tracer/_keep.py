@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ibtrace.errors import ConfigError
 from ibtrace.runtime.arguments import flag, require_mapping, require_path
+from ibtrace.tracer._sinks import Sink, checked_sinks
 
 
 @dataclass(frozen=True)
@@ -21,20 +22,24 @@ class Keep:
             that ``ibtrace compare --run`` can measure them with other estimators.
         resume: Go on with a run that exists, overwriting what is measured again.
         meta: Further provenance to store with the trace (the experiment's configuration).
+        sinks: Where each snapshot's rows and scalars also go (`ibtrace.integrations`); several, or
+            one alone. They are closed when the trace is complete or the training has failed, and
+            all are written to before the first error that one raised is raised.
 
     Raises:
-        ConfigError: If activations are to be kept and there is no folder, or a field is of another
-            type.
+        ConfigError: If activations are to be kept and there is no folder, a sink is none, or a
+            field is of another type.
 
     Example:
         >>> Keep.of("runs/mine")
-        Keep(run='runs/mine', activations=False, resume=False, meta={})
+        Keep(run='runs/mine', activations=False, resume=False, meta={}, sinks=[])
     """
 
     run: str | Path | None = None
     activations: bool = False
     resume: bool = False
     meta: Mapping[str, Any] = field(default_factory=dict)
+    sinks: Sink | Iterable[Sink] = ()
 
     def __post_init__(self) -> None:
         if self.run is not None:
@@ -42,6 +47,7 @@ class Keep:
         for name in ("activations", "resume"):
             object.__setattr__(self, name, flag(f"keep: {name}", getattr(self, name)))
         require_mapping("keep: meta", self.meta)
+        object.__setattr__(self, "sinks", checked_sinks(self.sinks))
         if self.activations and self.run is None:
             raise ConfigError("Keep: activations are kept on disk; say where, run=FOLDER")
 

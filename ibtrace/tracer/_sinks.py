@@ -37,8 +37,8 @@ def checked_sinks(given: Any) -> list[Sink]:
         methods = (getattr(sink, name, None) for name in ("write", "close"))
         if isinstance(sink, type) or not all(map(callable, methods)):
             raise ConfigError(
-                f"sinks: {shown(sink)} is no sink; give objects with write(trace, rows, scalars) "
-                "and close(trace, failed), such as those of ibtrace.integrations"
+                f"keep: sinks: {shown(sink)} is no sink; give objects with write(trace, rows, "
+                "scalars) and close(trace, failed), such as those of ibtrace.integrations"
             )
     return sinks
 

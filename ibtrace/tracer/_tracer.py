@@ -42,7 +42,7 @@ from ibtrace.tracer._lenses import Lenses
 from ibtrace.tracer._observer import Networks, Observer
 from ibtrace.tracer._opening import open_trace, require_same_t
 from ibtrace.tracer._schedules import At, scheduled_estimators, scheduled_lenses
-from ibtrace.tracer._sinks import Sink, checked_sinks, close_all, write_all
+from ibtrace.tracer._sinks import checked_sinks, close_all, write_all
 from ibtrace.types import Estimator, Lens, Row, Variable, label, needs_trace, variable_of
 
 if TYPE_CHECKING:
@@ -83,12 +83,9 @@ class Tracer:
             log-spaced. Within epochs, or where there are none: `Steps(every)`, and
             ``snapshot(step=…)`` after each step.
         look: How the network is looked at: `ibtrace.Look`, or a choice of layers alone.
-        keep: Where the trace is kept: `ibtrace.Keep`, or the folder of the run; None keeps it in
-            memory.
+        keep: Where the trace is kept, and where its rows also go: `ibtrace.Keep`, or the folder of
+            the run; None keeps it in memory.
         seed: The seed this network was trained with; runs of several seeds may share a folder.
-        sinks: Given each snapshot's rows and scalars, and closed when the trace is complete or the
-            training has failed; several, or one alone. All are written to before the first error
-            that one raised is raised.
 
     Raises:
         UnknownName: If a layer, a reduction or an estimator does not exist.
@@ -123,12 +120,12 @@ class Tracer:
         loss: Loss | None = None,
         recipe: Recipe | None = None,
         seed: int = 0,
-        sinks: Sink | Iterable[Sink] = (),
     ) -> None:
         self.model = model
         self._epoch = 0
         self._leads = distributed.rank() == 0
-        self.sinks = checked_sinks(sinks) if self._leads else []
+        self.keep = Keep.of(keep)
+        self.sinks = checked_sinks(self.keep.sinks) if self._leads else []
         self._closed = False
         self._deferred: list[Estimator] = []
         self.trace = Trace.create()  # until the run's own is open: what sinks are closed with
@@ -141,14 +138,9 @@ class Tracer:
             self.clock = "step" if isinstance(self.every, Steps) else "epoch"
             given = [seed] if isinstance(model, nn.Module) else model.seeds
             self.seeds = [seed_number("seed", number) for number in given]
-            self.look, self.keep = Look.of(look), Keep.of(keep)
+            self.look = Look.of(look)
             self._observer = Observer(model=model, shard=Probe.of(data), look=self.look)
-            if isinstance(model, nn.Module) and any(map(is_lazy, model.parameters())):
-                warnings.warn(
-                    "the model has lazy modules, whose weights the tracer's first look draws; for "
-                    "the training of an untraced run, forward one batch before both",
-                    stacklevel=2,
-                )
+            _warn_of_lazy(model)
             self.probe = self._observer.probe()
             why = None
             if estimators is None:
@@ -159,10 +151,7 @@ class Tracer:
                 loss, self.look.forward, self.look.batch_size, recipe or Recipe()
             )
             self._deferred = [e for e, _ in self._estimators if needs_trace(e)]
-            self._store = self.keep.activations or bool(self._deferred)
-            if self._store and self.keep.run is None:
-                asks = label(self._deferred[0])
-                raise ConfigError(f"{asks} keeps activations on disk: give the tracer keep=FOLDER")
+            self._store = self._stores()
             self._foreseen = False
             self._begun = False
             self._last: tuple[int, int | None, bool] | None = None
@@ -171,13 +160,24 @@ class Tracer:
             self._captured: dict[str, Any] = self.trace.meta.get("captured", {})
             self._variables: dict[str, dict[str, Variable]] = self.trace.meta.get("variables", {})
             self._epochs: dict[str, int] = self.trace.meta.get("epochs", {})
-            if self._store and self._leads:
-                self.trace.save_probe(self.probe)
-            measured = self._measured() if self.keep.resume else set()
-            self._lenses.begun = bool(measured)
-            if self.look.initial and 0 not in measured:
-                self.snapshot(0, step=0 if self.clock == "step" else None)
-            self._begun = self.look.initial
+            self._begin()
+
+    def _stores(self) -> bool:
+        """Whether activations are stored, for the user or for what needs the whole trace."""
+        if self._deferred and self.keep.run is None:
+            asks = label(self._deferred[0])
+            raise ConfigError(f"{asks} keeps activations on disk: give the tracer keep=FOLDER")
+        return self.keep.activations or bool(self._deferred)
+
+    def _begin(self) -> None:
+        """Store the probe and look at the network as it is, unless a resumed run holds that."""
+        if self._store and self._leads:
+            self.trace.save_probe(self.probe)
+        measured = self._measured() if self.keep.resume else set()
+        self._lenses.begun = bool(measured)
+        if self.look.initial and 0 not in measured:
+            self.snapshot(0, step=0 if self.clock == "step" else None)
+        self._begun = self.look.initial
 
     def _opened(self, meta: Mapping[str, Any]) -> Trace:
         """The trace of the run; of ranks that only take part, one in memory."""
@@ -574,3 +574,12 @@ class Tracer:
             "lens_configurations": self._lenses.configurations(),
             **meta,
         }
+
+
+def _warn_of_lazy(model: nn.Module | Networks) -> None:
+    if isinstance(model, nn.Module) and any(map(is_lazy, model.parameters())):
+        warnings.warn(
+            "the model has lazy modules, whose weights the tracer's first look draws; for the "
+            "training of an untraced run, forward one batch before both",
+            stacklevel=3,
+        )

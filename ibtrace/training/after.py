@@ -75,9 +75,13 @@ def trace_checkpoints(
             [checkpoint.path for checkpoint in found],
             probe_of(experiment),
             epochs=[checkpoint.epoch for checkpoint in found],
-            keep=Keep(folder / name, experiment.store_activations, meta={"config": chosen}),
+            keep=Keep(
+                folder / name,
+                experiment.store_activations,
+                meta={"config": chosen},
+                sinks=_Progress(bar),
+            ),
             seed=seed,
-            sinks=[_Progress(bar)],
             **arguments,
         )
     return {name: tracer.trace}
