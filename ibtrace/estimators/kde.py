@@ -8,18 +8,14 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from ibtrace.errors import ConfigError, Unsupported
+from ibtrace.errors import ConfigError
 from ibtrace.estimators._checks import (
-    as_classes,
     checked,
     crowded,
-    determined,
-    require_classes,
     shuffled,
-    undefined,
     undersampled,
 )
-from ibtrace.estimators._inputs import check_pair, each_estimates, is_ids
+from ibtrace.estimators._groups import about_groups, plane_of_groups
 from ibtrace.numerics.distances import row_ids
 from ibtrace.numerics.kernels import gaussian_sums
 from ibtrace.numerics.scale import columns_apart
@@ -141,10 +137,7 @@ class KDE:
             InvalidInput: If x or y is malformed.
             Unsupported: If both are ids, or both are floats and rows of x hardly repeat.
         """
-        check_pair(label(self), x, y)
-        require_classes(label(self), x, y)
-        classes, t = (y, x) if is_ids(y) else (x, y)
-        estimate = each_estimates(lambda c, layer: self._solve(layer, [c], [False]), classes, t)[0]
+        estimate, t = about_groups(label(self), self._solve, x, y)
         return estimate.flagged(scales_apart=columns_apart(t))
 
     def plane(self, t: Tensor, probe: ProbeLike, *, seed: int = 0) -> tuple[Estimate, Estimate]:
@@ -154,22 +147,9 @@ class KDE:
             InvalidInput: If ``t`` is malformed or does not pair with the probe.
             Unsupported: If ``t`` is ids.
         """
-        ids, targets = probe.x_ids.to(t.device), probe.labels.to(t.device)
-        check_pair(label(self), ids, t)
-        check_pair(label(self), ids, targets)
-        if is_ids(t):
-            raise Unsupported(f"{label(self)}: t must be floats, got ids")
-        classes = as_classes(targets)
-        groups = [] if classes is None else [classes]
-        whole = probe.population
-
-        def solve(c: Tensor, layer: Tensor) -> list[Estimate]:
-            known = [whole or determined(c, layer), *(whole for _ in groups)]
-            return self._solve(layer, [c, *groups], known)
-
+        about_x, about_y = plane_of_groups(label(self), self._solve, t, probe)
         apart = columns_apart(t)
-        about_x, *about_y = (e.flagged(scales_apart=apart) for e in each_estimates(solve, ids, t))
-        return about_x, about_y[0] if about_y else undefined(about_x.bits.shape, t.device)
+        return about_x.flagged(scales_apart=apart), about_y.flagged(scales_apart=apart)
 
     def _variance(self, t: Tensor) -> Tensor:
         if self.noise == "fixed":
