@@ -112,7 +112,7 @@ def _replicate(options: argparse.Namespace) -> int:
         traces = runner.run(raw, folder, resume=options.resume, progress=not options.quiet)
     except KeyboardInterrupt:
         return _interrupted(f"replicate {options.name} --out {folder}")
-    print(reporting.report(traces, folder, paper.claims, paper.figures))
+    print(reporting.report(traces, folder, paper.claims, paper.figures, paper.predictions))
     if paper.full and not options.full and not options.resume:
         print(f"\nThe paper's size: ibtrace replicate {options.name} --full")
     return 0

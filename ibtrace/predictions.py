@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,55 +11,72 @@ import pandas as pd
 from ibtrace.runtime.text import wrap
 from ibtrace.types import TraceLike
 
-_Z = 1.959963984540054  # of 95 %
+Z = 1.959963984540054
+"""Standard errors on each side of a 95 % interval."""
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """A quantity that is predicted at each look, and the one that is then measured.
+    """Numbers that a theory says of a training, and those that are then measured.
 
     Args:
         name: A word or two.
         source: Author, year and title of the theory.
         statement: What it says, in a sentence.
-        predicted: The quantity that is predicted; see `Trace.readings`.
-        measured: The quantity that it is held against.
-
-    The interval of a prediction is 1.96 standard errors of both numbers together; looks at which
-    neither has one say nothing and are not counted.
+        compare: Both numbers of a trace, one row for each prediction: ``predicted``, ``measured``,
+            ``margin`` (half the width of the interval of their difference: 1.96 standard errors, or
+            a bound on what the theory leaves out), ``unit``, and what tells the rows apart
+            (``seed``, ``epoch``, ``layer``, …). No row where the trace says nothing of it.
     """
 
     name: str
     source: str
     statement: str
-    predicted: str
-    measured: str
+    compare: Callable[[TraceLike], pd.DataFrame]
 
     def residuals(self, trace: TraceLike) -> pd.DataFrame:
-        """Predicted less measured: ``seed, epoch, step, layer, predicted, measured, stderr, unit``.
-
-        With ``inside``: whether the residual is within 1.96 standard errors.
+        """What ``compare`` gives, without rows that lack a number, and ``inside``.
 
         Args:
-            trace: A trace; without the two quantities there is no row.
+            trace: A trace.
+
+        Returns:
+            ``inside`` says whether the two numbers differ by no more than the margin.
         """
+        frame = self.compare(trace).dropna(subset=["predicted", "measured", "margin"])
+        residual = (frame["predicted"] - frame["measured"]).abs()
+        return frame.assign(inside=residual <= frame["margin"])
+
+
+def at_each_look(predicted: str, measured: str) -> Callable[[TraceLike], pd.DataFrame]:
+    """Compares two quantities at each look at which both were read.
+
+    The margin is 1.96 standard errors of both together; where neither has one there is none, and
+    the look says nothing.
+
+    Args:
+        predicted: The quantity that is predicted; see `Trace.readings`.
+        measured: The quantity that it is held against.
+    """
+
+    def compare(trace: TraceLike) -> pd.DataFrame:
         readings = trace.readings()
         keys = ["seed", "epoch", "step", "layer"]
         parts = [
             readings.loc[readings["quantity"] == name, [*keys, "value", "stderr", "unit"]]
-            for name in (self.predicted, self.measured)
+            for name in (predicted, measured)
         ]
         both = parts[0].merge(parts[1], on=keys, suffixes=("", "_measured"))
         errors = both[["stderr", "stderr_measured"]]
-        frame = both[keys].assign(
+        error = np.sqrt(errors.fillna(0.0).pow(2).sum(axis=1)).where(errors.notna().any(axis=1))
+        return both[keys].assign(
             predicted=both["value"],
             measured=both["value_measured"],
-            stderr=np.sqrt(errors.fillna(0.0).pow(2).sum(axis=1)).where(errors.notna().any(axis=1)),
+            margin=Z * error,
             unit=both["unit"],
         )
-        frame = frame.dropna(subset=["predicted", "measured", "stderr"])
-        residual = (frame["predicted"] - frame["measured"]).abs()
-        return frame.assign(inside=residual <= _Z * frame["stderr"])
+
+    return compare
 
 
 PREDICTIONS: tuple[Prediction, ...] = (
@@ -68,8 +85,7 @@ PREDICTIONS: tuple[Prediction, ...] = (
         "second-order expansion; Smith et al. 2021",
         "One step of plain descent changes the training loss by -η‖g‖² + ½η²gᵀHg + ½(η²/b)"
         "(1 - b/n) tr(HΣ).",
-        "predicted loss change",
-        "measured loss change",
+        at_each_look("predicted loss change", "measured loss change"),
     ),
 )
 """Those that lenses of the package make."""
@@ -107,7 +123,7 @@ def predictions_text(table: pd.DataFrame) -> str:
         lines.append(wrap(f"{statement} ({source})"))
         for row in part.itertuples(index=False, name=None):
             trace, _, inside, count, bias, unit = row[:6]
-            counted = f"{inside} of {count} inside their own 95 % interval ({inside / count:.0%})"
+            counted = f"{inside} of {count} inside their own interval ({inside / count:.0%})"
             away = f"{bias:+.3g}" + ("" if unit == "1" else f" {unit}")
             said = f"{counted}; predicted less measured {away} on average"
             lines.append(wrap(f"{trace}: {said}" if trace else said, first="  ", rest="    "))

@@ -135,6 +135,8 @@ def test_a_label_that_is_not_linear_has_no_singular_mode() -> None:
 def test_more_modes_than_inputs_and_wrong_fields() -> None:
     with pytest.raises(ConfigError, match="Modes: modes"):
         Modes(0)
+    with pytest.raises(ConfigError, match="Modes: of must be one of"):
+        Modes(of="logits")  # type: ignore[arg-type]
     assert Modes(2).tags.quantities[1].name == "learned share of mode 2"
     assert len(Modes(2).tags.quantities) == 3
 
@@ -154,6 +156,43 @@ def test_singular_modes_of_a_linear_network_that_has_learned_one() -> None:
     learned = Modes()(view_of(model, probe=Probe(x, y)), Probe(x, y))
     assert float(learned["learned share of mode 1"][""].value) == pytest.approx(1, abs=1e-2)
     assert bool(learned["learned share of mode 3"][""].flags["no_mode"])
+
+
+def test_modes_of_outputs_are_those_of_what_squares_are_taken_of() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(60, 5, generator=generator).double()
+    y = torch.arange(60) % 3
+    x = torch.linalg.qr(x - x.mean(0)).Q * 60**0.5  # white
+    onehot = nn.functional.one_hot(y, 3).double()
+    left, values, right = torch.linalg.svd((onehot - onehot.mean(0)).T @ x / 60)
+    learned = torch.tensor([0.7, 0.2, 0.0])
+    model = nn.Linear(5, 3, bias=False).double()
+    with torch.no_grad():
+        model.weight.copy_(left @ (values * learned).diag() @ right[:3])
+    readings = Modes(2, of="outputs")(view_of(model, probe=Probe(x, y)), Probe(x, y))
+    for k in range(2):
+        reading = readings[f"learned share of mode {k + 1}"][""]
+        assert float(reading.value) == pytest.approx(float(learned[k]))
+        assert float(reading.diagnostics["strength"]) == pytest.approx(float(values[k]))
+    probabilities = Modes(2)(view_of(model, probe=Probe(x, y)), Probe(x, y))
+    assert float(probabilities["learned share of mode 1"][""].value) != pytest.approx(0.7, abs=0.1)
+
+
+def test_modes_of_outputs_on_bits() -> None:
+    x = PROBE.x[:8, 9:]
+    y = (x.sum(1) > 1.5).long()  # the majority of three bits: a half of degree 1, each
+
+    class Half(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.tensor(0.5))
+
+        def forward(self, x: Tensor) -> Tensor:
+            side = ((x.sum(1) > 1.5).double() * 2 - 1) * self.scale
+            return torch.stack([(1 - side) / 2, (1 + side) / 2], 1)
+
+    reading = Modes(1, of="outputs")(view_of(Half().double(), probe=Probe(x, y)), Probe(x, y))
+    assert float(reading["learned share of mode 1"][""].value) == pytest.approx(0.5)
 
 
 # --- sensitivity ----------------------------------------------------------------------------------

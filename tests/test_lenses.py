@@ -382,6 +382,22 @@ def test_a_lens_of_information_is_refused() -> None:
         Tracer(net(), (X, Y), lenses=Informer())
 
 
+def test_diagnostics_follow_the_readings_where_they_are_asked_for() -> None:
+    def with_samples(view: View) -> Found:
+        counted = torch.tensor(view.samples)
+        seen = Reading(torch.ones(len(view.seeds)), "V", diagnostics={"samples": counted})
+        return {"largest value": dict.fromkeys(view.activations, seen)}
+
+    trace = traced([Own(with_samples)])
+    assert trace.readings().columns.tolist() == [*READING_COLUMNS]
+    frame = trace.readings(diagnostics=True)
+    assert frame.columns.tolist()[: len(READING_COLUMNS)] == [*READING_COLUMNS]
+    read = frame["quantity"] == "largest value"
+    assert set(frame.loc[read, "samples"]) == {float(trace.meta["n"])}
+    logged = trace.readings()["instrument"] == ""
+    assert frame.loc[logged, "samples"].isna().all()
+
+
 # --- when ---------------------------------------------------------------------------------------
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from ibtrace.predictions import Prediction, predictions_table, predictions_text
+from ibtrace.predictions import Prediction, at_each_look, predictions_table, predictions_text
 from ibtrace.trace import Trace
-from ibtrace.types import Row
+from ibtrace.types import Row, TraceLike
 
 _NONE = float("nan")
-PREDICTION = Prediction("step", "Nobody 2026", "A step does as it is told.", "told", "done")
+PREDICTION = Prediction(
+    "step", "Nobody 2026", "A step does as it is told.", at_each_look("told", "done")
+)
 
 
 def traced(bias: float, *, seeds: int = 20, looks: int = 30, error: float = 0.5) -> Trace:
@@ -67,3 +70,14 @@ def test_what_has_no_error_is_not_counted() -> None:
     trace = traced(0.0, error=_NONE)
     assert predictions_table([PREDICTION], {"": trace}).empty
     assert predictions_table([PREDICTION], {"": Trace.create(meta={"n": 8})}).empty
+
+
+@pytest.mark.parametrize(("margin", "inside"), [(0.5, 1), (0.4, 0)])
+def test_a_number_of_a_whole_run_has_a_margin_of_its_own(margin: float, inside: int) -> None:
+    def compare(trace: TraceLike) -> pd.DataFrame:
+        row = {"seed": 0, "predicted": 1.0, "measured": 1.5, "margin": margin, "unit": "1"}
+        return pd.DataFrame([row, {**row, "seed": 1, "measured": np.nan}])
+
+    own = Prediction("time", "Nobody 2026", "It takes a while.", compare)
+    table = predictions_table([own], {"": Trace.create(meta={"n": 8})})
+    assert table[["inside", "predictions", "bias"]].values.tolist() == [[inside, 1, -0.5]]

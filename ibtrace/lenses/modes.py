@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from ibtrace.errors import Unsupported
+from ibtrace.errors import ConfigError, Unsupported
 from ibtrace.numerics.walsh import degrees, patterns, walsh
-from ibtrace.runtime.arguments import whole
+from ibtrace.runtime.arguments import shown, whole
 from ibtrace.types import LensTags, ProbeLike, Quantity, Reading, View
+
+Of = Literal["probabilities", "outputs"]
 
 DEGREE = Quantity("mean degree of the output", "1", per="network")
 
@@ -35,16 +38,20 @@ class Modes:
     Elsewhere mode k is the k-th singular mode of the covariance of labels (one-hot) and inputs,
     Σ_yx = U S Vᵀ, as in deep linear networks: uₖᵀ Σ_fx vₖ / sₖ, f the class probabilities.
 
+    A network that is trained by squares on one-hot labels has the label itself for its aim, not
+    logits of it: take f as it comes out, ``of="outputs"`` (on bits the second less the first).
+
     0 is not learned, 1 learned; more than 1 is overshooting. Modes with less than 1 % of the
     energy (of the label's on bits, else of Σ_yx, sₖ² / Σ s²), and those that there are not, are
-    NaN, flagged ``no_mode``. Diagnostics: ``energy``, the mode's share of it; ``walsh``, whether
-    it is a degree.
+    NaN, flagged ``no_mode``. Diagnostics: ``energy``, the mode's share of it; ``strength``, sₖ
+    (on bits the root of the energy); ``walsh``, whether it is a degree.
 
     Args:
         modes: Modes 1 … this: a label may have its energy above (a parity of 12 bits is degree 12).
+        of: Whether f are the class probabilities or the ``outputs`` as they are.
 
     Raises:
-        ConfigError: If ``modes`` is no whole number above 0.
+        ConfigError: If ``modes`` is no whole number above 0, or ``of`` neither of the two.
         Unsupported: When called, if the labels are no classes.
 
     Example:
@@ -53,6 +60,7 @@ class Modes:
     """
 
     modes: int = 8
+    of: Of = "probabilities"
 
     @property
     def tags(self) -> LensTags:
@@ -70,26 +78,30 @@ class Modes:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "modes", whole("Modes: modes", self.modes, least=1))
+        if self.of not in get_args(Of):
+            raise ConfigError(f"Modes: of must be one of {get_args(Of)}, got {shown(self.of)}")
 
     def __call__(
         self, view: View, probe: ProbeLike, *, seed: int = 0
     ) -> Mapping[str, Mapping[str, Reading]]:
         """All quantities that there are; see `ibtrace.types.Lens`."""
-        y, logits = view.labels, view.logits
+        y, logits = view.labels, view.logits if self.of == "probabilities" else view.outputs
         if y.is_floating_point() or y.dim() != 2 or logits.dim() != 3 or logits.shape[-1] < 2:
             raise Unsupported("the modes of a label need classes, one a sample")
         if int(y.min()) < 0 or int(y.max()) >= logits.shape[-1]:
             raise Unsupported("the modes of a label need one logit for each class")
         x = view.inputs.flatten(2) if view.inputs.dim() > 2 else view.inputs[..., None]
         order = patterns(x[0]) if logits.shape[-1] == 2 else None
-        f = logits.double().softmax(-1)
+        f = logits.double()
+        f = f.softmax(-1) if self.of == "probabilities" else f
         lost = ~f.isfinite().flatten(1).all(1)
         read: dict[str, Reading] = {}
         if order is None:
-            share, energy = _singular(x.double(), y.long(), f, self.modes)
+            share, energy, strength = _singular(x.double(), y.long(), f, self.modes)
         else:
-            signs, outputs = 2.0 * y[:, order].double() - 1, 2 * f[:, order, 1] - 1
+            signs, outputs = 2.0 * y[:, order].double() - 1, f[:, order, 1] - f[:, order, 0]
             share, energy = _degrees(signs, outputs, self.modes)
+            strength = energy.sqrt()
             read[DEGREE.name] = Reading(
                 mean := _mean_degree(outputs),
                 "1",
@@ -102,7 +114,11 @@ class Modes:
                 share[:, k].masked_fill(missing[:, k], torch.nan),
                 "1",
                 flags={"no_mode": missing[:, k], "diverged": lost},
-                diagnostics={"energy": energy[:, k], "walsh": torch.tensor(order is not None)},
+                diagnostics={
+                    "energy": energy[:, k],
+                    "strength": strength[:, k],
+                    "walsh": torch.tensor(order is not None),
+                },
             )
         return {name: {"": reading} for name, reading in read.items()}
 
@@ -128,8 +144,15 @@ def _mean_degree(f: Tensor) -> Tensor:
     return mean
 
 
-def _singular(x: Tensor, y: Tensor, f: Tensor, modes: int) -> tuple[Tensor, Tensor]:
-    """The same of singular modes, by x ``(s, n, d)``, labels ``(s, n)``, f ``(s, n, classes)``."""
+def _singular(x: Tensor, y: Tensor, f: Tensor, modes: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Learned share, energy and singular value of singular modes 1, 2, …, each ``(s, modes)``.
+
+    Args:
+        x: ``(s, n, d)``.
+        y: Class ids, ``(s, n)``.
+        f: ``(s, n, classes)``.
+        modes: How many.
+    """
     target = torch.nn.functional.one_hot(y, f.shape[-1]).double()
     x, target, f = (v - v.mean(1, keepdim=True) for v in (x, target, f))
     left, values, right = torch.linalg.svd(target.mT @ x / x.shape[1], full_matrices=False)
@@ -138,9 +161,10 @@ def _singular(x: Tensor, y: Tensor, f: Tensor, modes: int) -> tuple[Tensor, Tens
     response = torch.einsum("snc,snd->scd", f, x) / x.shape[1]
     learned = torch.einsum("sck,scd,skd->sk", left, response, right)
     share = values.new_full((len(x), modes), torch.nan)
-    energy = torch.zeros_like(share)
+    energy, strength = torch.zeros_like(share), torch.zeros_like(share)
     count = min(modes, values.shape[1])
     share[:, :count] = (learned / values)[:, :count]
     squares = values.square()
     energy[:, :count] = (squares / squares.sum(1, keepdim=True))[:, :count].nan_to_num()
-    return share, energy
+    strength[:, :count] = values[:, :count]
+    return share, energy, strength

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ibtrace.claims import Claim
+from ibtrace.predictions import Prediction
 from ibtrace.types import TraceLike
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class Paper:
         variants: The runs of one activation, where another is asked for than the configuration's:
             dotted keys to set, by the run's name.
         figures: Its own figures by name, drawn from the run's traces.
+        predictions: What it predicts of the run, beside what the package's lenses do.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Paper:
     config: str = ""
     variants: Callable[[str], Variants] = _one_variant
     figures: Mapping[str, Callable[[Mapping[str, TraceLike]], Figure]] = field(default_factory=dict)
+    predictions: Sequence[Prediction] = ()
 
     def changes(
         self,

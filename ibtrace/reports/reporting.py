@@ -12,7 +12,7 @@ from ibtrace import plots
 from ibtrace.claims import Claim, claims_table, claims_text
 from ibtrace.errors import UnknownName
 from ibtrace.plane import coordinates, verdict
-from ibtrace.predictions import PREDICTIONS, predictions_table, predictions_text
+from ibtrace.predictions import PREDICTIONS, Prediction, predictions_table, predictions_text
 from ibtrace.reports.alignment import alignment
 from ibtrace.reports.quantities import lens_readings, quantities
 from ibtrace.runtime.files import written_whole
@@ -117,6 +117,7 @@ def report(
     folder: Path,
     claims: Sequence[Claim] = (),
     own: Mapping[str, Callable[[Traces], Figure]] | None = None,
+    predictions: Sequence[Prediction] = (),
 ) -> str:
     """Write figures, tables and texts of a finished run, details and all; return what to print.
 
@@ -125,6 +126,7 @@ def report(
         folder: Where the files go.
         claims: The statements of the run's paper, if it has one.
         own: The paper's own figures by name.
+        predictions: The paper's own, beside those of the package's lenses.
     """
     tested = []
     if claims:
@@ -140,7 +142,7 @@ def report(
         ]
         for tell in (quantities, alignment)
     )
-    predicted = _predictions(traces, folder)
+    predicted = _predictions((*predictions, *PREDICTIONS), traces, folder)
     rest = [*aligned, *predicted, *tested]
     written = [verdicts(traces, details=True), *read, *rest]
     with written_whole(folder / "report.txt") as part:
@@ -155,9 +157,9 @@ def report(
     return "\n\n".join(text)
 
 
-def _predictions(traces: Traces, folder: Path) -> list[str]:
-    """How the predictions of lenses fared, as text and as a table in the folder."""
-    table = predictions_table(PREDICTIONS, traces)
+def _predictions(predictions: Sequence[Prediction], traces: Traces, folder: Path) -> list[str]:
+    """How predictions fared, as text and as a table in the folder."""
+    table = predictions_table(predictions, traces)
     if table.empty:
         return []
     with written_whole(folder / "predictions.csv") as part:

@@ -243,19 +243,25 @@ class Trace:
         frame = frame.rename(columns={"instrument": "estimator", "value": "bits"})
         return pd.concat([frame[[*COLUMNS]], figures], axis=1)
 
-    def readings(self) -> pd.DataFrame:
+    def readings(self, *, diagnostics: bool = False) -> pd.DataFrame:
         """Every number as a tidy table, whatever its quantity and unit: by seed, epoch and layer.
+
+        Args:
+            diagnostics: Whether a column for each diagnostic follows, by name, as in `frame`.
 
         Columns: ``seed, epoch, step, layer, quantity, instrument, value, unit, stderr, lower,
         upper, flags, seconds``. The instrument is an estimator's label or a lens's; of what the
         training loop logged it is empty, as is the unit where nobody said it. The layer of a
         quantity of the whole network is empty.
         """
-        rows, _ = self._rows()
+        rows, figures = self._rows()
+        rows = rows[[*READING_COLUMNS]]
+        if diagnostics:
+            rows = pd.concat([rows, figures], axis=1)
         logged = self.scalars().rename(columns={"name": "quantity"})
         logged = logged.assign(instrument="", flags="", **dict.fromkeys(_REAL[1:], np.nan))
         logged = logged[[*READING_COLUMNS]].astype({"instrument": "str", "flags": "str"})
-        return pd.concat([rows[[*READING_COLUMNS]], logged], ignore_index=True)
+        return pd.concat([rows, logged], ignore_index=True)
 
     def _rows(
         self, where: str = "", values: Sequence[str] = ()

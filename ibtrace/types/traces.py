@@ -132,6 +132,6 @@ class TraceLike(Protocol):
         """One row for each number that was logged: see `ibtrace.Trace.scalars`."""
         ...
 
-    def readings(self) -> pd.DataFrame:
+    def readings(self, *, diagnostics: bool = False) -> pd.DataFrame:
         """Every number of every quantity with its unit: see `ibtrace.Trace.readings`."""
         ...
