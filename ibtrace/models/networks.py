@@ -44,6 +44,7 @@ class MLP(nn.Sequential):
         init: ``idnns``, ``ibsgd``, ``xavier``, ``he`` or ``default``.
         generator: Draws the initial weights. None draws them from torch's global generator, as
             every torch module does.
+        bias: Whether the layers have biases.
 
     Raises:
         ConfigError: If there are fewer than two widths, or one below 1.
@@ -62,6 +63,7 @@ class MLP(nn.Sequential):
         output: str = "softmax",
         init: Init = "default",
         generator: torch.Generator | None = None,
+        bias: bool = True,
     ) -> None:
         super().__init__()
         if len(widths) < 2 or min(widths) < 1:
@@ -72,7 +74,7 @@ class MLP(nn.Sequential):
         last = len(widths) - 1
         for k, (fan_in, fan_out) in enumerate(pairwise(widths), start=1):
             # skip_init: a plain Linear would draw weights from the global generator first
-            layer = nn.utils.skip_init(nn.Linear, fan_in, fan_out)
+            layer = nn.utils.skip_init(nn.Linear, fan_in, fan_out, bias=bias)
             initialise(layer, init, generator)
             self.add_module(f"fc{k}", layer)
             if k < last:

@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 
 from ibtrace.errors import InvalidInput
 from ibtrace.plane import interval
-from ibtrace.plots._style import GREY, MARKERS, NotebookFigure, legend_below, styled
+from ibtrace.plots._style import COLOURS, GREY, MARKERS, NotebookFigure, legend_below, styled
 
-_COLOURS = ("#1b6ca8", "#c8553d", "#4a7c59", "#7b4b94")
 _TICKS = 8
 _APART = 0.012  # of the axis, between groups that share a place
 
@@ -58,7 +57,7 @@ def against(table: pd.DataFrame, panels: tuple[Panel, ...], x: str, left_out: st
     figure = NotebookFigure(figsize=(0.4 + 2.45 * len(panels), 2.7), layout="constrained")
     groups = list(dict.fromkeys(table["group"]))
     styles: dict[str, dict[str, Any]] = {
-        name: {"color": _COLOURS[at % len(_COLOURS)], "marker": MARKERS[at % len(MARKERS)]}
+        name: {"color": COLOURS[at % len(COLOURS)], "marker": MARKERS[at % len(MARKERS)]}
         for at, name in enumerate(groups)
     }
     width = float(np.ptp(table["x"])) or 1.0

@@ -24,6 +24,8 @@ from ibtrace.runtime.files import written_whole
 from ibtrace.types import I_TY, I_XT, TraceLike, either
 
 GREY = "0.45"
+# Of things that have no order.
+COLOURS = ("#1b6ca8", "#c8553d", "#4a7c59", "#7b4b94")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "h", "p")
 # The top of viridis is too pale to be seen on paper.
 EPOCHS = ListedColormap(mpl.colormaps["viridis"](np.linspace(0.0, 0.9, 256)), name="epochs")
