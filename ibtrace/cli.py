@@ -416,6 +416,7 @@ def _overridden(raw: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, An
 
     for key, value in changes.items():
         raw = config.override(raw, key, value)
+    config.require_unset(raw, changes)
     return raw
 
 

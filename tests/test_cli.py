@@ -213,6 +213,15 @@ def test_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
         (["run", "nothing.yaml"], "no configuration nothing.yaml"),
         (["replicate", "tishby", "--set", "epoch=3"], "epoch"),
         (["replicate", "tishby", "--set", "layers=[fc9]", *SMALL], "'fc9'; the layers are: fc1"),
+        (
+            ["replicate", "zhang", "--set", "optimizer.init_args.lr=0.1"],
+            "optimizer.init_args.lr was set, but variant tanh-0 sets optimizer.init_args.lr itself",
+        ),
+        (["run", "zhang", "--set", "model={}"], "variant tanh-0 sets model.init_args.activation"),
+        (
+            ["replicate", "cohen", "--set", "optimizer.init_args.lr=0.1"],
+            "variant tanh-gd sets optimizer itself",
+        ),
         (["replicate", "tishby", "--epochs", "0"], "epochs must be at least 1, got 0"),
         (["replicate", "tishby", "--activation", "tahn"], "no activation 'tahn'"),
         (

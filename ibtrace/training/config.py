@@ -424,6 +424,34 @@ def variants(raw: Raw) -> dict[str, Raw]:
     return runs
 
 
+def require_unset(raw: Raw, keys: Iterable[str]) -> None:
+    """Raise if a variant sets a key itself that was set for all of them, and so would not hear it.
+
+    Args:
+        raw: The configuration.
+        keys: Dotted keys that were set.
+
+    Raises:
+        ConfigError: If one does; names the variants.
+
+    Example:
+        >>> require_unset({"variants": {"a": {"optimizer.init_args.lr": 0.1}}}, ["epochs"])
+    """
+    chosen = raw.get("variants")
+    if not isinstance(chosen, Mapping):
+        return
+    for key in keys:
+        for name, changes in chosen.items():
+            if not isinstance(changes, Mapping):
+                continue  # `variants` says so
+            own = [k for k in changes if f"{k}.".startswith(f"{key}.") or key.startswith(f"{k}.")]
+            if own:
+                raise ConfigError(
+                    f"{key} was set, but variant {name} sets {own[0]} itself, and would not hear "
+                    "it; change the variants in a copy of the configuration"
+                )
+
+
 def build(raw: Raw) -> Experiment:
     """The experiment that a configuration (without variants) describes.
 
