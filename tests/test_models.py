@@ -59,6 +59,11 @@ def test_default_is_torchs_own() -> None:
     assert kstest(wide, uniform(-bound, 2 * bound).cdf).pvalue > 0.01
 
 
+def test_layers_may_have_no_biases() -> None:
+    net = MLP((3, 4, 2), "linear", "logits", bias=False)
+    assert [name for name, _ in net.named_parameters()] == ["fc1.weight", "fc2.weight"]
+
+
 @pytest.mark.parametrize("init", ["idnns", "ibsgd", "xavier", "he", "default"])
 def test_a_generator_is_all_the_randomness(init: Init) -> None:
     state = torch.get_rng_state()

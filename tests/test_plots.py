@@ -8,6 +8,7 @@ from typing import Any
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
@@ -232,6 +233,62 @@ def test_a_band_holds_the_middle_80_percent_of_the_seeds() -> None:
             drawn = vertices[vertices[:, 0] == epoch, 1]
             ordered = np.sort(seeds.to_numpy())  # of 11 seeds, 1 lies below the band and 1 above
             assert [drawn.min(), drawn.max()] == pytest.approx([ordered[1], ordered[9]])
+
+
+def read(values: tuple[float, ...]) -> Trace:
+    """A trace of one quantity of a lens, at epochs 0, 1, …, of three seeds."""
+    trace = Trace.create(meta={"n": 8})
+    trace.append(
+        Row(
+            *(seed, epoch, None, "", "height", "Heights", ""),
+            *(value * (1 + seed / 10), NAN, NAN, NAN, "", {}, 0.0),
+            unit="m",
+        )
+        for seed in range(3)
+        for epoch, value in enumerate(values)
+    )
+    return trace
+
+
+@pytest.mark.parametrize(("first", "scale"), [(0.01, "log"), (-0.01, "linear")])
+def test_columns_share_a_logarithmic_axis_only_if_none_is_cut_off(first: float, scale: str) -> None:
+    figure = plots.aligned({"one": read((1.0, 10.0, 100.0)), "two": read((first, 1.0, 2.0))})
+    scales = {axes.get_yscale() for axes in figure.axes}
+    assert scales == {scale}
+
+
+def series(values: dict[int, tuple[float, ...]], **look: Any) -> plots.Series:
+    """A series by its values at each x, one for each seed."""
+    rows = [(seed, x, v) for x, of_x in values.items() for seed, v in enumerate(of_x)]
+    return plots.Series("height", pd.DataFrame(rows, columns=["seed", "x", "value"]), **look)
+
+
+def test_a_grid_has_a_column_for_each_run_and_bands_over_seeds() -> None:
+    seen = series({0: (1.0, 2.0, 6.0), 1: (2.0, NAN, 4.0), 2: (3.0, 3.0, 3.0)}, look="curve")
+    said = series({0: (1.0,), 2: (5.0,)}, look="theory")
+    strips = [plots.Strip("height (m)"), plots.Strip("residual (m)", own=True)]
+    figure = plots.grid({"a": [[seen, said], [seen]], "b": [[seen], [seen]]}, strips, "time (s)")
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["a  a", "b  b", "c", "d"]
+    top, right, below, corner = figure.axes
+    middle, theory = (np.asarray(line.get_ydata(), float).tolist() for line in top.lines)
+    assert (middle, theory) == ([2.0, 3.0, 3.0], [1.0, 5.0])
+    (path,) = top.collections[0].get_paths()
+    ends = np.asarray(path.vertices)
+    assert ends[ends[:, 0] == 0, 1].max() == pytest.approx(5.2)  # 80 % of 1, 2, 6
+    assert top.get_shared_y_axes().joined(top, right)
+    assert not below.get_shared_y_axes().joined(below, corner)
+    assert "median and 80 % of seeds" in texts(figure)
+    with pytest.raises(InvalidInput, match="for each of 2 strips"):
+        plots.grid({"a": [[seen]]}, strips, "time (s)")
+
+
+def test_a_grid_on_a_logarithmic_axis_leaves_0_out_and_marks_points_apart() -> None:
+    seen = series({x: (1.0, 2.0) for x in range(400)}, look="points")
+    figure = plots.grid({"": [[seen]]}, [plots.Strip("height")], "step", log_x=True)
+    marked = np.asarray(figure.axes[0].lines[0].get_xdata(), float)
+    assert marked[0] == 1
+    assert 10 < len(marked) < 40
+    assert (np.diff(np.log(marked)) > 0.03 * np.log(399)).all()
 
 
 def test_a_map_of_disagreement_has_one_bar_for_each_half() -> None:

@@ -64,6 +64,10 @@ def aligned(
     panels = figure.subplots(len(drawn), len(titled), squeeze=False, sharex="col", sharey="row")
     numbers = {event.name: at for at, event in enumerate(looked_for, 1)}
     told: dict[str, str] = {}
+    for at, series in enumerate(drawn):
+        # one scale for all columns: what is 0 or less anywhere in the row would be cut off
+        if _logarithmic(pd.concat([_of(rows, series)["value"] for rows in frames.values()])):
+            panels[at, 0].set_yscale("log")
     for column, (name, trace) in enumerate(titled.items()):
         rows = frames[name]
         for at, series in enumerate(drawn):
@@ -108,18 +112,26 @@ def _chosen(
     return [(name, known[name]) for name in dict.fromkeys(wanted) if name in known][:_PANELS]
 
 
+def _of(rows: pd.DataFrame, series: _Series) -> pd.DataFrame:
+    quantity, instrument = series
+    mine: pd.DataFrame = rows[(rows["quantity"] == quantity) & (rows["instrument"] == instrument)]
+    return mine
+
+
+def _logarithmic(values: pd.Series[float]) -> bool:
+    return bool(values.min() > 0 and values.max() > _LOG * values.min())
+
+
 def _panel(
     axes: Axes, rows: pd.DataFrame, series: _Series, trace: TraceLike, *, first: bool
 ) -> None:
-    quantity, instrument = series
-    mine = rows[(rows["quantity"] == quantity) & (rows["instrument"] == instrument)]
+    quantity, _ = series
+    mine = _of(rows, series)
     if mine.empty:
         axes.text(0.5, 0.5, "not read", transform=axes.transAxes, ha="center", color=GREY)
     else:
         counted, on_its_clock = clock(mine), on_clock(mine)
         draw_curves(axes, on_its_clock, reading_styles(trace), "value")
-        if mine["value"].min() > 0 and mine["value"].max() > _LOG * mine["value"].min():
-            axes.set_yscale("log")
         epoch_axis(axes, int(on_its_clock["epoch"].max()), counted)
     if first:
         unit = rows.loc[rows["quantity"] == quantity, "unit"].iloc[0] if not mine.empty else ""
@@ -135,7 +147,7 @@ def _named(quantity: str, unit: str) -> str:
 def _rules(trace: TraceLike, looked_for: Sequence[Event]) -> list[tuple[str, str, float]]:
     """Event, layer and median of those that happened in most seeds, one for each event."""
     table = events(trace, looked_for).table()
-    table = table[np.isfinite(table["median"])]
+    table = table[np.isfinite(table["median"].astype(float))]  # of no event, objects
     hidden = table["layer"] != (trace.layers or [""])[-1]
     table = pd.concat([table[~hidden], table[hidden]])  # the output where there is nothing else
     last = table.groupby("event", sort=False).tail(1)
