@@ -270,6 +270,19 @@ def test_a_constant_layer_is_zero_bits_and_flagged() -> None:
     assert frame["flags"].str.contains("constant").all()
 
 
+def test_numbers_may_come_with_their_unit() -> None:
+    with Tracer(mlp(), data=data(), estimators=["exact"], every=1) as tracer:
+        tracer.log(0, train_loss=(0.7, "nats"), rate=0.1)
+        tracer.snapshot(1, train_loss=(torch.tensor(0.5), "nats"), rate=0.1)
+    scalars = tracer.trace.scalars().query("layer == ''")
+    assert scalars[["name", "value", "unit"]].values.tolist() == [
+        ["rate", 0.1, ""],
+        ["train_loss", 0.7, "nats"],
+        ["rate", 0.1, ""],
+        ["train_loss", 0.5, "nats"],
+    ]
+
+
 def test_sinks_get_each_snapshot() -> None:
     seen: list[Any] = []
 
@@ -283,7 +296,7 @@ def test_sinks_get_each_snapshot() -> None:
     with Tracer(
         mlp(), data=data(), estimators=["exact"], every=1, keep=Keep(sinks=Spy())
     ) as tracer:
-        tracer.snapshot(1, train_loss=0.5)
+        tracer.snapshot(1, train_loss=(0.5, "nats"))
     assert seen == [(4, 4, {}), (8, 4, {"train_loss": 0.5}), 8]
 
 

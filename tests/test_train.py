@@ -157,7 +157,9 @@ def test_variants_run_side_by_side_in_processes(tmp_path: Path) -> None:
 def test_losses_and_accuracies_are_kept_with_each_snapshot(tmp_path: Path) -> None:
     trace = loop.train(config.build(raw(epochs=40)), tmp_path / "run")
     scalars = trace.scalars().query("layer == ''")
-    assert set(scalars["name"]) == {"train_loss", "test_loss", "train_accuracy", "test_accuracy"}
+    units = dict(zip(scalars["name"], scalars["unit"], strict=True))
+    nats, ones = ["train_loss", "test_loss"], ["train_accuracy", "test_accuracy"]
+    assert units == {**dict.fromkeys(nats, "nats"), **dict.fromkeys(ones, "1")}
     assert sorted(scalars["epoch"].unique()) == sorted(trace.frame()["epoch"].unique())
     losses = scalars[scalars["name"] == "train_loss"].groupby("epoch")["value"].mean()
     assert losses.iloc[-1] < losses.iloc[0]

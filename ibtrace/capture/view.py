@@ -19,7 +19,7 @@ from ibtrace.capture.networks import Setting, Stacked, require_loss
 from ibtrace.capture.recipe import Part, optimizer_state
 from ibtrace.capture.undisturbed import undisturbed
 from ibtrace.errors import ConfigError, Unsupported
-from ibtrace.numerics.losses import LOSSES
+from ibtrace.numerics.losses import LOSSES, NATS
 from ibtrace.probe import Inputs, Probe
 from ibtrace.probe.inputs import leaves, mapped
 from ibtrace.runtime.arguments import shown
@@ -29,7 +29,6 @@ Tensors = dict[str, Tensor]
 MeanLoss = Callable[[Tensor, Tensor], Tensor]
 
 _FEW = 8  # samples on which a loss is seen to be a mean
-_NATS = ("cross_entropy", "nll")
 _NUMBERS = 20_000_000  # of a batch: samples by parameters by networks
 _Kept = TypeVar("_Kept")
 _Result = TypeVar("_Result", Tensor, Tensors)
@@ -253,7 +252,7 @@ class NetworkView:
     @property
     def loss_unit(self) -> str:
         """The unit of the loss: ``"nats"``, or ``"loss"`` of one that is not known by name."""
-        return "nats" if self._setting.loss in _NATS else "loss"
+        return "nats" if self._setting.loss in NATS else "loss"
 
     @cached_property
     def losses(self) -> Tensor:

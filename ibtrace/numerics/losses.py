@@ -62,3 +62,6 @@ def mse(outputs: Tensor, y: Tensor) -> Tensor:
 
 
 LOSSES: dict[str, Loss] = {"nll": nll, "cross_entropy": cross_entropy, "mse": mse}
+
+NATS = ("cross_entropy", "nll")
+"""Those whose unit is the nat; of any other it is not known."""

@@ -240,7 +240,8 @@ class Tracer:
                 is what is due.
             force: Look even if the schedule does not ask for it.
             **scalars: Numbers to store with the epoch (``train_loss=0.3``); for several networks
-                one each, or one for all. They are stored at every call, due or not.
+                one each, or one for all; with a unit if you give one, ``(0.3, "nats")``. They are
+                stored at every call, due or not.
 
         Returns:
             The rows; none if nothing was due.
@@ -253,7 +254,8 @@ class Tracer:
                 or the one that is counted is missing.
         """
         epoch, step = self._checked(epoch, step)
-        scalars_of_all = self._scalars(epoch, step, scalars)
+        scalars, units = _units_apart(scalars)
+        scalars_of_all = self._scalars(epoch, step, scalars, units)
         at = self._at(epoch, step)
         if at == 0 and self._begun:
             raise ConfigError(
@@ -291,7 +293,7 @@ class Tracer:
                 or the one that is counted is missing.
         """
         epoch, step = self._checked(epoch, step)
-        scalars_of_all = self._scalars(epoch, step, scalars)
+        scalars_of_all = self._scalars(epoch, step, *_units_apart(scalars))
         if self._leads:
             self.trace.append([], scalars=scalars_of_all)
 
@@ -535,7 +537,9 @@ class Tracer:
         self.trace.append(rows)
         write_all(self.sinks, self.trace, rows, {})
 
-    def _scalars(self, epoch: int, step: int | None, values: Mapping[str, Any]) -> list[Scalar]:
+    def _scalars(
+        self, epoch: int, step: int | None, values: Mapping[str, Any], units: Mapping[str, str]
+    ) -> list[Scalar]:
         """One entry for each number and seed."""
         rows = []
         for name, value in values.items():
@@ -547,7 +551,7 @@ class Tracer:
                 got = " ".join(repr(value).split())
                 raise ConfigError(f"{name} must be a number{of_each}, got {got}") from error
             rows += [
-                Scalar(seed, epoch, "", name, number, step)
+                Scalar(seed, epoch, "", name, number, step, units.get(name, ""))
                 for seed, number in zip(self.seeds, numbers.tolist(), strict=True)
             ]
         return rows
@@ -583,3 +587,12 @@ def _warn_of_lazy(model: nn.Module | Networks) -> None:
             "training of an untraced run, forward one batch before both",
             stacklevel=3,
         )
+
+
+def _units_apart(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Numbers, and the units of those that were given as ``(number, unit)``."""
+    numbers, units = dict(values), {}
+    for name, value in values.items():
+        if isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], str):
+            numbers[name], units[name] = value
+    return numbers, units

@@ -28,6 +28,7 @@ from ibtrace.ensemble import (
     training_state,
 )
 from ibtrace.errors import RunError
+from ibtrace.numerics.losses import NATS
 from ibtrace.probe import Probe
 from ibtrace.runtime.files import written_whole
 from ibtrace.trace import Trace
@@ -239,15 +240,16 @@ class _Training(ABC):
         return self.truth if part == "test" else self.y
 
     def metrics(self) -> dict[str, Any]:
-        """Loss (nats) and accuracy of each seed on its training and test part."""
-        found = {}
+        """Loss and accuracy of each seed on its training and test part, with their units."""
+        found: dict[str, Any] = {}
+        unit = "nats" if self.experiment.loss in NATS else "loss"
         for name, chosen in self.parts.items():
             pieces = chosen.split(_EVALUATION_BATCH, dim=1)
             outputs = torch.cat([self.outputs(self.x[piece]) for piece in pieces], dim=1)
             y = self._labels(name)[chosen]
-            found[f"{name}_loss"] = self.loss(outputs, y)
+            found[f"{name}_loss"] = self.loss(outputs, y), unit
             if outputs.shape[-1] > 1:
-                found[f"{name}_accuracy"] = (outputs.argmax(-1) == y).double().mean(-1)
+                found[f"{name}_accuracy"] = (outputs.argmax(-1) == y).double().mean(-1), "1"
         return found
 
 
