@@ -10,6 +10,8 @@ import dataclasses
 from typing import Any
 
 from ibtrace.errors import UnknownName
+from ibtrace.lenses._costs import COSTS as COSTS
+from ibtrace.lenses._costs import measured_cost as measured_cost
 from ibtrace.lenses.balance import Balance as Balance
 from ibtrace.lenses.capacity import Capacity as Capacity
 from ibtrace.lenses.connectivity import Connectivity as Connectivity

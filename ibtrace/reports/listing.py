@@ -50,7 +50,7 @@ def _estimators() -> str:
 
 
 def _lenses() -> str:
-    """One paragraph for each lens: what its tags say."""
+    """One paragraph for each lens: what its tags say, and what a look was measured to cost."""
     parts = []
     for name in lenses.names():
         tags = lenses.make(name).tags
@@ -58,6 +58,7 @@ def _lenses() -> str:
             "reads": "; ".join(map(_quantity, tags.quantities)),
             "needs": ", ".join(sorted(tags.needs)),
             "cost": tags.cost,
+            "measured": lenses.measured_cost(name),
             "caveats": tags.caveats,
             "source": tags.reference,
         }
