@@ -17,8 +17,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ibtrace.capture import snapshot
-from ibtrace.errors import LeftOut
+from ibtrace import lenses
+from ibtrace.capture import Recipe, snapshot
+from ibtrace.errors import LeftOut, LensFailed
 from ibtrace.estimators import Binning
 from ibtrace.probe import Probe
 from ibtrace.runtime.wrappers import unwrap
@@ -56,18 +57,25 @@ class Watch:
     case: Case
     arguments: Mapping[str, Any] = field(default_factory=dict)
     tracer: Tracer = field(init=False)
+    optimizer: torch.optim.Optimizer | None = None
+
+    def begun(self, optimizer: torch.optim.Optimizer) -> None:
+        self.optimizer = optimizer
 
     def __call__(self, model: nn.Module, step: int) -> None:
         data = zoo.loader(self.case, N) if self.case.loader else self.case.data(N)
         with unmarked(model), warnings.catch_warnings(record=True) as said:
-            warnings.simplefilter("always", LeftOut)
+            for kind in (LeftOut, LensFailed):
+                warnings.simplefilter("always", kind)
             if step:
                 self.tracer.snapshot(step)
             else:
                 given = {"layers": self.case.layers, "every": 1, "batch_size": N // 2}
                 given |= {"estimators": ["binning", "ksg"], **self.arguments}
+                if self.optimizer is not None:
+                    given["recipe"] = Recipe(data, data, self.optimizer, batch_size=4)
                 self.tracer = Tracer(model, data, **grouped(**given))
-        left_out = " ".join(str(warning.message) for warning in said)
+        left_out = " ".join(str(w.message) for w in said if issubclass(w.category, LeftOut))
         assert bool(left_out) == (bool(self.case.left_out) and not step)
         assert all(name in left_out for name in self.case.left_out if not step)
 
@@ -115,6 +123,19 @@ def test_what_is_compared_repeats_and_is_moved_by_training(name: str) -> None:
     assert zoo.differences(run, untraced(name)) == set()
     assert zoo.marks(ZOO[name].model()) != zoo.marks(run.model)
     assert len(set(run.losses)) == 3
+
+
+@pytest.mark.slow
+@every_model
+def test_training_is_the_same_with_every_lens(name: str) -> None:
+    arguments = {"estimators": "binning", "lenses": lenses.names(), "loss": "cross_entropy"}
+    watch = Watch(ZOO[name], arguments)
+    run = zoo.train(ZOO[name], watch, watch.begun)
+    assert zoo.differences(run, untraced(name)) == set()
+    trace = watch.tracer.trace
+    failed = trace.meta["lenses_failed"]
+    assert all(reason.startswith("Unsupported: ") for reason in failed.values())
+    assert len(failed) < len(lenses.names()) / 2
 
 
 @pytest.mark.parametrize(

@@ -626,10 +626,19 @@ class Run:
     generators: Any
 
 
-def train(case: Case, after: Callable[[nn.Module, int], object] | None = None) -> Run:
-    """Train for an epoch; ``after(model, step)`` is called before the first step and after each."""
+def train(
+    case: Case,
+    after: Callable[[nn.Module, int], object] | None = None,
+    begun: Callable[[torch.optim.Optimizer], object] | None = None,
+) -> Run:
+    """Train for an epoch; ``after(model, step)`` is called before the first step and after each.
+
+    ``begun`` is given the optimiser before anything else.
+    """
     model = case.model()
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], 1e-2)
+    if begun:
+        begun(optimizer)
     losses: list[float] = []
     with case.around():
         if after:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ibtrace.capture.undisturbed import undisturbed
+from ibtrace.capture.transforms import Tensors, batching_quietly
 from ibtrace.errors import Unsupported
 from ibtrace.numerics.flat import flattened, unflattened
 
-Tensors = dict[str, Tensor]
+_Pair = tuple[Tensors, Tensors]
 
 _MOST = 4_000  # parameters of a network of which the Hessian is computed as a matrix
 _VECTORS = 16  # unit vectors at a time: faster and three times smaller than 64
@@ -29,17 +29,17 @@ class Curves:
 
     Args:
         parameters: ``{name: (s, ...)}``.
-        mean_loss: Parameters and a part of the samples to the part's share of the mean loss,
-            ``(s,)``.
+        mean_loss: Parameters, a part of the samples, and whether the networks are called one by
+            one, to the part's share of the mean loss, ``(s,)``.
         parts: The parts of the samples.
-        template: The module that is called.
+        computed: Calls a function of that with networks that may be called inside.
         keeps: Whether the graph may be kept.
     """
 
     parameters: Mapping[str, Tensor]
-    mean_loss: Callable[[Tensors, slice], Tensor]
+    mean_loss: Callable[[Tensors, slice, bool], Tensor]
     parts: Sequence[slice]
-    template: nn.Module
+    computed: Callable[[Callable[[bool], _Pair]], _Pair]
     keeps: bool
     _graphs: list[tuple[Tensors, Tensors]] = field(default_factory=list)
 
@@ -60,13 +60,11 @@ class Curves:
             if not bent:  # a loss that is linear in every parameter
                 _add(total, {name: torch.zeros_like(vector[name]) for name in leaves})
                 continue
-            products = torch.autograd.grad(
+            products = _products(
                 [slopes[name] for name in bent],
                 [*leaves.values()],
                 [vector[name].to(slopes[name]) for name in bent],
-                retain_graph=True,
-                is_grads_batched=several,
-                materialize_grads=True,
+                several=several,
             )
             _add(total, dict(zip(leaves, products, strict=True)))
         return total
@@ -97,24 +95,45 @@ class Curves:
             return
         graphs = []
         for part in self.parts:
-            with self._calling():
-                leaves = {
-                    n: v.detach().clone().requires_grad_() for n, v in self.parameters.items()
-                }
-                loss = self.mean_loss(leaves, part).sum()
-                slopes = torch.autograd.grad(
-                    loss, [*leaves.values()], create_graph=create_graph, materialize_grads=True
-                )
-            pair = leaves, dict(zip(leaves, slopes, strict=True))
+            pair = self.computed(partial(self._pair, part, create_graph))
             if create_graph and self.keeps:
                 graphs.append(pair)
             yield pair
         self._graphs = graphs
 
-    @contextmanager
-    def _calling(self) -> Iterator[None]:
-        with undisturbed(self.template), torch.enable_grad():
-            yield
+    def _pair(self, part: slice, create_graph: bool, one_by_one: bool) -> _Pair:
+        with torch.enable_grad():
+            leaves = {n: v.detach().clone().requires_grad_() for n, v in self.parameters.items()}
+            loss = self.mean_loss(leaves, part, one_by_one).sum()
+            slopes = torch.autograd.grad(
+                loss, [*leaves.values()], create_graph=create_graph, materialize_grads=True
+            )
+        return leaves, dict(zip(leaves, slopes, strict=True))
+
+
+def _products(
+    slopes: Sequence[Tensor], leaves: Sequence[Tensor], vectors: Sequence[Tensor], *, several: bool
+) -> Sequence[Tensor]:
+    """Vectors times the derivatives of gradients, several vectors together where torch can."""
+
+    def product(along: Sequence[Tensor], batched: bool = False) -> Sequence[Tensor]:
+        return torch.autograd.grad(
+            slopes,
+            leaves,
+            along,
+            retain_graph=True,
+            is_grads_batched=batched,
+            materialize_grads=True,
+        )
+
+    if not several:
+        return product(vectors)
+    try:
+        with batching_quietly():
+            return product(vectors, batched=True)
+    except RuntimeError:  # an operation of the backward pass that has no batching rule
+        each = [product(along) for along in zip(*vectors, strict=True)]
+        return [torch.stack(parts) for parts in zip(*each, strict=True)]
 
 
 def _add(total: Tensors, more: Tensors) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -9,14 +10,14 @@ from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, jacrev, vmap
-from torch.func import grad as slope_of
+from torch.func import functional_call
 
 from ibtrace.capture.chain import chain_of
 from ibtrace.capture.curvature import Curves
 from ibtrace.capture.logits import Called, last_softmax
 from ibtrace.capture.networks import Setting, Stacked, require_loss
 from ibtrace.capture.recipe import Part, optimizer_state
+from ibtrace.capture.transforms import Tensors, differentiable, each, slopes
 from ibtrace.capture.undisturbed import undisturbed
 from ibtrace.errors import ConfigError, Unsupported
 from ibtrace.numerics.losses import LOSSES, NATS
@@ -25,9 +26,11 @@ from ibtrace.probe.inputs import leaves, mapped
 from ibtrace.runtime.arguments import shown
 from ibtrace.types import Head, Link, OptimizerState
 
-Tensors = dict[str, Tensor]
 MeanLoss = Callable[[Tensor, Tensor], Tensor]
 
+_log = logging.getLogger("ibtrace")
+
+_ONE_BY_ONE = "one by one"
 _FEW = 8  # samples on which a loss is seen to be a mean
 _NUMBERS = 20_000_000  # of a batch: samples by parameters by networks
 _Kept = TypeVar("_Kept")
@@ -262,10 +265,19 @@ class NetworkView:
             ConfigError: If the tracer was given no loss.
         """
         mean, before = self._mean_loss
-        of_samples = vmap(lambda output, y: mean(output[None], y[None]))
         given = self.outputs if before is None else self.logits
         targets = self._of_each(self._targets)
-        return torch.stack([of_samples(*each) for each in zip(given, targets, strict=True)])
+
+        def of_sample(output: Tensor, y: Tensor) -> Tensor:
+            return mean(output[None], y[None])
+
+        def losses(one_by_one: bool) -> Tensor:
+            pairs = zip(given, targets, strict=True)
+            return torch.stack(
+                [each(of_sample, (0, 0), *pair, one_by_one=one_by_one) for pair in pairs]
+            )
+
+        return self._computed(losses)
 
     @cached_property
     def loss(self) -> Tensor:
@@ -297,29 +309,20 @@ class NetworkView:
         """The gradient of each sample's loss, ``{parameter: (s, n, ...)}``."""
         mean, before = self._mean_loss
 
-        def of_sample(tensors: Tensors, rows: Tensors, y: Tensor) -> Tensors:
-            def loss(at: Tensors) -> Tensor:
-                return mean(self._call(self._single(rows), {**tensors, **at}, before), y[None])
+        def loss(at: Tensors, tensors: Tensors, rows: Tensors, y: Tensor) -> Tensor:
+            return mean(self._call(self._single(rows), {**tensors, **at}, before), y[None])
 
-            slopes: Tensors = slope_of(loss)(self._trained(tensors))
-            return slopes
-
-        return self._of_samples(of_sample, labelled=True)
+        return self._of_samples(loss, number=True, labelled=True)
 
     @cached_property
     def jacobian(self) -> Tensors:
         """Derivatives of the logits, ``{parameter: (s, n, k, ...)}``, k logits."""
         before = self._softmax
 
-        def of_sample(tensors: Tensors, rows: Tensors, _: Tensor) -> Tensors:
-            def logits(at: Tensors) -> Tensor:
-                given = {**tensors, **at}
-                return self._call(self._single(rows), given, before).flatten()
+        def logits(at: Tensors, tensors: Tensors, rows: Tensors, _: Tensor) -> Tensor:
+            return self._call(self._single(rows), {**tensors, **at}, before).flatten()
 
-            slopes: Tensors = jacrev(logits)(self._trained(tensors))
-            return slopes
-
-        return self._of_samples(of_sample)
+        return self._of_samples(logits)
 
     @cached_property
     def input_jacobian(self) -> Tensor:
@@ -332,13 +335,10 @@ class NetworkView:
             raise Unsupported("inputs that are whole numbers have no derivatives")
         before = self._softmax
 
-        def of_sample(tensors: Tensors, rows: Tensors, _: Tensor) -> Tensors:
-            def logits(x: Tensor) -> Tensor:
-                return self._call(self._single({"": x}), tensors, before).flatten()
+        def logits(at: Tensors, tensors: Tensors, _rows: Tensors, _: Tensor) -> Tensor:
+            return self._call(self._single(at), tensors, before).flatten()
 
-            return {"": jacrev(logits)(rows[""])}
-
-        return self._of_samples(of_sample)[""]
+        return self._of_samples(logits, of_inputs=True)[""]
 
     @property
     def chain(self) -> tuple[Link, ...]:
@@ -385,13 +385,13 @@ class NetworkView:
             for name, module in self.networks.template.named_modules()
             if isinstance(module, nn.Linear)
         }
-        each = [self._link_inputs_of(at, names) for at in range(len(self.seeds))]
+        seen = [self._link_inputs_of(at, names) for at in range(len(self.seeds))]
         return {
             name: (
-                torch.stack([one[name][0] for one in each]),
-                torch.stack([one[name][1] for one in each]),
+                torch.stack([one[name][0] for one in seen]),
+                torch.stack([one[name][1] for one in seen]),
             )
-            for name in each[0]
+            for name in seen[0]
         }
 
     # -- other networks -----------------------------------------------------------------------
@@ -620,9 +620,6 @@ class NetworkView:
         rows = slice(None) if self._probe.undivided else slice(2)
         return self._probe.batch(rows, self._device)
 
-    def _trained(self, tensors: Tensors) -> Tensors:
-        return {name: tensors[name] for name in self.parameters}
-
     def _call(self, batch: Inputs, tensors: Tensors, before: nn.Module | None) -> Tensor:
         """The output of a network with these tensors in place of its own."""
         # clones: a module that writes to its buffers even in eval mode must not reach ours
@@ -639,11 +636,30 @@ class NetworkView:
             return self._call(batch, tensors, before)
 
         given = {**self.parameters, **self._fixed}
-        with undisturbed(self.networks.template):
-            parts = [
-                self._each(outputs, given, rows) for rows in self._batches(self._setting.batch_size)
-            ]
-        return torch.cat(parts, dim=1)
+
+        def forward(one_by_one: bool) -> Tensor:
+            batches = self._batches(self._setting.batch_size)
+            parts = [self._each(outputs, given, rows, one_by_one) for rows in batches]
+            return torch.cat(parts, dim=1)
+
+        return self._computed(forward)
+
+    def _computed(self, compute: Callable[[bool], _Kept]) -> _Kept:
+        """``compute(one_by_one)`` undisturbed: together, or where torch cannot, one by one.
+
+        What it cannot it cannot of other samples and other weights either.
+        """
+        template = self.networks.template
+        if not self._memory.get(_ONE_BY_ONE):
+            try:
+                with undisturbed(template), differentiable(template):
+                    return compute(False)
+            except Exception:  # of many types; what is the user's own comes again
+                _log.debug("not together", exc_info=True)
+        with undisturbed(template), differentiable(template):
+            made = compute(True)
+        self._memory[_ONE_BY_ONE] = True
+        return made
 
     @cached_property
     def _curves(self) -> Curves:
@@ -656,17 +672,17 @@ class NetworkView:
         def of_batch(tensors: Tensors, batch: Inputs, y: Tensor) -> Tensor:
             return mean(self._call(batch, tensors, before), y)
 
-        def mean_loss(parameters: Tensors, rows: slice) -> Tensor:
+        def mean_loss(parameters: Tensors, rows: slice, one_by_one: bool) -> Tensor:
             share = (rows.stop - rows.start) / self.samples
             given = {**parameters, **self._fixed}
-            loss: Tensor = share * self._each(of_batch, given, rows, labelled=True)
+            loss: Tensor = share * self._each(of_batch, given, rows, one_by_one, labelled=True)
             return loss
 
         return Curves(
             self.parameters,
             mean_loss,
             list(self._batches(size)),
-            self.networks.template,
+            self._computed,
             keeps=count * networks * self.samples <= 10 * _NUMBERS,
         )
 
@@ -676,7 +692,13 @@ class NetworkView:
             yield slice(start, min(start + size, self.samples))
 
     def _each(
-        self, what: _OfBatch[_Result], tensors: Tensors, rows: slice, *, labelled: bool = False
+        self,
+        what: _OfBatch[_Result],
+        tensors: Tensors,
+        rows: slice,
+        one_by_one: bool,
+        *,
+        labelled: bool = False,
     ) -> _Result:
         """``what(tensors, batch, labels)`` of each network, the results with the networks first.
 
@@ -698,7 +720,7 @@ class NetworkView:
 
         if len(self.seeds) > 1:
             dims = (0, 0, 0 if labelled else None) if several else (0, None, None)
-            together: _Result = vmap(of_one, in_dims=dims, randomness="same")(tensors, cut, y)
+            together: _Result = each(of_one, dims, tensors, cut, y, one_by_one=one_by_one)
             return together
         first = {name: value[0] for name, value in tensors.items()}
         if several:
@@ -710,25 +732,50 @@ class NetworkView:
         return {name: value[None] for name, value in alone.items()}
 
     def _of_samples(
-        self, what: Callable[[Tensors, Tensors, Tensor], Tensors], *, labelled: bool = False
+        self,
+        value: Callable[[Tensors, Tensors, Tensors, Tensor], Tensor],
+        *,
+        number: bool = False,
+        labelled: bool = False,
+        of_inputs: bool = False,
     ) -> Tensors:
-        """``what(tensors, one sample's inputs, its label)`` for all samples and networks."""
+        """Derivatives of ``value(at, tensors, one sample's inputs, its label)`` of all samples.
+
+        Args:
+            value: One number, or ``(k,)``.
+            number: Whether it is one.
+            labelled: Whether it takes the label.
+            of_inputs: In the inputs, not in the parameters.
+
+        Raises:
+            Unsupported: If some inputs belong to all samples.
+        """
         if self._probe.undivided:
             raise Unsupported("inputs that belong to all samples have no gradient of one sample")
         given = {**self.parameters, **self._fixed}
 
-        def of_batch(tensors: Tensors, batch: Inputs, y: Tensor) -> Tensors:
-            cut = {n: v for n, v in _leaves_of(batch).items() if n in self._probe.inputs}
-            dims = (None, 0, None if y is None else 0)
-            slopes: Tensors = vmap(what, in_dims=dims, randomness="same")(tensors, cut, y)
-            return slopes
+        def computed(one_by_one: bool) -> Tensors:
+            def of_sample(tensors: Tensors, rows: Tensors, y: Tensor) -> Tensors:
+                at = rows if of_inputs else {name: tensors[name] for name in self.parameters}
+                return slopes(
+                    lambda at: value(at, tensors, rows, y),
+                    at,
+                    number=number,
+                    one_by_one=one_by_one,
+                )
 
-        with undisturbed(self.networks.template):
+            def of_batch(tensors: Tensors, batch: Inputs, y: Tensor) -> Tensors:
+                cut = {n: v for n, v in _leaves_of(batch).items() if n in self._probe.inputs}
+                dims = (None, 0, None if y is None else 0)
+                return each(of_sample, dims, tensors, cut, y, one_by_one=one_by_one)
+
             parts = [
-                self._each(of_batch, given, rows, labelled=labelled)
+                self._each(of_batch, given, rows, one_by_one, labelled=labelled)
                 for rows in self._batches(self._setting.batch_size)
             ]
-        return {name: torch.cat([part[name] for part in parts], dim=1) for name in parts[0]}
+            return {name: torch.cat([part[name] for part in parts], dim=1) for name in parts[0]}
+
+        return self._computed(computed)
 
     def _single(self, rows: Tensors) -> Inputs:
         """One sample's inputs as a batch."""
@@ -739,31 +786,36 @@ class NetworkView:
     ) -> dict[str, tuple[Tensor, Tensor]]:
         """`link_inputs` of one network, ``(n, d)`` and ``(n, k, d)``."""
         tensors = {n: v[at].clone() for n, v in {**self.parameters, **self._fixed}.items()}
-        x = self.inputs[at].clone().requires_grad_()
+        x = self.inputs[at].clone()
         given: dict[str, Tensor] = {}
         before, handles = self._softmax, []
         try:
             for name, module in modules.items():
 
-                def note(_: nn.Module, args: tuple[Any, ...], name: str = name) -> None:
-                    given.setdefault(name, args[0])
+                def note(_: nn.Module, args: tuple[Any, ...], name: str = name) -> Any:
+                    h = args[0] if args[0].requires_grad else args[0].detach().requires_grad_()
+                    given.setdefault(name, h)
+                    return h, *args[1:]
 
                 handles.append(module.register_forward_pre_hook(note))
-            with undisturbed(self.networks.template), torch.enable_grad():
+            template = self.networks.template
+            with undisturbed(template), differentiable(template), torch.enable_grad():
                 logits = self._call(self._probe_like(x), tensors, before).flatten(1)
         finally:
             for handle in handles:
                 handle.remove()
-        slopes = [
+        if not given:
+            raise Unsupported("no linear layer is called as a module, so none has inputs to see")
+        found = [
             torch.autograd.grad(logit.sum(), [*given.values()], retain_graph=True)
             for logit in logits.unbind(1)
         ]
-        each = [torch.stack(parts, dim=1) for parts in zip(*slopes, strict=True)]
+        bent = [torch.stack(parts, dim=1) for parts in zip(*found, strict=True)]
         flat = [h for h in given.values() if h.dim() == 2]
         if len(flat) < len(given):
             raise Unsupported("linear layers of several positions have no one input a sample")
         return {
-            name: (h.detach(), slope) for (name, h), slope in zip(given.items(), each, strict=True)
+            name: (h.detach(), slope) for (name, h), slope in zip(given.items(), bent, strict=True)
         }
 
     def _probe_like(self, x: Tensor) -> Inputs:
