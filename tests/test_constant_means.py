@@ -5,6 +5,7 @@ And of rows that a user's function makes, or that have nothing to be made of.
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 import ibtrace
 from ibtrace.capture import looks, snapshot
+from ibtrace.capture.reduce import Axes, choose
 from ibtrace.ensemble import Ensemble
 from ibtrace.errors import ConstantMean, InvalidInput
 from ibtrace.estimators import Exact, make
@@ -101,7 +103,47 @@ def test_a_mean_that_does_differ_is_left_as_it_is(dtype: torch.dtype, scale: flo
         probe, look = ibtrace.Probe(x, Y), ibtrace.Look(["layer"], reduce="gap:last")
         (seen,) = looks(model, probe, look)
         whole = snapshot(model, probe, ["layer"])["layer"]
-        assert torch.equal(seen["layer"].values, whole.mean(1))
+        kind = torch.promote_types(dtype, torch.float32)
+        assert torch.equal(seen["layer"].values, whole.double().mean(1).to(kind))
+
+
+BAGS = torch.tensor([*itertools.product(range(3), repeat=5)])
+"""All sequences of five tokens; their mean knows the bag alone, of which there are 21."""
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("channels", ["gap", "gap:first", "token:mean"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_mean_of_the_same_values_in_another_order_is_the_same(
+    dtype: torch.dtype, channels: str, masked: bool
+) -> None:
+    values = torch.tanh(torch.randn(3, 7, generator=torch.Generator().manual_seed(0))).to(dtype)
+    tokens = values[BAGS]
+    first = channels == "gap:first"
+    reduction = choose(
+        channels,
+        "layer",
+        (len(BAGS), 7, 5) if first else tokens.shape,
+        Axes(channels=frozenset({1 if first else 2})),
+    )
+    mask = torch.ones(len(BAGS), 5, dtype=torch.bool) if masked else None
+    t = reduction(tokens.mT if first else tokens, mask)
+    assert len(t.unique(dim=0)) == 21
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("width", [None, 2])
+def test_means_and_projections_of_half_precision_do_not_merge(
+    dtype: torch.dtype, width: int | None
+) -> None:
+    draw = torch.Generator().manual_seed(0)
+    x = (3 + torch.randn(500, TOKENS, 4, generator=draw)).to(dtype)
+    if width:
+        x = x.flatten(1)
+    look = ibtrace.Look(["layer"], reduce=None if width else "gap:last", max_width=width)
+    model = Named(nn.ReLU()).to(dtype)
+    (seen,) = looks(model, ibtrace.Probe(x, torch.arange(500) % 2), look)
+    assert len(seen["layer"].values.unique(dim=0)) == len(x.unique(dim=0))
 
 
 def test_one_position_that_differs_in_one_sample_is_seen() -> None:

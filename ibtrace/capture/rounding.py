@@ -48,7 +48,7 @@ class Rounding:
         share = min(1000 * inner, 0.1 / k)
         if own > inner:
             share += min(100 * own, 0.1) / k**0.5
-        size = torch.maximum(low.abs(), high.abs()) * own
+        size = torch.maximum(low.abs(), high.abs()) * inner
         return cls(share * (high - low) + 2 * size, high > low)
 
     def projected(self, frame: Tensor) -> Rounding:

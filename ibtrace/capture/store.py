@@ -71,7 +71,7 @@ class LayerStore:
             if self._rounding is not None:
                 self._rounding = self._rounding.projected(self._frame)
         if self._frame is not None:
-            t = (t.double() @ self._frame).to(t.dtype)
+            t = (t.double() @ self._frame).to(torch.promote_types(t.dtype, torch.float32))
         return t
 
     def size(self, t: Tensor, rows: int) -> int:
