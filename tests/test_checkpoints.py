@@ -60,6 +60,8 @@ def save(path: Path, content: Any = None) -> Path:
         ("net.10.pth", 10),
         ("run2-net-10-ema.bin", 10),
         ("12.pt", 12),
+        ("net-2024-01-31-7.pt", 7),
+        ("20240131_epoch4.pt", 4),
     ],
 )
 def test_a_name_says_the_epoch_where_the_file_does_not(
@@ -72,6 +74,10 @@ def test_a_name_says_the_epoch_where_the_file_does_not(
     "name",
     [
         "best.pt",
+        "net-2024-01-31.pt",
+        "net_20240131.pt",
+        "net_2024-01-31_12-30-05.pt",
+        "20240131T1230.pt",
         "resnet18.pt",
         "net-0.53.pt",
         "epoch=2.5.pt",

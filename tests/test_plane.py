@@ -577,9 +577,23 @@ def test_a_lasting_drop_is_measured_against_the_last_fifth(late: float, call: st
     assert judged(rows_of(curves), losses=CONVERGED).of("hidden").call == "does not compress"
 
 
+def test_a_network_that_was_run_twice_is_one_network() -> None:
+    """Three equal curves have an interval of no width, and are one seed."""
+    one = np.concatenate([np.linspace(1, 5, 10), np.linspace(5, 1, 30)])
+    same = judged(rows_of(np.tile(one, (3, 1))))
+    assert [v.call for v in same.layers] == ["inconclusive"]
+    assert same.layers[0].seeds_kept == (0,)
+    assert any("Seed 2 is seed 0 over again" in note for note in same.notes)
+    apart = judged(rows_of(one + 0.01 * np.arange(3)[:, None]))
+    assert apart.layers[0].call == "compresses"
+    assert not any("over again" in note for note in apart.notes)
+    still = judged(rows_of(np.full((3, 40), 12.0)))  # may be three networks
+    assert not any("over again" in note for note in still.notes)
+
+
 def test_an_estimator_without_any_i_xt_is_no_voter_and_is_said_to_give_none() -> None:
     """A class-wise estimator of distinct X: nothing was lost, there was nothing to lose."""
-    flat = np.tile(np.linspace(1, 2, 40), (4, 1))
+    flat = np.linspace(1, 2, 40) + 0.001 * np.arange(4)[:, None]
     silent = [
         rows_of(np.full((4, 40), NAN), estimator=name, flags="undefined,not_finite")
         for name in ("Ross", "Other")

@@ -18,6 +18,11 @@ from ibtrace.runtime.arguments import is_alone, require_path
 Paths = str | Path | Iterable[str | Path]
 Epochs = Sequence[int] | Callable[[Path], int]
 _EPOCH_IN_NAME = re.compile(r"(?<![a-z])ep(?:och)?[-_= ]*(\d+)(?![\d]|\.\d)", re.IGNORECASE)
+_DATE_IN_NAME = re.compile(
+    r"(?<!\d)(?:19|20)\d\d([-_.]?)(?:0[1-9]|1[0-2])\1(?:0[1-9]|[12]\d|3[01])"
+    r"(?:[-_.T ]?[0-2]\d[-_.:h]?[0-5]\d(?:[-_.:]?[0-5]\d)?)?(?!\d)"
+)
+"""A day, and perhaps a time: never an epoch, though its last number is a number."""
 _NUMBER_IN_NAME = re.compile(r"(?:(?:step|iter(?:ation)?)s?[-_ .]*|[a-z=]*)\d+(?:\.\d+)*")
 
 
@@ -156,7 +161,7 @@ def _epoch_in_name(path: Path) -> str | None:
     named = _EPOCH_IN_NAME.findall(stem)
     if named or path.is_dir():  # Hugging Face's checkpoint-500 counts steps
         return str(named[-1]) if named else None
-    numbers = _NUMBER_IN_NAME.findall(stem.lower())
+    numbers = _NUMBER_IN_NAME.findall(_DATE_IN_NAME.sub("-", stem).lower())
     return numbers[-1] if numbers and numbers[-1].isdecimal() else None
 
 

@@ -6,7 +6,7 @@ carries five flags beside the estimator's own; the number itself is left as it i
 - ``not_finite``: it is NaN or infinite, or its standard error is infinite;
 - ``below_zero``: it is below 0, where no information is, by more than 3 of its standard errors
   (by more than 0.1 bit, where no error is known), or by more than half a bit whatever the error;
-- ``above_entropy``: it is more than 0.01 bit above the entropy of X or of Y, where either is
+- ``above_entropy``: it is more than 0.02 bit above the entropy of X or of Y, where either is
   discrete: that of the samples, under the estimator's own correction;
 - ``rounded``: a variable lies so far from 0 that its floats hold hardly 100 values to a deviation
   (`ibtrace.numerics.scale.rounded`): the number is of what rounding has left of it;
@@ -44,7 +44,6 @@ from ibtrace.types import Estimate, ProbeLike
 FLAGS = ("not_finite", "below_zero", "above_entropy", "rounded", "extreme_values")
 
 _ROUNDING = 1e-6
-_ABOVE = 0.01  # bits; of classes far apart, nearest neighbours show 1 / (2 N_c) nats too much
 _ERRORS_BELOW = 3
 _UNKNOWN_ERROR = 0.1  # bits; estimates of independent variables scatter around 0
 _NEVER_BELOW = 0.5  # bits; an error this large excuses nothing

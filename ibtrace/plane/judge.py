@@ -162,7 +162,9 @@ def judge(
     rows = frame[frame["quantity"] == I_XT]
     if rows.empty:
         raise InvalidInput("there is no I(X;T) to judge; trace at least one snapshot")
-    run = sorted({*rows["seed"].tolist(), *(seeds or ())})
+    copies = _copies(rows)
+    rows = rows[~rows["seed"].isin(copies)]
+    run = sorted({*rows["seed"].tolist(), *(seeds or ())} - {*copies})
     sampled = min(np.log2(n) if n else np.inf, np.inf if input_entropy is None else input_entropy)
     layers = [str(layer) for layer in rows["layer"].unique()]
     entropies = {layer: (layer_entropies or {}).get(layer, sampled) for layer in layers}
@@ -190,10 +192,33 @@ def judge(
     notes = (
         trained.note,
         *_silent(judged),
+        *(
+            f"Seed {copy} is seed {first} over again, number for number: one network, which counts "
+            "once; give every network a seed of its own."
+            for copy, first in copies.items()
+        ),
         *(("The probe is all of X: H(X) is the truth where nothing is lost.",) * population),
         *_few_seeds(max(len(v.seeds_kept) for v in judged), rule),
     )
     return Verdict(tuple(judged), together, notes, rule, counted)
+
+
+def _copies(rows: pd.DataFrame) -> dict[int, int]:
+    """Seeds whose I(X;T) is another's to the last digit at every look: ``{seed: the first}``.
+
+    Curves that stand still all along tell nothing: those of different networks may be equal.
+    """
+    moving = rows.groupby(["estimator", "layer"])["bits"].transform("nunique") > 1
+    table = rows[moving].pivot_table(
+        index=["estimator", "layer", "epoch"], columns="seed", values="bits", sort=False
+    )
+    firsts: dict[tuple[float, ...], int] = {}
+    found = {seed: tuple(table[seed].tolist()) for seed in sorted(table.columns)}
+    return {
+        seed: first
+        for seed, curve in found.items()
+        if (first := firsts.setdefault(curve, seed)) != seed
+    }
 
 
 def _silent(judged: Sequence[LayerVerdict]) -> tuple[str, ...]:
