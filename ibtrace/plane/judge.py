@@ -213,7 +213,8 @@ def _copies(rows: pd.DataFrame) -> dict[int, int]:
         index=["estimator", "layer", "epoch"], columns="seed", values="bits", sort=False
     )
     firsts: dict[tuple[float, ...], int] = {}
-    found = {seed: tuple(table[seed].tolist()) for seed in sorted(table.columns)}
+    seeds = sorted(map(int, table.columns))
+    found = {seed: tuple(map(float, table[seed])) for seed in seeds}
     return {
         seed: first
         for seed, curve in found.items()
