@@ -577,6 +577,18 @@ def test_a_lasting_drop_is_measured_against_the_last_fifth(late: float, call: st
     assert judged(rows_of(curves), losses=CONVERGED).of("hidden").call == "does not compress"
 
 
+def test_an_estimator_that_was_not_measured_to_the_end_is_not_judged_by_its_own_last_look() -> None:
+    """As after resuming with others: what it saw fall may have risen again."""
+    seeds = 0.01 * np.arange(4)[:, None]
+    falling = np.concatenate([np.linspace(1, 5, 10), np.linspace(5, 1, 10)]) + seeds
+    longer = np.linspace(1, 3, 40) + seeds
+    found = judged(rows_of(falling, estimator="Short"), rows_of(longer, estimator="Long"))
+    short = found.of("hidden", "Short")
+    assert (short.call, short.cause.kind) == ("inconclusive", "not to the end")
+    assert found.of("hidden", "Long").cause.kind != "not to the end"
+    assert judged(rows_of(falling)).layers[0].call == "compresses"
+
+
 def test_a_network_that_was_run_twice_is_one_network() -> None:
     """Three equal curves have an interval of no width, and are one seed."""
     one = np.concatenate([np.linspace(1, 5, 10), np.linspace(5, 1, 30)])

@@ -10,6 +10,7 @@ Call = Literal["compresses", "does not compress", "inconclusive"]
 CauseKind = Literal[
     "no I(X;T)",
     "one snapshot",
+    "not to the end",
     "constant",
     "few seeds",
     "nothing seen",
@@ -26,6 +27,7 @@ CauseKind = Literal[
 
 - ``no I(X;T)``: undefined at every look, so that the estimator has no vote;
 - ``one snapshot``, ``constant``, ``few seeds``: nothing to judge by;
+- ``not to the end``: others have measured on, so that its last look is not the training's;
 - ``nothing seen``, ``below zero``: the curve shows no information, or less than none;
 - ``fall``, ``estimate falls``: the held-out fall is sure; the latter where the true I(X;T) did not
   move;

@@ -24,7 +24,7 @@
    highest of its last snapshots (else a few seeds that fall would hide among others that rise), the
    estimate is not saturated and training had converged. Else "inconclusive".
 4. A curve that shows nothing gets no call: one at 0 within `Rule.errors` standard errors at every
-   look, and one that falls below 0 by more.
+   look, and one that falls below 0 by more. Nor does one that ends before others of the run do.
 5. At every look the tracer counts the distinct rows of T, which give the exact I(X;T) on the
    probe. Where that did not move, a fall of an estimate of T itself is one of the estimate
    ("inconclusive"); a variable made of T (binned, noisy) may lose information, but the estimators
@@ -182,6 +182,7 @@ def judge(
             still=still.get(layer),
             of_itself=(variables or {}).get(estimator, {}).get(layer) == "itself",
             clock=counted,
+            end=int(rows["epoch"].max()),
         )
         judged.append(judge_layer(curve, rule))
     vote = population and trained.converged is not False

@@ -43,6 +43,7 @@ class Curve:
         still: The true I(X;T), if it is known not to have moved.
         of_itself: Whether the estimator's number is of T itself, not of a variable made of it.
         clock: What its looks are counted by.
+        end: The last look of the run by any estimator.
     """
 
     rows: pd.DataFrame
@@ -52,6 +53,7 @@ class Curve:
     still: Truth | None
     of_itself: bool
     clock: str
+    end: int
 
 
 @dataclass(frozen=True)
@@ -205,6 +207,9 @@ def _nothing_to_judge(evidence: _Evidence, rule: Rule) -> Cause | None:
         return Cause("no I(X;T)", "gives no I(X;T) here")
     if len(evidence.epochs) < 2:
         return Cause("one snapshot", "one snapshot")
+    curve = evidence.curve
+    if (last := int(curve.rows["epoch"].max())) < curve.end:
+        return Cause("not to the end", f"not measured after {curve.clock} {last} of {curve.end}")
     if evidence.flags.get(_CONSTANT) == "all":
         return Cause("constant", "the layer is constant")
     seeds = len(evidence.seeds)
