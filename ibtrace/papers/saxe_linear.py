@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ibtrace.claims import Claim, Outcome, Status
 from ibtrace.datasets import Dataset
 from ibtrace.errors import ConfigError
+from ibtrace.lenses import Modes
 from ibtrace.models import MLP
 from ibtrace.numerics import deep_linear
 from ibtrace.papers._paper import Paper, Variants
@@ -36,6 +37,7 @@ EMERGED = 0.05
 _FIRST_ORDER = 0.1  # how far the delay of the steps may be from its first order
 _CLOSE = 0.01  # of a half-time, of random starts
 _CONSERVED = 0.01  # of the squared weights of a unit
+_MOST_MODES = 256  # whose names are known
 
 Traces = Mapping[str, TraceLike]
 Floats = NDArray[np.float64]
@@ -162,8 +164,9 @@ def learned(trace: TraceLike) -> pd.DataFrame:
         and ``anchor``, the step from which both hold. Modes that never get there have NaN.
     """
     frame = trace.readings(diagnostics=True)
-    said = frame["quantity"].str.extract(r"^learned share of mode (\d+)$")[0]
-    frame = frame.assign(mode=said)[said.notna() & frame["value"].notna()]
+    *shares, _ = Modes(modes=_MOST_MODES).tags.quantities
+    mode = frame["quantity"].map({share.name: str(k) for k, share in enumerate(shares, start=1)})
+    frame = frame.assign(mode=mode)[mode.notna() & frame["value"].notna()]
     if frame.empty:
         return pd.DataFrame(columns=["mode", "seed", "step", "share"])
     frame = frame.rename(columns={"value": "share"})
