@@ -24,7 +24,7 @@ def mode(time: Number, strength: Number, start: Number) -> Number:
         start: a₀, above 0.
 
     Example:
-        >>> round(mode(1.334339, 3.0, 1e-3), 5)
+        >>> round(float(mode(1.334339, 3.0, 1e-3)), 5)
         1.5
     """
     a: Number = strength / (1 + (strength / start - 1) * np.exp(-2 * strength * time))
@@ -39,7 +39,7 @@ def half_time(strength: Number, start: Number) -> Number:
         start: a₀, between 0 and s.
 
     Example:
-        >>> [round(half_time(s, 1e-3), 6) for s in (3.0, 1.5, 0.5)]
+        >>> [round(float(half_time(s, 1e-3)), 6) for s in (3.0, 1.5, 0.5)]
         [1.334339, 2.437518, 6.212606]
     """
     time: Number = np.log(strength / start - 1) / (2 * strength)
@@ -59,7 +59,7 @@ def delay(now: Number, strength: Number, start: Number, step: Number) -> Number:
         step: h, the time of one step.
 
     Example:
-        >>> round(delay(1.5, 3.0, 1e-3, 1e-2), 6)
+        >>> round(float(delay(1.5, 3.0, 1e-3, 1e-2)), 6)
         0.014819
     """
     ratio = np.sqrt(now / start) * (strength - now) / (strength - start)
