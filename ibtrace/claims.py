@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -12,6 +13,24 @@ from ibtrace.runtime.text import wrap
 from ibtrace.types import TraceLike
 
 Status = Literal["held", "failed", "inconclusive"]
+
+
+def within(lower: float, upper: float, low: float, high: float = math.inf) -> Status:
+    """Held if an interval lies between two bounds, failed if outside, open if over one of them.
+
+    Args:
+        lower: The interval's lower end; NaN decides nothing.
+        upper: Its upper end.
+        low: The lower bound.
+        high: The upper bound.
+
+    Example:
+        >>> within(1.1, 1.9, 1, 2), within(0.9, 1.9, 1, 2), within(0.1, 0.9, 1, 2)
+        ('held', 'inconclusive', 'failed')
+    """
+    if low < lower and upper < high:
+        return "held"
+    return "failed" if upper < low or lower > high else "inconclusive"
 
 
 @dataclass(frozen=True)

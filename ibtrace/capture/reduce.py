@@ -117,26 +117,11 @@ def _by(function: Callable[[Tensor], Tensor], called: str, output: Tensor) -> Te
 
 
 def _mean(tokens: Tensor, mask: Tensor | None) -> Tensor:
-    exact = _exactly_summed(tokens)
     if mask is None:
-        return _rounded_once(exact.mean(1), tokens)
-    weights = mask.to(exact.dtype)
-    total = (weights.unsqueeze(1) @ exact).squeeze(1)  # four times faster than a masked sum
-    return _rounded_once(total / weights.sum(1, keepdim=True).clamp(min=1), tokens)
-
-
-def _exactly_summed(values: Tensor) -> Tensor:
-    """Values in double precision.
-
-    A sum in their own is rounded by its order: samples with the same values at other positions
-    would get different means, and whole bits of information that are the arithmetic's.
-    """
-    return values.double() if values.is_floating_point() else values
-
-
-def _rounded_once(mean: Tensor, of: Tensor) -> Tensor:
-    """A mean in single precision at least: half would merge what differs."""
-    return mean.to(torch.promote_types(of.dtype, torch.float32))
+        return tokens.mean(1)
+    weights = mask.to(tokens.dtype)
+    total = (weights.unsqueeze(1) @ tokens).squeeze(1)  # four times faster than a masked sum
+    return total / weights.sum(1, keepdim=True).clamp(min=1)
 
 
 def _first(tokens: Tensor, mask: Tensor | None) -> Tensor:
@@ -305,10 +290,28 @@ def _reduced(
     axes: Axes,
     of_tokens: Callable[[Tensor, Tensor | None], Tensor],
 ) -> Tensor:
-    """T by a function of tokens ``(n, tokens, d)`` and their mask."""
-    if of_tokens is _mean and mask is None:
-        mean = _exactly_summed(output).mean(axes.positions(output.dim()), keepdim=True)
-        return _rounded_once(mean, output).movedim(axes.batch, 0).flatten(1)
+    """T by a function of tokens ``(n, tokens, d)`` and their mask.
+
+    A mean is taken in double precision and rounded once, to single precision at least. In the
+    output's own type its sum is rounded by the order: samples with the same values at other
+    positions would get different means, and whole bits of information that are the arithmetic's;
+    half precision would merge what differs.
+    """
+    if of_tokens is _mean and output.is_floating_point():
+        t = _by_tokens(output.double(), mask, axes, _mean)
+        return t.to(torch.promote_types(output.dtype, torch.float32))
+    return _by_tokens(output, mask, axes, of_tokens)
+
+
+def _by_tokens(
+    output: Tensor,
+    mask: Tensor | None,
+    axes: Axes,
+    of_tokens: Callable[[Tensor, Tensor | None], Tensor],
+) -> Tensor:
+    if of_tokens is _mean and mask is None:  # without a copy that has the positions side by side
+        mean = output.mean(axes.positions(output.dim()), keepdim=True)
+        return mean.movedim(axes.batch, 0).flatten(1)
     tokens = axes.sequence(output)
     if mask is not None:
         _require_tokens(mask, tokens.shape[1], of_tokens)

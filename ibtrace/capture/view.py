@@ -30,7 +30,6 @@ MeanLoss = Callable[[Tensor, Tensor], Tensor]
 
 _log = logging.getLogger("ibtrace")
 
-_ONE_BY_ONE = "one by one"
 _FEW = 8  # samples on which a loss is seen to be a mean
 _NUMBERS = 20_000_000  # of a batch: samples by parameters by networks
 _Kept = TypeVar("_Kept")
@@ -82,6 +81,7 @@ class NetworkView:
         self._activations_of: tuple[NetworkView, Tensor] | None = None
         self._device = next((value.device for value in held.values()), self._probe.device)
         self._memory: dict[Hashable, Any] = {}
+        self._one_by_one = False  # whether torch cannot compute them together
 
     @property
     def activations(self) -> Mapping[str, Tensor]:
@@ -277,7 +277,8 @@ class NetworkView:
                 [each(of_sample, (0, 0), *pair, one_by_one=one_by_one) for pair in pairs]
             )
 
-        return self._computed(losses)
+        with torch.no_grad():
+            return self._together_if_possible(losses)
 
     @cached_property
     def loss(self) -> Tensor:
@@ -423,6 +424,9 @@ class NetworkView:
             varied, Part(self._probe, rows), self._setting, epoch=self.epoch, step=self.step
         )
         vars(made)["_softmax"] = self._softmax
+        made._one_by_one = self._one_by_one
+        if "loss" in self._memory:
+            made._memory["loss"] = self._memory["loss"]
         return made
 
     def once(self, key: Hashable, compute: Callable[[], _Kept]) -> _Kept:
@@ -525,7 +529,7 @@ class NetworkView:
         Raises:
             ConfigError: If it is not: a sum, a contrast of samples, shapes that broadcast.
         """
-        few = [self.outputs[0][:_FEW], self._of_each(self._targets)[0][:_FEW]]
+        few = [every[0][:_FEW] for every in (self._first_outputs, self._of_each(self._targets))]
         alone = [loss(*(part[at : at + 1] for part in few)) for at in range(len(few[0]))]
         mean, together = torch.stack([value.mean() for value in alone]).mean(), loss(*few)
         if together.dim() or not torch.allclose(together, mean, 1e-3, 1e-6, equal_nan=True):
@@ -554,7 +558,7 @@ class NetworkView:
         given = self._probe.targets.to(self._device)
         if callable(self._setting.loss):
             return given
-        labels, outputs = self._all_labels, self.outputs.shape[2:]
+        labels, outputs = self._all_labels, self._first_outputs.shape[2:]
         if self._setting.loss != "mse":
             return labels
         if given.shape[1:].numel() == outputs.numel():
@@ -614,6 +618,7 @@ class NetworkView:
             made._activations_of = self, chosen
         if "_softmax" in vars(self):
             vars(made)["_softmax"] = self._softmax
+        made._one_by_one = self._one_by_one
         return made
 
     def _few(self) -> Inputs:
@@ -629,8 +634,15 @@ class NetworkView:
         output: Tensor = functional_call(called, named, (batch,))
         return output
 
-    def _forward(self, before: nn.Module | None) -> Tensor:
-        """The outputs of all samples, ``(s, n, ...)``."""
+    @property
+    def _first_outputs(self) -> Tensor:
+        """The outputs of the first samples, a few at least: all that are known already."""
+        if "outputs" in vars(self):
+            return self.outputs
+        return self.once("first outputs", lambda: self._forward(before=None, most=_FEW))
+
+    def _forward(self, before: nn.Module | None, most: int | None = None) -> Tensor:
+        """The outputs of all samples, ``(s, n, ...)``, or of the first if they can be parted."""
 
         def outputs(tensors: Tensors, batch: Inputs, _: Tensor) -> Tensor:
             return self._call(batch, tensors, before)
@@ -638,27 +650,36 @@ class NetworkView:
         given = {**self.parameters, **self._fixed}
 
         def forward(one_by_one: bool) -> Tensor:
-            batches = self._batches(self._setting.batch_size)
+            size = self._setting.batch_size if most is None else most
+            batches = [*self._batches(size)][: None if most is None else 1]
             parts = [self._each(outputs, given, rows, one_by_one) for rows in batches]
             return torch.cat(parts, dim=1)
 
         return self._computed(forward)
 
     def _computed(self, compute: Callable[[bool], _Kept]) -> _Kept:
-        """``compute(one_by_one)`` undisturbed: together, or where torch cannot, one by one.
-
-        What it cannot it cannot of other samples and other weights either.
-        """
+        """``compute(one_by_one)`` of what calls the networks, undisturbed; see below."""
         template = self.networks.template
-        if not self._memory.get(_ONE_BY_ONE):
+
+        def undisturbed_compute(one_by_one: bool) -> _Kept:
+            with undisturbed(template), differentiable(template):
+                return compute(one_by_one)
+
+        return self._together_if_possible(undisturbed_compute)
+
+    def _together_if_possible(self, compute: Callable[[bool], _Kept]) -> _Kept:
+        """``compute(one_by_one)``: together, or where torch cannot, one by one.
+
+        What it cannot it cannot of other samples and other weights either: views that are made of
+        this one from then on do not try.
+        """
+        if not self._one_by_one:
             try:
-                with undisturbed(template), differentiable(template):
-                    return compute(False)
+                return compute(False)
             except Exception:  # of many types; what is the user's own comes again
                 _log.debug("not together", exc_info=True)
-        with undisturbed(template), differentiable(template):
-            made = compute(True)
-        self._memory[_ONE_BY_ONE] = True
+        made = compute(True)
+        self._one_by_one = True
         return made
 
     @cached_property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 
 COSTS = Path(__file__).with_name("costs.json")
@@ -19,8 +20,13 @@ def measured_cost(name: str) -> str:
         >>> measured_cost("no such lens")
         ''
     """
-    held = json.loads(COSTS.read_text())["costs"].get(name, {})
-    return "; ".join(f"{size}: {_words(cost)}" for size, cost in held.items())
+    return "; ".join(f"{size}: {_words(cost)}" for size, cost in _held().get(name, {}).items())
+
+
+@cache
+def _held() -> dict[str, dict[str, dict[str, float | str]]]:
+    costs: dict[str, dict[str, dict[str, float | str]]] = json.loads(COSTS.read_text())["costs"]
+    return costs
 
 
 def _words(cost: dict[str, float | str]) -> str:

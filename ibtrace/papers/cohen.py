@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from ibtrace.claims import Claim, Outcome, Status
+from ibtrace.claims import Claim, Outcome, within
 from ibtrace.papers._paper import Paper
 from ibtrace.plane import Interval, interval
 from ibtrace.predictions import Prediction
@@ -196,7 +196,7 @@ def _hovers(traces: Traces, name: str) -> Outcome:
         f"mean {_said(found)} of the threshold (80 % of single looks {low:.2f} to {high:.2f}), "
         f"{len(stays)} seeds"
     )
-    return Outcome(_within(found, 1 / AROUND, AROUND), number)
+    return Outcome(within(found.lower, found.upper, 1 / AROUND, AROUND), number)
 
 
 def _loss_rises_and_falls(traces: Traces, name: str) -> Outcome:
@@ -222,7 +222,7 @@ def _above_plain(traces: Traces, name: str) -> Outcome:
         return Outcome("inconclusive", "the largest eigenvalue was not read")
     found = interval(table.groupby("seed")["raw"].max().to_numpy())
     number = f"λ_max(H) rises to {_said(found)} times 2/η, {table['seed'].nunique()} seeds"
-    return Outcome(_within(found, 1.0, np.inf), number)
+    return Outcome(within(found.lower, found.upper, 1.0), number)
 
 
 def _neither(traces: Traces, name: str) -> Outcome:
@@ -240,13 +240,6 @@ def _neither(traces: Traces, name: str) -> Outcome:
 
 def _said(found: Interval) -> str:
     return f"{found.mean:.2f} [{found.lower:.2f}, {found.upper:.2f}]"
-
-
-def _within(found: Interval, low: float, high: float) -> Status:
-    """Whether an interval lies between two numbers, outside them, or over one of them."""
-    if low < found.lower and found.upper < high:
-        return "held"
-    return "failed" if found.upper < low or found.lower > high else "inconclusive"
 
 
 def _claims(activation: str) -> tuple[Claim, ...]:

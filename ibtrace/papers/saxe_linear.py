@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.interpolate import BarycentricInterpolator
 from torch import Tensor, nn
 
-from ibtrace.claims import Claim, Outcome, Status
+from ibtrace.claims import Claim, Outcome, Status, within
 from ibtrace.datasets import Dataset
 from ibtrace.errors import ConfigError
 from ibtrace.lenses import Modes
@@ -324,11 +324,9 @@ def _random_follows(traces: Traces) -> Outcome:
         f"{100 * e.mean:+.2g} % [{100 * e.lower:+.2g}, {100 * e.upper:+.2g}]" for e in ends
     )
     number = f"measured less predicted {said} of the half-time, modes from the strongest"
-    status: Status = "inconclusive"
-    if all(-_CLOSE < e.lower and e.upper < _CLOSE for e in ends):
-        status = "held"
-    elif any(e.lower > _CLOSE or e.upper < -_CLOSE for e in ends):
-        status = "failed"
+    each = [within(end.lower, end.upper, -_CLOSE, _CLOSE) for end in ends]
+    worst: tuple[Status, ...] = ("failed", "inconclusive", "held")
+    status = next(status for status in worst if status in each)
     return Outcome(status, f"{number}; {table['seed'].nunique()} seeds")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from ibtrace.claims import Claim, Outcome, Status
+from ibtrace.claims import Claim, Outcome, within
 from ibtrace.estimators import Binning, Exact
 from ibtrace.papers._paper import Paper
 from ibtrace.plane import LayerVerdict, Verdict, interval, phases, verdict
@@ -50,12 +50,7 @@ def _decide(values: np.ndarray, unit: str, *, above: float) -> Outcome:
     """Held if the interval of the mean over seeds lies above a bound, failed if below."""
     mean, lower, upper = interval(values.astype(float))
     number = f"{mean:.2f} {unit} [{lower:.2f}, {upper:.2f}], {len(values)} seeds"
-    status: Status = "inconclusive"
-    if lower > above:
-        status = "held"
-    elif upper < above:
-        status = "failed"
-    return Outcome(status, number)
+    return Outcome(within(lower, upper, above), number)
 
 
 def _fitting(traces: Mapping[str, TraceLike]) -> Outcome:

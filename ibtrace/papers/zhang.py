@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ibtrace.claims import Claim, Outcome, Status
+from ibtrace.claims import Claim, Outcome, Status, within
 from ibtrace.estimators import Binning
 from ibtrace.papers._paper import Paper
 from ibtrace.plane import interval, verdict
@@ -174,8 +174,7 @@ def _random_keeps_more(traces: Traces, activation: str) -> Outcome:
     )
     if len(random) and random.mean() >= NEAR_CEILING:
         number += "; random labels leave it at the ceiling, so the difference is at least that"
-    status: Status = "held" if lower > 0 else "failed" if upper < 0 else "inconclusive"
-    return Outcome(status, number)
+    return Outcome(within(lower, upper, 0.0), number)
 
 
 def _compression(traces: Traces, activation: str, percent: int, wanted: str) -> Outcome:

@@ -27,7 +27,13 @@ from ibtrace.measure import context, measure
 from ibtrace.plane import Rule, Verdict
 from ibtrace.probe import Probe
 from ibtrace.runtime import distributed
-from ibtrace.runtime.arguments import require_instance, require_model, seed_number, whole
+from ibtrace.runtime.arguments import (
+    require_instance,
+    require_model,
+    seed_number,
+    several,
+    whole,
+)
 from ibtrace.runtime.generators import preserved_generators
 from ibtrace.runtime.schedule import Schedule, Steps, log_spaced, schedule
 from ibtrace.runtime.wrappers import unwrap
@@ -42,7 +48,7 @@ from ibtrace.tracer._lenses import Lenses
 from ibtrace.tracer._observer import Networks, Observer
 from ibtrace.tracer._opening import open_trace, require_same_t
 from ibtrace.tracer._schedules import At, scheduled_estimators, scheduled_lenses
-from ibtrace.tracer._sinks import checked_sinks, close_all, write_all
+from ibtrace.tracer._sinks import close_all, write_all
 from ibtrace.types import Estimator, Lens, Row, Variable, label, needs_trace, variable_of
 
 if TYPE_CHECKING:
@@ -125,7 +131,7 @@ class Tracer:
         self._epoch = 0
         self._leads = distributed.rank() == 0
         self.keep = Keep.of(keep)
-        self.sinks = checked_sinks(self.keep.sinks) if self._leads else []
+        self.sinks = several(self.keep.sinks) if self._leads else []
         self._closed = False
         self._deferred: list[Estimator] = []
         self.trace = Trace.create()  # until the run's own is open: what sinks are closed with
