@@ -110,6 +110,7 @@ def test_a_network_takes_every_plain_activation_by_name(name: str) -> None:
 
 def test_a_subclass_with_its_own_forward_has_no_known_range() -> None:
     assert activations.closed_range(Shifted()) is None
+    # mypy: a Sequential
     quantizer = quantize(nn.Sequential(Shifted()), 4)[0].quantizer  # type: ignore[index]
     assert isinstance(quantizer, Quantizer)
     assert quantizer.fixed is None
@@ -120,9 +121,9 @@ def test_what_may_be_an_activation_is_refused_until_it_is_said() -> None:
     with pytest.raises(InvalidInput, match=r"Swish may be an activation.*ranges=\{Swish: .*leave="):
         quantize(model, 3)
     said = quantize(model, 3, ranges={Swish: None})
-    assert len(said[:2](VALUES).unique()) <= 8  # type: ignore[index]
+    assert len(said[:2](VALUES).unique()) <= 8  # type: ignore[index]  # a Sequential
     left = quantize(model, 3, leave=[Swish])
-    assert len(left[:2](VALUES).unique()) > 8  # type: ignore[index]
+    assert len(left[:2](VALUES).unique()) > 8  # type: ignore[index]  # a Sequential
 
 
 @pytest.mark.parametrize("kind", [nn.Softmax, nn.LogSoftmax])

@@ -54,7 +54,7 @@ def hill(top: float) -> Curve:
     return lambda epochs, seed: 5 - np.log((epochs + 1) / (top + seed + 1)) ** 2
 
 
-RISING: Curve = lambda epochs, seed: np.log1p(epochs)  # noqa: E731
+RISING: Curve = lambda epochs, seed: np.log1p(epochs)  # noqa: E731  # one of a table of curves
 LOOKED_FOR = [
     Event("peak of I(X;T)", I_XT, "peak", margin=0.1),
     Event("half", "share", "above", line=0.5),

@@ -100,7 +100,7 @@ class Data:
 
 
 class GraphNetwork(Network):
-    def forward(self, data: Data) -> Tensor:  # type: ignore[override]
+    def forward(self, data: Data) -> Tensor:  # type: ignore[override]  # called in its own way
         return super().forward(data.x, data.edge_index)
 
 
@@ -110,6 +110,7 @@ class Loss(Base):
 
 
 class LossFirst(Loss):
+    # mypy: called in its own way
     def forward(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         hidden = self.h(x)
         return nn.functional.cross_entropy(hidden, labels), 2 * hidden
@@ -246,6 +247,7 @@ def test_all_of_a_graph_that_the_forward_names_is_given() -> None:
         edge_weight: Tensor | None = None
 
     class WeightedNetwork(Network):
+        # mypy: called in its own way
         def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor) -> Tensor:  # type: ignore[override]
             return super().forward(x, edge_index) * edge_weight.sum()
 

@@ -185,7 +185,7 @@ def test_a_snapshot_leaves_no_mark() -> None:
 def test_an_error_inside_the_forward_leaves_no_mark() -> None:
     class Breaks(Block):
         def forward(self, x: Tensor) -> Tensor:
-            self.norm.num_batches_tracked.add_(1)  # type: ignore[union-attr]
+            self.norm.num_batches_tracked.add_(1)  # type: ignore[union-attr]  # tracked here
             torch.rand(1)
             np.random.rand()
             random.random()

@@ -181,6 +181,7 @@ FAULTS: list[tuple[Callable[[View, int], Read], str, str]] = [
     (lambda view, _: {"largest value": {}}, "readings", "never reads largest value"),
     (undeclared, "needs", "view.gradient is asked for, and tags.needs lacks 'gradient'"),
     (lambda view, _: {"largest value": {}}, "needs", "has activations, and it is never asked for"),
+    # mypy: what a lens must not ask for
     (lambda view, seed: {"largest value": {n: Reading(r.value + len(repr(view._setting)), "V")  # type: ignore[attr-defined]
                                            for n, r in heights(view).items()}},
      "needs", "view._setting is not in the protocol of a view"),
@@ -241,7 +242,7 @@ def test_a_lens_without_a_docstring_and_what_is_no_lens_are_named() -> None:
     with pytest.raises(AssertionError, match="it has no docstring"):
         dict(lens_checks)["tags"](Bare(wrong))
     with pytest.raises(AssertionError, match="has no tags, or is not called"):
-        dict(lens_checks)["value"](lambda: None)  # type: ignore[arg-type]
+        dict(lens_checks)["value"](lambda: None)  # type: ignore[arg-type]  # refused
 
 
 def test_a_lens_that_can_be_changed_is_named() -> None:

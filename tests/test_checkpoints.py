@@ -323,7 +323,7 @@ class Lit(nn.Module):
 WRAPPERS: dict[str, Callable[[nn.Module], nn.Module]] = {
     "plain": lambda net: net,
     "module.": nn.DataParallel,
-    "_orig_mod.": torch.compile,  # type: ignore[dict-item]
+    "_orig_mod.": torch.compile,  # type: ignore[dict-item]  # torch.compile gives a module for one
     "module._orig_mod.": lambda net: nn.DataParallel(WRAPPERS["_orig_mod."](net)),
     "net.": Lit,
     "net._orig_mod.": lambda net: Lit(WRAPPERS["_orig_mod."](net)),

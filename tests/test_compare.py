@@ -57,6 +57,7 @@ def documented() -> str:
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    # mypy: pandas has wider keys
     found: list[dict[str, Any]] = frame.to_dict("records")  # type: ignore[assignment]
     return found
 
@@ -199,7 +200,7 @@ def test_a_mistake_is_found_before_any_work(
     arguments: dict[str, object], error: type[Exception], said: str
 ) -> None:
     with pytest.raises(error, match=said):
-        list(trials(**arguments))  # type: ignore[arg-type]
+        list(trials(**arguments))  # type: ignore[arg-type]  # refused
 
 
 def test_the_default_laws_hold_easy_and_hard_ones_of_every_kind() -> None:
@@ -211,6 +212,7 @@ def test_the_default_laws_hold_easy_and_hard_ones_of_every_kind() -> None:
     }
     bits = [law.bits for law in laws.values()]
     assert min(bits) == 0
+    # mypy: a Variational
     assert max(bits) > math.log2(make("variational").batch)  # type: ignore[attr-defined]
     assert max(max(law.dims) for law in laws.values()) >= 25
 
@@ -318,6 +320,7 @@ def test_an_estimate_is_drawn_at_its_truth_whatever_it_is() -> None:
     said = texts(figure)
     assert {"Off.mine", "Off.far", "inf", "N = 20", "N = 40", "log₂ N", "flagged"} <= set(said)
     points = [
+        # mypy: arrays here
         (float(line.get_xdata()[0]), float(line.get_ydata()[0]))  # type: ignore[index, arg-type]
         for line in figure.axes[0].lines
         if line.get_marker() in ("o", "s")
@@ -339,7 +342,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ) as tracer:
         for epoch in range(1, 5):
             with torch.no_grad():
-                model[0].weight.mul_(1.5)  # type: ignore[operator]
+                model[0].weight.mul_(1.5)  # type: ignore[operator]  # a Sequential's first layer
             tracer.snapshot(epoch)
     return folder
 

@@ -133,6 +133,7 @@ def test_adaptive_noise_grows_with_the_largest_activity_and_says_so() -> None:
 @pytest.mark.parametrize("value", [0.0, 3.0])
 def test_a_constant_layer_holds_nothing_and_is_flagged(noise: str, value: float) -> None:
     t = torch.full((9, 2), value)
+    # mypy: a text of a parameter
     estimate = KDE(noise=noise)(torch.arange(9), t)  # type: ignore[arg-type]
     assert float(estimate.bits) == pytest.approx(0, abs=1e-12)
     assert bool(estimate.flags["constant"])
@@ -170,7 +171,7 @@ def test_bad_input_and_bad_configuration_say_what_to_do() -> None:
     with pytest.raises(ConfigError, match="noise_variance must be positive"):
         KDE(noise_variance=0.0)
     with pytest.raises(ConfigError, match="bound must be one of"):
-        KDE(bound="middle")  # type: ignore[arg-type]
+        KDE(bound="middle")  # type: ignore[arg-type]  # refused
     assert isinstance(KDE(), Estimator)
 
 

@@ -71,6 +71,7 @@ def with_lightning(given: dict[str, Any]) -> dict[str, Any]:
     """What a user of Lightning has."""
     lightning = pytest.importorskip("lightning")
 
+    # mypy: imported at run time
     class Module(lightning.LightningModule):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
             super().__init__()
@@ -153,6 +154,7 @@ def test_the_page_on_your_own_model_runs_as_printed(
 
 def _after_the_run() -> dict[str, Any]:
     """The network of the page, and some images."""
+    # mypy: the page's file, which the test writes
     from my_net import MyNet  # type: ignore[import-not-found]
 
     net = MyNet()

@@ -153,7 +153,7 @@ def test_batches_are_loops_and_the_estimate_may_be_negative() -> None:
 def test_impossible_configurations_are_refused() -> None:
     for members in (3, 8.0, True):
         with pytest.raises(ConfigError, match="members must be a whole number"):
-            EDGE(members=members)  # type: ignore[arg-type]
+            EDGE(members=members)  # type: ignore[arg-type]  # refused
     for cap in (0.0, -1.0, math.inf):
         with pytest.raises(ConfigError, match="cap must be above 0 bits or None"):
             EDGE(cap=cap)
@@ -172,6 +172,7 @@ INDEPENDENT = {
 @pytest.mark.parametrize("n", [500, 1000, 2000, 5000])
 @pytest.mark.parametrize("law", INDEPENDENT)
 def test_where_independent_variables_would_share_bits_it_says_so(law: str, n: int) -> None:
+    # mypy: a function of the table
     estimate = EDGE()(*INDEPENDENT[law](n))  # type: ignore[no-untyped-call]
     off = float(estimate.bits)
     null = float(estimate.diagnostics["null_bits"])

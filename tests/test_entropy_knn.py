@@ -178,4 +178,4 @@ def test_flags_say_what_was_done() -> None:
     with pytest.raises(Unsupported, match="both ids"):
         estimator(ids, ids)
     with pytest.raises(ConfigError, match="weighted must be true or false"):
-        KozachenkoLeonenko(weighted=1)  # type: ignore[arg-type]
+        KozachenkoLeonenko(weighted=1)  # type: ignore[arg-type]  # refused

@@ -220,4 +220,4 @@ def test_what_it_cannot_do_is_refused() -> None:
     with pytest.raises(TooFewSamples, match="GaussianCopula needs at least 4 samples, got 3"):
         GaussianCopula()(noise(3), noise(3))
     with pytest.raises(ConfigError, match="bias_correction must be true or false"):
-        GaussianCopula(bias_correction="yes")  # type: ignore[arg-type]
+        GaussianCopula(bias_correction="yes")  # type: ignore[arg-type]  # refused

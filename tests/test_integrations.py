@@ -394,6 +394,7 @@ def test_a_lightning_module_without_a_forward_asks_for_its_network(
     package = pytest.importorskip(name)
     from ibtrace.integrations import lightning
 
+    # mypy: imported at run time
     class Classifier(package.LightningModule):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
             super().__init__()

@@ -113,6 +113,7 @@ def test_what_is_the_label_has_learned_all_of_it() -> None:
 
     view = view_of(Right().double(), probe=Probe(x, y))
     readings = Modes(6)(view, Probe(x, y))
+    # mypy: the mapping is a dict
     assert float(readings.pop("mean degree of the output")[""].value) > 1  # type: ignore[attr-defined]
     for reading in readings.values():
         value, missing = reading[""].value, reading[""].flags["no_mode"]
@@ -136,7 +137,7 @@ def test_more_modes_than_inputs_and_wrong_fields() -> None:
     with pytest.raises(ConfigError, match="Modes: modes"):
         Modes(0)
     with pytest.raises(ConfigError, match="Modes: of must be one of"):
-        Modes(of="logits")  # type: ignore[arg-type]
+        Modes(of="logits")  # type: ignore[arg-type]  # refused
     assert Modes(2).tags.quantities[1].name == "learned share of mode 2"
     assert len(Modes(2).tags.quantities) == 3
 
@@ -308,7 +309,8 @@ def test_norms_after_200_steps() -> None:
         ("tanh", 378.8756752, 12.45402094, -0.150844266),
         ("relu", 141.5080422, 11.86528619, -0.5253512283),
     ):
-        view = view_of(after_descent(kind))  # type: ignore[arg-type]
+        view = view_of(after_descent(kind))  # type: ignore[arg-type]  # a text of a parameter
+        # mypy: a text of a parameter
         view.remember({"initial": view_of(network(kind))}.get)  # type: ignore[arg-type]
         readings = Norms()(view, PROBE)
         assert float(readings["spectral complexity"][""].value) == pytest.approx(complexity)
@@ -383,7 +385,7 @@ def test_the_path_norm_of_tanh_is_that_of_its_paths() -> None:
 
 def test_wrong_origin() -> None:
     with pytest.raises(ConfigError, match="origin must be 'initial' or 'zero'"):
-        Norms(origin="one")  # type: ignore[arg-type]
+        Norms(origin="one")  # type: ignore[arg-type]  # refused
 
 
 # --- effective dimension --------------------------------------------------------------------------

@@ -95,6 +95,7 @@ def test_modules_have_their_own_parts_by_a_naive_twin() -> None:
     for row, label in zip(x, y, strict=True):
         model.zero_grad()
         nn.functional.cross_entropy(model(row[None]), label[None]).backward()
+        # mypy: set by backward()
         each.append({n: p.grad.flatten().clone() for n, p in model.named_parameters()})  # type: ignore[union-attr]
     names = [*readings["gradient SNR"]]
     assert len(names) == 6
@@ -217,6 +218,6 @@ def test_without_a_learning_rate_there_is_no_step() -> None:
         read(OneStep(), slope_view())
     for lr in (0, -1.0, True, "fast", torch.ones(2), float("inf"), float("nan")):
         with pytest.raises(ConfigError, match="OneStep: lr must be a number above 0"):
-            OneStep(lr=lr)  # type: ignore[arg-type]
+            OneStep(lr=lr)  # type: ignore[arg-type]  # refused
     with pytest.raises(ConfigError, match="GradientNoise: draws"):
         GradientNoise(draws=1)

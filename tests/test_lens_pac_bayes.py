@@ -182,7 +182,7 @@ def test_no_bound_without_a_random_sample_or_a_start() -> None:
     assert read(before, before, draws=2, scales=(0.1,))
     for scales in ((), (0.1, 0.1), (0.0,), 0.1, ("a",), (float("nan"),)):
         with pytest.raises(ConfigError, match="PACBayes: scales"):
-            PACBayes(scales=scales)  # type: ignore[arg-type]
+            PACBayes(scales=scales)  # type: ignore[arg-type]  # refused
 
 
 def test_the_bound_holds_over_training_sets() -> None:

@@ -130,6 +130,7 @@ def test_what_has_no_end_needs_n() -> None:
 def test_what_is_too_large_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ibtrace.probe.reading.MOST_BYTES", 100)
     read = []
+    # mypy: append is called for what it does
     rows = Rows(lambda i: (read.append(i), X[i], 0)[1:])  # type: ignore[func-returns-value]
     with pytest.raises(InvalidInput, match=r"13 samples \(.*more come"):
         Probe.of(rows)

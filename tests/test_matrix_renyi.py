@@ -173,4 +173,4 @@ def test_flags_and_errors() -> None:
             MatrixRenyi(**{field: value})
     for width in ("scott", 0.0, math.inf):
         with pytest.raises(ConfigError, match="width must be 'silverman'"):
-            MatrixRenyi(width=width)  # type: ignore[arg-type]
+            MatrixRenyi(width=width)  # type: ignore[arg-type]  # refused

@@ -215,7 +215,7 @@ def test_impossible_configurations_are_refused() -> None:
     with pytest.raises(ConfigError, match="MixedKSG: k must be a whole number"):
         MixedKSG(k=0)
     with pytest.raises(ConfigError, match="atoms must be 'apart' or 'near', got 'far'"):
-        MixedKSG(atoms="far")  # type: ignore[arg-type]
+        MixedKSG(atoms="far")  # type: ignore[arg-type]  # refused
     with pytest.raises(TooFewSamples, match=r"MixedKSG needs at least 6 samples, got 5"):
         MixedKSG()(noise(5), noise(5))
 
@@ -246,8 +246,9 @@ def test_sklearn_takes_one_feature_and_says_where_it_clipped() -> None:
     with pytest.raises(Unsupported, match="y has 2 columns and scikit-learn takes one feature"):
         SklearnMI()(noise(9), noise(9, 2))
     x, y = noise(40, 30).T[..., None], noise(40, 30, seed=1).T[..., None]
-    state = np.random.get_state()[1].copy()  # type: ignore[index]
+    state = np.random.get_state()[1].copy()  # type: ignore[index]  # the legacy state is a tuple
     estimate = SklearnMI()(x, y)
+    # mypy: the legacy state is a tuple
     assert np.array_equal(state, np.random.get_state()[1])  # type: ignore[index]
     assert bool(estimate.flags["clipped"].any())
     assert bool((estimate.bits >= 0).all())

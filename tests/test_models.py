@@ -104,7 +104,7 @@ def test_errors_list_what_there_is() -> None:
     with pytest.raises(UnknownName, match="no output 'argmax'; choose one of: logits, softmax"):
         MLP(output="argmax")
     with pytest.raises(UnknownName, match="no init 'orthogonal'; choose one of: idnns, ibsgd, x"):
-        MLP(init="orthogonal")  # type: ignore[arg-type]
+        MLP(init="orthogonal")  # type: ignore[arg-type]  # refused
     with pytest.raises(ConfigError, match=r"two or more of at least 1, got \[12\]"):
         MLP([12])
     with pytest.raises(ConfigError, match="two or more of at least 1"):

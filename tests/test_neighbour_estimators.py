@@ -181,7 +181,7 @@ def far_lattice(n: int) -> Tensor:
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("tied", [lattice, repeated, far_lattice])
 def test_ties_are_jittered_with_the_seed_and_flagged_or_refused(norm: Norm, tied: object) -> None:
-    x, y = tied(300), dependent(300, 1, 4)[1]  # type: ignore[operator]
+    x, y = tied(300), dependent(300, 1, 4)[1]  # type: ignore[operator]  # a function of the table
     before, state = x.clone(), torch.get_rng_state()
     for pair in ((x, y), (y, x)):
         estimate = KSG(norm=norm)(*pair, seed=1)
@@ -251,9 +251,9 @@ def test_impossible_configurations_are_refused() -> None:
         with pytest.raises(ConfigError, match="k must be a whole number"):
             make(k=k)
     with pytest.raises(ConfigError, match="variant must be 1 or 2"):
-        KSG(variant=3)  # type: ignore[arg-type]
+        KSG(variant=3)  # type: ignore[arg-type]  # refused
     with pytest.raises(ConfigError, match="norm must be 'euclidean' or 'max'"):
-        Ross(norm="l1")  # type: ignore[arg-type]
+        Ross(norm="l1")  # type: ignore[arg-type]  # refused
     with pytest.raises(ConfigError, match="jitter must lie in"):
         KSG(jitter=-1.0)
 

@@ -197,7 +197,7 @@ def test_bad_input_and_bad_configuration_say_what_to_do() -> None:
     with pytest.raises(ConfigError, match="samples must be a whole number >= 2"):
         NoisyChannel(samples=1)
     with pytest.raises(ConfigError, match="noise must be one of"):
-        NoisyChannel(noise="pink")  # type: ignore[arg-type]
+        NoisyChannel(noise="pink")  # type: ignore[arg-type]  # refused
 
 
 def test_the_estimand_says_the_law() -> None:
@@ -295,6 +295,6 @@ def test_impossible_noise_is_refused() -> None:
     with pytest.raises(ConfigError, match="std must be finite and at least 0"):
         GaussianNoise(-1)
     with pytest.raises(ConfigError, match="noise must be"):
-        ContinuousDropout(1, "bernoulli")  # type: ignore[arg-type]
+        ContinuousDropout(1, "bernoulli")  # type: ignore[arg-type]  # refused
     with pytest.raises(ConfigError, match="rate must lie in"):
         ContinuousDropout.of_rate(1.0)

@@ -283,7 +283,7 @@ class Trap:
         if self.armed:
             raise BrokenOnPurpose
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # untyped in torch
     def hook(self, _module: nn.Module, _args: Any, _output: Any) -> None:
         self.spring()
 

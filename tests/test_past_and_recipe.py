@@ -39,6 +39,7 @@ class Travelled:
     def tags(self) -> LensTags:
         """What it reads."""
         needs = frozenset({"initial", "previous"})
+        # mypy: plain texts, of the right words
         return LensTags((TRAVEL, STEP), "Nobody 2026", needs, "P", looks=self.looks)  # type: ignore[arg-type]
 
     def __call__(

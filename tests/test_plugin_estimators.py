@@ -447,6 +447,7 @@ def test_names_in_tables() -> None:
     assert label(Binning.idnns()) == "Binning.idnns"
     assert label(Binning.ibsgd(0.07)) == "Binning.ibsgd(0.07)"
     assert Binning() == Binning(bins=30)
+    # mypy: a list, as YAML gives it
     assert Binning(range=[-1, 1]) == Binning(range=(-1.0, 1.0))  # type: ignore[arg-type]
 
 
@@ -456,10 +457,12 @@ BAD: list[tuple[Callable[[], Any], str]] = [
     (lambda: Binning(width=-1.0), "width must be above 0, got -1"),
     (lambda: Binning(width=0.1, range=(0, 1)), "width needs no range"),
     (lambda: Binning(range=(1, 0)), r"or \(low, high\), got \(1, 0\)"),
+    # mypy: refused
     (lambda: Binning(range="layer"), "'activation', 'snapshot', 'trace' or"),  # type: ignore[arg-type]
     (lambda: Binning(correction="mm"), "'mm' is unknown; choose from none"),  # type: ignore[arg-type]
     (lambda: Binning(preset="idnns"), "use Binning.idnns"),
     (lambda: AdaptiveBinning(bins=1), "bins must be 2 or more"),
+    # mypy: refused
     (lambda: AdaptiveBinning(range="activation"), "'snapshot' or 'trace'"),  # type: ignore[arg-type]
     (lambda: AdaptiveBinning(bins=3, edges=(1.0,)), "needs 2 ascending edges"),
     (lambda: Exact(weights=(0.5, -0.5)), "finite masses"),

@@ -60,6 +60,7 @@ def test_a_network_among_others_is_pooled_as_it_is_alone(tmp_path: Path) -> None
 
 
 def test_what_is_not_thinned_is_pooled_as_it_is(tmp_path: Path) -> None:
+    # mypy: names are taken as instances are
     source = trace(tmp_path / "run", ["exact"])  # type: ignore[list-item]
     for name, values in pooling.pooled(source, 0).items():
         every = torch.cat([source.activations(epoch, 0)[name] for epoch in range(8)])
@@ -69,6 +70,7 @@ def test_what_is_not_thinned_is_pooled_as_it_is(tmp_path: Path) -> None:
 def test_thinned_rows_keep_both_extremes_of_every_unit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # mypy: names are taken as instances are
     source = trace(tmp_path / "run", ["exact"])  # type: ignore[list-item]
     monkeypatch.setattr(pooling, "_POOLED_ROWS", 16)
     for seed in (0, 1):

@@ -24,7 +24,7 @@ def traced(bias: float, *, seeds: int = 20, looks: int = 30, error: float = 0.5)
     def row(seed: int, epoch: int, quantity: str, value: float, stderr: float) -> Row:
         fields = {"seed": seed, "epoch": epoch, "quantity": quantity, "value": value}
         return Row(
-            **fields,  # type: ignore[arg-type]
+            **fields,  # type: ignore[arg-type]  # each field has its own type
             step=None,
             layer="",
             instrument="Step",

@@ -409,6 +409,7 @@ def test_transforms_have_the_marginals_they_promise() -> None:
     assert stats.kstest(x[:, 0].numpy(), "uniform").pvalue > 1e-3
     assert stats.kstest(y[:, 0].numpy(), "uniform").pvalue > 1e-3
     x, _ = Bimodal(BivariateNormal()).sample(5000, seed=1)
+    # a lambda, to be read beside what it is compared with
     modes = lambda t: 0.3 * stats.norm.cdf(t) + 0.7 * stats.norm.cdf(t - 5)  # noqa: E731
     assert stats.kstest(x[:, 0].numpy(), modes).pvalue > 1e-3
 
@@ -533,6 +534,7 @@ def test_unknown_names_list_those_that_exist() -> None:
         (lambda: BinarySymmetric(1.1), "flip must lie in"),
         (lambda: GaussianChannel(((1.0,), (1.0, 2.0))), "differ in dimension"),
         (lambda: GaussianChannel(tuple(map(tuple, np.eye(5)))), "at most 3 dimensions, got 4"),
+        # mypy: refused
         (lambda: QuantizedNetwork(function="sum"), "one of popcount, parity, kept"),  # type: ignore[arg-type]
         (lambda: Independent(x="both"), "among continuous, discrete, mixed"),  # type: ignore[arg-type]
         (lambda: Asinh(Table()), "must have continuous X and Y"),

@@ -214,7 +214,7 @@ def test_double_and_half_precision_stay_on_the_grid() -> None:
 def test_what_cannot_be_quantized_is_refused() -> None:
     for bits in (1, 17, 0, True, 4.0):
         with pytest.raises(ConfigError, match="bits must be 2 to 16, or 32"):
-            quantize(net(), bits)  # type: ignore[arg-type]
+            quantize(net(), bits)  # type: ignore[arg-type]  # refused
     with pytest.raises(InvalidInput, match="no activation module"):
         quantize(nn.Linear(2, 2), 4)
     with pytest.raises(InvalidInput, match="quantized already"):

@@ -103,7 +103,7 @@ def attribute(name: str, value: Any) -> Callable[[Any], None]:
 def share(held: Any) -> None:
     held.shared.append(1)
     Cache.total = 5
-    Cache.more = 1  # type: ignore[attr-defined]
+    Cache.more = 1  # type: ignore[attr-defined]  # a model that adds to its class
 
 
 @dataclass(frozen=True)

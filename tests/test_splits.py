@@ -65,7 +65,7 @@ def test_errors_say_what_to_do() -> None:
     with pytest.raises(InvalidInput, match="give y instead"):
         split(10, 0.5, "stratified")
     with pytest.raises(UnknownName, match="choose one of: shuffled, stratified, contiguous"):
-        split(10, 0.5, "random")  # type: ignore[arg-type]
+        split(10, 0.5, "random")  # type: ignore[arg-type]  # refused
 
 
 # --- batches --------------------------------------------------------------------------------

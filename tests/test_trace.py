@@ -111,6 +111,7 @@ def test_numpy_and_torch_numbers_are_stored_as_numbers() -> None:
     trace = Trace.create(meta={"n": np.int64(8), "where": Path("a"), "h": torch.tensor(0.5)})
     trace.append(
         [row(seed=np.int64(3), epoch=np.int32(4), step=torch.tensor(5), value=np.float32(0.5))],
+        # mypy: numbers of NumPy and torch are taken
         [Scalar(np.int64(3), 4, "", "loss", torch.tensor(0.25))],  # type: ignore[arg-type]
     )
     assert trace.frame()[["seed", "epoch", "step", "bits"]].values.tolist() == [[3, 4, 5, 0.5]]

@@ -134,6 +134,7 @@ def test_the_log_ratio_is_the_best_critic_of_the_jensen_shannon_objective() -> N
 def test_a_trained_critic_comes_near_the_truth_from_below(bound: str) -> None:
     for problem in (BivariateNormal(0.75), problems.make("uniform-label-5-1")):
         x, y = problem.sample(3000, seed=1)
+        # mypy: a text of a parameter
         found = Variational(bound, hidden=32, steps=400)(x, y)  # type: ignore[arg-type]
         assert problem.bits - 0.2 < float(found.bits)
         assert float(found.bits) < problem.bits + 3 * float(found.stderr)
@@ -245,7 +246,7 @@ def test_bad_input_and_bad_configuration_say_what_to_do() -> None:
     with pytest.raises(NonFinite, match="x has 2 NaN"):
         Variational()(torch.where(x == x[0], torch.nan, x), x)
     with pytest.raises(ConfigError, match="bound must be one of dv, nwj, infonce, smile"):
-        Variational("club")  # type: ignore[arg-type]
+        Variational("club")  # type: ignore[arg-type]  # refused
     with pytest.raises(ConfigError, match="batch must be a whole number of at least 2"):
         Variational(batch=1)
     with pytest.raises(ConfigError, match="learning_rate must be positive"):

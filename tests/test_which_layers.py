@@ -221,7 +221,7 @@ class Lists(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         for block, h in zip(self.layer, self.h, strict=True):
-            x = h(block["output"](x))  # type: ignore[index]
+            x = h(block["output"](x))  # type: ignore[index]  # a ModuleDict
         return x + 1
 
 

@@ -63,6 +63,7 @@ def in_place(model: nn.Module) -> nn.Module:
 
 def part(model: nn.Module) -> nn.Module:
     assert isinstance(model, Net)
+    # mypy: torch.compile gives a module for one
     model.block = torch.compile(model.block, backend="eager")  # type: ignore[assignment]
     return model
 
@@ -147,7 +148,9 @@ def test_data_parallel_compile_and_checkpoint_wrappers_leave_the_names_alone() -
     parallel = nn.DataParallel(model)
     assert unwrap(parallel) is model
     same(snapshot(parallel, probe(), LAYERS), expected)
+    # mypy: torch.compile gives a module for one
     same(snapshot(torch.compile(parallel, backend="eager"), probe(), LAYERS), expected)  # type: ignore[arg-type]
+    # mypy: a wrapper in a module's place
     model.block = checkpoint_wrapper(model.block)  # type: ignore[assignment]
     assert "block.1" in named_layers(model)
     same(snapshot(model, probe(), LAYERS), expected)
@@ -292,6 +295,7 @@ def test_channels_last_is_captured_like_any_other_layout() -> None:
     images = Probe(torch.randn(6, 3, 5, 5), torch.zeros(6).long())
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
     expected = snapshot(model, images, ["0", "1"])
+    # mypy: missing from torch's stubs
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     last = Probe(images.inputs[""].to(memory_format=torch.channels_last), images.y)
     same(snapshot(model, last, ["0", "1"]), expected)

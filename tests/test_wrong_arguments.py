@@ -233,6 +233,7 @@ def test_no_argument_is_missing_from_the_table(who: Any) -> None:
 
 
 def test_numbers_and_flags_may_be_of_numpy() -> None:
+    # mypy: numbers of NumPy are taken
     assert Tracer(network(), (X, Y), estimators="exact", seed=np.int64(3)).seeds == [3]  # type: ignore[arg-type]
     assert Probe(X, Y, population=np.bool_(True)).population is True  # type: ignore[arg-type]
     assert Look(batch_size=np.int32(4), initial=np.bool_(False)).batch_size == 4  # type: ignore[arg-type]
@@ -309,7 +310,7 @@ def test_what_is_no_network_is_refused(model: Any, said: str) -> None:
             see()
 
 
-NO_CHOICE: Any = lambda: True  # noqa: E731
+NO_CHOICE: Any = lambda: True  # noqa: E731  # a schedule is given as people do
 
 
 @pytest.mark.parametrize(

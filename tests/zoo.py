@@ -430,7 +430,7 @@ def compiled(backend: Any, build: Callable[[], nn.Module], in_place: bool = Fals
         model.compile(backend=backend)
         return model
     wrapped: Any = torch.compile(model, backend=backend)
-    return wrapped  # type: ignore[no-any-return]
+    return wrapped  # type: ignore[no-any-return]  # torch.compile gives a module for one
 
 
 def channels_last() -> nn.Module:

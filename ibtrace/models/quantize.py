@@ -142,6 +142,7 @@ class QuantizedLinear(_Weights, nn.Linear):
 
 class _QuantizedConv(_Weights):
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        # mypy: of the convolution it is mixed into
         forward: Any = super()._conv_forward  # type: ignore[misc]
         out: Tensor = forward(input, self.grid_weight(weight), bias)
         return out
@@ -249,6 +250,7 @@ def quantize(
         if weights and type(module) in _QUANTIZED:
             # a change of class keeps names, parameters and optimiser states as they are
             module.__class__ = _QUANTIZED[type(module)]
+            # mypy: a module's attribute, by nn.Module a tensor
             module.weight_bits = bits  # type: ignore[assignment]
     return quantized
 

@@ -201,5 +201,5 @@ def _rows(
                 instrument=name,
                 estimand="",
                 seconds=each,
-                **fields,  # type: ignore[arg-type]
+                **fields,  # type: ignore[arg-type]  # each field has its own type
             )

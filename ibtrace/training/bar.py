@@ -10,7 +10,7 @@ from tqdm import tqdm
 _FORMAT = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} epochs [{elapsed}<{left}]"
 
 
-class Bar(tqdm):  # type: ignore[type-arg]
+class Bar(tqdm):  # type: ignore[type-arg]  # generic in its stubs alone
     """Epochs done, and the time left by the work that is left.
 
     Looks are close together at the start of a training, where a bar that counts epochs takes each

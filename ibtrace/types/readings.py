@@ -49,6 +49,7 @@ class _Numbers:
     diagnostics: Mapping[str, Tensor]
 
     def __post_init__(self) -> None:
+        # mypy: the class is a mixin of dataclasses
         first = dataclasses.fields(self)[0].name  # type: ignore[arg-type]
         numbers = torch.as_tensor(getattr(self, first))
         shape, device = numbers.shape, numbers.device
@@ -66,6 +67,7 @@ class _Numbers:
 
     def flagged(self, **flags: Tensor) -> Self:
         """The same numbers with more flags raised."""
+        # mypy: the class is a mixin of dataclasses
         return dataclasses.replace(self, flags={**self.flags, **flags})  # type: ignore[type-var]
 
     @classmethod
@@ -88,6 +90,7 @@ class _Numbers:
                 raise ValueError(f"{cls.__name__}.stack: {set(values)} are not one unit")
             return values[0]
 
+        # mypy: the class is a mixin of dataclasses
         names = [item.name for item in dataclasses.fields(cls)]  # type: ignore[arg-type]
         return cls(**{name: together([getattr(part, name) for part in parts]) for name in names})
 
@@ -102,12 +105,14 @@ class _Numbers:
     def _map(self, change: Callable[[Tensor], Tensor]) -> Self:
         """The same with every tensor changed."""
         changed: dict[str, Any] = {}
+        # mypy: the class is a mixin of dataclasses
         for item in dataclasses.fields(self):  # type: ignore[arg-type]
             value = getattr(self, item.name)
             if isinstance(value, Tensor):
                 changed[item.name] = change(value)
             elif isinstance(value, Mapping):
                 changed[item.name] = {name: change(part) for name, part in value.items()}
+        # mypy: the class is a mixin of dataclasses
         return dataclasses.replace(self, **changed)  # type: ignore[type-var]
 
 
