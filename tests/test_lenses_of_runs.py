@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import warnings
 from pathlib import Path
@@ -186,3 +187,10 @@ def test_the_list_says_what_each_lens_reads(capsys: pytest.CaptureFixture[str]) 
             unit = "no unit" if quantity.unit == "1" else f"in {quantity.unit}"
             assert f"{quantity.name}, {unit}, of each {quantity.per}" in said
         assert all(need in said for need in tags.needs)
+
+
+@pytest.mark.parametrize("name", lenses.names())
+def test_what_a_look_of_each_lens_costs_is_measured(name: str) -> None:
+    said = lenses.measured_cost(name)
+    assert re.search(r"12-bit network: (refused|[\d.e+]+ m?s, \d+ MiB)", said)
+    assert "10 of them: " in said

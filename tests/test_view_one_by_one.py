@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import pytest
 import torch
@@ -138,3 +139,46 @@ def test_an_error_of_the_networks_own_is_the_one_that_is_seen() -> None:
     assert view.outputs.shape == (1, N, 2)
     with pytest.raises(InvalidInput, match="a mistake of the user's"):
         _ = view.sample_gradients
+
+
+def test_what_was_not_possible_together_is_not_tried_with_other_weights_or_samples(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tried: list[bool] = []
+
+    def noting(*given: Any, one_by_one: bool) -> Any:
+        tried.append(one_by_one)
+        return transforms.each(*given, one_by_one=one_by_one)
+
+    monkeypatch.setattr("ibtrace.capture.view.each", noting)
+    view = seen(Asking, 3)
+    assert view.outputs.shape == (3, N, 2)
+    assert tried[0] is False
+    tried.clear()
+    for other in (view.at(view.parameters), view.thinned(5)):
+        assert other.outputs.isfinite().all()
+    assert tried
+    assert all(tried)
+
+
+def test_a_loss_of_ones_own_is_checked_on_few_samples_and_once() -> None:
+    calls: list[int] = []
+    x, y = torch.randn(100, 3), torch.arange(100) % 2
+
+    class Noting(Plain):
+        def forward(self, x: Tensor) -> Tensor:
+            calls.append(len(x))
+            return super().forward(x)
+
+    def loss(outputs: Tensor, labels: Tensor) -> Tensor:
+        losses.append(len(outputs))
+        return nn.functional.cross_entropy(outputs, labels)
+
+    losses: list[int] = []
+    view = NetworkView(Stacked.of_module(Noting()), Probe(x, y), Setting(loss))
+    assert len(view.gradient) == 4
+    assert sorted(calls) == [8, 100]  # the loss's shapes, and the gradient
+    losses.clear()
+    moved = view.at({name: value + 1 for name, value in view.parameters.items()})
+    assert len(moved.gradient) == 4
+    assert losses == [100]
