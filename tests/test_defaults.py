@@ -22,7 +22,7 @@ from ibtrace.estimators import KDE, KSG, AdaptiveBinning, Binning, Ross, informa
 from ibtrace.plane import verdict
 from ibtrace.plots._style import ceilings
 from ibtrace.probe import Probe
-from ibtrace.tracer import Subsampled, Tracer, _cost, default_estimators
+from ibtrace.tracer import At, Subsampled, Tracer, _cost, default_estimators
 from ibtrace.training import config
 from ibtrace.types import I_TY, I_XT, Estimator, label
 from tests.test_train import raw
@@ -237,6 +237,16 @@ def test_the_looks_that_are_foreseen_are_those_of_the_schedule(
     said = f"the {looks} looks up to epoch {last} are {5 * looks} min"
     with pytest.warns(CostWarning, match=f"a look takes 300.0 s, 300.0 of them Exact; {said}"):
         Tracer(image_net(), images(), estimators="exact", every=every, look="1")
+
+
+def test_an_instrument_with_a_schedule_of_its_own_is_foreseen_by_that(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = iter(range(0, 10_000, 300))  # an estimate takes five minutes
+    monkeypatch.setattr(time, "perf_counter", lambda: float(next(clock)))
+    said = r"300.0 of them Exact \(at 2 looks\); the 10 looks up to epoch 100 are 10 min"
+    with pytest.warns(CostWarning, match=f"a look takes 300.0 s, {said}"):
+        Tracer(image_net(), images(), estimators=At("exact", [50, 100]), every=10, look="1")
 
 
 def test_a_quick_look_is_not_warned_of() -> None:

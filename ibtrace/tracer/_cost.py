@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from ibtrace.errors import ConfigError, CostWarning
@@ -27,12 +27,15 @@ def _counted(schedule: Schedule, horizon: int) -> int:
     return looks
 
 
-def foresee(rows: Sequence[Row], schedule: Schedule, clock: str) -> None:
+def foresee(
+    rows: Sequence[Row], schedule: Schedule, own: Mapping[str, tuple[Schedule, int]], clock: str
+) -> None:
     """Warn, if a trace will take long: how long, what of it, and what would be faster.
 
     Args:
         rows: Those of the first look.
         schedule: When the tracer looks.
+        own: When each instrument does, by its label, and that it takes every so many-th of these.
         clock: What the looks are counted by.
     """
     every = schedule.every if isinstance(schedule, Steps) else schedule
@@ -42,12 +45,16 @@ def foresee(rows: Sequence[Row], schedule: Schedule, clock: str) -> None:
     for row in rows:  # a row's seconds are those of the estimate, of which both rows came
         each[row.instrument] += row.seconds / len({r.quantity for r in rows})
     seconds = sum(each.values())
-    if seconds < SLOW_LOOK and seconds * looks < SLOW_TRACE:
+    times = {name: -(-_counted(when, horizon) // turn) for name, (when, turn) in own.items()}
+    whole = sum(spent * times.get(name, looks) for name, spent in each.items())
+    if seconds < SLOW_LOOK and whole < SLOW_TRACE:
         return
     slowest, most = max(each.items(), key=lambda item: item[1])
+    seldom = times.get(slowest, looks)
+    only = f" (at {seldom} looks)" if seldom != looks else ""
     warnings.warn(
-        f"a look takes {seconds:.1f} s, {most:.1f} of them {slowest}; the {looks} looks up "
-        f"to {clock} {horizon} are {seconds * looks / 60:.0f} min: measure fewer samples "
+        f"a look takes {seconds:.1f} s, {most:.1f} of them {slowest}{only}; the {looks} looks up "
+        f"to {clock} {horizon} are {whole / 60:.0f} min: measure fewer samples "
         "(Probe.of(data, n=2000), or Subsampled(estimator) for one), look less often "
         "(every=), or choose other estimators",
         CostWarning,

@@ -67,6 +67,10 @@ class Lenses:
         """The whole configuration of each, by its label."""
         return {label(item.lens): repr(item.lens) for item in self._scheduled}
 
+    def schedules(self) -> dict[str, tuple[Schedule, int]]:
+        """When each looks, by its label, and that it takes every so many-th of these looks."""
+        return {label(item.lens): (item.every, item.looks) for item in self._scheduled}
+
     def due(self, at: int, force: bool = False) -> list[Lens]:
         """Those that look at this place on the trace's clock; at the first all do."""
         return [

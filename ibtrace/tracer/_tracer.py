@@ -282,7 +282,8 @@ class Tracer:
             self.trace.append(rows, scalars=[*certain, *scalars_of_all])
             if rows and not self._foreseen:
                 self._foreseen = True
-                foresee(rows, self.every, self.clock)
+                own = {label(e): (every, 1) for e, every in self._estimators}
+                foresee(rows, self.every, own | self._lenses.schedules(), self.clock)
             write_all(self.sinks, self.trace, rows, scalars)
         return rows
 
