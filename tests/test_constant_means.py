@@ -247,3 +247,15 @@ def test_a_sample_without_a_real_token_is_refused_with_their_number(how: str) ->
     mask[[3, 17]] = 0
     with pytest.raises(InvalidInput, match=r"layer 'act': 2 of 40 samples have no real token"):
         ibtrace.Tracer(Masked(), (x, y), estimators="exact", look=look)
+
+
+def test_means_of_half_precision_that_lie_far_from_0_are_no_constant() -> None:
+    """They are rounded as single precision is: what differs by a half stays apart around 100."""
+    draw = torch.Generator().manual_seed(0)
+    x = (100 + 0.5 * torch.randint(0, 2, (N, TOKENS, 4), generator=draw)).bfloat16()
+    look = ibtrace.Look(["layer"], reduce="gap:last")
+    model = Named(nn.Identity()).to(torch.bfloat16)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConstantMean)
+        (seen,) = looks(model, ibtrace.Probe(x, torch.arange(N) % 2), look)
+    assert len(seen["layer"].values.unique(dim=0)) == len(x.double().mean(1).unique(dim=0))

@@ -16,12 +16,14 @@ from ibtrace.capture.networks import Stacked
 from ibtrace.capture.view import NetworkView
 from ibtrace.ensemble import Ensemble
 from ibtrace.errors import ConfigError, InvalidInput, LensFailed, UnknownName
-from ibtrace.lenses import Saturation
+from ibtrace.lenses import Saturation, make
 from ibtrace.models import MLP
 from ibtrace.probe import Probe
-from ibtrace.runtime.schedule import Steps
+from ibtrace.runtime.schedule import Every, Steps
 from ibtrace.trace import READING_COLUMNS, Trace
 from ibtrace.tracer import At, Keep, Tracer
+from ibtrace.tracer._lenses import Lenses
+from ibtrace.tracer._schedules import scheduled_lenses
 from ibtrace.types import I_XT, LensTags, ProbeLike, Quantity, Reading, Row, View
 from tests.arguments import grouped
 
@@ -500,3 +502,10 @@ def test_what_is_read_is_the_gradients_own_norm() -> None:
     nn.functional.cross_entropy(model(X), Y).backward()
     norm = sum(float(p.grad.square().sum()) for p in model.parameters() if p.grad is not None)
     assert values(tracer.trace, "gradient norm") == {(0, 0, ""): pytest.approx(norm**0.5)}
+
+
+def test_a_dear_lens_is_foreseen_at_the_looks_that_it_takes() -> None:
+    every = Every(2)
+    scheduled = Lenses(scheduled_lenses(["saturation", "curvature"], every)).schedules()
+    assert [turn for _, turn in scheduled.values()] == [1, make("curvature").tags.looks]
+    assert all(when is every for when, _ in scheduled.values())

@@ -522,3 +522,13 @@ def test_small_data_fit(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_machine_says_how_much_memory_it_has() -> None:
     assert 1e8 < _limits.memory(torch.device("cpu")) < 1e14
+
+
+@pytest.mark.parametrize("name", ["kde", "noisy_channel"])
+def test_a_population_has_no_null_though_t_is_no_function_of_x(name: str) -> None:
+    """Inputs that stand there twice with another T each, as of a noisy layer."""
+    t = normal(0, 40, 2)
+    x, y = torch.arange(20).repeat(2).float()[:, None], torch.arange(40) % 2
+    for population in (False, True):
+        both = information(make(name), t, Probe(x, y, population=population))
+        assert [bool(e.diagnostics["null_bits"].isnan()) for e in both] == [population] * 2

@@ -235,3 +235,20 @@ def kept_of(view: NetworkView) -> Tensor:
     """Which of a view's samples its thinned one keeps."""
     x, few = view.inputs[0], view.thinned(2).inputs[0]
     return torch.tensor([int((x == row).all(1).nonzero()[0]) for row in few])
+
+
+def test_a_linear_layer_that_is_called_twice_is_seen_at_its_first_call() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.head = nn.Linear(3, 3), nn.Linear(3, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            hidden = torch.tanh(self.layer(x))
+            out: Tensor = self.head(torch.tanh(self.layer(hidden)))
+            return out
+
+    view = view_of(Twice())
+    given, slopes = view.link_inputs["layer"]
+    torch.testing.assert_close(given[0], X)
+    torch.testing.assert_close(slopes, view.input_jacobian)

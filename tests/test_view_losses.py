@@ -166,3 +166,15 @@ def test_outputs_need_no_labels_that_a_loss_could_take() -> None:
     assert view.input_jacobian.shape == (1, N, 2, 3)
     with pytest.raises(InvalidInput, match="several class ids"):
         _ = view.loss
+
+
+def test_probes_that_are_made_of_one_keep_what_it_was_given() -> None:
+    probe = Probe(X, SIGN)
+    assert probe.y.tolist() == ((SIGN + 1) / 2).tolist()
+    for made, wanted in (
+        (probe.take(slice(5)), SIGN[:5]),
+        (probe.take(torch.tensor([3, 1])), SIGN[[3, 1]]),
+        (probe.with_inputs({"": -X}), SIGN),
+        (Probe.of(probe, n=4), SIGN[:4]),
+    ):
+        assert made.targets.tolist() == wanted.tolist()
