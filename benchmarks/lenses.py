@@ -1,4 +1,6 @@
-"""What one look of each lens costs, in time and memory; ``ibtrace list lenses`` prints it.
+"""What one look of each lens costs, in time and memory.
+
+The result is a file of the package, which ``ibtrace list lenses`` prints.
 
 Each lens and size is a process of its own, on one thread and in double precision. The time is that
 of a fresh view on which nothing is computed yet, after a warm-up on a small network; the memory is
@@ -17,7 +19,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from timing import environment, keep
+from timing import environment
 from torch import nn
 
 from ibtrace import datasets, lenses
@@ -101,9 +103,8 @@ def main() -> None:
     for name in lenses.names():
         rows[name] = {size: in_process(name, size) for size in SIZES}
         print(name, rows[name], file=sys.stderr)
-    keep("lenses", rows)
     held = {"environment": environment(), "costs": rows}
-    COSTS.write_text(json.dumps(held, indent=1, ensure_ascii=False) + "\n")
+    COSTS.write_text(json.dumps(held, indent=1) + "\n")
 
 
 if __name__ == "__main__":
