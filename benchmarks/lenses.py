@@ -52,8 +52,8 @@ IMAGES = Probe(DIGITS.x.double(), DIGITS.y)
 SIZES: Mapping[str, tuple[Callable[[], nn.Module], Probe, int]] = {
     "12-bit network": (bits, PATTERNS, 1),
     "10 of them": (bits, PATTERNS, 10),
-    "CNN of 6,058": (lambda: cnn(8, 16, 64), IMAGES, 1),
-    "CNN of 93,770": (lambda: cnn(16, 32, 640), IMAGES, 1),
+    "CNN of 6,058 parameters": (lambda: cnn(8, 16, 64), IMAGES, 1),
+    "CNN of 93,770 parameters": (lambda: cnn(16, 32, 640), IMAGES, 1),
 }
 
 
