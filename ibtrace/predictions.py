@@ -14,6 +14,12 @@ from ibtrace.types import TraceLike
 Z = 1.959963984540054
 """Standard errors on each side of a 95 % interval."""
 
+Compare = Callable[[Mapping[str, TraceLike]], pd.DataFrame]
+"""Predicted and measured numbers of the traces of a run; see `Prediction`."""
+
+
+_COLUMNS = ["trace", "predicted", "measured", "margin", "unit"]
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -23,32 +29,49 @@ class Prediction:
         name: A word or two.
         source: Author, year and title of the theory.
         statement: What it says, in a sentence.
-        compare: Both numbers of a trace, one row for each prediction: ``predicted``, ``measured``,
-            ``margin`` (half the width of the interval of their difference: 1.96 standard errors, or
-            a bound on what the theory leaves out), ``unit``, and what tells the rows apart
-            (``seed``, ``epoch``, ``layer``, …). No row where the trace says nothing of it.
+        compare: Both numbers of the traces of a run (of each alone: `of_each`), one row for each
+            prediction: ``trace`` (whose number it is), ``predicted``, ``measured``, ``margin``
+            (half the width of the interval of their difference: 1.96 standard errors, or a bound
+            on what the theory leaves out), ``unit``, and what tells the rows apart (``seed``,
+            ``epoch``, ``layer``, …). No row where the traces say nothing of it.
     """
 
     name: str
     source: str
     statement: str
-    compare: Callable[[TraceLike], pd.DataFrame]
+    compare: Compare
 
-    def residuals(self, trace: TraceLike) -> pd.DataFrame:
+    def residuals(self, traces: Mapping[str, TraceLike]) -> pd.DataFrame:
         """What ``compare`` gives, without rows that lack a number, and ``inside``.
 
         Args:
-            trace: A trace.
+            traces: The traces of a run, by name.
 
         Returns:
             ``inside`` says whether the two numbers differ by no more than the margin.
         """
-        frame = self.compare(trace).dropna(subset=["predicted", "measured", "margin"])
+        frame = self.compare(traces).dropna(subset=["predicted", "measured", "margin"])
         residual = (frame["predicted"] - frame["measured"]).abs()
         return frame.assign(inside=residual <= frame["margin"])
 
 
-def at_each_look(predicted: str, measured: str) -> Callable[[TraceLike], pd.DataFrame]:
+def of_each(compare: Callable[[TraceLike], pd.DataFrame]) -> Compare:
+    """A comparison that looks at each trace alone.
+
+    Args:
+        compare: Both numbers of a trace, as in `Prediction` but for the column ``trace``.
+    """
+
+    def compare_all(traces: Mapping[str, TraceLike]) -> pd.DataFrame:
+        frames = [compare(trace).assign(trace=name) for name, trace in traces.items()]
+        # an empty frame would decide on the types of the others' columns
+        said = [frame for frame in frames if not frame.empty]
+        return pd.concat(said, ignore_index=True) if said else pd.DataFrame(columns=_COLUMNS)
+
+    return compare_all
+
+
+def at_each_look(predicted: str, measured: str) -> Compare:
     """Compares two quantities at each look at which both were read.
 
     The margin is 1.96 standard errors of both together; where neither has one there is none, and
@@ -76,7 +99,7 @@ def at_each_look(predicted: str, measured: str) -> Callable[[TraceLike], pd.Data
             unit=both["unit"],
         )
 
-    return compare
+    return of_each(compare)
 
 
 PREDICTIONS: tuple[Prediction, ...] = (
@@ -97,21 +120,18 @@ def predictions_table(
     """How many predictions fell inside their own interval.
 
     Columns: ``trace, name, inside, predictions, bias, unit, statement, source``; ``bias`` is the
-    mean residual, predicted less measured. Those that a trace says nothing of are left out.
+    mean residual, predicted less measured. What no trace says anything of is left out.
 
     Args:
         predictions: The predictions.
         traces: The traces of a run, by name.
     """
     rows = []
-    for name, trace in traces.items():
-        for prediction in predictions:
-            frame = prediction.residuals(trace)
-            if frame.empty:
-                continue
+    for prediction in predictions:
+        for name, frame in prediction.residuals(traces).groupby("trace", sort=False):
             bias = float((frame["predicted"] - frame["measured"]).mean())
-            said = (int(frame["inside"].sum()), len(frame), bias, str(frame["unit"].iloc[0]))
-            rows.append((name, prediction.name, *said, prediction.statement, prediction.source))
+            counts = int(frame["inside"].sum()), len(frame), bias, str(frame["unit"].iloc[0])
+            rows.append((name, prediction.name, *counts, prediction.statement, prediction.source))
     columns = ["trace", "name", "inside", "predictions", "bias", "unit", "statement", "source"]
     return pd.DataFrame(rows, columns=columns)
 

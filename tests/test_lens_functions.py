@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from itertools import combinations
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -302,6 +303,11 @@ def test_norms(kind: Kind) -> None:
     assert one["distance from the initial weights"] == pytest.approx(11.23098795)
     low = {"tanh": -2.057987589, "relu": -0.4316643916}[kind]
     assert one["10 % margin"] == pytest.approx(low)
+    logits = view_of(network(kind)).logits[0].detach().numpy()
+    own = logits[np.arange(len(logits)), PROBE.y.numpy()]
+    margins = 2 * own - logits.sum(1)
+    for share, name in ((50, "median"), (1, "1 %")):
+        assert one[f"{name} margin"] == pytest.approx(float(np.percentile(margins, share)))
 
 
 def test_norms_after_200_steps() -> None:

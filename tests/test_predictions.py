@@ -6,7 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ibtrace.predictions import Prediction, at_each_look, predictions_table, predictions_text
+from ibtrace.predictions import (
+    Prediction,
+    at_each_look,
+    of_each,
+    predictions_table,
+    predictions_text,
+)
 from ibtrace.trace import Trace
 from ibtrace.types import Row, TraceLike
 
@@ -78,6 +84,6 @@ def test_a_number_of_a_whole_run_has_a_margin_of_its_own(margin: float, inside: 
         row = {"seed": 0, "predicted": 1.0, "measured": 1.5, "margin": margin, "unit": "1"}
         return pd.DataFrame([row, {**row, "seed": 1, "measured": np.nan}])
 
-    own = Prediction("time", "Nobody 2026", "It takes a while.", compare)
+    own = Prediction("time", "Nobody 2026", "It takes a while.", of_each(compare))
     table = predictions_table([own], {"": Trace.create(meta={"n": 8})})
     assert table[["inside", "predictions", "bias"]].values.tolist() == [[inside, 1, -0.5]]

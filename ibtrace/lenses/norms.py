@@ -31,6 +31,7 @@ SIZE = Quantity("weight norm", "1", per="network")
 TRAVEL = Quantity("distance from the initial weights", "1", per="network")
 MARGIN = Quantity("median margin", "1", per="network")
 LOW_MARGIN = Quantity("10 % margin", "1", per="network")
+LOWEST_MARGIN = Quantity("1 % margin", "1", per="network")
 
 # of Lipschitz constant 1, and 0 at 0
 _CONTRACTIONS = {"tanh", "relu", "leaky_relu", "softsign", "hardtanh", "relu6", "elu", "celu"}
@@ -83,7 +84,7 @@ class Norms:
     tags: ClassVar[LensTags] = LensTags(
         quantities=(
             *(SPECTRAL, FROBENIUS, STABLE, PRODUCT, FROBENIUS_PRODUCT, COMPLEXITY, BOUND, PATH),
-            *(SIZE, TRAVEL, MARGIN, LOW_MARGIN),
+            *(SIZE, TRAVEL, MARGIN, LOW_MARGIN, LOWEST_MARGIN),
         ),
         reference="Bartlett, Foster & Telgarsky 2017, Spectrally-normalized margin bounds; "
         "Neyshabur, Tomioka & Srebro 2015, Norm-Based Capacity Control",
@@ -227,5 +228,5 @@ def _margins_of(view: View) -> dict[str, Reading]:
     lost = {"not_finite": ~margins.isfinite().all(1), **on_probe}
     return {
         quantity.name: Reading(margins.quantile(share, dim=1), "1", flags=lost)
-        for quantity, share in ((MARGIN, 0.5), (LOW_MARGIN, 0.1))
+        for quantity, share in ((MARGIN, 0.5), (LOW_MARGIN, 0.1), (LOWEST_MARGIN, 0.01))
     }

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from ibtrace.errors import UnknownName
-from ibtrace.papers import cohen, saxe_linear, tishby, zhang
+from ibtrace.papers import cohen, nagarajan, saxe_linear, tishby, zhang
 from ibtrace.papers._paper import Paper as Paper
 from ibtrace.runtime.imports import imported
 
 PAPERS = {
-    paper.name: paper for paper in (tishby.PAPER, zhang.PAPER, saxe_linear.PAPER, cohen.PAPER)
+    paper.name: paper
+    for paper in (tishby.PAPER, zhang.PAPER, saxe_linear.PAPER, cohen.PAPER, nagarajan.PAPER)
 }
 
 

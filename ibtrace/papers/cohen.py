@@ -14,7 +14,7 @@ from scipy import stats
 from ibtrace.claims import Claim, Outcome, within
 from ibtrace.papers._paper import Paper
 from ibtrace.plane import Interval, interval
-from ibtrace.predictions import Prediction
+from ibtrace.predictions import Prediction, of_each
 from ibtrace.types import TraceLike
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ EDGE = Prediction(
     f"{DESCENT}, {ADAPTIVE}",
     "From where the sharpness meets its optimiser's threshold until the samples are fitted, its "
     "mean is that threshold (a ratio of 1).",
-    _predicted,
+    of_each(_predicted),
 )
 
 

@@ -21,7 +21,7 @@ from ibtrace.models import MLP
 from ibtrace.numerics import deep_linear
 from ibtrace.papers._paper import Paper, Variants
 from ibtrace.plane import interval
-from ibtrace.predictions import Prediction
+from ibtrace.predictions import Prediction, of_each
 from ibtrace.types import TraceLike
 
 if TYPE_CHECKING:
@@ -270,7 +270,7 @@ MODE_TIMES = Prediction(
     SAXE,
     "Half of a mode is learned at ln(s/a₀ - 1) / 2s, and steps of descent are late by "
     "½h ln(f(w)/f(w₀)), to within hs of that (of a balanced start along the modes).",
-    _mode_times,
+    of_each(_mode_times),
 )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from numpy.typing import NDArray
 
 from ibtrace.errors import InvalidInput
@@ -39,7 +40,14 @@ class Panel:
 
 
 @styled
-def against(table: pd.DataFrame, panels: tuple[Panel, ...], x: str, left_out: str = "") -> Figure:
+def against(
+    table: pd.DataFrame,
+    panels: tuple[Panel, ...],
+    x: str,
+    left_out: str = "",
+    *,
+    log_x: bool = False,
+) -> Figure:
     """Mean and 95 % interval over seeds against a variable of the runs, one panel a number.
 
     Args:
@@ -48,6 +56,8 @@ def against(table: pd.DataFrame, panels: tuple[Panel, ...], x: str, left_out: st
         panels: The numbers.
         x: What the runs differ in, on the axis.
         left_out: What networks that do not count are, in the legend.
+        log_x: Whether the axis of the variable is logarithmic; logarithmic panels then have one
+            number of decades.
 
     Raises:
         InvalidInput: If the table is empty.
@@ -60,17 +70,25 @@ def against(table: pd.DataFrame, panels: tuple[Panel, ...], x: str, left_out: st
         name: {"color": COLOURS[at % len(COLOURS)], "marker": MARKERS[at % len(MARKERS)]}
         for at, name in enumerate(groups)
     }
-    width = float(np.ptp(table["x"])) or 1.0
+    places = np.log(table["x"]) if log_x else table["x"]
+    width = float(np.ptp(places)) or 1.0
     for axes, panel, letter in zip(
         figure.subplots(1, len(panels), squeeze=False)[0], panels, "abcdefgh", strict=False
     ):
         for at, name in enumerate(groups):
             aside = (at - (len(groups) - 1) / 2) * _APART * width
-            _draw_group(axes, table[table["group"] == name], panel, aside, styles[name])
+            part = table[table["group"] == name]
+            drawn = part["x"] * np.exp(aside) if log_x else part["x"] + aside
+            _draw_group(axes, part.assign(x=drawn), panel, styles[name])
         _dress(axes, panel, x)
-        if len(places := sorted(table["x"].unique())) <= _TICKS:
-            axes.set_xticks(places, labels=[f"{place:g}" for place in places])
+        if log_x:
+            axes.set_xscale("log")
+            axes.xaxis.set_minor_locator(NullLocator())
+        if len(ticks := sorted(table["x"].unique())) <= _TICKS:
+            axes.set_xticks(ticks, labels=[f"{tick:g}" for tick in ticks])
         axes.set_title(letter, loc="left", fontweight="bold")
+    if log_x:
+        _as_many_decades([axes for axes in figure.axes if axes.get_yscale() == "log"])
     handles, labels = [], []
     for name, style in styles.items():
         handles.append(Line2D([], [], markersize=4, linewidth=1.2, **style))
@@ -85,19 +103,17 @@ def against(table: pd.DataFrame, panels: tuple[Panel, ...], x: str, left_out: st
     return figure
 
 
-def _draw_group(
-    axes: Axes, rows: pd.DataFrame, panel: Panel, aside: float, style: Mapping[str, Any]
-) -> None:
+def _draw_group(axes: Axes, rows: pd.DataFrame, panel: Panel, style: Mapping[str, Any]) -> None:
     counted, others = rows[rows["counts"]], rows[~rows["counts"]]
     for part, marker, look in (
         (counted, ".", {"alpha": 0.3, "markersize": 3}),
         (others, "x", {"markersize": 4}),
     ):
-        axes.plot(part["x"] + aside, part[panel.column], marker, color=style["color"], **look)
+        axes.plot(part["x"], part[panel.column], marker, color=style["color"], **look)
     means = counted.groupby("x")[panel.column].apply(lambda values: _mean(values, panel.log))
     middle, lower, upper = np.array([*means]).reshape(-1, 3).T
     axes.errorbar(
-        means.index + aside,
+        means.index,
         middle,
         (middle - lower, upper - middle),
         markersize=4,
@@ -105,6 +121,18 @@ def _draw_group(
         capsize=2,
         **style,
     )
+
+
+def _as_many_decades(panels: Sequence[Axes]) -> None:
+    """Give all panels one number of decades: slopes are exponents, and can be compared."""
+    ends = [np.log10(axes.get_ylim()) for axes in panels]
+    half = max((high - low for low, high in ends), default=0.0) / 2
+    for axes, (low, high) in zip(panels, ends, strict=True):
+        middle = (low + high) / 2
+        axes.set_ylim(10 ** (middle - half), 10 ** (middle + half))
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_locator(NullLocator())
 
 
 def _mean(values: pd.Series[float], log: bool) -> tuple[float, float, float]:
