@@ -62,8 +62,8 @@ class Norms:
     - path norm: the root of the sum over paths of the product of squared weights, biases included;
       by the weights themselves, whatever the activation.
 
-    Of any network: ‖w‖ and ‖w - w₀‖ of all parameters; where the labels are classes the median and
-    the 10 % quantile of the margin, the logit of the label less the largest of the others.
+    Of any network: ‖w‖ and ‖w - w₀‖ of all parameters; where the labels are classes the median, the
+    10 % and the 1 % quantile of the margin, the logit of the label less the largest of the others.
 
     The bounds are vacuous on the networks of this field by orders of magnitude, and grow while the
     gap falls: they are here to be seen.
@@ -215,7 +215,7 @@ def _path_norm(links: Sequence[Link]) -> Tensor:
 
 
 def _margins_of(view: View) -> dict[str, Reading]:
-    """Two quantiles of the training samples' margins; nothing where the labels are no classes."""
+    """Three quantiles of the training samples' margins; nothing where the labels are no classes."""
     seen, on_probe = training_view(view)
     labels, logits = seen.labels, seen.logits.double()
     if labels.dim() != 2 or labels.is_floating_point() or logits.dim() != 3:

@@ -1,0 +1,449 @@
+"""Breaks planted in every lens, and the tests that catch them: ``python -m tests.planted_breaks``.
+
+A test that never fails proves nothing. Each entry of `BREAKS` is one wrong formula, sign, factor or
+mark in the code of a lens. Run as a program, this file plants one at a time in a copy of the
+package, runs the tests that are to notice, and fails if any break survives; names of lenses as
+arguments choose among them. `tests/test_planted_breaks.py` sees to it that the list stays true.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+_COPIED = ("ibtrace", "tests", "configs", "pyproject.toml")
+_PASSED, _FAILED = 0, 1  # of pytest; anything else is no verdict
+
+
+@dataclass(frozen=True)
+class Break:
+    """One wrong line.
+
+    Args:
+        lens: The registered name of the lens whose readings it spoils.
+        file: Where, below ``ibtrace/``.
+        source: The text that stands there exactly once.
+        broken: What takes its place.
+        tests: Of which at least one has to fail: ``file.py::name``, below ``tests/``.
+    """
+
+    lens: str
+    file: str
+    source: str
+    broken: str
+    tests: tuple[str, ...]
+
+
+BREAKS: tuple[Break, ...] = (
+    Break(
+        "saturation",
+        "lenses/saturation.py",
+        "> self.share * half)",
+        "> half)",
+        ("test_lenses.py::test_saturation_by_hand",),
+    ),
+    Break(
+        "saturation",
+        "lenses/saturation.py",
+        "(values == values[:, :1]).all(1)",
+        "(values == 0).all(1)",
+        ("test_lenses.py::test_saturation_by_hand", "test_lenses.py::test_a_dead_unit_is_seen"),
+    ),
+    Break(
+        "geometry",
+        "numerics/representations.py",
+        "torch.exp(-torch.xlogy(p, p).sum(-1))",
+        "1 / p.square().sum(-1)",
+        ("test_lens_geometry.py::test_unequal_variances_by_hand",),
+    ),
+    Break(
+        "geometry",
+        "numerics/representations.py",
+        "return shared / (own[0] * own[1]).sqrt()",
+        "return 2 * shared / (own[0] + own[1])",
+        ("test_lens_geometry.py::test_cka_forgets_rotation_shift_and_scale_alone",),
+    ),
+    Break(
+        "geometry",
+        "lenses/geometry.py",
+        "past[TO_PREVIOUS] = previous.activations",
+        "past[TO_PREVIOUS] = view.initial.activations",
+        ("test_lens_geometry.py::test_likeness_in_a_training_is_that_of_the_stored_activations",),
+    ),
+    Break(
+        "neural_collapse",
+        "lenses/neural_collapse.py",
+        "means = of.means - of.means.mean(-2, keepdim=True)",
+        "means = of.means",
+        ("test_lens_neural_collapse.py::test_a_simplex_is_complete_collapse",),
+    ),
+    Break(
+        "neural_collapse",
+        "numerics/collapse.py",
+        "(own - moved.mean(-2, keepdim=True))",
+        "(own - means.mean(-2, keepdim=True))",
+        ("test_lens_neural_collapse.py::test_spread_by_hand",),
+    ),
+    Break(
+        "two_nn",
+        "numerics/intrinsic_dimension.py",
+        "nearest[nearest[:, 0] > 0]",
+        "nearest.clamp(min=1e-12)",
+        ("test_lens_two_nn.py::test_a_naive_twin_with_repeats",),
+    ),
+    Break(
+        "two_nn",
+        "numerics/intrinsic_dimension.py",
+        ".log().sum()) / 2",
+        ".log().sum())",
+        ("test_lens_two_nn.py::test_a_line_and_waves",),
+    ),
+    Break(
+        "capacity",
+        "lenses/capacity.py",
+        "capacity = 1 / inverse.mean()",
+        "capacity = (1 / inverse).mean()",
+        ("test_lens_capacity.py::test_classes_are_averaged_as_cones_and_told_one_by_one",),
+    ),
+    Break(
+        "linear_probe",
+        "lenses/linear_probe.py",
+        "part.take((~chosen).nonzero()[:, 0])",
+        "part.take(chosen.nonzero()[:, 0])",
+        ("test_lens_linear_probe.py::test_what_was_fitted_is_not_judged",),
+    ),
+    Break(
+        "topology",
+        "lenses/topology.py",
+        "[drawn(len(members), self.samples, seed)] / unit",
+        "[drawn(len(members), self.samples, seed)]",
+        ("test_lens_topology.py::test_classes_are_apart_and_averaged",),
+    ),
+    Break(
+        "topology",
+        "lenses/topology.py",
+        '["dgms"][1]',
+        '["dgms"][0][:-1]',
+        ("test_lens_topology.py::test_a_circle_has_one_loop",),
+    ),
+    Break(
+        "redundancy",
+        "lenses/redundancy.py",
+        "low, high = t.amin(1, keepdim=True), t.amax(1, keepdim=True)",
+        "low, high = t.amin((1, 2), keepdim=True), t.amax((1, 2), keepdim=True)",
+        ("test_lens_redundancy.py::test_units_are_binned_each_on_its_own_range",),
+    ),
+    Break(
+        "redundancy",
+        "lenses/redundancy.py",
+        "redundancy[layer] = read.over(read.single)",
+        "redundancy[layer] = read.over(read.without)",
+        ("test_lens_redundancy.py::test_copies_of_the_label_are_all_redundant",),
+    ),
+    Break(
+        "curvature",
+        "lenses/curvature.py",
+        "LARGEST.name: Reading(values[:, -1], LOSS, flags=exact)",
+        "LARGEST.name: Reading(values.abs().amax(1), LOSS, flags=exact)",
+        ("test_lens_curvature.py::test_largest_is_by_value_and_not_by_magnitude",),
+    ),
+    Break(
+        "curvature",
+        "numerics/spectra.py",
+        "for _ in range(2):  # once leaves what rounding left",
+        "for _ in range(0):",
+        (
+            "test_lens_curvature.py::"
+            "test_lanczos_makes_no_ghosts_and_finds_all_of_a_multiple_eigenvalue",
+        ),
+    ),
+    Break(
+        "edge",
+        "numerics/thresholds.py",
+        "return (2 + 2 * momentum) / (share * lr)",
+        "return 2 / (share * lr)",
+        ("test_lens_curvature.py::test_torch_diverges_just_above_the_threshold",),
+    ),
+    Break(
+        "edge",
+        "lenses/edge.py",
+        "scale = first * ((moments / second).sqrt() + state.eps)",
+        "scale = (moments / second).sqrt() + state.eps",
+        ("test_lens_curvature.py::test_adams_preconditioner_and_sharpness",),
+    ),
+    Break(
+        "gradient_noise",
+        "lenses/gradient_noise.py",
+        "unbiased = square - variance / view.samples",
+        "unbiased = square",
+        ("test_lens_gradient_noise.py::test_a_closed_form_and_the_unbiased_square",),
+    ),
+    Break(
+        "gradient_noise",
+        "lenses/gradient_noise.py",
+        "snr = mean / spread * (batch or 1) ** 0.5",
+        "snr = mean / spread * (batch or 1)",
+        ("test_lens_gradient_noise.py::test_modules_have_their_own_parts_by_a_naive_twin",),
+    ),
+    Break(
+        "one_step",
+        "lenses/one_step.py",
+        "(1 / batch - 1 / view.samples)",
+        "(1 / batch)",
+        ("test_lens_gradient_noise.py::test_a_quadratic_loss_is_predicted_to_the_end",),
+    ),
+    Break(
+        "ntk",
+        "lenses/ntk.py",
+        "cosine(centred_kernel(summed), centred_kernel(targets @ targets.mT))",
+        "cosine(summed, targets @ targets.mT)",
+        ("test_lens_ntk.py::test_reference_networks_to_eight_digits",),
+    ),
+    Break(
+        "ntk",
+        "lenses/ntk.py",
+        "(predicted - errors).norm(dim=1) / errors.norm(dim=1)",
+        "(predicted - errors).norm(dim=1) / predicted.norm(dim=1)",
+        ("test_lens_ntk.py::test_the_residual_is_that_of_descent_by_torch",),
+    ),
+    Break(
+        "pac_bayes",
+        "lenses/pac_bayes.py",
+        "maurer(error, kl, samples, _FAILS, len(self.scales))",
+        "maurer(error, kl, samples, _FAILS, 1)",
+        ("test_lens_pac_bayes.py::test_scales_are_paid_for_and_chosen",),
+    ),
+    Break(
+        "pac_bayes",
+        "lenses/pac_bayes.py",
+        "self._bound(sampled(gibbs, self.draws, _DRAWS_FAIL), kl, seen.samples)",
+        "self._bound(gibbs, kl, seen.samples)",
+        ("test_lens_pac_bayes.py",),
+    ),
+    Break(
+        "modes",
+        "lenses/modes.py",
+        "(of_f * of_y) @ chosen.T",
+        "of_f.square() @ chosen.T",
+        ("test_lens_functions.py::test_the_degrees_that_are_learned_after_200_steps",),
+    ),
+    Break(
+        "modes",
+        "lenses/modes.py",
+        "torch.where(values > _ROUNDING * most[:, None], values, 0.0)",
+        "values",
+        ("test_lens_functions.py::test_a_label_that_is_not_linear_has_no_singular_mode",),
+    ),
+    Break(
+        "generalization",
+        "lenses/generalization.py",
+        "LOSS_GAP: _difference(test_loss, train_loss)",
+        "LOSS_GAP: _difference(train_loss, test_loss)",
+        ("test_lens_functions.py::test_generalization_is_that_of_its_own_samples",),
+    ),
+    Break(
+        "norms",
+        "lenses/norms.py",
+        "(torch.stack(moved) ** (2 / 3)).sum(0) ** 1.5",
+        "torch.stack(moved).sum(0)",
+        ("test_lens_functions.py::test_norms",),
+    ),
+    Break(
+        "norms",
+        "lenses/norms.py",
+        "(LOWEST_MARGIN, 0.01)",
+        "(LOWEST_MARGIN, 0.0)",
+        ("test_lens_functions.py::test_norms",),
+    ),
+    Break(
+        "norms",
+        "lenses/norms.py",
+        "flow = flow + link.bias.double().square()[..., None]",
+        "flow = flow + link.bias.double().abs()[..., None]",
+        ("test_lens_functions.py::test_norms_after_200_steps",),
+    ),
+    Break(
+        "balance",
+        "lenses/balance.py",
+        "value if link.bias is None else value - link.bias.double().square()",
+        "value",
+        ("test_lens_functions.py::test_balance_and_its_drift",),
+    ),
+    Break(
+        "feature_alignment",
+        "lenses/feature_alignment.py",
+        "of_class = slopes - slopes.mean(2, keepdim=True) if classes else slopes",
+        "of_class = slopes",
+        ("test_lens_functions.py::test_feature_alignment",),
+    ),
+    Break(
+        "sensitivity",
+        "lenses/sensitivity.py",
+        "(walsh(f).square() * degree).sum(1)",
+        "(walsh(f).abs() * degree).sum(1)",
+        ("test_lens_functions.py::test_sensitivity",),
+    ),
+    Break(
+        "effective_dimension",
+        "lenses/effective_dimension.py",
+        "n, seen = training.samples, training.thinned(self.samples, seed)",
+        "seen = training.thinned(self.samples, seed)\n        n = seen.samples",
+        (
+            "test_lens_functions.py::"
+            "test_effective_dimension_is_of_the_cross_entropy_and_z_of_all_samples",
+        ),
+    ),
+    Break(
+        "invariance",
+        "lenses/invariance.py",
+        "(1 - means.square().sum(2)).mean(1)",
+        "(1 - means.amax(2)).mean(1)",
+        ("test_lens_invariance.py::test_reference_networks",),
+    ),
+    Break(
+        "flatness",
+        "lenses/flatness.py",
+        "torch.cat([own + moved, own - moved])",
+        "torch.cat([own + moved, own + moved])",
+        ("test_lens_flatness.py::test_a_trained_network_against_the_naive_search",),
+    ),
+    Break(
+        "slice",
+        "numerics/landscape.py",
+        "return direction * wanted / torch.where",
+        "return direction / torch.where",
+        (
+            "test_lens_slice.py::"
+            "test_a_network_that_computes_the_same_with_larger_weights_is_no_flatter",
+        ),
+    ),
+    Break(
+        "slice",
+        "numerics/landscape.py",
+        "line = between(values[0], values[-1], len(values))",
+        "line = (values[0] + values[-1]) / 2",
+        ("test_lens_slice.py::test_a_barrier_is_over_the_line_between_the_ends",),
+    ),
+    Break(
+        "connectivity",
+        "numerics/matching.py",
+        "gain = alike.abs() if signs else alike",
+        "gain = alike",
+        ("test_lens_connectivity.py",),
+    ),
+    Break(
+        "connectivity",
+        "lenses/connectivity.py",
+        "dict(zip(order, order[1:] + order[:1], strict=True))",
+        "dict(zip(range(len(order)), [*range(1, len(order)), 0], strict=True))",
+        ("test_lens_connectivity.py::test_partners_are_the_next_seeds_whatever_their_order",),
+    ),
+    Break(
+        "stability",
+        "lenses/stability.py",
+        "gap = (without.losses[:networks] - left_out.losses)[:, 0]",
+        "gap = (left_out.losses - without.losses[:networks])[:, 0]",
+        ("test_lens_stability.py::test_one_row_replaced_in_200_steps_of_descent",),
+    ),
+    Break(
+        "stability",
+        "lenses/stability.py",
+        "travel = (own - flattened(view.initial.parameters)).norm(dim=1)",
+        "travel = own.norm(dim=1)",
+        ("test_lens_stability.py::test_one_row_replaced_in_200_steps_of_descent",),
+    ),
+    Break(
+        "flatness",
+        "lenses/_variants.py",
+        "torch.where(logits.isnan().flatten(1).any(1), torch.nan, wrong)",
+        "wrong",
+        (
+            "test_lens_flatness.py::test_a_seed_that_diverged_leaves_the_others_theirs",
+            "test_lens_connectivity.py::test_a_seed_that_diverged_leaves_the_others_theirs",
+        ),
+    ),
+)
+
+
+@contextmanager
+def copied() -> Iterator[Path]:
+    """A copy of the package and its tests, to be broken."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder)
+        for name in _COPIED:
+            if (ROOT / name).is_dir():
+                ignored = shutil.ignore_patterns("__pycache__")
+                shutil.copytree(ROOT / name, copy / name, ignore=ignored)
+            else:
+                shutil.copy(ROOT / name, copy)
+        yield copy
+
+
+@contextmanager
+def planted(copy: Path, what: Break) -> Iterator[None]:
+    """The copy with one break in it, and whole again afterwards.
+
+    Raises:
+        ValueError: If the text does not stand there exactly once.
+    """
+    file = copy / "ibtrace" / what.file
+    whole = file.read_text()
+    if (count := whole.count(what.source)) != 1:
+        raise ValueError(f"{what.file} has {count} times: {what.source}")
+    file.write_text(whole.replace(what.source, what.broken))
+    try:
+        yield
+    finally:
+        file.write_text(whole)
+
+
+def run_tests(copy: Path, tests: Sequence[str]) -> int:
+    """What pytest says of tests in a copy: 0 if all pass, 1 if one fails.
+
+    Raises:
+        RuntimeError: If it says neither: nothing was tested.
+    """
+    # no bytecode: two texts of one length in one second look alike to its cache
+    environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
+    named = [f"tests/{test}" for test in tests]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", *named],
+        cwd=copy, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode not in (_PASSED, _FAILED):
+        raise RuntimeError(f"pytest {' '.join(named)} ended with {done.returncode}:\n{done.stdout}")
+    return done.returncode
+
+
+def main(lenses: Sequence[str] = ()) -> int:
+    """Plant the breaks of some lenses, or of all; 1 if one survives.
+
+    Args:
+        lenses: Registered names.
+    """
+    chosen = [what for what in BREAKS if not lenses or what.lens in lenses]
+    survived = []
+    with copied() as copy:
+        every = sorted({test for what in chosen for test in what.tests})
+        if run_tests(copy, every) == _FAILED:
+            print("the tests fail without any break: nothing can be told by them")
+            return 1
+        for what in chosen:
+            with planted(copy, what):
+                caught = run_tests(copy, what.tests) == _FAILED
+            survived += [] if caught else [what]
+            print("caught  " if caught else "SURVIVED", f"{what.lens}: {what.source}", flush=True)
+    print(f"{len(chosen) - len(survived)} of {len(chosen)} caught")
+    return 1 if survived else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
