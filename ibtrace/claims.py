@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 import pandas as pd
@@ -12,7 +12,8 @@ import pandas as pd
 from ibtrace.runtime.text import wrap
 from ibtrace.types import TraceLike
 
-Status = Literal["held", "failed", "inconclusive"]
+Status = Literal["held", "failed", "inconclusive", "not measured"]
+"""``inconclusive``: the numbers leave it open; ``not measured``: there are none."""
 
 
 def within(lower: float, upper: float, low: float, high: float = math.inf) -> Status:
@@ -55,9 +56,11 @@ class Claim:
         source: Author, year and where in the paper.
         statement: The statement, as the paper makes it.
         test: Decides on the traces of the experiment, by their names.
-        needs: Names of the traces it cannot do without; where one is missing the claim is
-            inconclusive.
+        needs: Names of the traces it cannot do without; where one is missing the claim is not
+            measured.
         by: Labels of the estimators that each of these traces must hold, likewise.
+        reads: Quantities that each of them must hold, likewise, and the lens that reads each, by
+            its registered name.
 
     >>> claim = Claim("ceiling", "a textbook", "I(X;T) is at most log2 N.",
     ...               lambda traces: Outcome("held", f"{len(traces)} traces"))
@@ -71,15 +74,26 @@ class Claim:
     test: Callable[[Mapping[str, TraceLike]], Outcome]
     needs: tuple[str, ...] = ()
     by: tuple[str, ...] = ()
+    reads: Mapping[str, str] = field(default_factory=dict)
 
     def __call__(self, traces: Mapping[str, TraceLike]) -> Outcome:
         """Test the claim on the traces of an experiment."""
         if missing := [name for name in self.needs if name not in traces]:
-            return Outcome("inconclusive", f"not run: {', '.join(missing)}")
+            return Outcome("not measured", f"not run: {', '.join(missing)}")
         for name in self.needs:
             if absent := [label for label in self.by if label not in traces[name].estimators]:
-                return Outcome("inconclusive", f"{name} was not measured by {', '.join(absent)}")
+                return Outcome("not measured", f"{name} was not measured by {', '.join(absent)}")
+        if lenses := [lens for what, lens in self.reads.items() if not self._read(traces, what)]:
+            return Outcome("not measured", f"needs --lenses {','.join(dict.fromkeys(lenses))}")
         return self.test(traces)
+
+    def _read(self, traces: Mapping[str, TraceLike], quantity: str) -> bool:
+        """Whether each trace that the claim needs has a number of a quantity."""
+        frames = (traces[name].readings() for name in self.needs)
+        return all(
+            bool((frame["value"].notna() & (frame["quantity"] == quantity)).any())
+            for frame in frames
+        )
 
 
 def claims_table(claims: Iterable[Claim], traces: Mapping[str, TraceLike]) -> pd.DataFrame:
@@ -103,9 +117,14 @@ def claims_text(table: pd.DataFrame) -> str:
         table: What `claims_table` returned.
     """
     lines = []
-    for row in table.itertuples(index=False):
+    measured = table["status"] != "not measured"
+    for row in table[measured].itertuples(index=False):
         lines.append(wrap(f"{row.status:12}  {row.statement} ({row.source})", rest=" " * 14))
         lines.append(wrap(f"{'':12}  measured: {row.number}", rest=" " * 14))
+    for why, part in table[~measured].groupby("number", sort=False):
+        names = ", ".join(part["name"])
+        lines.append(wrap(f"{'not measured':12}  {names}: {why}", rest=" " * 14))
     counts = table["status"].value_counts()
-    summary = ", ".join(f"{counts.get(status, 0)} {status}" for status in get_args(Status))
+    statuses = get_args(Status)[: 3 if measured.all() else 4]
+    summary = ", ".join(f"{counts.get(status, 0)} {status}" for status in statuses)
     return "\n".join((*lines, f"{len(table)} claims: {summary}"))

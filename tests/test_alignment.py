@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import binom
 
-from ibtrace.alignment import Event, coincidence, events, order
+from ibtrace.alignment import EVENTS, Event, apart, coincidence, events, order
 from ibtrace.alignment.events import median_interval
 from ibtrace.errors import InvalidInput
 from ibtrace.trace import Trace
@@ -45,6 +45,7 @@ def traced(curves: Mapping[tuple[str, str], Curve], seeds: Sequence[int] = range
             )
             for (quantity, layer), curve in curves.items()
             for epoch, value in zip(EPOCHS, curve(at, seed), strict=True)
+            if not np.isnan(value)  # of a look at which the lens did not look, there is no row
         ]
         trace.append(rows)
     return trace
@@ -97,6 +98,88 @@ def test_a_peak_that_is_not_left_by_the_margin_is_none() -> None:
     assert event.place(np.array([1.0, 1.0])) is None
     lowest = Event("lowest", "loss", "lowest", margin=0.5)
     assert lowest.place(np.array([3.0, 1.0, 1.6])) == 1
+
+
+def test_an_event_lies_between_the_looks_beside_it() -> None:
+    trace = traced({(I_XT, "a"): hill(30), ("share", ""): share, (I_XT, "b"): RISING}, seeds=[0])
+    rows = events(trace, LOOKED_FOR).frame.set_index(["event", "layer"])
+    peak, half = (rows.loc[key] for key in (("peak of I(X;T)", "a"), ("half", "")))
+    place = EPOCHS.index(int(peak["at"]))
+    assert (peak["earliest"], peak["latest"]) == (EPOCHS[place - 1], EPOCHS[place + 1])
+    place = EPOCHS.index(int(half["at"]))
+    assert (half["earliest"], half["latest"]) == (EPOCHS[place - 1], EPOCHS[place])
+    assert np.isinf(rows.loc[("gone", "")][["at", "earliest", "latest"]].astype(float)).all()
+    first = events(traced({("share", ""): RISING}, [0]), [Event("on", "share", "above", line=-1)])
+    assert first.frame[["at", "earliest", "latest"]].values.tolist() == [[0, 0, 0]]
+
+
+def turning(speed: Curve, every: Sequence[int]) -> Trace:
+    """A kernel that turns in a plane, at a speed of each log-epoch, read at some looks."""
+    fine = np.linspace(0, np.log1p(EPOCHS[-1]), 4000)
+    angle = np.cumsum(speed(np.expm1(fine), 0)) * fine[1]
+    at = np.array(EPOCHS, dtype=float)
+    seen = np.interp(np.log1p(at), fine, angle)
+    before = np.array([every[max(0, int(np.searchsorted(every, e)) - 1)] for e in EPOCHS])
+    turned = 1 - np.cos(seen - np.interp(np.log1p(before), fine, angle))
+    turned[~np.isin(EPOCHS, every)] = np.nan
+    turned[0] = np.nan  # no look before the first
+    curves: dict[tuple[str, str], Curve] = {("NTK velocity", ""): lambda epochs, seed: turned}
+    curves[("NTK trace per logit", "")] = lambda epochs, seed: np.where(
+        np.isin(epochs, every), 1, np.nan
+    )
+    return traced(curves, seeds=[0])
+
+
+@pytest.mark.parametrize(("top", "gap"), [(20, (100, 2000)), (300, (0, 40))])
+def test_a_kernel_is_fastest_by_log_epoch_and_not_where_looks_are_far_apart(
+    top: int, gap: tuple[int, int]
+) -> None:
+    def hump(epochs: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
+        return 0.2 + 0.8 * np.exp(-((np.log1p(epochs) - np.log1p(top)) ** 2))
+
+    trace = turning(hump, [epoch for epoch in EPOCHS if not gap[0] < epoch < gap[1]])
+    velocity = trace.readings().query("quantity == 'NTK velocity'").set_index("epoch")["value"]
+    assert not top / 2 < int(velocity.idxmax()) < 2 * top  # what is not offered
+    found = events(trace, EVENTS).frame.set_index("event").loc["kernel velocity peak"]
+    assert found["earliest"] <= top * 1.2
+    assert found["latest"] >= top / 1.2
+    assert found["at"] == pytest.approx(top, rel=0.5)
+
+
+def test_a_kernel_that_hardly_turns_has_no_velocity_peak() -> None:
+    def lazy(epochs: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
+        return 0.05 * np.exp(-((np.log1p(epochs) - 4) ** 2))
+
+    found = events(turning(lazy, EPOCHS), EVENTS).table().set_index("event")
+    assert found.loc["kernel velocity peak", "happened"] == 0
+
+
+def test_how_far_apart_two_events_are() -> None:
+    trace = traced({(I_XT, "a"): hill(30), ("share", ""): share, ("loss", ""): share}, range(9))
+    happened = events(trace, [*LOOKED_FOR, Event("never", "loss", "below", line=-1.0)])
+    found = apart(happened, "half", ("peak of I(X;T)", "a"))
+    frame = happened.frame.set_index("seed")
+    half, peak = (frame[frame["event"] == name] for name in ("half", "peak of I(X;T)"))
+    ratios = (1 + half["at"]) / (1 + peak["at"])
+    assert found.median == pytest.approx(ratios.median())
+    assert found.lower == pytest.approx(
+        ((1 + half["earliest"]) / (1 + peak["latest"])).sort_values().iloc[1]
+    )
+    assert found.upper == pytest.approx(
+        ((1 + half["latest"]) / (1 + peak["earliest"])).sort_values().iloc[7]
+    )
+    assert found.lower < found.median < found.upper
+    assert (found.seeds, found.both, found.coverage) == (9, 9, pytest.approx(1 - 20 / 512))
+    back = apart(happened, ("peak of I(X;T)", "a"), "half")
+    assert (back.lower, back.upper) == (
+        pytest.approx(1 / found.upper),
+        pytest.approx(1 / found.lower),
+    )
+    never = apart(happened, "never", "half")
+    assert (never.median, never.seeds, never.both) == (np.inf, 9, 0)
+    assert apart(happened, "half", "never").median == 0
+    neither = apart(happened, "never", "gone")
+    assert (neither.seeds, neither.coverage) == (0, 0)
 
 
 @pytest.mark.parametrize("n", [1, 2, 5, 6, 9, 17, 30])
@@ -188,6 +271,23 @@ def test_more_pairs_make_the_intervals_wider() -> None:
     among = coincidence(trace)
     width = (among["upper"] - among["lower"])[among["other"] == "q1"]
     assert width.item() > 1.2 * (alone["upper"] - alone["lower"]).item()
+
+
+def test_pairs_are_of_the_layers_and_from_the_look_that_are_asked_for() -> None:
+    curves = walks(0.5)
+    curves |= {(I_XT, "b"): RISING, ("q1", "a"): share, ("q1", "b"): share}
+    trace = traced(curves)
+    of_a = coincidence(trace, layers=["a"], instrument="Exact")
+    pairs = set(of_a[["layer", "other", "other_layer"]].itertuples(index=False, name=None))
+    assert pairs == {("a", "q1", "a"), ("a", "q1", ""), ("a", "q2", "")}
+    with pytest.raises(InvalidInput, match="nothing to compare"):
+        coincidence(trace, instrument="Lens")
+    late = coincidence(trace, layers=["a"], since={0: 1000, 2: 0, 3: np.inf})
+    assert set(late["seeds"]) == {2}  # 0 and 2: one is asked for in no look, two not at all
+    short = traced(curves, seeds=[0])
+    assert set(coincidence(short, layers=["a"], since={0: 100})["points"]) == {
+        sum(epoch >= 100 for epoch in EPOCHS) - 1
+    }
 
 
 def test_nothing_to_compare_is_said() -> None:

@@ -480,12 +480,17 @@ def test_claims_are_tested_and_tabled() -> None:
     claims = [
         Claim("fall", "Author 2017", "The layer compresses.", compresses, needs=("tanh",)),
         Claim("other", "Author 2018", "A long statement " * 10, compresses, needs=("relu",)),
+        Claim("lens", "Author 2019", "Noise.", compresses, ("tanh",), reads={"SNR": "noise"}),
+        Claim("rate", "Author 2019", "Loss.", compresses, ("tanh",), reads={"rate": "noise"}),
     ]
-    table = claims_table(claims, {"tanh": trace_of(rows_of(falling(5)))})
-    assert table["status"].tolist() == ["held", "inconclusive"]
-    assert table["number"].tolist() == ["4.1 bits", "not run: relu"]
+    trace = trace_of(rows_of(falling(5)))
+    table = claims_table(claims, {"tanh": trace})
+    assert table["status"].tolist() == ["held", *["not measured"] * 3]
+    assert table["number"].tolist() == ["4.1 bits", "not run: relu", *["needs --lenses noise"] * 2]
     text = claims_text(table)
-    assert "2 claims: 1 held, 0 failed, 1 inconclusive" in text
+    assert "4 claims: 1 held, 0 failed, 0 inconclusive, 3 not measured" in text
+    assert "\nnot measured  lens, rate: needs --lenses noise" in text
+    assert "not measured" not in claims_text(table[:1])
     assert max(map(len, text.splitlines())) <= 110
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 
 import numpy as np
@@ -22,6 +22,9 @@ def coincidence(
     of: Sequence[str] = (I_XT,),
     with_: Sequence[str] | None = None,
     *,
+    layers: Sequence[str] | None = None,
+    instrument: str | None = None,
+    since: Mapping[int, float] | None = None,
     points: int = 24,
     draws: int = 1000,
     level: float = 0.95,
@@ -42,6 +45,10 @@ def coincidence(
         trace: The trace.
         of: Quantities on the one side.
         with_: Quantities on the other; None: all others.
+        layers: Only these layers and modules, and on the other side the network as a whole; None:
+            every pair of layers.
+        instrument: Only this one's on the one side; None: all.
+        since: From which look on, by seed; seeds that it lacks are left out. None: from the first.
         points: How many differences, at most one between two looks.
         draws: Bootstrap draws.
         level: Of all intervals together.
@@ -56,17 +63,24 @@ def coincidence(
     """
     readings = trace.readings()
     readings = readings[np.isfinite(readings["value"])]
+    if since is not None:
+        readings = readings[readings[trace.clock] >= readings["seed"].map(since)]
     others = [name for name in readings["quantity"].unique() if name not in of]
     with_ = others if with_ is None else with_
-    left, right = _curves(readings, of, trace.clock), _curves(readings, with_, trace.clock)
+    ours = readings if instrument is None else readings[readings["instrument"] == instrument]
+    theirs = readings
+    if layers is not None:
+        ours = ours[ours["layer"].isin(layers)]
+        theirs = theirs[theirs["layer"].isin([*layers, ""])]
+    left, right = _curves(ours, of, trace.clock), _curves(theirs, with_, trace.clock)
     if not left or not right:
         known = ", ".join(map(repr, readings["quantity"].unique()))
         raise InvalidInput(f"coincidence: nothing to compare; the trace has {known}")
     rows = []
     generator = np.random.default_rng(seed)
-    for (a, ours), (b, theirs) in product(left.items(), right.items()):
+    for (a, one), (b, other) in product(left.items(), right.items()):
         ranks = [
-            _ranks(_differences(ours[at], theirs[at], points)) for at in sorted({*ours} & {*theirs})
+            _ranks(_differences(one[at], other[at], points)) for at in sorted({*one} & {*other})
         ]
         ranks = [both for both in ranks if both.shape[1] >= 4 and both.std(axis=1).all()]
         if ranks:

@@ -14,7 +14,7 @@ from scipy.stats import binom
 from ibtrace.runtime.text import wrap
 from ibtrace.types import I_XT, TraceLike
 
-Rule = Literal["peak", "lowest", "above", "below"]
+Rule = Literal["peak", "lowest", "above", "below", "fastest"]
 Floats = NDArray[np.float64]
 
 _LASTING = 2
@@ -30,8 +30,11 @@ class Event:
         quantity: Of which quantity; see `Trace.readings`.
         rule: ``peak``: its highest value, if it then falls by ``margin`` or more; ``lowest``: its
             lowest, if it then rises as much; ``above``, ``below``: the first of two looks in a row
-            (or of the last alone) on that side of the ``line``.
-        margin: By how much the curve must leave a peak, in its unit.
+            (or of the last alone) on that side of the ``line``; ``fastest``: of a curve of
+            1 - cos(this look, the one before), the peak of the angle by the log(1 + epoch) that
+            lies between both looks: 1 - cos alone is largest where looks are furthest apart.
+        margin: By how much the curve must leave a peak, in its unit; of ``fastest`` in radians by
+            log-epoch.
         line: The line that is crossed.
     """
 
@@ -41,11 +44,16 @@ class Event:
     margin: float = 0.0
     line: float = float("nan")
 
+    @property
+    def extreme(self) -> bool:
+        """Whether it lies between the looks on both sides; a crossing lies before its look."""
+        return self.rule in ("peak", "lowest", "fastest")
+
     def place(self, values: Floats) -> int | None:
         """The look at which it happens on one curve; None if it does not.
 
         Args:
-            values: The quantity at each look, without NaN.
+            values: The quantity at each look, without NaN; of ``fastest`` its speed.
 
         Example:
             >>> Event("peak", "I(X;T)", "peak", margin=0.5).place(np.array([1.0, 3.0, 2.0]))
@@ -53,8 +61,8 @@ class Event:
             >>> Event("late", "loss", "below", line=1.0).place(np.array([0.9, 2.0, 0.5, 0.4]))
             2
         """
-        if self.rule in ("peak", "lowest"):
-            signed = values if self.rule == "peak" else -values
+        if self.extreme:
+            signed = -values if self.rule == "lowest" else values
             top = int(signed.argmax())
             leaves = signed[top] - signed[top:].min()
             return top if leaves > 0 and leaves >= self.margin else None
@@ -65,11 +73,16 @@ class Event:
         return None
 
 
+PEAK = Event("peak of I(X;T)", I_XT, "peak", margin=0.1)
+DIFFUSION = Event("gradient SNR below 1", "gradient SNR", "below", line=1.0)
+SATURATION = Event("onset of saturation", "saturated share", "above", line=0.1)
+
 EVENTS: tuple[Event, ...] = (
-    Event("peak of I(X;T)", I_XT, "peak", margin=0.1),
-    Event("gradient SNR below 1", "gradient SNR", "below", line=1.0),
+    PEAK,
+    DIFFUSION,
     Event("sharpness at its threshold", "sharpness over threshold", "above", line=1.0),
-    Event("onset of saturation", "saturated share", "above", line=0.1),
+    Event("kernel velocity peak", "NTK velocity", "fastest", margin=0.1),
+    SATURATION,
     Event("collapse", "NC1 within over between classes", "below", line=1.0),
     Event("lowest test loss", "test_loss", "lowest"),
 )
@@ -82,7 +95,9 @@ class Events:
 
     Args:
         frame: One row for each event, layer, instrument and seed: ``event, layer, instrument,
-            seed, at, value``; ``at`` is infinite where the event did not happen.
+            seed, at, earliest, latest, value``; ``at`` is infinite where the event did not happen.
+            What lies between looks is not known: a crossing was after the look before, a peak is
+            between the looks on both sides, ``earliest`` and ``latest``.
         clock: What ``at`` counts: ``epoch`` or ``step``.
     """
 
@@ -149,7 +164,7 @@ def events(trace: TraceLike, looked_for: Iterable[Event] = EVENTS) -> Events:
     """
     readings = trace.readings()
     clock = trace.clock
-    rows: list[tuple[str, str, str, int, float, float]] = []
+    rows: list[tuple[str, str, str, int, float, float, float, float]] = []
     for event in looked_for:
         curves = readings[(readings["quantity"] == event.quantity) & readings["value"].notna()]
         for key, part in curves.groupby(["layer", "instrument"], sort=False):
@@ -158,12 +173,44 @@ def events(trace: TraceLike, looked_for: Iterable[Event] = EVENTS) -> Events:
                 curve = part[part["seed"] == seed].sort_values(clock)
                 if curve.empty:
                     continue
-                place = event.place(curve["value"].to_numpy())
-                at = np.inf if place is None else float(curve[clock].iloc[place])
-                value = np.nan if place is None else float(curve["value"].iloc[place])
-                rows.append((event.name, layer, instrument, seed, at, value))
-    columns = ["event", "layer", "instrument", "seed", "at", "value"]
+                looks = curve[clock].to_numpy(dtype=np.float64)
+                values = curve["value"].to_numpy(dtype=np.float64)
+                if event.rule == "fastest":
+                    by = (readings["instrument"] == instrument) & (readings["seed"] == seed)
+                    speed = _speed(values, looks, readings.loc[by, clock].to_numpy(np.float64))
+                else:
+                    speed = values
+                when = _when(event, speed, looks)
+                value = np.nan if when[0] is None else float(values[when[0]])
+                rows.append((event.name, layer, instrument, seed, *when[1:], value))
+    columns = ["event", "layer", "instrument", "seed", "at", "earliest", "latest", "value"]
     return Events(pd.DataFrame(rows, columns=columns), clock)
+
+
+def _when(event: Event, values: Floats, looks: Floats) -> tuple[int | None, float, float, float]:
+    """The place of the event, its look, and the looks that it lies between."""
+    place = event.place(values)
+    if place is None:
+        return None, np.inf, np.inf, np.inf
+    last = place + 1 if event.extreme else place
+    ends = looks[max(place - 1, 0)], looks[min(last, len(looks) - 1)]
+    return place, float(looks[place]), float(ends[0]), float(ends[1])
+
+
+def _speed(values: Floats, looks: Floats, all_looks: Floats) -> Floats:
+    """The angle from one look of an instrument to the next, in radians by log-epoch.
+
+    Args:
+        values: 1 - cos(a look, the one before).
+        looks: When.
+        all_looks: Those of the instrument, which has one more: the first has none before it.
+    """
+    known = np.unique(all_looks)
+    before = known[np.maximum(np.searchsorted(known, looks) - 1, 0)]
+    elapsed = np.log1p(looks) - np.log1p(before)
+    angle: Floats = np.arccos(np.clip(1 - values, -1, 1))
+    speed: Floats = np.divide(angle, elapsed, out=np.zeros_like(angle), where=elapsed > 0)
+    return speed
 
 
 def median_interval(ordered: Sequence[float] | Floats) -> tuple[float, float, float]:

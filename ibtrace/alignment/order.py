@@ -60,15 +60,24 @@ def order(events: Events, first: Named, second: Named) -> Order:
     Raises:
         InvalidInput: If there is no such event, or more than one; lists those there are.
     """
-    (one, a), (other, b) = (_chosen(events, name) for name in (first, second))
-    both = pd.DataFrame({"a": a, "b": b}).dropna()
+    (one, a), (other, b) = (chosen(events, name) for name in (first, second))
+    both = pd.DataFrame({"a": a["at"], "b": b["at"]}).dropna()
     before, after = int((both["a"] < both["b"]).sum()), int((both["a"] > both["b"]).sum())
     decided = before + after
     p_value = float(binomtest(before, decided).pvalue) if decided else 1.0
     return Order(one, other, before, after, len(both) - decided, p_value)
 
 
-def _chosen(events: Events, named: Named) -> tuple[str, pd.Series]:
+def chosen(events: Events, named: Named) -> tuple[str, pd.DataFrame]:
+    """What a named event is called, and when it happened: the events' columns by seed.
+
+    Args:
+        events: See `events`.
+        named: The event.
+
+    Raises:
+        InvalidInput: If there is no such event, or more than one; lists those there are.
+    """
     wanted = (named,) if isinstance(named, str) else named
     frame = events.frame
     known = frame[[*_KEYS]].drop_duplicates()
@@ -85,4 +94,4 @@ def _chosen(events: Events, named: Named) -> tuple[str, pd.Series]:
     row = matching.iloc[0]
     part = frame[(frame[[*_KEYS]] == row).all(axis=1)]
     label = " of ".join(filter(None, [row["event"], row["layer"]]))
-    return label, part.set_index("seed")["at"]
+    return label, part.set_index("seed")

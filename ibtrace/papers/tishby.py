@@ -8,13 +8,14 @@ import numpy as np
 import pandas as pd
 
 from ibtrace.claims import Claim, Outcome, within
-from ibtrace.estimators import Binning, Exact
+from ibtrace.estimators import Exact
+from ibtrace.papers._explanations import EXPLANATIONS
+from ibtrace.papers._explanations import PAPERS_BINS as PAPERS_BINS
+from ibtrace.papers._explanations import RANGED_BINS as RANGED_BINS
 from ibtrace.papers._paper import Paper
 from ibtrace.plane import LayerVerdict, Verdict, interval, phases, verdict
 from ibtrace.types import I_TY, I_XT, TraceLike, label
 
-PAPERS_BINS = label(Binning.idnns())
-RANGED_BINS = label(Binning(bins=30, range="snapshot"))
 EXACT = label(Exact())
 SZT = "Shwartz-Ziv & Tishby 2017"
 
@@ -174,6 +175,7 @@ CLAIMS = (
         needs=("tanh",),
         by=(EXACT,),
     ),
+    *EXPLANATIONS,
 )
 
 PAPER = Paper(

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from ibtrace.alignment import EVENTS, Event, events
+from ibtrace.alignment import EVENTS, Event, events, outputs
 from ibtrace.errors import InvalidInput
 from ibtrace.plane import clock, on_clock
 from ibtrace.plots._curves import draw_curves, reading_styles
@@ -148,7 +148,7 @@ def _rules(trace: TraceLike, looked_for: Sequence[Event]) -> list[tuple[str, str
     """Event, layer and median of those that happened in most seeds, one for each event."""
     table = events(trace, looked_for).table()
     table = table[np.isfinite(table["median"].astype(float))]  # of no event, objects
-    hidden = table["layer"] != (trace.layers or [""])[-1]
+    hidden = ~table["layer"].isin(outputs(trace))
     table = pd.concat([table[~hidden], table[hidden]])  # the output where there is nothing else
     last = table.groupby("event", sort=False).tail(1)
     return list(last[["event", "layer", "median"]].itertuples(index=False, name=None))

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from ibtrace.alignment import EVENTS, Event, Events, events, order
+from ibtrace.alignment import EVENTS, Event, Events, events, order, outputs
 from ibtrace.runtime.text import wrap
 from ibtrace.types import I_XT, TraceLike
 
@@ -41,7 +41,7 @@ def _orders(happened: Events, looked_for: tuple[Event, ...], trace: TraceLike) -
     the other event.
     """
     table = happened.table()
-    table = table[np.isfinite(table["median"]) & (table["layer"] != (trace.layers or [""])[-1])]
+    table = table[np.isfinite(table["median"]) & ~table["layer"].isin(outputs(trace))]
     last = table.groupby("event", sort=False).tail(1).set_index("event")
     peaks = [event.name for event in looked_for if event.quantity == I_XT]
     for peak in peaks:
