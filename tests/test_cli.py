@@ -42,7 +42,8 @@ def test_a_replication_leaves_trace_verdict_claims_and_figures(replicated: Path)
     assert frame["epoch"].max() == 6
     report = (replicated / "report.txt").read_text()
     assert "hidden5" in report
-    assert "7 claims" in report
+    assert "14 claims" in report
+    assert "not measured  diffusion-starts-it: needs --lenses gradient_noise" in report
     names = {path.name for path in replicated.iterdir()}
     assert {"config.yaml", "claims.csv", "drops.png", "drops.pdf"} <= names
     assert "information_plane-binning.idnns.pdf" in names
@@ -50,7 +51,7 @@ def test_a_replication_leaves_trace_verdict_claims_and_figures(replicated: Path)
     assert stored["epochs"] == 6
 
 
-def test_a_claim_is_inconclusive_where_its_estimator_is_missing(
+def test_a_claim_is_not_measured_where_its_estimator_is_missing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = ["--seeds=1", "--epochs=2", "--quiet", "--set=estimators=[ksg]"]
@@ -59,7 +60,7 @@ def test_a_claim_is_inconclusive_where_its_estimator_is_missing(
     said = capsys.readouterr().out
     assert "tanh was not measured by Binning.idnns" in said
     assert "tanh was not measured by Exact" in said
-    assert "7 claims: 0 held, 0 failed, 7 inconclusive" in said
+    assert "14 claims: 0 held, 0 failed, 0 inconclusive, 14 not measured" in said
 
 
 def test_a_finished_run_can_be_drawn_judged_and_resumed(
