@@ -15,7 +15,9 @@ def checked(
     view: View,
     layers: Collection[str],
 ) -> Iterator[tuple[str, str, Reading]]:
-    """Quantity, layer and reading, each as the lens's tags say, the loss's own unit filled in.
+    """Quantity, layer and reading, in the order of the lens's tags and each as they say.
+
+    The loss's own unit is filled in.
 
     Args:
         lens: The lens.
@@ -28,10 +30,10 @@ def checked(
             a diagnostic has the name of a column.
     """
     known = {quantity.name: quantity for quantity in lens.tags.quantities}
-    for name, of_layers in readings.items():
-        if name not in known:
-            raise InvalidInput(f"it reads {name!r}, which its tags do not name")
-        for layer, reading in of_layers.items():
+    if unknown := [name for name in readings if name not in known]:
+        raise InvalidInput(f"it reads {unknown[0]!r}, which its tags do not name")
+    for name in filter(readings.__contains__, known):
+        for layer, reading in readings[name].items():
             _require_fitting(known[name], layer, reading, len(view.seeds), layers)
             yield name, layer, replace(reading, unit=unit_of(known[name], view))
 

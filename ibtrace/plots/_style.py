@@ -155,11 +155,15 @@ def ceilings(trace: TraceLike, frame: pd.DataFrame) -> dict[str, tuple[float, st
 
 def legend_below(figure: Figure, handles: Sequence[Artist], labels: Sequence[str]) -> None:
     """A legend under the axes, in as many columns as the figure is wide."""
-    inches = 0.5 + 0.06 * max(map(len, labels))
-    columns = min(len(labels), max(1, int(figure.get_figwidth() / inches)))
+    columns = min(len(labels), max(1, int(figure.get_figwidth() / legend_width(labels))))
     rows = -(-len(labels) // columns)
     figure.set_figheight(figure.get_figheight() + 0.14 * (rows - 1))
     figure.legend(handles, labels, loc="outside lower center", ncols=columns)
+
+
+def legend_width(labels: Sequence[str]) -> float:
+    """How many inches a legend of one column needs, or a little more."""
+    return 0.5 + 0.06 * max(map(len, labels), default=0)
 
 
 def epoch_norm(last: int) -> FuncNorm:

@@ -195,6 +195,7 @@ class Trace:
                 "modules": (row.layer for row in rows if row.layer and row.layer not in traced),
                 "estimators": (row.instrument for row in rows if row.quantity in INFORMATION),
                 "lenses": (row.instrument for row in rows if row.quantity not in INFORMATION),
+                "quantities": (row.quantity for row in rows),
             }
             joined = {key: _joined(known.get(key, []), names) for key, names in now.items()}
             if new := {key: names for key, names in joined.items() if names != known.get(key, [])}:
