@@ -71,7 +71,7 @@ def of_each(compare: Callable[[TraceLike], pd.DataFrame]) -> Compare:
     return compare_all
 
 
-def at_each_look(predicted: str, measured: str) -> Compare:
+def at_each_look(predicted: str, measured: str, residual: str | None = None) -> Compare:
     """Compares two quantities at each look at which both were read.
 
     The margin is 1.96 standard errors of both together; where neither has one there is none, and
@@ -80,6 +80,8 @@ def at_each_look(predicted: str, measured: str) -> Compare:
     Args:
         predicted: The quantity that is predicted; see `Trace.readings`.
         measured: The quantity that it is held against.
+        residual: The quantity whose standard error is that of their difference, where the two are
+            of the same samples; None: the two are independent.
     """
 
     def compare(trace: TraceLike) -> pd.DataFrame:
@@ -92,6 +94,9 @@ def at_each_look(predicted: str, measured: str) -> Compare:
         both = parts[0].merge(parts[1], on=keys, suffixes=("", "_measured"))
         errors = both[["stderr", "stderr_measured"]]
         error = np.sqrt(errors.fillna(0.0).pow(2).sum(axis=1)).where(errors.notna().any(axis=1))
+        if residual is not None:
+            of_both = readings.loc[readings["quantity"] == residual, [*keys, "stderr"]]
+            error = both[keys].merge(of_both, on=keys, how="left")["stderr"]
         return both[keys].assign(
             predicted=both["value"],
             measured=both["value_measured"],
@@ -109,6 +114,17 @@ PREDICTIONS: tuple[Prediction, ...] = (
         "One step of plain descent changes the training loss by -η‖g‖² + ½η²gᵀHg + ½(η²/b)"
         "(1 - b/n) tr(HΣ).",
         at_each_look("predicted loss change", "measured loss change"),
+    ),
+    Prediction(
+        "linearised",
+        "Jacot et al. 2018; Lee et al. 2019",
+        "Ten steps of descent on the squared loss change it as if the tangent kernel stood still: "
+        "f = y + (I - ηK/n)ᵏ(f₀ - y).",
+        at_each_look(
+            "linearised change of squared loss",
+            "measured change of squared loss",
+            "measured less linearised change",
+        ),
     ),
 )
 """Those that lenses of the package make."""

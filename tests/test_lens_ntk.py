@@ -12,7 +12,7 @@ from ibtrace.capture.networks import Setting, Stacked
 from ibtrace.capture.view import NetworkView
 from ibtrace.errors import ConfigError, Unsupported
 from ibtrace.lenses import NTK
-from ibtrace.lenses.ntk import _kernel
+from ibtrace.lenses.ntk import RESIDUAL, _held_against, _kernel
 from ibtrace.numerics.tangent_kernel import linearised
 from ibtrace.probe import Probe
 from ibtrace.types import Reading
@@ -40,9 +40,12 @@ def read(view: NetworkView, lens: NTK | None = None, seed: int = 0) -> dict[str,
     return {name: of[""] for name, of in (lens or NTK())(view, view._probe, seed=seed).items()}
 
 
-def view_on(model: nn.Module, x: Tensor = X, y: Tensor | None = None) -> NetworkView:
+def view_on(
+    model: nn.Module, x: Tensor = X, y: Tensor | None = None, dtype: torch.dtype = torch.float64
+) -> NetworkView:
     y = torch.arange(len(x)) % 2 if y is None else y
-    return NetworkView(Stacked.of_module(model.double()), Probe(x, y), Setting("cross_entropy"))
+    probe = Probe(x.to(dtype), y)
+    return NetworkView(Stacked.of_module(model.to(dtype)), probe, Setting("cross_entropy"))
 
 
 @pytest.mark.parametrize("kind", ["tanh", "relu"])
@@ -84,6 +87,75 @@ def test_a_wide_relu_layer_has_the_kernel_of_the_limit() -> None:
     x = torch.tensor([[1.0, 0, 0], [0.6, 0.8, 0]]).double()
     kernel = _kernel(view_on(model, x))[0] * 2 / width
     assert kernel[0].tolist() == pytest.approx([2, 1.100447], rel=0.03)
+
+
+def prediction(view: NetworkView) -> tuple[float, float, float, float]:
+    """The change that is predicted, the measured one, its error, and that of the difference."""
+    readings = read(view)
+    measured = readings["measured change of squared loss"]
+    told = readings["linearised change of squared loss"].value.item()
+    off = readings["measured less linearised change"]
+    assert off.value.item() == pytest.approx(measured.value.item() - told, abs=1e-12)
+    assert measured.stderr is not None
+    assert off.stderr is not None
+    return told, measured.value.item(), measured.stderr.item(), off.stderr.item()
+
+
+def test_changes_of_the_squared_loss_are_those_of_descent_by_torch() -> None:
+    model = network("tanh")
+    view = view_on(model, ROWS.x, ROWS.labels)
+    told, change, error, doubt = prediction(view)
+    kernel = _kernel(view)[0]
+    rate = torch.linalg.eigvalsh(kernel)[-1].reciprocal() * len(ROWS.x)  # half of 2n / λ_max
+    target = nn.functional.one_hot(ROWS.labels, 2).double()
+
+    def losses() -> Tensor:
+        return 0.5 * (model(ROWS.x) - target).square().sum(1)
+
+    before = losses().detach()
+    start = (model(ROWS.x) - target).detach().flatten()
+    optimizer = torch.optim.SGD(model.parameters(), lr=rate.item())
+    for _ in range(10):
+        optimizer.zero_grad()
+        losses().mean().backward()
+        optimizer.step()
+    each = losses().detach() - before
+    assert change == pytest.approx(each.mean().item(), rel=1e-9)
+    assert error == pytest.approx(each.std().item() / len(each) ** 0.5, rel=1e-9)
+    linear = linearised(kernel, start, rate / len(ROWS.x), 10).view_as(target)
+    predicted = 0.5 * linear.square().sum(1) - before
+    assert told == pytest.approx(predicted.mean().item(), rel=1e-9)
+    missed = each - predicted
+    assert doubt == pytest.approx(missed.std().item() / len(each) ** 0.5, rel=1e-9)
+
+
+def test_the_error_of_the_residual_is_its_spread_over_samples() -> None:
+    draw = torch.Generator().manual_seed(0)
+    each = torch.randn(4000, 3, 50, 2, generator=draw, dtype=torch.float64) + 1
+    start, linear, end = each.unbind(1)
+    of_draws = _held_against(start, linear, end)[RESIDUAL]
+    assert of_draws[1].mean().item() == pytest.approx(of_draws[0].std().item(), rel=0.05)
+    same = _held_against(start, end, end)[RESIDUAL]
+    assert [part.max().item() for part in same] == [0, 0]
+
+
+def test_predictions_hold_where_training_is_lazy_and_fail_where_it_is_not() -> None:
+    for dtype in (torch.float64, torch.float32):
+        torch.manual_seed(0)
+        view = view_on(nn.Linear(3, 2), dtype=dtype)
+        exact, change, error, doubt = prediction(view)
+        assert abs(exact - change) <= 1.96 * doubt
+        assert doubt < 1e-5
+        assert change < -error  # much happens, and all of it is predicted
+    shares = []
+    for width in (8, 4096):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(3, width), nn.Tanh(), nn.Linear(width, 2))
+        told, change, _, _ = prediction(view_on(model))
+        shares.append(abs(told / change - 1))
+    assert shares[1] < shares[0] / 5
+    told, change, _, doubt = prediction(view_of(network("tanh"), probe=ROWS))
+    assert abs(told - change) > 1.96 * doubt
 
 
 @pytest.mark.parametrize("steps", [1, 10, 40])
@@ -139,6 +211,7 @@ def test_samples_are_drawn_and_not_strided() -> None:
 def test_labels_that_are_no_classes_of_the_logits_have_no_alignment(y: Tensor) -> None:
     readings = read(view_on(nn.Linear(3, 2), X, y))
     assert not {"NTK label alignment", "linearised residual"} & {*readings}
+    assert not any("change" in name for name in readings)
     assert len(readings) == 6
 
 

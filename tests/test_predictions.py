@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
+import ibtrace
 from ibtrace.predictions import (
+    PREDICTIONS,
     Prediction,
     at_each_look,
     of_each,
@@ -87,3 +90,32 @@ def test_a_number_of_a_whole_run_has_a_margin_of_its_own(margin: float, inside: 
     own = Prediction("time", "Nobody 2026", "It takes a while.", of_each(compare))
     table = predictions_table([own], {"": Trace.create(meta={"n": 8})})
     assert table[["inside", "predictions", "bias"]].values.tolist() == [[inside, 1, -0.5]]
+
+
+@pytest.mark.parametrize(("error", "inside"), [(0.3, 1), (0.2, 0)])
+def test_the_margin_of_two_numbers_of_the_same_samples_is_their_difference_s(
+    error: float, inside: int
+) -> None:
+    trace = traced(0.0, seeds=1, looks=0)
+    kinds = {"told": (1.0, _NONE), "done": (1.5, 9.0), "missed": (0.5, error)}
+    trace.append(
+        Row(*(0, 0, None, "", name, "Step", "", value), *(stderr, _NONE, _NONE, "", {}, 0.0))
+        for name, (value, stderr) in kinds.items()
+    )
+    compare = at_each_look("told", "done", "missed")
+    table = predictions_table([Prediction("step", "", "", compare)], {"": trace})
+    assert table[["inside", "predictions"]].values.tolist() == [[inside, 1]]
+
+
+def test_predictions_of_lenses_are_of_quantities_that_they_read() -> None:
+    x, y = torch.randn(80, 4, generator=torch.Generator().manual_seed(0)), torch.arange(80) % 2
+    model = torch.nn.Linear(4, 2)
+    descent = torch.optim.SGD(model.parameters(), 0.1)
+    recipe = ibtrace.Recipe((x, y), optimizer=descent, batch_size=20)
+    lenses = ["one_step", "ntk"]
+    tracer = ibtrace.Tracer(
+        *(model, (x, y)), estimators=["exact"], lenses=lenses, recipe=recipe, loss="cross_entropy"
+    )
+    table = predictions_table(PREDICTIONS, {"": tracer.trace}).set_index("name")
+    assert table["predictions"].to_dict() == {"one-step": 1, "linearised": 1}
+    assert table.loc["linearised", "inside"] == 1  # of a linear model

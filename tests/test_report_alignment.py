@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from ibtrace.alignment import module_of, outputs
 from ibtrace.reports.alignment import alignment, changes
-from ibtrace.types import I_TY, I_XT
-from tests.test_alignment import Curve, hill, traced, walks
+from ibtrace.types import I_TY, I_XT, Row
+from tests.test_alignment import EPOCHS, Curve, hill, traced, walks
 
 FALLS: Curve = lambda epochs, seed: 3 - np.log1p(epochs)  # noqa: E731  # below 1 at epoch 7
 LATE: Curve = lambda epochs, seed: 5 - np.log1p(epochs)  # noqa: E731  # below 1 at epoch 54
@@ -46,6 +48,10 @@ def test_what_changes_with_information_is_told_strongest_first() -> None:
     # the output, whose module is fc3
     curves |= {(I_XT, "out"): information, ("weight", "fc3"): shared[("q6", "")]}
     trace = traced(curves, seeds=range(6))
+    other = Row(0, 0, None, "a", I_XT, "KDE", "", 1.0, *[float("nan")] * 3, "", {}, 0.0)
+    trace.append(  # of another estimator nothing is told
+        [replace(other, epoch=e, seed=s, value=float(e % 7)) for e in EPOCHS for s in range(6)]
+    )
     head, *pairs = changes(trace)
     assert "I(X;T) of a (Exact) and of 3 other quantities" in " ".join(head.split())
     assert "0 is outside for 2:" in " ".join(head.split())

@@ -27,10 +27,14 @@ ALIGNMENT = Quantity("NTK label alignment", "1", per="network")
 VELOCITY = Quantity("NTK velocity", "1", per="network")
 DISTANCE = Quantity("NTK distance to the initial look", "1", per="network")
 RESIDUAL = Quantity("linearised residual", "1", per="network")
+PREDICTED = Quantity("linearised change of squared loss", "1", per="network")
+MEASURED = Quantity("measured change of squared loss", "1", per="network")
+OFF = Quantity("measured less linearised change", "1", per="network")
 
 _LOGITS = 1000  # samples times logits: the side of K
 _NUMBERS = 20_000_000  # of the Jacobian of one network
 _LEAST = 8
+_ROUNDINGS = 10  # of the network's numbers, in the steps of descent
 
 
 @dataclass(frozen=True)
@@ -48,9 +52,13 @@ class NTK:
       from the weights as they are, against what a K that stands still predicts of them,
       :math:`f_{lin} = y + (I - ηK/n)^k (f_0 - y)`: ‖f_lin - f‖ / ‖f - y‖. 0 in the lazy regime and
       for a linear model. η is ``rate`` times 2n/λ_max(K), above which even the linear model
-      diverges.
+      diverges. Its error is over the draw of the samples, to first order;
+    - linearised and measured change of squared loss: of the mean of ½ ‖f - y‖² in these steps, as
+      :math:`f_{lin}` says and as it was, and measured less linearised. The errors are over the
+      draw of the samples, that of the difference from the samples' own differences (at least the
+      rounding of the network's numbers).
 
-    Alignment and residual are of class labels only; both are left out of others.
+    Alignment, residual and changes are of class labels only, and are left out of others.
 
     Args:
         samples: Drawn by the seed of the training samples; fewer where samples times logits are
@@ -72,7 +80,10 @@ class NTK:
     rate: float = 0.5
 
     tags: ClassVar[LensTags] = LensTags(
-        quantities=(TRACE, LARGEST, RANK, DIMENSIONS, ALIGNMENT, VELOCITY, DISTANCE, RESIDUAL),
+        quantities=(
+            *(TRACE, LARGEST, RANK, DIMENSIONS, ALIGNMENT, VELOCITY, DISTANCE),
+            *(RESIDUAL, PREDICTED, MEASURED, OFF),
+        ),
         reference="Jacot, Gabriel & Hongler 2018, Neural Tangent Kernel; Cortes, Mohri & "
         "Rostamizadeh 2012, Algorithms for learning kernels based on centered alignment; Fort et "
         "al. 2020, Deep learning versus kernel learning",
@@ -111,13 +122,21 @@ class NTK:
         }
         if (previous := seen.previous) is not None:
             values_of[VELOCITY] = 1 - cosine(kernel, _kernel(previous))
+        errors_of: dict[Quantity, Tensor] = {}
         if (targets := _one_hot(seen, logits)) is not None:
             values_of[ALIGNMENT] = _alignment(kernel, targets)
-            values_of[RESIDUAL] = self._residual(seen, kernel, values[:, -1], targets)
+            curves = self._descended(seen, kernel, values[:, -1], targets)
+            rounding = _ROUNDINGS * torch.finfo(seen.logits.dtype).eps
+            for quantity, (value, error) in _held_against(*curves, rounding).items():
+                values_of[quantity], errors_of[quantity] = value, error
         counts = {"logits": torch.tensor(logits)}
         read = {
             quantity.name: Reading(
-                value, "1", flags={"undefined": ~value.isfinite()}, diagnostics=counts
+                value,
+                "1",
+                stderr=errors_of.get(quantity, torch.full_like(value, torch.nan)),
+                flags={"undefined": ~value.isfinite()},
+                diagnostics=counts,
             )
             for quantity, value in values_of.items()
         }
@@ -135,11 +154,16 @@ class NTK:
             )
         return view.thinned(most, seed)
 
-    def _residual(self, view: View, kernel: Tensor, largest: Tensor, targets: Tensor) -> Tensor:
-        """By descent in the weights, with the Jacobian at each step."""
+    def _descended(
+        self, view: View, kernel: Tensor, largest: Tensor, targets: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Outputs less targets, ``(s, n, c)``: at the start, at the end if linear, at the end.
+
+        By descent in the weights, with the Jacobian at each step.
+        """
         flat = flattened(view.parameters)
         shapes = {name: value.shape[1:] for name, value in view.parameters.items()}
-        errors = view.logits.flatten(1).double() - targets.flatten(1)
+        start = errors = view.logits.flatten(1).double() - targets.flatten(1)
         step = self.rate * 2 / largest  # η / n
         predicted = linearised(kernel, errors, step, self.steps)
         seen = view
@@ -149,8 +173,38 @@ class NTK:
             flat = flat - step[:, None].to(flat) * pull
             seen = view.at(unflattened(flat, shapes))
             errors = seen.logits.flatten(1).double() - targets.flatten(1)
-        residual: Tensor = (predicted - errors).norm(dim=1) / errors.norm(dim=1)
-        return residual
+        first, linear, last = (each.view_as(targets) for each in (start, predicted, errors))
+        return first, linear, last
+
+
+def _held_against(
+    start: Tensor, predicted: Tensor, errors: Tensor, rounding: float = 0.0
+) -> dict[Quantity, tuple[Tensor, Tensor]]:
+    """The residual and both changes of the loss, with their errors over the draw of the samples.
+
+    Args:
+        start: Outputs less targets, ``(s, n, c)``.
+        predicted: After the steps, of a kernel that stands still.
+        errors: After the steps.
+        rounding: Of the loss, as a share of it at the start.
+    """
+    root = start.shape[1] ** 0.5
+    before, linear, after = (
+        each.square().sum(-1) / 2 for each in (start, predicted, errors)
+    )  # (s, n)
+    off = (predicted - errors).square().sum(-1) / 2
+    residual = (off.mean(1) / after.mean(1)).sqrt()
+    # of a ratio's root: half the spread of the samples' own deviations, as shares of the means
+    share = off / off.mean(1, keepdim=True) - after / after.mean(1, keepdim=True)
+    doubt = torch.where(residual == 0, 0.0, residual / 2 * share.std(1) / root)
+    changed, missed = after - before, after - linear
+    unsure = torch.maximum(missed.std(1) / root, rounding * before.mean(1))
+    return {
+        RESIDUAL: (residual, doubt),
+        PREDICTED: ((linear - before).mean(1), torch.full_like(residual, torch.nan)),
+        MEASURED: (changed.mean(1), changed.std(1) / root),
+        OFF: (missed.mean(1), unsure),
+    }
 
 
 def _kernel(view: View) -> Tensor:
