@@ -15,6 +15,7 @@ from ibtrace import problems
 from ibtrace.errors import ConfigError
 from ibtrace.estimators import EDGE, Exact
 from ibtrace.estimators.edge import ensemble
+from ibtrace.numerics.scale import Scale
 from ibtrace.problems import Problem
 from ibtrace.types import Estimate
 
@@ -183,3 +184,64 @@ def test_where_independent_variables_would_share_bits_it_says_so(law: str, n: in
         assert null < 0.1
     if law == "normal 2 + 2" and n < 5000:
         assert off > 0.2
+
+
+# --- samples in groups ---
+
+
+def corners(n: int, count: int, d: int, jitter: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Samples within ``jitter`` of one of ``count`` places in d dimensions, and which."""
+    generator = torch.Generator().manual_seed(seed)
+    at = torch.randint(0, count, (n,), generator=generator)
+    line = torch.arange(count, dtype=torch.float64)[:, None]
+    places = line if d == 1 else torch.randn(count, d, generator=generator, dtype=torch.float64)
+    return places[at] + jitter * noise(n, d, seed=seed + 1), at
+
+
+def bits_of(at: Tensor) -> float:
+    return float(Exact()(at, at).bits)
+
+
+DOUBTS = ("unresolved", "undersampled", "above_entropy", "near_ceiling")
+
+
+@pytest.mark.parametrize(
+    ("scale", "n"), [("rank", 500), ("rank", 2000), ("rank", 8000), ("column", 500)]
+)
+@pytest.mark.parametrize("d", [1, 2, 3, 5])
+@pytest.mark.parametrize("count", [2, 4, 8, 16])
+def test_of_samples_in_groups_it_tells_which_or_says_that_it_does_not(
+    count: int, d: int, n: int, scale: Scale
+) -> None:
+    t, at = corners(n, count, d, 1e-3, seed=count + d)
+    smeared = at[:, None] + 1e-3 * noise(n, seed=9)
+    parity = at % 2 ^ (at // 2) % 2  # of the two lowest bits: their exclusive or
+    for y, truth in ((at, bits_of(at)), (smeared, bits_of(at)), (parity, bits_of(parity))):
+        for first, second in ((t, y), (y, t)):
+            estimate = EDGE(scale=scale)(first, second)
+            said = any(bool(estimate.flags[flag]) for flag in DOUBTS)
+            near = abs(float(estimate.bits) - truth) < 0.1
+            assert near or said
+            assert near or count > 4 or d > 1
+
+
+@pytest.mark.parametrize("n", [500, 2000, 8000])
+@pytest.mark.parametrize("units", [2, 3, 5, 8])
+@pytest.mark.parametrize("jitter", [0.0, 1e-6, 0.05, 0.2])
+def test_saturated_units_and_a_function_of_two_of_them(n: int, units: int, jitter: float) -> None:
+    generator = torch.Generator().manual_seed(units)
+    on = torch.randint(0, 2, (n, units), generator=generator)
+    y = on[:, 0] ^ on[:, 1]
+    t = 2.0 * on - 1 + jitter * noise(n, units, seed=3)
+    for second in (y, y[:, None] + 0.01 * noise(n, seed=4)):
+        estimate = EDGE()(t, second)
+        said = any(bool(estimate.flags[flag]) for flag in DOUBTS)
+        assert said or abs(float(estimate.bits) - 1) < 0.1
+
+
+@pytest.mark.parametrize("law", problems.all_problems(), ids=lambda law: law.name)
+@pytest.mark.parametrize("n", [500, 2000])
+def test_on_every_law_it_is_right_or_says_that_it_is_not(law: Problem, n: int) -> None:
+    estimate = EDGE()(*law.sample(n, seed=0))
+    said = any(bool(raised.any()) for raised in estimate.flags.values())
+    assert said or abs(float(estimate.bits) - law.bits) < 0.15

@@ -234,3 +234,30 @@ def _smallest_int(largest: int) -> torch.dtype:
         if largest <= torch.iinfo(dtype).max:
             return dtype
     return torch.int32
+
+
+def parted_columns(values: Tensor, *, least: int) -> Tensor:
+    """Which group each value of a column is in, numbered upwards from 0, ``(..., n, d)``.
+
+    Two neighbours in order part two groups if they are farther from each other than both the
+    ``least`` samples below span and those above do. Of a law without gaps that is as rare as
+    e^-least.
+
+    Args:
+        values: ``(..., n, d)`` floats.
+        least: The fewest samples of a group, at least 2.
+
+    Example:
+        >>> parted_columns(torch.tensor([[5.0], [1.0], [5.2], [1.1]]), least=2)[:, 0].tolist()
+        [1, 0, 1, 0]
+    """
+    n, parts = values.shape[-2], torch.zeros(values.shape, dtype=torch.int64, device=values.device)
+    if n < 2 * least:
+        return parts
+    ordered, order = values.sort(-2)
+    starts, ends = ordered[..., : n - least + 1, :], ordered[..., least - 1 :, :]
+    spans = ends - starts  # of the `least` samples from each one on
+    gaps = starts[..., least:, :] - ends[..., : n - 2 * least + 1, :]
+    cuts = gaps > torch.maximum(spans[..., : n - 2 * least + 1, :], spans[..., least:, :])
+    parts[..., least : n - least + 1, :] = cuts.long()
+    return torch.zeros_like(parts).scatter(-2, order, parts.cumsum(-2))
