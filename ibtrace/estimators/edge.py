@@ -73,10 +73,11 @@ class EDGE:
             these over a variable's columns; heavy tails then fill cells of one sample each.
             ``"none"``: s is 1.
 
-    Flags: those above; ``unresolved`` (the diagnostic ``growth`` is above 0.2 bit: by so much more than of
-    samples paired at random do the middle cells show than those twice as wide, as they do while
-    cells are wider than the dependence); ``undersampled`` (the diagnostic ``null_bits`` is above 0.1
-    bit: what the ensemble gives of samples that are paired at random, its mean over all pairings);
+    Flags: those above; ``unresolved`` (the diagnostic ``growth`` is above 0.2 bit: by so much more
+    than of samples paired at random do the middle cells show than those twice as wide, as they do
+    while cells are wider than the dependence); ``undersampled`` (the diagnostic ``null_bits`` is
+    above 0.1 bit: what the ensemble gives of samples that are paired at random, its mean over all
+    pairings);
     ``near_ceiling`` (within 5 % of log₂ N: nearly every sample has a cell for itself);
     ``scales_apart``, ``heavy_tails`` and ``extreme_values`` (see `KSG`); ``constant`` (a variable
     that never varies: 0 bits). The standard error is that of the weighted log-ratio's mean, the
