@@ -137,7 +137,7 @@ def test_the_bound_lags_behind_the_error(bound: float, status: str) -> None:
     assert outcome("bound-lags-1", run(bound=bound, noise=0.1))[0] == status
 
 
-@pytest.mark.parametrize(("scale", "status"), [(30.0, "held"), (1.0, "failed")])
+@pytest.mark.parametrize(("scale", "status"), [(30.0, "held"), (3.5, "failed")])
 def test_a_bound_below_one_would_say_something(scale: float, status: str) -> None:
     assert outcome("vacuous-4", run(scale=scale))[0] == status
 
@@ -178,6 +178,14 @@ def test_each_distance_is_foretold_from_the_smaller_ones(bend: float, inside: in
     counts = [[inside, len(MARGINS)]] * 3
     assert table[["inside", "predictions"]].values.tolist() == counts
     assert (np.sign(table["bias"]) == -np.sign(bend)).all() or not bend
+
+
+def test_the_line_is_through_the_smaller_ones_alone() -> None:
+    law = nagarajan.DISTANCE_LAW.residuals(run(noise=0, bend=0.05))
+    away = law["predicted"] - law["measured"]
+    # of a parabola at 3 steps of ln 2, by the line of least squares through 0, 1 and 2
+    of_512 = -10 / 3 * np.log(2) ** 2 * 0.05
+    assert away[law["trace"] == "relu-512"].to_numpy() == pytest.approx([of_512] * 2)
 
 
 def test_the_law_is_inside_as_often_as_its_interval_says() -> None:

@@ -66,6 +66,14 @@ def test_a_true_prediction_is_inside_as_often_as_its_interval_says() -> None:
     assert table["bias"].item() == pytest.approx(0.0, abs=0.06)
 
 
+def test_each_trace_is_counted_by_itself() -> None:
+    nothing = Trace.create(meta={"n": 8})
+    table = predictions_table([PREDICTION], {"a": traced(0.0), "none": nothing, "b": traced(2.0)})
+    assert table["trace"].tolist() == ["a", "b"]
+    assert table["predictions"].tolist() == [600, 600]
+    assert table["inside"][0] > 500 > 60 > table["inside"][1]
+
+
 def test_a_biased_one_is_outside() -> None:
     table = predictions_table([PREDICTION], {"": traced(2.0)})
     assert table["inside"].item() / 600 < 0.1
