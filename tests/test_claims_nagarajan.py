@@ -125,7 +125,7 @@ def test_exponents_are_of_each_seed_and_need_three_sizes() -> None:
 def test_exponents_decide(claim: str, exponent: float, status: str, margin: float) -> None:
     name = f"{'bound-grows' if claim == 'bound' else claim}-{margin:g}"
     noise = 0.05 if exponent == 0 else 0.02
-    found, number = outcome(name, run(**{claim: exponent}, noise=noise))  # type: ignore[arg-type]
+    found, number = outcome(name, run(**{claim: exponent}, noise=noise))  # type: ignore[arg-type]  # numbers
     assert found == status, number
     assert float(number.split("^")[1].split()[0]) == pytest.approx(exponent, abs=0.04)
 
