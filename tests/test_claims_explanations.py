@@ -77,7 +77,7 @@ def outcome(name: str, trace: Trace) -> tuple[str, str]:
     return result.status, result.number
 
 
-def timed(name: str, at: float, top: float = 100, **fields: int) -> tuple[str, str]:
+def timed(name: str, at: float, top: float = 100, seeds: int = 6) -> tuple[str, str]:
     """The outcome where an event is at one epoch and the peak at another."""
     crossing: dict[str, tuple[tuple[str, str], Curve]] = {
         "diffusion-starts-it": ((SNR, "fc3"), lambda seed: below(at + seed)),
@@ -88,7 +88,7 @@ def timed(name: str, at: float, top: float = 100, **fields: int) -> tuple[str, s
     }
     key, curve = crossing[name]
     return outcome(
-        name, traced({(I_XT, "hidden3"): lambda seed: hill(top + seed), key: curve}, **fields)
+        name, traced({(I_XT, "hidden3"): lambda seed: hill(top + seed), key: curve}, seeds=seeds)
     )
 
 

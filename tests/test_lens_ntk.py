@@ -110,7 +110,8 @@ def test_changes_of_the_squared_loss_are_those_of_descent_by_torch() -> None:
     target = nn.functional.one_hot(ROWS.labels, 2).double()
 
     def losses() -> Tensor:
-        return 0.5 * (model(ROWS.x) - target).square().sum(1)
+        each: Tensor = 0.5 * (model(ROWS.x) - target).square().sum(1)
+        return each
 
     before = losses().detach()
     start = (model(ROWS.x) - target).detach().flatten()

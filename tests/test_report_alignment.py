@@ -11,6 +11,7 @@ from ibtrace.reports.alignment import alignment, changes
 from ibtrace.types import I_TY, I_XT, Row
 from tests.test_alignment import EPOCHS, Curve, hill, traced, walks
 
+NONE = (float("nan"), float("nan"), float("nan"))
 FALLS: Curve = lambda epochs, seed: 3 - np.log1p(epochs)  # noqa: E731  # below 1 at epoch 7
 LATE: Curve = lambda epochs, seed: 5 - np.log1p(epochs)  # noqa: E731  # below 1 at epoch 54
 
@@ -48,7 +49,7 @@ def test_what_changes_with_information_is_told_strongest_first() -> None:
     # the output, whose module is fc3
     curves |= {(I_XT, "out"): information, ("weight", "fc3"): shared[("q6", "")]}
     trace = traced(curves, seeds=range(6))
-    other = Row(0, 0, None, "a", I_XT, "KDE", "", 1.0, *[float("nan")] * 3, "", {}, 0.0)
+    other = Row(0, 0, None, "a", I_XT, "KDE", "", 1.0, *NONE, "", {}, 0.0)
     trace.append(  # of another estimator nothing is told
         [replace(other, epoch=e, seed=s, value=float(e % 7)) for e in EPOCHS for s in range(6)]
     )

@@ -92,9 +92,12 @@ def _tracks(traces: Traces, quantity: str, sign: int) -> Outcome:
     """Whether from its peak on I(X;T) of the last hidden layer changes as a quantity does."""
     trace = traces["tanh"]
     layer = _last_hidden(trace)
-    peaks = events(trace, [PEAK]).frame.set_index(["layer", "instrument"])
-    peaks = peaks.loc[[(layer, PAPERS_BINS)]].set_index("seed")["at"]
-    since = peaks[np.isfinite(peaks)].to_dict()
+    peaks = events(trace, [PEAK]).frame
+    peaks = peaks[(peaks["layer"] == layer) & (peaks["instrument"] == PAPERS_BINS)]
+    happened = peaks[np.isfinite(peaks["at"])]
+    since = {
+        int(seed): float(at) for seed, at in zip(happened["seed"], happened["at"], strict=True)
+    }
     if not since:
         return Outcome("inconclusive", f"{layer} has no peak in any of {len(peaks)} networks")
     try:
