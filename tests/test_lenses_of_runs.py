@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -59,13 +60,14 @@ class MyBins(Binning):
 
 
 @pytest.fixture
-def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A user's folder, with a file of a lens and an estimator."""
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A user's folder, with a file of a lens and an estimator, forgotten after the test."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.delitem(sys.modules, "my_lenses", raising=False)
     Path("my_lenses.py").write_text(MINE)
-    return tmp_path
+    yield tmp_path
+    sys.modules.pop("my_lenses", None)
 
 
 def small(**changes: Any) -> config.Raw:

@@ -168,7 +168,7 @@ def test_flags_and_errors() -> None:
     constant = MatrixRenyi()(torch.full((30, 2), 0.1), y)
     assert float(constant.bits) == 0
     assert bool(constant.flags["constant"])
-    for field, value in (("alpha", 0), ("alpha", True), ("gamma", -1.0)):
+    for field, value in (("alpha", 0), ("alpha", -2), ("gamma", -1.0)):
         with pytest.raises(ConfigError, match=f"{field} must be above 0"):
             MatrixRenyi(**{field: value})
     for width in ("scott", 0.0, math.inf):

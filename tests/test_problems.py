@@ -532,7 +532,7 @@ def test_unknown_names_list_those_that_exist() -> None:
         (lambda: NormalWithAtoms(atoms=0), "atoms must lie in"),
         (lambda: Table(((0.5, 0.4),)), "must sum to 1"),
         (lambda: BinarySymmetric(1.1), "flip must lie in"),
-        (lambda: GaussianChannel(((1.0,), (1.0, 2.0))), "differ in dimension"),
+        (lambda: GaussianChannel(((1.0,), (1.0, 2.0))), "must share a dimension above 0"),
         (lambda: GaussianChannel(tuple(map(tuple, np.eye(5)))), "at most 3 dimensions, got 4"),
         # mypy: refused
         (lambda: QuantizedNetwork(function="sum"), "one of popcount, parity, kept"),  # type: ignore[arg-type]

@@ -358,8 +358,8 @@ def test_no_foreign_error_comes_of_the_field_of_an_instrument_or_a_law(room: Any
 
 
 def test_what_an_instrument_cannot_be_made_of_is_said_with_its_fields() -> None:
-    with pytest.raises(ConfigError, match=r"ksg .* of jitter=array\(.*its fields are: k,"):
-        ibtrace.estimators.make("ksg", jitter=np.ones(2))
+    with pytest.raises(ConfigError, match=r"ksg .* of neighbours=array\(.*its fields are: k,"):
+        ibtrace.estimators.make("ksg", neighbours=np.ones(2))
 
 
 # --- configurations -----------------------------------------------------------------------------

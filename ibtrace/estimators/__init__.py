@@ -17,7 +17,7 @@ from torch import Tensor
 from ibtrace.errors import InvalidInput, UnknownName, Unsupported
 from ibtrace.estimators._checks import checked as checked
 from ibtrace.estimators._checks import undefined
-from ibtrace.estimators._inputs import is_ids, rows_as_ids
+from ibtrace.estimators._inputs import is_ids, require_dense, rows_as_ids
 from ibtrace.estimators._probes import with_any_labels
 from ibtrace.estimators.adaptive_binning import AdaptiveBinning as AdaptiveBinning
 from ibtrace.estimators.binning import Binning as Binning
@@ -115,6 +115,7 @@ def information(
     form = 'an estimator such as ibtrace.estimators.make("ksg")'
     require_instance("information: estimator", estimator, Estimator, form)
     require_instance("information: t", t, Tensor, "a tensor (..., n, d); use torch.as_tensor")
+    require_dense("information", "t", t)
     require_members("information: probe", probe, ("cached", "n"), "ibtrace.Probe(x, y)")
     n, seed = probe.n, seed_number("information: seed", seed)
     if is_ids(t) and t.shape[-2:] == (n, n):

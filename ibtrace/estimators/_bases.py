@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ibtrace.errors import ConfigError
 from ibtrace.numerics.scale import Scale, Scaled, scale_flags, words
 from ibtrace.types import Estimate, Estimator, Tags
 
@@ -49,17 +48,3 @@ def raise_scale_flags(estimate: Estimate, x: Scaled, y: Scaled) -> Estimate:
     return estimate.flagged(
         **{name: flags.get(name, flag) | flag.expand(shape) for name, flag in before.items()}
     )
-
-
-def require_base(name: str, base: object) -> None:
-    """Raise unless ``base`` is an estimator.
-
-    Args:
-        name: Who asks, for the message.
-        base: What was given.
-
-    Raises:
-        ConfigError: If it is not.
-    """
-    if isinstance(base, type) or not isinstance(base, Estimator):
-        raise ConfigError(f"{name}: base must be an estimator such as KSG(k=3), got {base!r}")

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from ibtrace.errors import Unsupported
-from ibtrace.estimators._inputs import is_ids, refuse_two_ids
+from ibtrace.estimators._inputs import is_ids, refuse_two_ids, require_dense
 from ibtrace.estimators._limits import require_memory
 from ibtrace.estimators._prepared import once
 from ibtrace.estimators._probes import with_squarable
@@ -39,7 +39,7 @@ from ibtrace.numerics.entropy import (
     sample_masses,
 )
 from ibtrace.numerics.scale import rounded, squarable
-from ibtrace.types import Estimate, ProbeLike
+from ibtrace.types import Estimate, ProbeLike, label
 
 FLAGS = ("not_finite", "below_zero", "above_entropy", "rounded", "extreme_values")
 
@@ -300,6 +300,8 @@ def _squarable(value: Tensor) -> tuple[Tensor, Tensor]:
 def checked_call(method: Callable[..., Estimate]) -> Callable[..., Estimate]:
     @functools.wraps(method)
     def call(self: Any, x: Tensor, y: Tensor, *, seed: int = 0) -> Estimate:
+        for role, value in (("x", x), ("y", y)):
+            require_dense(label(self), role, value)
         require_memory(self, x, y)
         (a, extreme_x), (b, extreme_y) = (_squarable(value) for value in (x, y))
         estimate = method(self, a, b, seed=seed)
@@ -320,6 +322,7 @@ def checked_plane(
     def plane(
         self: Any, t: Tensor, probe: ProbeLike, *, seed: int = 0
     ) -> tuple[Estimate, Estimate]:
+        require_dense(label(self), "t", t)
         features, labels = probe.features, probe.labels
         require_memory(self, features, t)
         require_memory(self, t, labels)

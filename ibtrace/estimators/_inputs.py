@@ -30,13 +30,11 @@ def check_variable(name: str, role: str, value: Tensor) -> None:
         value: The variable.
 
     Raises:
-        InvalidInput: If it is no tensor, is complex, of a type in which torch computes nothing
-            (float8), or has too few dimensions.
+        InvalidInput: If it is no tensor, has no values in place (`require_dense`), is complex, of a
+            type in which torch computes nothing (float8), or has too few dimensions.
         NonFinite: If it holds NaN or infinite values.
     """
-    if not isinstance(value, Tensor):
-        got = type(value).__name__
-        raise InvalidInput(f"{name}: {role} must be a torch.Tensor, got {got}; use torch.as_tensor")
+    require_dense(name, role, value)
     if value.is_complex():
         raise InvalidInput(f"{name}: {role} is complex; pass torch.view_as_real({role})")
     if not is_computed(value):
@@ -49,6 +47,33 @@ def check_variable(name: str, role: str, value: Tensor) -> None:
         raise InvalidInput(f"{name}: {role} has no features, got shape {tuple(value.shape)}")
     if bad := count_non_finite(value):
         raise NonFinite(f"{name}: {role} has {bad} NaN or infinite values; remove or mend them")
+
+
+def require_dense(name: str, role: str, value: object) -> None:
+    """Raise unless a variable is a tensor whose values lie in memory, one for each place.
+
+    Args:
+        name: The estimator's label, for the message.
+        role: What the variable is called in the message.
+        value: The variable.
+
+    Raises:
+        InvalidInput: If it is no tensor, or is sparse, nested, quantised or on the device ``meta``.
+    """
+    if not isinstance(value, Tensor):
+        got = type(value).__name__
+        raise InvalidInput(f"{name}: {role} must be a torch.Tensor, got {got}; use torch.as_tensor")
+    if value.device.type == "meta":
+        way = "materialise it on the CPU or a GPU"
+        raise InvalidInput(f"{name}: {role} is on the device 'meta' and has no values; {way}")
+    if value.is_nested:
+        way = f"torch.nested.to_padded_tensor({role}, 0.0)"
+        raise InvalidInput(f"{name}: {role} is nested; give samples of one length, such as {way}")
+    if value.layout != torch.strided:
+        kind = str(value.layout).removeprefix("torch.")
+        raise InvalidInput(f"{name}: {role} has the layout {kind}; give {role}.to_dense()")
+    if value.is_quantized:
+        raise InvalidInput(f"{name}: {role} is quantised; give {role}.dequantize()")
 
 
 def rows_as_ids(rows: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from ibtrace.estimators._bins import label_bins, trace_values
 from ibtrace.estimators._plugin import PlugIn, Symbols, check_correction, largest, too_many_symbols
 from ibtrace.numerics.bins import digitise, quantile_edges, row_ids
 from ibtrace.numerics.entropy import Correction, distinct
+from ibtrace.runtime.fields import require_types
 from ibtrace.types import LayerContext, Tags
 
 
@@ -61,6 +62,7 @@ class AdaptiveBinning(PlugIn):
     edges: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
+        require_types(self)
         check_correction("AdaptiveBinning", self.correction)
         if not (isinstance(self.bins, int) and self.bins >= 2):
             raise ConfigError(f"AdaptiveBinning: bins must be 2 or more, got {self.bins!r}")

@@ -22,6 +22,7 @@ from ibtrace.numerics.bins import (
 )
 from ibtrace.numerics.entropy import Correction, distinct
 from ibtrace.numerics.scale import columns_apart
+from ibtrace.runtime.fields import require_types
 from ibtrace.types import LayerContext, Tags
 
 Range = Literal["activation", "snapshot", "trace"] | tuple[float, float]
@@ -91,6 +92,7 @@ class Binning(PlugIn):
     preset: str = ""
 
     def __post_init__(self) -> None:
+        require_types(self)
         if self.bins is None and self.width is None:
             object.__setattr__(self, "bins", _DEFAULT_BINS)
         names = ("activation", "snapshot", "trace")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ibtrace.errors import ConfigError
-from ibtrace.estimators._bases import raise_scale_flags, require_base, rescaled, tags_on_base
+from ibtrace.estimators._bases import raise_scale_flags, rescaled, tags_on_base
 from ibtrace.estimators._checks import checked
 from ibtrace.estimators._fields import require_count
 from ibtrace.estimators._inputs import check_pair, columns
@@ -24,6 +24,7 @@ from ibtrace.numerics.projections import (
     tied_alike,
 )
 from ibtrace.numerics.scale import Scale, Scaled, check_scale, scaled
+from ibtrace.runtime.fields import require_types
 from ibtrace.types import Estimate, Estimator, Tags, Variable, label, variable_of
 
 _BATCH, _LEARNING_RATE = 256, 3e-3
@@ -98,7 +99,7 @@ class Compressed:
     )
 
     def __post_init__(self) -> None:
-        require_base("Compressed", self.base)
+        require_types(self)
         for name in ("dimensions", "hidden", "steps"):
             require_count("Compressed", name, getattr(self, name))
         if self.method not in ("pca", "autoencoder"):

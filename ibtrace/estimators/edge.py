@@ -22,6 +22,7 @@ from ibtrace.numerics.entropy import (
     sample_counts,
 )
 from ibtrace.numerics.scale import Scale, Scaled, centre, check_scale, scale_flags, scaled, words
+from ibtrace.runtime.fields import require_types
 from ibtrace.types import Estimate, Tags, label
 
 _NARROWEST, _WIDEST = 0.7, 2.8
@@ -102,6 +103,7 @@ class EDGE:
     scale: Scale = "rank"
 
     def __post_init__(self) -> None:
+        require_types(self)
         whole = isinstance(self.members, int) and not isinstance(self.members, bool)
         if not (whole and self.members >= 4):
             raise ConfigError(f"EDGE: members must be a whole number >= 4, got {self.members!r}")

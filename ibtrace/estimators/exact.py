@@ -29,6 +29,7 @@ from ibtrace.numerics.entropy import (
     sample_counts,
     sample_masses,
 )
+from ibtrace.runtime.fields import require_types
 from ibtrace.types import Estimate, Tags
 
 _UNDEFINED = "undefined"
@@ -88,6 +89,7 @@ class Exact(PlugIn):
     weights: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
+        require_types(self)
         check_correction("Exact", self.correction)
         if self.weights is None:
             return

@@ -24,6 +24,7 @@ from ibtrace.numerics.gaussian import (
     shrunk_information,
     whiten,
 )
+from ibtrace.runtime.fields import require_types
 from ibtrace.types import Estimate, ProbeLike, Tags, label
 
 
@@ -112,6 +113,7 @@ class GaussianCopula:
     )
 
     def __post_init__(self) -> None:
+        require_types(self)
         if not isinstance(self.bias_correction, bool):
             got = repr(self.bias_correction)
             raise ConfigError(f"GaussianCopula: bias_correction must be true or false, got {got}")

@@ -19,6 +19,7 @@ from ibtrace.estimators._groups import about_groups, plane_of_groups
 from ibtrace.numerics.distances import row_ids
 from ibtrace.numerics.kernels import gaussian_sums
 from ibtrace.numerics.scale import columns_apart
+from ibtrace.runtime.fields import require_types
 from ibtrace.types import Estimate, ProbeLike, Tags, label
 
 _UNITS = {
@@ -92,6 +93,7 @@ class KDE:
     noise: Literal["fixed", "adaptive"] = "fixed"
 
     def __post_init__(self) -> None:
+        require_types(self)
         if not 0 < self.noise_variance < float("inf"):
             raise ConfigError(
                 f"KDE: noise_variance must be positive and finite, got {self.noise_variance}"

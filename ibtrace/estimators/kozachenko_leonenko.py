@@ -27,6 +27,7 @@ from ibtrace.numerics.entropy_knn import local_entropy, nearest_distances, neigh
 from ibtrace.numerics.gaussian import is_degenerate
 from ibtrace.numerics.knn import has_tie
 from ibtrace.numerics.scale import Scale, check_scale, scale_flags, scaled, words
+from ibtrace.runtime.fields import require_types
 from ibtrace.types import Estimate, Tags, label
 
 _UNSTABLE = 30.0
@@ -103,6 +104,7 @@ class KozachenkoLeonenko:
     )
 
     def __post_init__(self) -> None:
+        require_types(self)
         check_fields("KozachenkoLeonenko", self.k, "euclidean", self.jitter)
         check_scale("KozachenkoLeonenko", self.scale)
         if self.scale == "rank":

@@ -26,6 +26,7 @@ from ibtrace.estimators.ross import Ross
 from ibtrace.numerics.distances import Distances, Space, is_constant
 from ibtrace.numerics.knn import Neighbours, joint_neighbours, tree_neighbours
 from ibtrace.numerics.scale import Norm, Scale, Scaled, check_scale, scale_flags, scaled, words
+from ibtrace.runtime.fields import require_types
 from ibtrace.types import Estimate, ProbeLike, Tags, label
 
 
@@ -104,6 +105,7 @@ class KSG:
     scale: Scale = "variable"
 
     def __post_init__(self) -> None:
+        require_types(self)
         check_fields("KSG", self.k, self.norm, self.jitter)
         check_scale("KSG", self.scale)
         if self.variant not in (1, 2):

@@ -28,6 +28,7 @@ from ibtrace.numerics.gram import (
     spectrum,
 )
 from ibtrace.numerics.scale import columns_apart
+from ibtrace.runtime.fields import require_types
 from ibtrace.types import Estimate, ProbeLike, Tags, label
 
 _CROWDED = 0.95  # the mean squared entry of a Gram matrix, 1 if all samples are alike
@@ -105,6 +106,7 @@ class MatrixRenyi:
     gamma: float = 1.0
 
     def __post_init__(self) -> None:
+        require_types(self)
         for name in ("alpha", "gamma"):
             value = getattr(self, name)
             if not (_is_number(value) and 0 < value < math.inf):

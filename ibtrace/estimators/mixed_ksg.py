@@ -33,6 +33,7 @@ from ibtrace.numerics.mixed import (
     space,
 )
 from ibtrace.numerics.scale import Norm, Scale, Scaled, check_scale, scale_flags, scaled, words
+from ibtrace.runtime.fields import require_types
 from ibtrace.types import Estimate, ProbeLike, Tags, label
 
 
@@ -117,6 +118,7 @@ class MixedKSG:
     scale: Scale = "variable"
 
     def __post_init__(self) -> None:
+        require_types(self)
         check_fields("MixedKSG", self.k, self.norm, 0)
         if self.atoms not in ("apart", "near"):
             raise ConfigError(f"MixedKSG: atoms must be 'apart' or 'near', got {self.atoms!r}")

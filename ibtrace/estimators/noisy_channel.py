@@ -22,6 +22,7 @@ from ibtrace.estimators._groups import about_groups, plane_of_groups
 from ibtrace.numerics import noisy_mixtures
 from ibtrace.numerics.distances import row_ids
 from ibtrace.numerics.scale import columns_apart
+from ibtrace.runtime.fields import require_types
 from ibtrace.types import Estimate, ProbeLike, Tags, label
 
 Noise = Literal["additive", "multiplicative", "lognormal"]
@@ -109,6 +110,7 @@ class NoisyChannel:
     noise: Noise = "additive"
 
     def __post_init__(self) -> None:
+        require_types(self)
         if not 0 < self.noise_std < float("inf"):
             raise ConfigError(
                 f"NoisyChannel: noise_std must be positive and finite, got {self.noise_std}"

@@ -28,6 +28,7 @@ from ibtrace.estimators._ties import check_fields
 from ibtrace.numerics.distances import Space, is_constant, row_ids
 from ibtrace.numerics.knn import tied_share
 from ibtrace.numerics.scale import Scale, centre, check_scale, scale_flags, scaled, spread, words
+from ibtrace.runtime.fields import require_types
 from ibtrace.types import Estimate, Tags, label
 
 
@@ -77,6 +78,7 @@ class NPEET:
     scale: Scale = "variable"
 
     def __post_init__(self) -> None:
+        require_types(self)
         check_fields("NPEET", self.k, "max", 0)
         check_scale("NPEET", self.scale)
 

@@ -23,6 +23,7 @@ from ibtrace.estimators._ties import break_ties, check_fields
 from ibtrace.numerics.distances import Space, is_constant, row_ids
 from ibtrace.numerics.knn import class_neighbours
 from ibtrace.numerics.scale import Norm, Scale, check_scale, scale_flags, scaled, words
+from ibtrace.runtime.fields import require_types
 from ibtrace.types import Estimate, ProbeLike, Tags, label
 
 
@@ -89,6 +90,7 @@ class Ross:
     )
 
     def __post_init__(self) -> None:
+        require_types(self)
         check_fields("Ross", self.k, self.norm, self.jitter)
         check_scale("Ross", self.scale)
 

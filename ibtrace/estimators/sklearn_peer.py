@@ -18,6 +18,7 @@ from ibtrace.numerics.bins import dense_ids
 from ibtrace.numerics.distances import Space, is_constant
 from ibtrace.numerics.knn import tied_share
 from ibtrace.numerics.scale import APART, Scale, check_scale, scale_flags, scaled, words
+from ibtrace.runtime.fields import require_types
 from ibtrace.types import Estimate, Tags, label
 
 
@@ -84,6 +85,7 @@ class SklearnMI:
     )
 
     def __post_init__(self) -> None:
+        require_types(self)
         check_fields("SklearnMI", self.k, "max", 0)
         check_scale("SklearnMI", self.scale)
 

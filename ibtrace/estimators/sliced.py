@@ -8,13 +8,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ibtrace.estimators._bases import raise_scale_flags, require_base, rescaled, tags_on_base
+from ibtrace.estimators._bases import raise_scale_flags, rescaled, tags_on_base
 from ibtrace.estimators._checks import checked
 from ibtrace.estimators._fields import require_count
 from ibtrace.estimators._inputs import batch_shape, check_pair, columns
 from ibtrace.estimators.ksg import KSG
 from ibtrace.numerics.projections import first_equal, orthonormal, tied_alike
 from ibtrace.numerics.scale import Scale, Scaled, check_scale, scaled
+from ibtrace.runtime.fields import require_types
 from ibtrace.types import Estimate, Estimator, Tags, Variable, label, variable_of
 
 
@@ -82,7 +83,7 @@ class Sliced:
     )
 
     def __post_init__(self) -> None:
-        require_base("Sliced", self.base)
+        require_types(self)
         for name in ("directions", "k"):
             require_count("Sliced", name, getattr(self, name))
         check_scale("Sliced", self.scale)

@@ -20,6 +20,7 @@ from ibtrace.numerics import variational
 from ibtrace.numerics.distances import is_constant, row_ids
 from ibtrace.numerics.gaussian import copula_normal
 from ibtrace.numerics.projections import content_order
+from ibtrace.runtime.fields import require_types
 from ibtrace.types import Estimate, Tags, label
 
 
@@ -123,6 +124,7 @@ class Variational:
     _progress: ClassVar[Progress | None] = None  # of a twin: see `reporting`
 
     def __post_init__(self) -> None:
+        require_types(self)
         if self.bound not in _BOUNDS:
             known = ", ".join(_BOUNDS)
             raise ConfigError(f"Variational: bound must be one of {known}, got {self.bound!r}")

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ibtrace.errors import ConfigError, InvalidInput
+from ibtrace.runtime.arguments import seed_number, whole
+from ibtrace.runtime.fields import require_types
+from ibtrace.runtime.text import shorten
 from ibtrace.types import Kind
 
 LN2 = math.log(2.0)
@@ -29,6 +32,9 @@ class Problem(ABC):
 
     formula: ClassVar[str]
     source: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        require_types(self)
 
     @property
     @abstractmethod
@@ -92,11 +98,20 @@ class Problem(ABC):
             x and y: float64 ``(n, d)`` where continuous, int64 ``(n,)`` where discrete.
 
         Raises:
-            InvalidInput: If n is not positive.
+            InvalidInput: If n is not positive, or the samples do not fit into memory or floats.
+            ConfigError: If n or the seed is no whole number.
         """
+        who = shorten(self.name, 60)
+        n, seed = whole(f"{who}: n", n), seed_number(f"{who}: seed", seed)
         if n < 1:
-            raise InvalidInput(f"{self.name}: n must be at least 1, got {n}")
-        return self.draw(n, np.random.default_rng(seed))
+            raise InvalidInput(f"{who}: n must be at least 1, got {n}")
+        try:
+            with np.errstate(over="raise", divide="raise", invalid="raise"):
+                pair = self.draw(n, np.random.default_rng(seed))
+        except (ArithmeticError, MemoryError, ValueError) as error:  # NumPy's, of huge fields
+            said = f"{n} samples cannot be drawn ({error}); lower n or the law's fields"
+            raise InvalidInput(f"{who}: {said}") from error
+        return pair
 
 
 def floats(values: NDArray[Any]) -> Tensor:

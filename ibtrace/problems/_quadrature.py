@@ -34,7 +34,7 @@ def differential_entropy(
     Raises:
         IbtraceError: If the integral has not settled within the largest grid allowed.
     """
-    counts = np.ceil((upper - lower) / step).astype(int) + 1
+    counts = np.minimum(np.ceil((upper - lower) / step), _MAX_NODES).astype(int) + 1
     previous = np.inf
     while np.prod(counts.astype(float)) <= _MAX_NODES:
         axes = [np.linspace(a, b, m) for a, b, m in zip(lower, upper, counts, strict=True)]

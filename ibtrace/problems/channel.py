@@ -42,7 +42,9 @@ class GaussianChannel(Problem):
     source: ClassVar[str] = "Ungerboeck 1982, IEEE Trans. Inf. Theory; Goldfeld et al. 2019, ICML"
 
     def __post_init__(self) -> None:
-        require(len({len(point) for point in self.points}) == 1, self, "points differ in dimension")
+        super().__post_init__()
+        widths = {len(point) for point in self.points}
+        require(len(widths) == 1 and 0 not in widths, self, "points must share a dimension above 0")
         require(self.noise_sd > 0, self, "noise_sd must be positive")
         spanned = self._spanned().shape[1]
         require(spanned <= 3, self, f"points must span at most 3 dimensions, got {spanned}")

@@ -66,6 +66,7 @@ class Table(Finite):
     title: str = ""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         widths = {len(row) for row in self.probabilities}
         require(len(widths) == 1, self, "probabilities must be rows of equal length")
         joint = np.array(self.probabilities)
@@ -96,6 +97,7 @@ class BinarySymmetric(Finite):
     formula: ClassVar[str] = "1 − h(p), h the binary entropy"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(0 <= self.flip <= 1, self, "flip must lie in [0, 1]")
 
     @property

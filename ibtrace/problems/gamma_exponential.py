@@ -31,6 +31,7 @@ class GammaExponential(Problem):
     )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(self.shape > 0, self, "shape must be positive")
 
     @property
@@ -39,7 +40,7 @@ class GammaExponential(Problem):
 
     @property
     def bits(self) -> float:
-        return (float(digamma(self.shape + 1)) - math.log(self.shape)) / LN2
+        return (float(digamma(float(self.shape) + 1)) - math.log(self.shape)) / LN2
 
     def draw(self, n: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         x = rng.gamma(self.shape, size=n)

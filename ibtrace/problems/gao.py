@@ -40,6 +40,7 @@ class UniformLabel(Problem):
     source: ClassVar[str] = _SOURCE
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(self.labels >= 1, self, "labels must be at least 1")
         require(self.copies >= 1, self, "copies must be at least 1")
 
@@ -107,6 +108,7 @@ class ZeroInflatedPoisson(Problem):
     source: ClassVar[str] = f"the law of {_SOURCE}; formula derived for ibtrace"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(0 <= self.inflation < 1, self, "inflation must lie in [0, 1)")
 
     @property
@@ -167,6 +169,7 @@ class NormalWithAtoms(Problem):
     source: ClassVar[str] = _SOURCE
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(-1 < self.correlation < 1, self, "correlation must lie in (-1, 1)")
         require(0 <= self.agreement <= 1, self, "agreement must lie in [0, 1]")
         require(0 < self.atoms < 1, self, "atoms must lie in (0, 1)")

@@ -38,6 +38,7 @@ class Independent(Problem):
     source: ClassVar[str] = "the definition of independence"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         known = ("continuous", "discrete", "mixed")
         require({self.x, self.y} <= set(known), self, f"x and y must be among {', '.join(known)}")
         require(self.dim >= 1, self, "dim must be at least 1")

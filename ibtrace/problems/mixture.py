@@ -45,6 +45,7 @@ class NormalMixture(Problem):
     source: ClassVar[str] = "Czyż et al. 2024, On the Properties of Pointwise Mutual Information"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         parts = (self.weights, self.means, self.variances, self.correlations)
         require(len({len(part) for part in parts}) == 1, self, "fields differ in length")
         total = sum(self.weights)

@@ -75,6 +75,7 @@ class BivariateNormal(JointlyNormal):
     formula: ClassVar[str] = "−½ log₂ (1 − ρ²)"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(-1 < self.correlation < 1, self, "correlation must lie in (-1, 1)")
 
     @property
@@ -98,6 +99,7 @@ class DenseNormal(JointlyNormal):
     off_diagonal: float = 0.5
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(min(self.dims) >= 1, self, "dim_x and dim_y must be at least 1")
         lowest = -1 / (sum(self.dims) - 1)
         require(lowest < self.off_diagonal < 1, self, f"off_diagonal must lie in ({lowest:.3g}, 1)")
@@ -135,6 +137,7 @@ class SparseNormal(JointlyNormal):
     source: ClassVar[str] = "Czyż et al. 2023, Beyond Normal, NeurIPS"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         most = min(self.dims)
         require(1 <= self.pairs <= most, self, f"pairs must lie between 1 and {most}")
 
@@ -169,6 +172,7 @@ class LinearGaussian(JointlyNormal):
     formula: ClassVar[str] = "½ log₂ det(I + W Wᵀ / σ²)"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         widths = {len(row) for row in self.weights}
         require(len(widths) == 1, self, "weights must be rows of equal length")
         require(self.noise_sd > 0, self, "noise_sd must be positive")

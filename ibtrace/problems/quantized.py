@@ -41,6 +41,7 @@ class QuantizedNetwork(Problem):
     source: ClassVar[str] = "Lorenzen, Igel & Nielsen 2022, ICLR"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(1 <= self.inputs <= 20, self, "inputs must lie between 1 and 20")
         known = ("popcount", "parity", "kept")
         require(self.function in known, self, f"function must be one of {', '.join(known)}")

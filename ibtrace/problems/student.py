@@ -43,6 +43,7 @@ class StudentT(Problem):
     )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(min(self.dims) >= 1, self, "dim_x and dim_y must be at least 1")
         require(self.dof > 0, self, "dof must be positive")
         require(0 <= self.off_diagonal < 1, self, "off_diagonal must lie in [0, 1)")

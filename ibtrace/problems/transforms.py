@@ -35,6 +35,7 @@ class Transformed(Problem):
     source: ClassVar[str] = _SOURCE
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         continuous = self.base.kinds == ("continuous", "continuous")
         require(continuous, self, f"base must have continuous X and Y, {self.base.name} has not")
 
@@ -143,6 +144,7 @@ class Rescaled(Transformed):
     prefix: ClassVar[str] = "rescaled"
 
     def __post_init__(self) -> None:
+        Problem.__post_init__(self)  # a base may have ids
         for role, factors, d in zip(
             "XY", (self.x_factors, self.y_factors), self.base.dims, strict=True
         ):
@@ -194,6 +196,7 @@ class Bimodal(Transformed):
     prefix: ClassVar[str] = "bimodal"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(isinstance(self.base, BivariateNormal), self, "base must be a BivariateNormal")
 
     @property

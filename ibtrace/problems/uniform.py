@@ -29,6 +29,7 @@ class AdditiveUniform(Problem):
     source: ClassVar[str] = "Czyż et al. 2023, Beyond Normal, NeurIPS"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(self.noise > 0, self, "noise must be positive")
 
     @property
