@@ -461,8 +461,8 @@ def test_a_look_that_fails_closes_the_sinks_wherever_it_is() -> None:
     assert (sink.closed, sink.failed) == (1, True)
     model, sink = mlp(), Closing()
     tracer = Tracer(model, data(), estimators="exact", every=[1], keep=Keep(sinks=sink))
-    tracer.snapshot(2)
     linear(model, 0).weight.data.fill_(torch.nan)
+    tracer.snapshot(2)
     with pytest.raises(NonFinite, match="epoch 2"):
         tracer.close()
     assert (sink.closed, sink.failed) == (1, True)

@@ -68,3 +68,10 @@ def same_everywhere(number: int) -> bool:
     numbers: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(numbers, number)
     return len(set(numbers)) == 1
+
+
+def anywhere(flag: bool) -> bool:
+    """Whether any rank says so."""
+    flags: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(flags, flag)
+    return any(flags)

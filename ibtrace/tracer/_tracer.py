@@ -7,7 +7,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -49,6 +49,7 @@ from ibtrace.tracer._observer import Networks, Observer
 from ibtrace.tracer._opening import open_trace, require_same_t
 from ibtrace.tracer._schedules import At, scheduled_estimators, scheduled_lenses
 from ibtrace.tracer._sinks import close_all, write_all
+from ibtrace.tracer._weights import Weights
 from ibtrace.types import Estimator, Lens, Row, Variable, label, needs_trace, variable_of
 
 if TYPE_CHECKING:
@@ -160,7 +161,8 @@ class Tracer:
             self._store = self._stores()
             self._foreseen = False
             self._begun = False
-            self._last: tuple[int, int | None, bool] | None = None
+            self._last: _Unmeasured | None = None
+            self._place = self._looked = -1
             chosen = {} if why is None else {"default_estimators": why}
             self.trace = self._opened({**chosen, **self.keep.meta})
             self._captured: dict[str, Any] = self.trace.meta.get("captured", {})
@@ -244,7 +246,8 @@ class Tracer:
                 default.
             step: Optimiser steps done, stored with the rows; where the schedule is of `Steps`, it
                 is what is due.
-            force: Look even if the schedule does not ask for it.
+            force: Look even if the schedule does not ask for it, or once more, in place of the
+                numbers that were measured here before.
             **scalars: Numbers to store with the epoch (``train_loss=0.3``); for several networks
                 one each, or one for all; with a unit if you give one, ``(0.3, "nats")``. They are
                 stored at every call, due or not.
@@ -257,7 +260,7 @@ class Tracer:
                 before is kept.
             RunError: If the run holds another T under the name of a layer.
             ConfigError: If the tracer is closed, or epoch or step is negative or no whole number,
-                or the one that is counted is missing.
+                the one that is counted is missing, lies before one that was seen, or was measured.
         """
         epoch, step = self._checked(epoch, step)
         scalars, units = _units_apart(scalars)
@@ -269,13 +272,16 @@ class Tracer:
                 f"made; after the first {self.clock} call snapshot with 1 (log takes 0's numbers)"
             )
         look = force or self.due(at)
+        self._require_onward(at, look, force)
         due = [e for e, every in self._estimators if force or at == 0 or every(at)]
         read = self._lenses.due(at, force)
         whole_look = len(due) == len(self._estimators) and len(read) == len(self._lenses)
-        self._last = (epoch, step, whole_look)
+        self._last = None if whole_look else _Unmeasured(epoch, step, Weights(self.model))
+        self._place = at
         with torch.inference_mode(False), preserved_generators():
             rows, certain = self._look(due, read, epoch, step) if look else ([], [])
             if look:
+                self._looked = at
                 self._lenses.looked(at, read)
             if not self._leads:
                 return []
@@ -307,21 +313,35 @@ class Tracer:
     def close(self) -> None:
         """Measure the last epoch seen if it was not due, then what needs the whole trace.
 
-        The sinks are closed in any case, each of them.
+        Where the weights are no longer those of that epoch (best ones restored, pruned ones), it is
+        not measured, and a warning says so. The sinks are closed in any case, each of them.
         """
         if self._closed:
             return
         with self._closed_if_it_fails():
             if self._last is not None:
-                epoch, step, measured = self._last
-                if not measured:
-                    self.snapshot(epoch, step=step, force=True)
+                self._measure_last(self._last)
             with torch.inference_mode(False), preserved_generators():
                 if self._deferred and self._leads:
                     self._measure_deferred()
         errors = self._close_sinks(failed=False)
         if errors:
             raise errors[0]
+
+    def _measure_last(self, last: _Unmeasured) -> None:
+        """Look at the network of the last snapshot, which was not due, if that is still there."""
+        changed = last.weights.changed()
+        if self._observer.sharded:  # then all ranks look, or none
+            changed = distributed.anywhere(changed)
+        if not changed:
+            self.snapshot(last.epoch, step=last.step, force=True)
+            return
+        at = self._at(last.epoch, last.step)
+        warnings.warn(
+            f"{self.clock} {at}, the last, was not due, and the weights have changed since: it is "
+            f"not measured; snapshot({self.clock}={at}, force=True) before they change does",
+            stacklevel=5,
+        )
 
     def abandon(self, error: BaseException | None = None) -> None:
         """End a trace whose training failed: what was traced stays, and the sinks are closed.
@@ -425,6 +445,20 @@ class Tracer:
     def _at(self, epoch: int, step: int | None) -> int:
         """The place on the trace's clock."""
         return epoch if self.clock == "epoch" or step is None else step
+
+    def _require_onward(self, at: int, look: bool, again: bool) -> None:
+        """Refuse a place behind the last, and one whose numbers would be replaced unasked."""
+        clock = self.clock
+        if at < self._place:
+            raise ConfigError(
+                f"{clock} {at} comes after {clock} {self._place}: a trace goes on in time; count "
+                f"the {clock}s of training done, and give a training begun anew a tracer of its own"
+            )
+        if look and at == self._looked and not again:
+            raise ConfigError(
+                f"{clock} {at} was measured already; count the {clock}s of training done, or "
+                "force=True to measure it once more in place of those numbers"
+            )
 
     def _look(
         self, due: Sequence[Estimator], read: Sequence[Lens], epoch: int, step: int | None
@@ -585,6 +619,15 @@ class Tracer:
             "lens_configurations": self._lenses.configurations(),
             **meta,
         }
+
+
+@dataclass(frozen=True)
+class _Unmeasured:
+    """The last snapshot, where not all was due, and what the weights were."""
+
+    epoch: int
+    step: int | None
+    weights: Weights
 
 
 def _warn_of_lazy(model: nn.Module | Networks) -> None:
