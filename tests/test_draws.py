@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,12 +15,23 @@ from torch import Tensor, nn
 
 from ibtrace.capture import Look, snapshot
 from ibtrace.probe import Probe
-from ibtrace.runtime.generators import Draws, Generators
+from ibtrace.runtime.generators import Draws, Generators, held_generators
 from ibtrace.tracer import Tracer
 from ibtrace.types import EXACT_BITS
 from tests.zoo import generators, marks
 
 Held = tuple[Callable[[], Any], Callable[[Any], float]]
+
+OF_THE_FILE = np.random.default_rng(5)
+
+
+def drawn_in_the_file() -> float:
+    return float(OF_THE_FILE.random())
+
+
+def closed(rng: np.random.Generator) -> Callable[[], float]:
+    return lambda: float(rng.random())
+
 
 SOURCES: dict[str, Held] = {
     "torch": (lambda: None, lambda held: torch.rand(()).item()),
@@ -42,6 +54,13 @@ SOURCES: dict[str, Held] = {
         lambda held: held.rand(),
     ),
     "own python": (lambda: [random.Random(5)], lambda held: held[0].random()),
+    "of a function": (lambda: closed(np.random.default_rng(5)), lambda held: held()),
+    "of a partial function": (
+        lambda: partial(random.Random.random, random.Random(5)),
+        lambda held: held(),
+    ),
+    "of the file": (lambda: None, lambda held: OF_THE_FILE.random()),
+    "of the file, in a function": (lambda: None, lambda held: drawn_in_the_file()),
 }
 
 
@@ -107,11 +126,7 @@ def test_what_draws_nothing_is_not_drawn() -> None:
 def test_generators_are_seeded_restored_and_watched_alike(source: str) -> None:
     make, draw = SOURCES[source]
     held = make()
-    inner = held
-    while isinstance(inner, (dict, list, SimpleNamespace)):
-        values = vars(inner) if isinstance(inner, SimpleNamespace) else inner
-        inner = next(iter(values.values() if isinstance(values, dict) else values))
-    watched = Generators(inner)
+    watched = Generators(*held_generators(held, draw))
     states = watched.states()
     draws = Draws(watched)
     assert not draws.happened()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import random
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import (
     BatchSampler,
+    ConcatDataset,
     DataLoader,
     Dataset,
     IterableDataset,
@@ -26,6 +29,7 @@ from torch.utils.data import (
 
 from ibtrace.errors import InvalidInput, TooFewSamples
 from ibtrace.probe import Probe
+from ibtrace.runtime.generators import Generators, held_generators
 
 N = 20
 X = torch.arange(2.0 * N).reshape(N, 2)
@@ -116,6 +120,93 @@ def test_a_random_choice_or_augmentation_is_the_same_each_time() -> None:
         first = Probe.of(make())
         torch.manual_seed(2)
         assert Probe.of(make()).digest == first.digest
+
+
+OF_THE_FILE = np.random.default_rng(0)
+
+
+def jittered(value: Tensor) -> Tensor:
+    return value + float(OF_THE_FILE.normal())
+
+
+class Augmented(Dataset[tuple[Tensor, int]]):
+    """Draws from a generator of its own, and from what its transform draws from."""
+
+    shared = random.Random(0)
+
+    def __init__(self, transform: Callable[[Tensor], Tensor] | None = None) -> None:
+        self.rng = np.random.RandomState(3)
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return N
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        x = X[index] + float(self.rng.normal()) + self.shared.random()
+        return (x if self.transform is None else self.transform(x)), int(Y[index])
+
+
+class Jitter:
+    __slots__ = ("generator",)
+
+    def __init__(self) -> None:
+        self.generator = torch.Generator().manual_seed(3)
+
+    def __call__(self, value: Tensor) -> Tensor:
+        return value + torch.rand((), generator=self.generator)
+
+
+def closing_over(rng: np.random.Generator) -> Callable[[Tensor], Tensor]:
+    return lambda value: value + float(rng.normal())
+
+
+def of_an_argument(rng: random.Random, value: Tensor) -> Tensor:
+    return value + rng.random()
+
+
+def collated(samples: list[tuple[Tensor, int]]) -> Any:
+    return torch.utils.data.default_collate([(jittered(x), y) for x, y in samples])
+
+
+TRANSFORMS: dict[str, Callable[[], Callable[[Tensor], Tensor] | None]] = {
+    "none": lambda: None,
+    "an object": Jitter,
+    "a method": lambda: Jitter().__call__,
+    "a closure": lambda: closing_over(np.random.default_rng(3)),
+    "a partial": lambda: partial(of_an_argument, random.Random(3)),
+    "a global": lambda: jittered,
+    "a global in a lambda": lambda: lambda value: jittered(value) * 2,
+}
+HOLDERS: dict[str, Callable[[Any], Any]] = {
+    "itself": lambda data: data,
+    "a loader": lambda data: DataLoader(data, 5),
+    "a shuffling loader": lambda data: DataLoader(data, 5, shuffle=True),
+    "a loader that collates": lambda data: DataLoader(data, 5, collate_fn=collated),
+    "a subset": lambda data: DataLoader(Subset(data, range(N)), 5),
+    "several": lambda data: ConcatDataset([data, data]),
+    "a stream": lambda data: Stream(data.__getitem__),
+    "a generator": lambda data: (data[i] for i in range(N)),
+}
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS)
+@pytest.mark.parametrize("holder", HOLDERS)
+def test_no_generator_is_moved_by_reading(holder: str, transform: str) -> None:
+    data = Augmented(TRANSFORMS[transform]())
+    held = HOLDERS[holder](data)
+
+    def after() -> list[float]:
+        return [jittered(X[0])[0].item(), data.shared.random(), *data[0][0].tolist()]
+
+    states = held_generators(data, jittered)
+    watched = Generators(*states)
+    before = watched.states()
+    expected = after()
+    watched.restore(before)
+    first = Probe.of(held)
+    assert after() == expected
+    if holder != "a generator":  # which is read but once
+        assert Probe.of(held).digest == first.digest
 
 
 def test_what_has_no_end_needs_n() -> None:

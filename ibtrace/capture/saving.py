@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ibtrace.capture.tensors import SavedTensor
 from ibtrace.errors import RunError
 from ibtrace.runtime import distributed
-from ibtrace.runtime.generators import KINDS
+from ibtrace.runtime.generators import KINDS, held_generators
 
 PARAMETER_BYTES = 2**28
 """Up to this size the parameters of a model are copied for a look; of a larger one only those of
@@ -38,8 +38,8 @@ _BUILT_IN = ("torch", "builtins", "typing", "collections", "abc", "enum")
 class Saved:
     """The state of a model and of all that hangs on it: see `Saved.restore`.
 
-    Random generators are not restored but listed, in ``generators``: see
-    `ibtrace.runtime.generators`.
+    Random generators are not restored but listed, in ``generators``, with those that the code of
+    the model's classes and functions names: see `ibtrace.runtime.generators`.
 
     Saved are the attributes of every module (``__dict__``, ``__slots__`` and those of its class),
     parameters, buffers and submodules by name, and, followed through dicts (read-only, chained and
@@ -112,6 +112,8 @@ class Saved:
             yield value()  # and is held until the look is over, lest the reference dies in it
         elif isinstance(value, KINDS):
             self.generators.append(value)
+        elif isinstance(value, (types.FunctionType, types.MethodType, partial)):
+            self.generators += held_generators(value)
         elif isinstance(value, nn.Module):
             yield from self._save_module(value)
         elif is_dataclass(value) or isinstance(value, _HOLDERS) or _at(value, home):
@@ -163,6 +165,7 @@ class Saved:
         """Counters and caches that a class shares between its instances."""
         before = {name: value for name, value in vars(kind).items() if _is_data(name, value)}
         self._undo.append(partial(_restore_class, kind, before))
+        self.generators += held_generators([f for f in vars(kind).values() if callable(f)])
         yield from before.values()
 
     def _save_dict(self, value: dict[Any, Any]) -> Iterator[object]:

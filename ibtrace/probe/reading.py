@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,7 +22,7 @@ from ibtrace.datasets.labels import require_plain
 from ibtrace.errors import InvalidInput, TooFewSamples
 from ibtrace.probe.inputs import Graph, is_graph, leaves, mapped, require_paired
 from ibtrace.probe.joining import joined
-from ibtrace.runtime.generators import preserved_generators
+from ibtrace.runtime.generators import held_generators, preserved_generators
 
 LABELS = ("labels", "label", "targets", "target", "y", "label_ids")
 """What labels are called in a mapping; the first that is there is taken."""
@@ -37,8 +36,8 @@ _MEND = "give the tracer data=(x, y), or a generator of ((x, …), y) from the l
 def read(data: Any, n: int | None = None) -> tuple[Any, ...]:
     """Inputs and labels from whatever holds them, in memory.
 
-    A loader is read once, in this process, with seeded generators, which are given back as they
-    were: random augmentations are drawn once, and the same ones each time. A loader that shuffles
+    A loader is read once, in this process, with seeded generators (the global ones, and those that
+    it, its data sets and their transforms hold or name), which are given back as they were: random augmentations are drawn once, and the same ones each time. A loader that shuffles
     is read in the order of its data set. Batches padded to their own longest are padded to the
     longest of all where an ``attention_mask`` says what is padding.
 
@@ -208,18 +207,13 @@ def _order(sampler: Any, n: int | None) -> Sequence[int] | None:
 
 @contextmanager
 def _seeded(*owners: Any) -> Iterator[None]:
-    """Generators seeded while a source is read, and given back as they were."""
-    held: list[Any] = []
-    for owner in owners:
-        samplers = [getattr(owner, name, None) for name in ("sampler", "batch_sampler")]
-        inner = getattr(samplers[1], "sampler", None)
-        held += [getattr(each, "generator", None) for each in (owner, *samplers, inner)]
-    generators = list({id(g): g for g in held if isinstance(g, torch.Generator)}.values())
-    with preserved_generators(*generators):
-        for generator in (torch.default_generator, *generators):
-            generator.manual_seed(0)
-        np.random.seed(0)
-        random.seed(0)
+    """Generators seeded while a source is read, and given back as they were.
+
+    The global ones, and those that the loader, its samplers and data sets, their transforms and
+    collation hold or name.
+    """
+    with preserved_generators(*held_generators(*owners)) as generators:
+        generators.seed(0)
         yield
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import gc
 import random
-from collections.abc import Iterator
+import types
+from collections import deque
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,6 +22,9 @@ KINDS = (
     random.Random,
 )
 """The types of generators that can be put back and seeded."""
+
+_WITHOUT = frozenset(("torch", "numpy", "random", "builtins", "typing", "collections", "abc"))
+"""Packages whose own code names no generators but the global ones."""
 
 
 class Generators:
@@ -87,6 +94,113 @@ def preserved_generators(*others: Any) -> Iterator[Generators]:
         yield generators
     finally:
         generators.restore(states)
+
+
+def held_generators(*owners: Any) -> list[Any]:
+    """The generators that objects hold, and those that their code names: see `KINDS`.
+
+    Followed are attributes (``__dict__``, ``__slots__`` and those of the class), containers, what
+    functions close over, their defaults, what a suspended Python generator holds, and the global
+    names that functions and methods use, themselves, in a module or in a function of their own
+    package. None of that code runs.
+
+    Args:
+        *owners: Any objects: data sets, loaders, functions.
+
+    Example:
+        >>> rng = random.Random(0)
+        >>> held_generators({"noise": [lambda value: value + rng.random()]}) == [rng]
+        True
+    """
+    found: list[Any] = []
+    seen: dict[int, Any] = {}
+    waiting = list(owners)
+    while waiting:
+        value = waiting.pop()
+        if id(value) in seen:
+            continue
+        if isinstance(value, KINDS):
+            found.append(value)
+            seen[id(value)] = value
+        elif gc.is_tracked(value) or isinstance(value, np.ndarray):
+            seen[id(value)] = value
+            waiting += _hanging_on(value)
+    return found
+
+
+def _hanging_on(value: Any) -> Iterable[Any]:
+    """What an object holds, and what its functions name."""
+    if isinstance(value, (torch.Tensor, types.ModuleType, type)):
+        return ()
+    if isinstance(value, np.ndarray):
+        return value.ravel().tolist() if value.dtype == object else ()
+    if isinstance(value, types.FunctionType):
+        return _held_by(value)
+    if isinstance(value, types.MethodType):
+        return (value.__self__, value.__func__)
+    if isinstance(value, functools.partial):
+        return (value.func, *value.args, *value.keywords.values())
+    if isinstance(value, types.GeneratorType):
+        return [] if value.gi_frame is None else list(value.gi_frame.f_locals.values())
+    return (*_items(value), *_attributes(value))
+
+
+def _items(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return dict.values(value)
+    if isinstance(value, (list, tuple, set, frozenset, deque)):
+        return value
+    return ()
+
+
+def _attributes(value: Any) -> Iterator[Any]:
+    held = getattr(value, "__dict__", None)
+    yield from held.values() if isinstance(held, dict) else ()
+    for kind in type(value).__mro__:
+        if _package(kind.__module__) in _WITHOUT:
+            continue
+        for attribute in vars(kind).values():
+            if isinstance(attribute, types.MemberDescriptorType):
+                yield getattr(value, attribute.__name__, None)
+            else:
+                yield getattr(attribute, "__func__", getattr(attribute, "fget", attribute))
+
+
+def _held_by(function: types.FunctionType) -> Iterator[Any]:
+    """What a function closes over, its defaults, and what it names of globals.
+
+    Of those the generators, and functions of its own package, which may name some in turn.
+    """
+    home = _package(function.__module__ or "")
+    for cell in function.__closure__ or ():
+        try:
+            yield cell.cell_contents
+        except ValueError:  # not filled yet
+            continue
+    yield from function.__defaults__ or ()
+    yield from (function.__kwdefaults__ or {}).values()
+    names = _names(function.__code__)
+    for name in names:
+        known = function.__globals__.get(name)
+        alike = isinstance(known, types.FunctionType) and _package(known.__module__ or "") == home
+        if alike or isinstance(known, KINDS):
+            yield known
+        elif isinstance(known, types.ModuleType) and _package(known.__name__) not in _WITHOUT:
+            inside = (vars(known).get(inner) for inner in names)
+            yield from (each for each in inside if isinstance(each, KINDS))
+
+
+def _names(code: types.CodeType) -> set[str]:
+    """The global names and attributes that code uses, that of functions inside it too."""
+    names = set(code.co_names)
+    for inner in code.co_consts:
+        if isinstance(inner, types.CodeType):
+            names |= _names(inner)
+    return names
+
+
+def _package(module: str) -> str:
+    return module.partition(".")[0]
 
 
 def _state(generator: Any) -> Any:
