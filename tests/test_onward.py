@@ -29,6 +29,12 @@ def tracer(model: Any, **changes: Any) -> Tracer:
     return Tracer(model, (x, (x[:, 0] > 0).long()), **arguments)
 
 
+def linear(model: nn.Sequential) -> nn.Linear:
+    module = model[0]
+    assert isinstance(module, nn.Linear)
+    return module
+
+
 def epochs(traced: Tracer) -> list[int]:
     return sorted(traced.trace.frame()["epoch"].unique())
 
@@ -39,8 +45,8 @@ def test_an_epoch_that_was_measured_is_not_replaced_unasked() -> None:
     traced.snapshot(1, train_loss=0.7)
     before = traced.trace.frame()
     with torch.no_grad():
-        model[0].weight.mul_(9)
-    with pytest.raises(ConfigError, match="epoch 1 was measured already.*force=True"):
+        linear(model).weight.mul_(9)
+    with pytest.raises(ConfigError, match=r"epoch 1 was measured already.*force=True"):
         traced.snapshot(1)
     assert traced.trace.frame().equals(before)
     traced.snapshot(1, force=True)
@@ -54,7 +60,7 @@ def test_what_lies_before_the_last_is_refused_whether_it_is_due_or_not(at: int) 
     if at == 4:
         traced.snapshot(at, train_loss=0.7)  # the same once more, not due: only its numbers
         return
-    with pytest.raises(ConfigError, match=f"epoch {at} comes after epoch 4.*tracer of its own"):
+    with pytest.raises(ConfigError, match=rf"epoch {at} comes after epoch 4.*tracer of its own"):
         traced.snapshot(at)
     with pytest.raises(ConfigError, match=f"epoch {at} comes after epoch 4"):
         traced.snapshot(at, force=True)
@@ -140,7 +146,7 @@ def test_what_an_epoch_still_lacks_is_not_measured_on_other_weights_either() -> 
     traced = tracer(model, estimators=["binning", At("exact", every=5)], every=1)
     traced.snapshot(1)
     with torch.no_grad():
-        model[0].weight.mul_(2)
+        linear(model).weight.mul_(2)
     with pytest.warns(UserWarning, match="epoch 1, the last, was not due"):
         traced.close()
     frame = traced.trace.frame()

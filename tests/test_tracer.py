@@ -202,7 +202,7 @@ def _doubled(model: nn.Module, x: Tensor) -> Any:
 ANOTHER_T: list[tuple[int, dict[str, Any], str]] = [
     (4, {"reduce": "flatten"}, "layer '2' is another T .*variable gap.* there, .*flatten"),
     (4, {"reduce": lambda t: t.amax(-1)}, "layer '2' is another T .*gap there, .*<lambda> here"),
-    (6, {}, r"layer '2' is another T .*shape \[4, 4\].*width 4 there, shape \[6, 4\].*width 6"),
+    (6, {}, r"another model: 1 is Conv1d\(1, 4.* in the run, Conv1d\(1, 6.* now"),
     (4, {"max_width": 2}, "layer '2' is another T .*width 4, .*projections of 4, width 2"),
     (4, {"forward": _doubled}, "with forward= None, not '_doubled'"),
     (4, {"population": True}, "with population False, not True"),

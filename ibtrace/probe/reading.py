@@ -37,9 +37,10 @@ def read(data: Any, n: int | None = None) -> tuple[Any, ...]:
     """Inputs and labels from whatever holds them, in memory.
 
     A loader is read once, in this process, with seeded generators (the global ones, and those that
-    it, its data sets and their transforms hold or name), which are given back as they were: random augmentations are drawn once, and the same ones each time. A loader that shuffles
-    is read in the order of its data set. Batches padded to their own longest are padded to the
-    longest of all where an ``attention_mask`` says what is padding.
+    it, its data sets and their transforms hold or name), which are given back as they were: random
+    augmentations are drawn once, and the same ones each time. A loader that shuffles is read in the
+    order of its data set. Batches padded to their own longest are padded to the longest of all
+    where an ``attention_mask`` says what is padding.
 
     Args:
         data: ``(x, y)``; x alone; a graph; a mapping; a ``DataLoader``; a ``Dataset`` of samples;

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ibtrace.errors import RunError
 from ibtrace.trace import Trace
+from ibtrace.tracer._architecture import first_difference
 
 _SHARED = {"population": "population", "labels": "labels", "forward": "forward="}
 """What all seeds of a run agree in, beside the probe and the clock, and its words in an error."""
@@ -49,6 +51,9 @@ def open_trace(
 
     Raises:
         RunError: If the run was traced otherwise, or holds a seed and is not to be resumed.
+
+    Warns:
+        UserWarning: If the run was measured by other estimators or lenses.
     """
     if run is None or not (Path(run) / "trace.sqlite").exists():
         return Trace.create(run, meta=meta)
@@ -60,12 +65,20 @@ def open_trace(
         )
     if trace.clock != meta["clock"]:
         raise RunError(f"{run} counts {trace.clock}s, not {meta['clock']}s; choose another folder")
+    now = meta["architecture"]
     for name, what in _SHARED.items():
         if name in trace.meta and (stored := trace.meta[name]) != meta[name]:
             raise RunError(
                 f"{run} was traced with {what} {stored!r}, not {meta[name]!r}; seeds of one run "
                 "are judged together, choose another folder"
             )
+    differs = first_difference(trace.meta.get("architecture") or now, now)
+    if now and differs:
+        raise RunError(
+            f"{run} was traced on another model: {differs}; seeds of one run are judged together, "
+            "choose another folder"
+        )
+    _join_instruments(str(run), trace, meta)
     held = sorted(set(seeds) & set(trace.seeds))
     if held and not resume:
         raise RunError(
@@ -73,3 +86,25 @@ def open_trace(
             "choose another folder, or resume=True to go on"
         )
     return trace
+
+
+def _join_instruments(run: str, trace: Trace, meta: Mapping[str, Any]) -> None:
+    """Record the estimators and lenses that join those of the run; warn where they differ."""
+    for key, kind in (("configurations", "estimators"), ("lens_configurations", "lenses")):
+        held, now = trace.meta.get(key, {}), meta[key]
+        for label in held.keys() & now.keys():
+            if held[label] != now[label]:
+                raise RunError(
+                    f"{run} holds numbers of {label} as {held[label]}, this is {now[label]}; "
+                    "choose another folder"
+                )
+        gone = ", ".join(label for label in held if label not in now)
+        new = ", ".join(label for label in now if label not in held)
+        if key in trace.meta and (gone or new):
+            parts = [f"without {gone}"] * bool(gone) + [f"with {new} as well"] * bool(new)
+            warnings.warn(
+                f"{run} goes on {' and '.join(parts)}: only {kind} that every seed has at every "
+                "epoch can be judged over the run",
+                stacklevel=6,
+            )
+        trace.update_meta({key: {**held, **now}})

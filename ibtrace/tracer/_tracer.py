@@ -40,6 +40,7 @@ from ibtrace.runtime.wrappers import unwrap
 from ibtrace.trace import Scalar, Trace
 from ibtrace.trace.pooling import pooled
 from ibtrace.trace.stored import stored_look
+from ibtrace.tracer._architecture import architecture
 from ibtrace.tracer._cost import foresee
 from ibtrace.tracer._defaults import default_estimators
 from ibtrace.tracer._distinct import distinct
@@ -100,8 +101,8 @@ class Tracer:
         InvalidInput: If the data cannot be a probe, or a layer does not fit into
             ``look.max_bytes``.
         ConfigError: If an argument is of a type that it cannot have; names it.
-        RunError: If the run exists with another probe, already holds this seed, or holds another
-            T under the name of a layer (another shape, reduction or width).
+        RunError: If the run exists with another probe or another model, already holds this seed,
+            or holds another T under the name of a layer (another shape, reduction or width).
 
     Example:
         >>> model = nn.Sequential(nn.Linear(3, 2), nn.Tanh())
@@ -610,6 +611,7 @@ class Tracer:
             "n": self.probe.n,
             "population": self.probe.population,
             "forward": forward and getattr(forward, "__name__", type(forward).__name__),
+            "architecture": architecture(self.model),
             "clock": self.clock,
             "label_entropy": self.probe.label_entropy,
             "input_entropy": self.probe.input_entropy,
