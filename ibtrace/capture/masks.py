@@ -195,8 +195,8 @@ def _unmasked(
 ) -> Mapping[str, Tensor] | None:
     """The layers where every token is said to be real; None if the model does not take that."""
     real = None if stream.real is None else stream.real[rows]
-    if real is None or not bool(real.any()):
-        return None
+    if real is None or not stream.mask or not bool(real.any()):
+        return None  # no mask, but tokens that are padding: the contents tell what they are
     inputs = dict(few.inputs)
     for name in stream.mask.split(", "):
         value = inputs[name]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +19,7 @@ from ibtrace.numerics.bins import row_ids
 from ibtrace.numerics.entropy import entropy, sample_counts
 from ibtrace.numerics.finite import count_non_finite
 from ibtrace.probe.inputs import Inputs, leaves, mapped, read_inputs, require_paired, samples_first
-from ibtrace.probe.padding import Stream, streams
+from ibtrace.probe.padding import Padding, Stream, padding_values, streams, with_padding
 from ibtrace.probe.reading import read
 from ibtrace.runtime.arguments import flag, is_alone, seed_number, shown
 from ibtrace.runtime.arguments import whole as count
@@ -50,6 +51,10 @@ class Probe:
             there are any, the whole probe is forwarded at once.
         population: Whether x is all of X, each value as often as its law says, and not a sample:
             log2 n is then the truth where nothing is lost, not the most that n samples can show.
+        padding: What fills sequences where they end, if no mask says which tokens are real: an id
+            (0), by name of input where they differ, or None if nothing does. ``"auto"`` takes an id
+            (of sequences of numbers, 0) for padding that stands in runs at one end of sequences
+            alone, and warns. T of a layer of tokens leaves padding out, as it does by a mask.
 
     Attributes:
         class_names: The names of classes 0, 1, …, or None.
@@ -59,7 +64,7 @@ class Probe:
             no plain meaning.
         NonFinite: If x or y holds NaN or infinite values.
         TooFewSamples: If there are fewer than two samples.
-        ConfigError: If ``whole`` is no names or ``population`` no flag.
+        ConfigError: If ``whole`` is no names, ``population`` no flag, or ``padding`` no number.
 
     Example:
         >>> probe = Probe(torch.eye(4), ["no", "no", "yes", "yes"])
@@ -73,6 +78,8 @@ class Probe:
     class_names: tuple[str, ...] | None
     whole: tuple[str, ...]
     population: bool
+    padding: Mapping[str, float]
+    """What fills sequences where they end, by input, where no mask tells."""
     one_hot: int
     """How many columns y had if its rows were one-hot, else 0."""
     targets: Tensor
@@ -86,6 +93,7 @@ class Probe:
         *,
         whole: Sequence[str] = (),
         population: bool = False,
+        padding: Padding = "auto",
     ) -> None:
         population = flag("Probe: population", population)
         whole = _names(whole)
@@ -97,9 +105,13 @@ class Probe:
         labels = read_labels(y, classes)
         with torch.inference_mode(False):
             y, targets = labels.values.clone(), labels.targets.clone()
-        known = labels.classes, labels.names, whole, population, labels.one_hot
+        inputs = samples_first(x, whole)
+        _check(x, inputs, y, whole)
+        filled = padding_values(padding, inputs)
+        known = labels.classes, labels.names, whole, population, filled, labels.one_hot
         self._set(x, y, targets, *known)
-        _check(x, self.inputs, self.y, self.whole)
+        if padding == "auto" and filled:
+            _say_padding(filled, self.streams)
 
     def _set(
         self,
@@ -110,6 +122,7 @@ class Probe:
         class_names: tuple[str, ...] | None,
         whole: tuple[str, ...],
         population: bool,
+        padding: Mapping[str, float],
         one_hot: int,
     ) -> None:
         object.__setattr__(self, "x", x)
@@ -119,6 +132,7 @@ class Probe:
         object.__setattr__(self, "class_names", class_names)
         object.__setattr__(self, "whole", whole)
         object.__setattr__(self, "population", population)
+        object.__setattr__(self, "padding", padding)
         object.__setattr__(self, "one_hot", one_hot)
 
     def replaced(
@@ -140,7 +154,8 @@ class Probe:
         probe = object.__new__(Probe)
         known = self.classes, self.class_names, self.whole
         population = self.population if population is None else population
-        probe._set(x, y, y if targets is None else targets, *known, population, self.one_hot)
+        of_x = population, self.padding, self.one_hot
+        probe._set(x, y, y if targets is None else targets, *known, *of_x)
         return probe
 
     @classmethod
@@ -249,7 +264,7 @@ class Probe:
     @cached_property
     def streams(self) -> list[Stream]:
         """The sequences and other things that the inputs consist of, and their padding."""
-        return streams(self.inputs)
+        return with_padding(streams(self.inputs), self.inputs, self.padding)
 
     def with_inputs(self, inputs: Mapping[str, Tensor]) -> Probe:
         """The probe with other inputs of the same names."""
@@ -436,6 +451,20 @@ def _names(whole: Any) -> tuple[str, ...]:
     if not all(isinstance(name, str) for name in names):
         raise ConfigError(f"Probe: whole must be names of inputs, got {shown(whole)}")
     return names
+
+
+def _say_padding(values: Mapping[str, float], found: Sequence[Stream]) -> None:
+    """Warn of what is taken for padding because of where it stands."""
+    for stream in found:
+        name = stream.inputs[0]
+        if name in values and stream.real is not None:
+            rows, value = int((~stream.real).any(1).sum()), f"{values[name]:g}"
+            warnings.warn(
+                f"Probe: {value} stands only where sequences of {name or 'x'} end (or begin), in "
+                f"{rows} of {len(stream.real)}: taken for padding, which T leaves out; "
+                f"Probe(…, padding={value}) says so, padding=None says that it is none",
+                stacklevel=4,
+            )
 
 
 def as_x(inputs: dict[str, Tensor]) -> Inputs:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Container, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from numbers import Real
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
+
+from ibtrace.errors import ConfigError, InvalidInput
+from ibtrace.runtime.arguments import shown
 
 _COMPANIONS = re.compile(
     r"(token_type|position|segment|lang|type)_?(ids|s)$|global_attention_mask$"
@@ -20,6 +26,10 @@ _ONE_IS_PADDING = re.compile(r"pad(ding)?_mask$")
 _DECODER = "decoder"
 _NOBODY = "\0"
 _LARGE = 1000.0
+_FEWEST = 3
+
+Padding = Literal["auto"] | float | Mapping[str, float] | None
+"""What stands for padding in inputs without a mask: see `ibtrace.Probe`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +40,7 @@ class Stream:
         inputs: Their names, the tokens first; ``("",)`` for a single tensor.
         length: Tokens in a sequence; 0 for what is no sequence.
         axis: The axis of the tokens.
-        mask: The name of the input that marks the padding, if any.
+        mask: The name of the input that marks the padding; empty if none does, though a token may.
         real: Which tokens are real, bool ``(n, length)``; None if all are, or if it is unclear.
         unclear: Whether a mask goes with it that cannot be read.
     """
@@ -112,6 +122,112 @@ def streams(inputs: Mapping[str, Tensor]) -> list[Stream]:
         )
         for owner, members in contents.items()
     ]
+
+
+def padding_values(padding: Any, inputs: Mapping[str, Tensor]) -> dict[str, float]:
+    """By the name of an input, what fills its sequences where they end.
+
+    Args:
+        padding: As of a probe.
+        inputs: The inputs by name, ``(n, ...)``.
+
+    Raises:
+        ConfigError: If it is of another type, or names an input that is no sequence.
+        InvalidInput: If what is called padding is not there.
+    """
+    unmasked = {s.inputs[0]: s for s in streams(inputs) if s.length > 1 and not s.padded}
+    if padding is None:
+        return {}
+    if padding == "auto":
+        ends = {
+            name: _end(inputs[name].movedim(stream.axis, 1))
+            for name, stream in unmasked.items()
+            if not stream.unclear
+        }
+        return {name: value for name, value in ends.items() if value is not None}
+    given = padding if isinstance(padding, Mapping) else dict.fromkeys(unmasked, padding)
+    for name, value in given.items():
+        if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+            raise ConfigError(
+                "Probe: padding must be the number that fills sequences where they end (0), such "
+                f"numbers by input, 'auto' or None, got {shown(padding)}"
+            )
+        if name not in unmasked:
+            known = ", ".join(repr(name) for name in unmasked) or "none"
+            raise ConfigError(
+                f"Probe: padding: {name!r} is no sequence without a mask; these are: {known}"
+            )
+    fills = {
+        name: float(value)
+        for name, value in given.items()
+        if bool(_filled(inputs[name].movedim(unmasked[name].axis, 1), value).any())
+    }
+    if (given and not fills) or (isinstance(padding, Mapping) and fills.keys() != given.keys()):
+        raise InvalidInput(f"Probe: padding: no token is {shown(padding)}; padding=None if none is")
+    return fills
+
+
+def with_padding(
+    found: Iterable[Stream], inputs: Mapping[str, Tensor], values: Mapping[str, float]
+) -> list[Stream]:
+    """The streams, with what their own tokens say of their padding where no mask does.
+
+    Args:
+        found: What `streams` gave.
+        inputs: The inputs by name, ``(n, ...)``.
+        values: What `padding_values` gave.
+    """
+    told = []
+    for stream in found:
+        name = stream.inputs[0]
+        if name in values and stream.length > 1 and not stream.padded:
+            filled = _filled(inputs[name].movedim(stream.axis, 1), values[name])
+            stream = replace(stream, mask="", real=~filled if filled.any() else None, unclear=False)
+        told.append(stream)
+    return told
+
+
+def _end(tokens: Tensor) -> float | None:
+    """The id, or 0 of numbers, that stands where sequences end and nowhere else, if one does.
+
+    Args:
+        tokens: Ids ``(n, tokens)``, or rows of numbers ``(n, tokens, d)``.
+    """
+    if tokens.dim() == 3:
+        return 0.0 if _only_at_an_end(_filled(tokens, 0)) else None
+    if tokens.dtype == torch.bool or tokens.is_floating_point() or tokens.shape[1] < 2:
+        return None
+    last, first = (_candidates(tokens, ends) for ends in (tokens[:, -2:], tokens[:, :2]))
+    one_end = last or first if not (last and first) else []  # both: they are sorted
+    return float(one_end[0]) if one_end else None
+
+
+def _candidates(tokens: Tensor, ends: Tensor) -> list[int]:
+    """The ids that two tokens at one end of sequences agree in, and that stand like padding."""
+    values, counts = ends[ends[:, 0] == ends[:, 1], 0].unique(return_counts=True)
+    return [
+        value
+        for value in values[counts.argsort(descending=True)].tolist()
+        if _only_at_an_end(tokens == value) and tokens[tokens != value].unique().numel() > 1
+    ]
+
+
+def _filled(tokens: Tensor, value: float) -> Tensor:
+    """Which tokens are this value (all of their numbers), bool ``(n, tokens)``."""
+    return (tokens == value).reshape(*tokens.shape[:2], -1).all(-1)
+
+
+def _only_at_an_end(where: Tensor) -> bool:
+    """Whether this is so in runs at one end of the rows alone, as padding is.
+
+    The runs differ in length, some (`_FEWEST`) are longer than one token, and none is a whole row.
+    """
+    for rows in (where, where.flip(1)):
+        runs = rows.flip(1).cumprod(1).sum(1)
+        if torch.equal(runs, where.sum(1)):
+            several = int((runs > 1).sum()) >= _FEWEST
+            return several and bool(runs.min() < runs.max()) and bool(runs.max() < where.shape[1])
+    return False
 
 
 def _positions(value: Tensor, masks: Iterable[Tensor]) -> int:

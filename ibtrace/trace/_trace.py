@@ -454,7 +454,8 @@ class Trace:
         }
         classes = 0 if y.is_floating_point() else None
         population = bool(self.meta.get("population", False))
-        probe = Probe(as_x(inputs), y, classes, population=population)
+        padding = self.meta.get("padding", {})
+        probe = Probe(as_x(inputs), y, classes, population=population, padding=padding)
         if probe.digest != self.meta.get("samples_digest", self.meta.get("probe_digest")):
             raise RunError(f"{file}: not the probe of this trace; restore it, or run again")
         return probe

@@ -108,6 +108,11 @@ class Observer:
                 f"the ranks do not read their labels alike (here {means[0]}, names {means[1]}); "
                 "give class ids, or Probe(x, y, classes=...) with all names on every rank"
             )
+        if not distributed.same_everywhere(zlib.crc32(repr(self.shard.padding).encode())):
+            raise InvalidInput(
+                f"the ranks do not find the same padding (here {self.shard.padding or 'none'}); "
+                "say what it is on every rank: Probe(x, y, padding=…)"
+            )
         inputs = {name: distributed.gathered(x) for name, x in self.shard.inputs.items()}
         y, targets = distributed.gathered(self.shard.y), distributed.gathered(self.shard.targets)
         return self.shard.replaced(as_x(inputs), y, targets=targets)

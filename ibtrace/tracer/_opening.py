@@ -11,7 +11,12 @@ from ibtrace.errors import RunError
 from ibtrace.trace import Trace
 from ibtrace.tracer._architecture import first_difference
 
-_SHARED = {"population": "population", "labels": "labels", "forward": "forward="}
+_SHARED = {
+    "population": "population",
+    "padding": "padding",
+    "labels": "labels",
+    "forward": "forward=",
+}
 """What all seeds of a run agree in, beside the probe and the clock, and its words in an error."""
 
 

@@ -610,6 +610,7 @@ class Tracer:
             "samples_digest": self.probe.samples_digest,
             "n": self.probe.n,
             "population": self.probe.population,
+            "padding": dict(self.probe.padding),
             "forward": forward and getattr(forward, "__name__", type(forward).__name__),
             "architecture": architecture(self.model),
             "clock": self.clock,
