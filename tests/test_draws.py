@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ibtrace.capture import Look, snapshot
+from ibtrace.errors import InvalidInput, LeftOut
 from ibtrace.probe import Probe
 from ibtrace.runtime.generators import Draws, Generators, held_generators
 from ibtrace.tracer import Tracer
@@ -146,6 +148,57 @@ def test_a_generator_without_a_state_stops_nothing() -> None:
     model = Sampling("torch", batches=100)
     model.held = random.SystemRandom()
     assert snapshot(model, probe(), "act")["act"].shape == (10, 2)
+
+
+class Unseeded(nn.Module):
+    """Draws from what has no state that can be put back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.act, self.head = nn.Linear(3, 2), nn.Tanh(), nn.Linear(2, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        noise = torch.tensor([[random.SystemRandom().random()] for _ in x])
+        out: Tensor = self.head(self.act(self.layer(x)).detach() + noise)
+        return out
+
+
+def test_what_is_drawn_from_nothing_seeded_is_left_out_by_its_name() -> None:
+    with pytest.warns(LeftOut, match="output: two forwards of the very same samples differ"):
+        tracer = Tracer(Unseeded(), probe(), estimators="binning")
+    assert set(tracer.trace.frame().layer) == {"act"}
+    with pytest.raises(InvalidInput, match="drawn anew each time, from what cannot be seeded"):
+        Tracer(Unseeded(), probe(), look="output", estimators="binning")
+
+
+class Differentiates(nn.Module):
+    """Goes down an energy, in its forward."""
+
+    def __init__(self, by: str) -> None:
+        super().__init__()
+        self.energy = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1))
+        self.head, self.by = nn.Linear(3, 2), by
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.by == "vmap":
+            force = torch.func.vmap(torch.func.grad(lambda v: self.energy(v).sum()))(x)
+        else:
+            with torch.enable_grad() if self.by == "enabled" else nullcontext():
+                x = x.requires_grad_()
+                (force,) = torch.autograd.grad(self.energy(x).sum(), x, create_graph=True)
+        out: Tensor = self.head(force)
+        return out
+
+
+def test_a_forward_that_differentiates_is_traced_or_told_how() -> None:
+    tracer = Tracer(Differentiates("enabled"), probe(), estimators="binning")
+    assert set(tracer.trace.frame().layer) == {"energy.1", "output"}
+    with pytest.raises(InvalidInput, match=r"a look is without gradients.*torch\.enable_grad"):
+        Tracer(Differentiates("bare"), probe(), estimators="binning")
+    tracer = Tracer(Differentiates("vmap"), probe(), estimators="binning")
+    assert set(tracer.trace.frame().layer) == {"output"}
+    with pytest.raises(InvalidInput, match=r"'energy\.1' runs inside torch\.func\.vmap"):
+        Tracer(Differentiates("vmap"), probe(), look="energy.1", estimators="binning")
 
 
 class Refusing(nn.Module):

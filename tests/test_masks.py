@@ -481,12 +481,51 @@ class Trims(nn.Module):
 
 
 @pytest.mark.parametrize("longest", [LENGTH, LENGTH - 1])
-def test_what_is_cut_to_the_longest_of_a_batch_is_asked_about(longest: int) -> None:
+@pytest.mark.parametrize("batch_size", [3, 8])
+def test_what_is_cut_to_the_longest_of_a_batch_has_its_mask(longest: int, batch_size: int) -> None:
     torch.manual_seed(0)
-    lengths = torch.tensor([2, 3, 2, 3, 2, 3, 2, longest])
+    lengths = torch.tensor([2, 3, 2, longest, 2, 3, 2, longest])
     real = (torch.arange(LENGTH) < lengths[:, None]).long()
+    model, x = Trims(), {"input_ids": ids(0), "attention_mask": real}
+    layer = looked(model, x, ["act"], batch_size=batch_size)["act"]
+    torch.testing.assert_close(layer.values, mean(torch.tanh(model.embed(x["input_ids"])), real))
+
+
+class Halves(nn.Module):
+    """Half as many positions as the longest sequence of a batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.act = nn.Embedding(30, 8), nn.Tanh()
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        longest = int(attention_mask.sum(1).max())
+        out: Tensor = self.act(self.embed(input_ids[:, :longest:2]))
+        return out[:, 0]
+
+
+class TrimsLeft(Trims):
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        longest = int(attention_mask.sum(1).max())
+        out: Tensor = self.act(self.embed(input_ids[:, -longest:]))
+        return out[:, 0]
+
+
+def test_a_batch_with_one_longest_sequence_is_asked_about() -> None:
+    """Without it all are cut to another length, as by a model that mixes its samples."""
+    real = torch.ones(N, LENGTH, dtype=torch.long)
+    real[:-1, 3:] = 0
     with pytest.raises(InvalidInput, match=r"'act': .*cut to a batch's longest"):
         looked(Trims(), {"input_ids": ids(0), "attention_mask": real}, ["act"])
+
+
+@pytest.mark.parametrize("model", [Halves, TrimsLeft])
+def test_what_is_cut_in_another_way_is_asked_about(model: type[nn.Module]) -> None:
+    lengths = torch.tensor([2, 3, 2, LENGTH, 2, 3, 2, LENGTH])
+    real = (torch.arange(LENGTH) < lengths[:, None]).long()
+    real = real.flip(1) if model is TrimsLeft else real
+    with pytest.raises(InvalidInput, match=r"'act': .*cut to a batch's longest"):
+        looked(model(), {"input_ids": ids(0), "attention_mask": real}, ["act"])
 
 
 def test_some_of_the_samples_that_tell_are_padded() -> None:

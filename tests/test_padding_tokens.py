@@ -217,3 +217,49 @@ def test_a_run_holds_one_padding_and_gives_it_back(tmp_path: Path) -> None:
     assert torch.equal(again.streams[0].tokens(N), real())
     with pytest.raises(RunError, match=r"with padding \{'': 0\.0\}, not \{\}"):
         Tracer(Attending(), Probe(ids(), Y, padding=None), keep=keep, seed=1, **given)
+
+
+class Packed(nn.Module):
+    """Runs its recurrent layer over packed sequences, as long as the ids say."""
+
+    def __init__(self, *, whole: bool = False) -> None:
+        super().__init__()
+        self.embed, self.block = nn.Embedding(KINDS, 8), nn.GRU(8, 5, batch_first=True)
+        self.whole, self.head = whole, nn.Linear(5, 2)
+
+    def forward(self, x: Tensor) -> Any:
+        lengths = (x != 0).sum(1)
+        packed = nn.utils.rnn.pack_padded_sequence(
+            self.embed(x), lengths, batch_first=True, enforce_sorted=False
+        )
+        out, last = self.block(packed)
+        return out if self.whole else self.head(last[-1])
+
+
+@pytest.mark.parametrize("layer", ["block", "block[0]", "output"])
+def test_packed_sequences_are_sequences(layer: str) -> None:
+    model = Packed(whole=True)
+    probe = Probe(ids(), Y, padding=0)
+    assert int(real().sum(1).max()) == LENGTH
+    with Tracer(model, probe, estimators="exact", look=Look(layers=layer)) as tracer:
+        record = tracer.trace.meta["captured"][layer]
+    assert (record["shape"], record["variable"]) == ([LENGTH, 5], "token:mean")
+    look = Look(layers=layer)
+    t = next(looks(model, probe, look, evidence=read_layers(model, probe, look)))[layer].values
+    with torch.no_grad():
+        steps = [model.block(model.embed(row[keep])[None])[0][0] for row, keep in rows()]
+    torch.testing.assert_close(t, torch.stack([each.double().mean(0) for each in steps]).float())
+
+
+def rows() -> Iterator[tuple[Tensor, Tensor]]:
+    yield from zip(ids(), real(), strict=True)
+
+
+def test_by_default_the_last_state_and_the_steps_of_packed_sequences() -> None:
+    tracer = Tracer(Packed(), Probe(ids(), Y, padding=0), estimators="exact")
+    captured = tracer.trace.meta["captured"]
+    assert {name: record["variable"] for name, record in captured.items()} == {
+        "block[1][0]": "",
+        "block": "token:mean",
+        "output": "",
+    }

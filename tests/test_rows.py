@@ -92,7 +92,7 @@ def lengths() -> Tensor:
 @pytest.mark.parametrize("kind", [Sorts, Routes, Steps, Attends, Prototypes])
 def test_rows_that_are_not_their_samples_are_left_out_or_refused(kind: type[Acts]) -> None:
     torch.manual_seed(0)
-    model, data = kind(), (lengths(), torch.arange(N) % 2)
+    model, data = kind(), Probe(lengths(), torch.arange(N) % 2, padding=None)
     with pytest.warns(LeftOut, match=r"act: the rows of its shape .* are not one sample's each"):
         tracer = Tracer(model, data, estimators=["binning"], look="*")
     assert "head" in set(tracer.trace.frame().layer)
@@ -176,7 +176,8 @@ def test_tokens_fill_their_place_or_are_refused(first: int, second: int, why: st
     x = torch.zeros(20, 6, dtype=torch.long)
     x[:10, :first], x[10:, :second] = 1, 2
     arguments: dict[str, Any] = {"reduce": "tokens", "batch_size": 10}
-    parts = looks(Ragged(), Probe(x, torch.arange(20) % 2), Look(layers=["embedding"], **arguments))
+    probe = Probe(x, torch.arange(20) % 2, padding=None)
+    parts = looks(Ragged(), probe, Look(layers=["embedding"], **arguments))
     if why:
         with pytest.raises(InvalidInput, match=why):
             list(parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 import multiprocessing
@@ -10,6 +11,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -346,6 +348,23 @@ def test_of_two_that_make_one_run_the_second_fails(tmp_path: Path) -> None:
         storage.publish(part, tmp_path / "trace.sqlite")
     assert len(Trace.load(tmp_path)) == 6
     assert [file.name for file in tmp_path.iterdir()] == ["trace.sqlite"]
+
+
+def pickled(trace: Trace) -> Trace:
+    again: Trace = pickle.loads(pickle.dumps(trace))
+    return again
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, pickled])
+def test_a_trace_in_memory_is_copied_whole(copied: Callable[[Trace], Trace]) -> None:
+    trace = Trace.create(meta={"n": 7})
+    trace.append(snapshot(0, 1))
+    again = copied(trace)
+    pd.testing.assert_frame_equal(again.frame(), trace.frame())
+    assert again.meta == trace.meta
+    again.append(snapshot(0, 2))
+    assert (len(again), len(trace)) == (12, 6)
+    assert again.path is None
 
 
 def test_a_trace_in_a_folder_can_be_pickled(run: Path) -> None:

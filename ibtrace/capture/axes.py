@@ -192,6 +192,10 @@ class AxisWatch(TorchFunctionMode):
     ) -> _Node | None:
         """What is known of the result of a module's function; None: it is not one."""
         name = call.name
+        if name == "pack_padded_sequence" and place == 0:  # (n, steps, h) to (steps in all, h)
+            return _Node(dims, None, self._node(first), [None, *range(2, first.dim())])
+        if name == "pad_packed_sequence" and place == 0:  # and back
+            return _Node(dims, None, self._node(first), [None, None, *range(1, first.dim())])
         if name in _MAKE_LAST:
             return _Node(dims, frozenset({dims - 1}))
         if name in _RECURRENT or (name == _ATTENTION and place == 0):

@@ -110,7 +110,12 @@ def described(batch: Inputs) -> str:
 
 
 def _mend(said: str, model: nn.Module, batch: Inputs) -> str:
-    """What to do about a failed call: types that differ, or the way of calling."""
+    """What to do about a failed call: gradients, types that differ, or the way of calling."""
+    if "does not require grad" in said:
+        return (
+            "a look is without gradients, so a forward that takes some has to say so: "
+            "with torch.enable_grad(): around that part of it"
+        )
     kinds = {p.dtype for p in model.parameters() if p.is_floating_point()}
     if "type" not in said:
         return _HOW

@@ -127,7 +127,8 @@ def gather(
         few = fewer.get(name)
         following = _following(layer.shape, few, size)
         batch = samples.axis(name, following, few is not None)
-        readings[name] = _reading(name, layer, following, batch, reduce)
+        drawn = name in samples.drawn
+        readings[name] = _reading(name, layer, following, batch, reduce, drawn=drawn)
     readings |= _of_users(run, probe, rows, readings)
     axes = {n: r.reduction.axes for n, r in readings.items() if r.reduction and r.reduction.masked}
     for name, positions in whose(_forward(run), probe, axes, rows).items():
@@ -173,9 +174,21 @@ def _of_users(
 
 
 def _reading(
-    name: str, layer: _Seen, following: Sequence[int], batch: int | None, reduce: Reduce
+    name: str,
+    layer: _Seen,
+    following: Sequence[int],
+    batch: int | None,
+    reduce: Reduce,
+    *,
+    drawn: bool,
 ) -> Reading:
     """How a layer is reduced, or why it cannot be."""
+    if drawn:
+        return Reading(
+            trouble="two forwards of the very same samples differ: it is drawn anew each time, "
+            "from what cannot be seeded (os.urandom, random.SystemRandom, a generator out of "
+            "reach); draw from a generator that the model holds, or choose another layer"
+        )
     try:
         reduction = choose(reduce, name, layer.shape, Axes(batch or 0, layer.channels))
     except InvalidInput as error:

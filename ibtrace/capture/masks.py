@@ -55,10 +55,14 @@ def whose(
     padding = [
         _outputs(forward, few, stream, rows) if stream.padded else None for stream in streams
     ]
+    cut = _cut_to_longest(forward, probe, axes, rows, before)
     unmasked = [_unmasked(forward, few, stream, rows) for stream in streams if stream.padded]
     result = {}
     for name, layer in axes.items():
         if name not in before:
+            continue
+        if name in cut:
+            result[name] = cut[name]
             continue
         shape = before[name].shape
         if any(one is not None and name in one and one[name].shape != shape for one in unmasked):
@@ -80,7 +84,7 @@ def whose(
 
 
 def telling_rows(probe: Probe) -> Tensor:
-    """At least three samples (if there are), among them two with padding for each padded input.
+    """At least three samples (if there are), two with padding and the two longest of an input.
 
     All of them, where some input belongs to all samples together.
     """
@@ -90,6 +94,8 @@ def telling_rows(probe: Probe) -> Tensor:
     for stream in probe.streams:
         if stream.real is not None:
             chosen += (~stream.real).any(1).nonzero()[:2, 0].tolist()
+            longest = stream.real.sum(1).sort(descending=True, stable=True).indices
+            chosen += longest[:2].tolist()
     chosen = list(dict.fromkeys(chosen))
     chosen += [row for row in range(probe.n) if row not in chosen][: max(0, 3 - len(chosen))]
     return torch.tensor(sorted(chosen), device=probe.device)
@@ -206,6 +212,41 @@ def _unmasked(
         return forward(few.with_inputs(inputs))
     except (InvalidInput, RuntimeError, ValueError, LookupError):
         return None
+
+
+def _cut_to_longest(
+    forward: Forward,
+    probe: Probe,
+    axes: Mapping[str, Axes],
+    rows: Tensor,
+    before: Mapping[str, Tensor],
+) -> dict[str, Positions]:
+    """The layers that have fewer positions in a batch without its longest sequences.
+
+    They hold an input's tokens up to the longest of a batch where they have as many, in both.
+    """
+    cut = {}
+    for stream in probe.streams:
+        if stream.real is None or probe.undivided:
+            continue
+        real = stream.real[rows]
+        lengths = real.sum(1)
+        short = lengths < lengths.max()
+        if not bool(short.any()):
+            continue
+        try:
+            without = forward(probe.take(rows[short]))
+        except (InvalidInput, RuntimeError, ValueError, LookupError):
+            continue
+        begins = not bool((real[:, 1:] & ~real[:, :-1]).any())  # on the left others would be cut
+        longest = (int(lengths.max()), int(lengths[short].max()))
+        for name in axes.keys() & without.keys() & before.keys():
+            had, has = (axes[name].length(each[name].shape) for each in (before, without))
+            if had != has:
+                whole = begins and (had, has) == longest
+                trouble = "its positions are cut to a batch's longest sequence"
+                cut[name] = Positions(stream) if whole else Positions(None, trouble)
+    return cut
 
 
 def _changes(

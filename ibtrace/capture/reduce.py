@@ -92,7 +92,8 @@ class Reduction:
         output = numeric(output)
         if not self.averages or not output.is_floating_point():
             return None
-        return Rounding.of(self.axes.sequence(output), mask)
+        tokens = self.axes.sequence(output)
+        return Rounding.of(tokens, _of_positions(mask, tokens.shape[1]))
 
 
 def flatten(output: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -313,9 +314,16 @@ def _by_tokens(
         mean = output.mean(axes.positions(output.dim()), keepdim=True)
         return mean.movedim(axes.batch, 0).flatten(1)
     tokens = axes.sequence(output)
+    mask = _of_positions(mask, tokens.shape[1])
     if mask is not None:
         _require_tokens(mask, tokens.shape[1], of_tokens)
     return of_tokens(tokens, None if mask is None else mask.to(output.device))
+
+
+def _of_positions(mask: Tensor | None, positions: int) -> Tensor | None:
+    """The mask of the first positions, where a layer is cut to a batch's longest sequence."""
+    cut = mask is not None and not bool(mask[:, positions:].any())
+    return mask[:, :positions] if mask is not None and cut else mask
 
 
 def _require_tokens(

@@ -33,11 +33,13 @@ class Rows:
         own: The axes of a layer along which nothing but the sample's own row ever changed.
         shown: Whether the layer changed at all.
         vary: Whether it holds more than one value.
+        drawn: The layers that differ between two forwards of the very same samples.
     """
 
     own: Mapping[str, frozenset[int]] = field(default_factory=dict)
     shown: Mapping[str, bool] = field(default_factory=dict)
     vary: Mapping[str, bool] = field(default_factory=dict)
+    drawn: frozenset[str] = frozenset()
 
     def axis(self, name: str, candidates: Sequence[int], sized: bool) -> int | None:
         """The one axis of the candidates that holds the samples; None if there is not just one.
@@ -64,7 +66,7 @@ def spread(probe: Probe, rows: Tensor) -> Tensor:
 
 
 def tied(forward: Forward, few: Probe) -> Rows:
-    """What the samples change, by a forward for each of three that is replaced.
+    """What the samples change, by a forward for each of three that is replaced, and one for none.
 
     Args:
         forward: Runs the model.
@@ -76,6 +78,8 @@ def tied(forward: Forward, few: Probe) -> Rows:
         for name, output in outputs.items()
         if output.layout == torch.strided and not output.is_nested and output.numel()
     }
+    again = forward(few)
+    drawn = {n for n, value in before.items() if _changes(value, again.get(n), len(value))[1]}
     own = {name: frozenset(range(output.dim())) for name, output in before.items()}
     shown = dict.fromkeys(before, False)
     for row, replaced in _replaced(few):
@@ -90,7 +94,7 @@ def tied(forward: Forward, few: Probe) -> Rows:
             own[name] &= axes
             shown[name] = shown[name] or changed
     vary = {name: bool((v != v.flatten()[:1]).any()) for name, v in before.items()}
-    return Rows(own, shown, vary)
+    return Rows(own, shown, vary, frozenset(drawn))
 
 
 def _replaced(few: Probe) -> Iterable[tuple[int, Probe]]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from ibtrace.errors import ConfigError, InvalidInput, UnknownName, Unsupported
 from ibtrace.models import activations
@@ -105,6 +106,7 @@ class Target:
         Raises:
             InvalidInput: If there is none; names the type.
         """
+        value = _unpacked(value)
         inner, is_state = value, False
         for step in self.path:
             # of a recurrent layer: its output, then its states, (layers, n, h) each
@@ -114,9 +116,10 @@ class Target:
                     f"layer {self.name!r}: {self.path} leads into a tensor; choose its columns by "
                     "a callable in reduce="
                 )
-            inner = _inside(inner, step)
+            inner = _unpacked(_inside(inner, step))
         if not self.path and not isinstance(inner, Tensor):
-            tensors = [item for item in _items(value) if isinstance(item, Tensor)]
+            items = map(_unpacked, _items(value))
+            tensors = [item for item in items if isinstance(item, Tensor)]
             # a loss, which has no samples, may come before what it is the loss of, and the tokens
             # and mask that were handed in before what was made of them
             order = sorted(tensors, key=lambda t: (not t.dim(), not t.is_floating_point()))
@@ -126,6 +129,11 @@ class Target:
             raise InvalidInput(
                 f"layer {self.name!r}: its output is {kind}, in which torch computes nothing; "
                 "choose another layer"
+            )
+        if isinstance(inner, Tensor) and _is_batched(inner):
+            raise InvalidInput(
+                f"layer {self.name!r} runs inside torch.func.vmap, on one sample at a time; choose "
+                "a layer outside of it"
             )
         if isinstance(inner, Tensor):
             return inner.transpose(0, 1).flatten(1) if is_state and inner.dim() == 3 else inner
@@ -138,6 +146,23 @@ class Target:
             f"layer {self.name!r} returned {got} without a tensor; choose one with "
             f"'{self.name}[0]' or '{self.name}.field'"
         )
+
+
+def _unpacked(value: Any) -> Any:
+    """Packed sequences as ``(n, steps, ...)``, as many steps as the longest of the batch has."""
+    if isinstance(value, PackedSequence):
+        return pad_packed_sequence(value, batch_first=True)[0]
+    return value
+
+
+def _is_batched(tensor: Tensor) -> bool:
+    """Whether a tensor hides an axis from what looks at it; torch has no public word for that."""
+    wrapped = torch._C._functorch
+    while wrapped.is_functorch_wrapped_tensor(tensor):
+        if wrapped.is_batchedtensor(tensor):
+            return True
+        tensor = wrapped.get_unwrapped(tensor)
+    return False
 
 
 def _inside(value: Any, step: int | str) -> Any:

@@ -208,7 +208,8 @@ def _candidates(tokens: Tensor, ends: Tensor) -> list[int]:
     return [
         value
         for value in values[counts.argsort(descending=True)].tolist()
-        if _only_at_an_end(tokens == value) and tokens[tokens != value].unique().numel() > 1
+        if _only_at_an_end(tokens == value, lengths=3 if value else 2)
+        and tokens[tokens != value].unique().numel() > 1
     ]
 
 
@@ -217,16 +218,22 @@ def _filled(tokens: Tensor, value: float) -> Tensor:
     return (tokens == value).reshape(*tokens.shape[:2], -1).all(-1)
 
 
-def _only_at_an_end(where: Tensor) -> bool:
+def _only_at_an_end(where: Tensor, lengths: int = 2) -> bool:
     """Whether this is so in runs at one end of the rows alone, as padding is.
 
-    The runs differ in length, some (`_FEWEST`) are longer than one token, and none is a whole row.
+    The runs have several lengths, some (`_FEWEST`) are longer than one token, and none is a whole
+    row.
+
+    Args:
+        where: Bool ``(n, tokens)``.
+        lengths: How many lengths there have to be: 0 is padding by custom, another id needs more.
     """
     for rows in (where, where.flip(1)):
         runs = rows.flip(1).cumprod(1).sum(1)
         if torch.equal(runs, where.sum(1)):
             several = int((runs > 1).sum()) >= _FEWEST
-            return several and bool(runs.min() < runs.max()) and bool(runs.max() < where.shape[1])
+            differ = len(runs.unique()) >= lengths
+            return several and differ and bool(runs.max() < where.shape[1])
     return False
 
 

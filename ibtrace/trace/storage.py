@@ -15,6 +15,7 @@ import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
@@ -68,7 +69,8 @@ class Database:
     """The SQLite database of a trace, in a file or (``path`` None) in memory.
 
     A file is opened anew for each operation, so the object may be pickled, forked and shared
-    between processes that write, and there is nothing to close.
+    between processes that write, and there is nothing to close. What is in memory is pickled, and
+    copied deeply, with all that it holds.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -84,9 +86,25 @@ class Database:
         return connection
 
     def __getstate__(self) -> dict[str, Any]:
-        if self.path is None:
-            raise TypeError("a trace in memory cannot be pickled; give Trace.create a run folder")
-        return {"path": self.path, "_old": self._old, "_memory": None}
+        held = None
+        if self.path is None and self._memory is not None:
+            with TemporaryDirectory() as folder:
+                file = Path(folder) / "held"
+                with Database(file).connection("rwc") as copy:
+                    self._memory.backup(copy)
+                held = file.read_bytes()
+        return {"path": self.path, "_old": self._old, "_memory": held}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        held = state.pop("_memory")
+        vars(self).update(state, _memory=None)
+        if held is not None:
+            self._memory = self._in_memory()
+            with TemporaryDirectory() as folder:
+                file = Path(folder) / "held"
+                file.write_bytes(held)
+                with Database(file).connection() as source:
+                    source.backup(self._memory)
 
     @contextmanager
     def connection(self, mode: str = "rw") -> Iterator[sqlite3.Connection]:
