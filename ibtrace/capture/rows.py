@@ -79,7 +79,7 @@ def tied(forward: Forward, few: Probe) -> Rows:
         if output.layout == torch.strided and not output.is_nested and output.numel()
     }
     again = forward(few)
-    drawn = {n for n, value in before.items() if _changes(value, again.get(n), len(value))[1]}
+    drawn = {n for n, value in before.items() if _changes(value, again.get(n), 0)[1]}
     own = {name: frozenset(range(output.dim())) for name, output in before.items()}
     shown = dict.fromkeys(before, False)
     for row, replaced in _replaced(few):
