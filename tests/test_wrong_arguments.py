@@ -100,6 +100,7 @@ TABLE: dict[Any, dict[str, tuple[set[str], str]]] = {
         "classes": ({"None", "0", "3", "2**70", "mixed"}, "classes"),
         "whole": ({"list"}, "whole"),
         "population": (FLAG, "population"),
+        "padding": ({"None", "mapping"}, "padding"),
     },
     Probe.of: {"data": ({"tensor", "array"}, "Probe"), "n": ({"None", "3"}, "n must|lower n")},
     Probe.draw: {

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ibtrace.capture.functional import Functional, functional_calls
@@ -20,6 +21,8 @@ Keep = Callable[[str, Tensor, tuple[float, float] | None], None]
 
 Refuse = Callable[[str, str], None]
 """Takes the name of a layer that cannot be taken, and why."""
+
+_vmap = torch._C._functorch  # torch has no public word for what a transform hides of a tensor
 
 
 @contextmanager
@@ -54,6 +57,7 @@ def hooked(
         What says that a batch begins.
     """
     calls: Counter[str] = Counter()
+    level = _vmap.maybe_current_level() or 0
     seen: list[tuple[Callable[[], Tensor | None], int, str]] = []
 
     def begin() -> None:
@@ -76,6 +80,7 @@ def hooked(
     def give_part(target: Target, value: Any, bounds: tuple[float, float] | None) -> None:
         try:
             tensor = target.tensor(value)
+            _require_all_samples(target.name, tensor, level)
         except InvalidInput as error:
             if target.choice == "" or refuse is None:
                 raise
@@ -112,6 +117,26 @@ def hooked(
         if functional:
             stack.enter_context(functional_calls(model, functional, give))
         yield begin
+
+
+def _require_all_samples(name: str, tensor: Tensor, level: int) -> None:
+    """Raise if a tensor hides an axis, because the model itself maps over it.
+
+    Args:
+        name: The layer, for the error.
+        tensor: Its output.
+        level: How many transforms were active around the model as a whole.
+
+    Raises:
+        InvalidInput: If it was made inside ``torch.func.vmap``.
+    """
+    while _vmap.is_functorch_wrapped_tensor(tensor):
+        if _vmap.is_batchedtensor(tensor) and _vmap.maybe_get_level(tensor) > level:
+            raise InvalidInput(
+                f"layer {name!r} runs inside torch.func.vmap, on one sample at a time; choose a "
+                "layer outside of it"
+            )
+        tensor = _vmap.get_unwrapped(tensor)
 
 
 def _version(tensor: Tensor) -> int:

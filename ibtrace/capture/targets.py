@@ -130,11 +130,6 @@ class Target:
                 f"layer {self.name!r}: its output is {kind}, in which torch computes nothing; "
                 "choose another layer"
             )
-        if isinstance(inner, Tensor) and _is_batched(inner):
-            raise InvalidInput(
-                f"layer {self.name!r} runs inside torch.func.vmap, on one sample at a time; choose "
-                "a layer outside of it"
-            )
         if isinstance(inner, Tensor):
             return inner.transpose(0, 1).flatten(1) if is_state and inner.dim() == 3 else inner
         got = type(value).__name__
@@ -153,16 +148,6 @@ def _unpacked(value: Any) -> Any:
     if isinstance(value, PackedSequence):
         return pad_packed_sequence(value, batch_first=True)[0]
     return value
-
-
-def _is_batched(tensor: Tensor) -> bool:
-    """Whether a tensor hides an axis from what looks at it; torch has no public word for that."""
-    wrapped = torch._C._functorch
-    while wrapped.is_functorch_wrapped_tensor(tensor):
-        if wrapped.is_batchedtensor(tensor):
-            return True
-        tensor = wrapped.get_unwrapped(tensor)
-    return False
 
 
 def _inside(value: Any, step: int | str) -> Any:

@@ -110,7 +110,7 @@ class Probe:
         filled = padding_values(padding, inputs)
         known = labels.classes, labels.names, whole, population, filled, labels.one_hot
         self._set(x, y, targets, *known)
-        if padding == "auto" and filled:
+        if filled and isinstance(padding, str):
             _say_padding(filled, self.streams)
 
     def _set(

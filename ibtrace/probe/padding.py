@@ -138,7 +138,7 @@ def padding_values(padding: Any, inputs: Mapping[str, Tensor]) -> dict[str, floa
     unmasked = {s.inputs[0]: s for s in streams(inputs) if s.length > 1 and not s.padded}
     if padding is None:
         return {}
-    if padding == "auto":
+    if isinstance(padding, str) and padding == "auto":
         ends = {
             name: _end(inputs[name].movedim(stream.axis, 1))
             for name, stream in unmasked.items()
@@ -160,7 +160,7 @@ def padding_values(padding: Any, inputs: Mapping[str, Tensor]) -> dict[str, floa
     fills = {
         name: float(value)
         for name, value in given.items()
-        if bool(_filled(inputs[name].movedim(unmasked[name].axis, 1), value).any())
+        if bool(_filled(inputs[name].movedim(unmasked[name].axis, 1), float(value)).any())
     }
     if (given and not fills) or (isinstance(padding, Mapping) and fills.keys() != given.keys()):
         raise InvalidInput(f"Probe: padding: no token is {shown(padding)}; padding=None if none is")
@@ -215,6 +215,8 @@ def _candidates(tokens: Tensor, ends: Tensor) -> list[int]:
 
 def _filled(tokens: Tensor, value: float) -> Tensor:
     """Which tokens are this value (all of their numbers), bool ``(n, tokens)``."""
+    if float(value).is_integer() and abs(value) < 2**63:
+        value = int(value)  # ids are compared as whole numbers
     return (tokens == value).reshape(*tokens.shape[:2], -1).all(-1)
 
 
