@@ -1,13 +1,14 @@
 """What no estimate may hide: the flags that every estimator raises alike, by one mechanism.
 
 `checked` decorates an estimator's class. Whatever its ``__call__`` and its ``plane`` return then
-carries five flags beside the estimator's own; the number itself is left as it is:
+carries these flags beside the estimator's own; the number itself is left as it is:
 
 - ``not_finite``: it is NaN or infinite, or its standard error is infinite;
 - ``below_zero``: it is below 0, where no information is, by more than 3 of its standard errors
   (by more than 0.1 bit, where no error is known), or by more than half a bit whatever the error;
 - ``above_entropy``: it is more than 0.02 bit above the entropy of X or of Y, where either is
   discrete: that of the samples, under the estimator's own correction;
+- ``scales_apart``: another scale of its columns shows more (`hidden_by_scale`);
 - ``rounded``: a variable lies so far from 0 that its floats hold hardly 100 values to a deviation
   (`ibtrace.numerics.scale.rounded`): the number is of what rounding has left of it;
 - ``extreme_values``: squares of the values would overflow or vanish, so that the number is of the
@@ -18,7 +19,9 @@ What would need more than half of the memory is refused before it starts (`requi
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
@@ -30,6 +33,7 @@ from ibtrace.estimators._inputs import is_ids, refuse_two_ids, require_dense
 from ibtrace.estimators._limits import require_memory
 from ibtrace.estimators._prepared import once
 from ibtrace.estimators._probes import with_squarable
+from ibtrace.estimators._scales import hidden_by_scale
 from ibtrace.numerics.bins import dense_ids, joint_ids, row_ids
 from ibtrace.numerics.entropy import (
     Correction,
@@ -71,7 +75,7 @@ def flagged(estimate: Estimate, entropies: Sequence[Tensor], **of_values: Tensor
     Args:
         estimate: Any estimate.
         entropies: The entropies in bits of the variables that are discrete, ``(...)`` each.
-        of_values: ``rounded`` and ``extreme_values``, ``(...)`` each, where any is raised.
+        of_values: ``rounded``, ``extreme_values`` and ``scales_apart``, ``(...)`` each.
 
     Returns:
         The same numbers; a flag that the estimator raised by itself stays raised.
@@ -308,10 +312,17 @@ def checked_call(method: Callable[..., Estimate]) -> Callable[..., Estimate]:
         return flagged(
             estimate,
             roofs_of(law_of(self), x, y),
+            scales_apart=hidden_by_scale(method, self, a, b, seed),
             rounded=rounded(x) | rounded(y),
             extreme_values=extreme_x | extreme_y,
         )
 
+    return call
+
+
+def unwrapped(kind: type[Any]) -> Callable[..., Estimate]:
+    """How a class estimates, without what `checked` adds."""
+    call: Callable[..., Estimate] = inspect.unwrap(kind.__call__)
     return call
 
 
@@ -330,6 +341,10 @@ def checked_plane(
         subject = with_squarable(probe) if bool(extreme_x | extreme_y) else probe
         values, extreme = _squarable(t)
         about_x, about_y = method(self, values, subject, seed=seed)
+        hidden = torch.zeros_like(about_x.bits, dtype=torch.bool)
+        with contextlib.suppress(Unsupported):  # it asked its own call, of ids, which has said it
+            inputs = subject.features.to(values.device)
+            hidden = hidden_by_scale(unwrapped(type(self)), self, inputs, values, seed)
 
         law = law_of(self)
         of_x, of_y = once(_roofs_of_probe, probe, law)
@@ -344,7 +359,7 @@ def checked_plane(
             for far, near in doubts
         ]
         return (
-            flagged(about_x, [*of_x, *of_t], **of_values[0]),
+            flagged(about_x, [*of_x, *of_t], scales_apart=hidden, **of_values[0]),
             flagged(about_y, [*of_y, *of_t], **of_values[1]),
         )
 

@@ -76,9 +76,10 @@ class KSG:
 
     Flags: ``ties_jittered``; ``constant`` (a variable that never varies: 0 bits); ``near_ceiling``
     (within 5 % of the ceiling); ``many_dimensions`` (more joint dimensions than log2 N: no
-    neighbourhood is local, the estimate falls towards 0); ``scales_apart`` (columns of a variable,
-    or unscaled variables, whose spreads differ by more than a factor of 10: the wide ones hide the
-    narrow ones; see ``scale="column"``); ``heavy_tails`` (more than 1 % of the samples beyond 100
+    neighbourhood is local, the estimate falls towards 0); ``scales_apart`` (the wide columns of
+    a variable hide the narrow ones: the spreads differ by more than a factor of 10, also those of
+    unscaled variables, or 400 of the samples show 0.1 bit more with ``scale="column"``; under that
+    scale, with ``"variable"``); ``heavy_tails`` (more than 1 % of the samples beyond 100
     spreads: neighbours in the tails span the rest, the estimate falls; see ``scale="rank"``);
     ``extreme_values`` (values too far to be squared, moved nearer). Diagnostics: ``tied``, the
     share of samples that repeat or whose neighbours tie; ``ceiling``, the most that N samples can

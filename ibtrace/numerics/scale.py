@@ -193,17 +193,19 @@ def rounded(x: Tensor) -> Tensor:
     return (few & (APART * deviation >= deviation.amax(-1, keepdim=True))).any(-1)
 
 
-def columns_apart(x: Tensor) -> Tensor:
-    """Whether spreads of columns differ by more than `APART`, ``(...)``: as `scaled` sees them.
+def columns_apart(x: Tensor, factor: float = APART) -> Tensor:
+    """Whether spreads of columns differ by more than a factor, ``(...)``: as `scaled` sees them.
 
     Args:
         x: ``(..., n, d)`` floats; of ids ``(..., n)``, and of one column, never.
+        factor: The factor.
     """
     if not x.is_floating_point() or x.shape[-1] < 2:
         lead = x.shape[:-2] if x.is_floating_point() else x.shape[:-1]
         return torch.zeros(lead, dtype=torch.bool, device=x.device)
     values = x.detach()
-    return _apart(_columns(values, torch.promote_types(values.dtype, torch.float32)))
+    columns = _columns(values, torch.promote_types(values.dtype, torch.float32))
+    return _apart(columns, factor)
 
 
 def scale_flags(x: Scaled, y: Scaled) -> dict[str, Tensor]:
@@ -298,9 +300,9 @@ def _typical(distance: Tensor) -> Tensor:
     return torch.where(zeros < n, ordered.gather(-1, middle), 1.0).squeeze(-1)
 
 
-def _apart(columns: _Columns) -> Tensor:
+def _apart(columns: _Columns, factor: float = APART) -> Tensor:
     """Whether spreads of columns differ, constant and merely rounded ones aside, ``(...)``."""
     still = ~columns.varies | (columns.typical <= _ROUNDING * columns.middle.abs())
     widest = columns.typical.masked_fill(still, 0).amax(-1)
     narrowest = columns.typical.masked_fill(still, torch.inf).amin(-1)
-    return widest > APART * narrowest
+    return widest > factor * narrowest
