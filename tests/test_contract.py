@@ -70,10 +70,8 @@ _EDGE_BIAS = (
     "the plug-in bias that its two cancelled terms leave: up by 0.10 bit at N = 400 in two "
     "dimensions, by 0.02 at N = 5000"
 )
-_SHARED = "near samples share neighbours: their terms move together, which the error does not see"
 _CRITIC = "the error is that of the evaluation; the spread of the critics comes on top"
 _TRAINED = "what a critic misses after 10 steps differs between what it is given"
-_CELLS = "the spread of the weighted log-ratios is twice that of their mean, whose members cancel"
 _SHORT = "10 steps, for the suite's time, leave the critic short of the truth"
 _ONE_WIDTH = "unscaled, its cells are too wide or too narrow for data of another spread than 1"
 _RENYI = "informations of order 2 are not Shannon's, of ids either"
@@ -81,11 +79,6 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
     ("edge", "independence"): _EDGE_BIAS,
     ("edge(cap=10.0)", "independence"): _EDGE_BIAS,
     ("edge(members=8)", "independence"): _EDGE_BIAS,
-    ("edge", "stderr"): _CELLS,
-    ("edge(cap=10.0)", "stderr"): _CELLS,
-    ("mixed_ksg", "stderr"): _SHARED,
-    ("mixed_ksg(norm=max)", "stderr"): _SHARED,
-    ("mixed_ksg(scale=none)", "stderr"): _SHARED,
     ("edge(scale=none)", "truth"): _ONE_WIDTH,
     ("edge(scale=none)", "units"): _ONE_WIDTH,
     ("edge(scale=none)", "independence"): _ONE_WIDTH,
@@ -94,7 +87,6 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
     ("variational(bound=dv,steps=10)", "units"): _SHORT,
     ("variational(bound=smile,steps=10)", "truth"): _SHORT,
     ("variational(bound=smile,steps=10)", "units"): _SHORT,
-    ("ksg(norm=max,k=5)", "stderr"): _SHARED,
     ("variational", "stderr"): _CRITIC,
     ("variational(bound=dv,steps=10)", "data_processing"): _TRAINED,
     ("variational(bound=nwj,steps=10)", "data_processing"): _TRAINED,

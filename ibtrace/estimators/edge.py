@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -19,6 +21,8 @@ from ibtrace.numerics.entropy import (
     constant,
     local_information,
     null_information,
+    removed,
+    removed_information,
     sample_counts,
 )
 from ibtrace.numerics.scale import Scale, Scaled, centre, check_scale, scale_flags, scaled, words
@@ -81,8 +85,10 @@ class EDGE:
     pairings);
     ``near_ceiling`` (within 5 % of log₂ N: nearly every sample has a cell for itself);
     ``scales_apart``, ``heavy_tails`` and ``extreme_values`` (see `KSG`); ``constant`` (a variable
-    that never varies: 0 bits). The standard error is that of the weighted log-ratio's mean, the
-    offsets held fixed.
+    that never varies: 0 bits). The standard error is that of the draw of the samples, the
+    offsets held fixed: of the mean of the variances of the log-ratios and of the jackknife's
+    pseudo-values (see `KSG`), less what the sizes of a sample's cells tell of them where a column's
+    ranks, the same in every draw, settle these sizes.
 
     References:
         Noshad, Zeng & Hero 2019, Scalable mutual information estimation using dependence graphs,
@@ -151,8 +157,9 @@ class EDGE:
         ]
         d = sum(one.width for one in hashed)
         ts, weights = ensemble(self.members, d)
-        local, capped = torch.zeros((), dtype=torch.float64, device=x.device), None
-        means, nulls, null = [], [], torch.zeros((), dtype=torch.float64, device=x.device)
+        zero = torch.zeros((), dtype=torch.float64, device=x.device)
+        local, pseudo, sizes, capped = zero, zero, [zero, zero], None
+        means, nulls, null = [], [], zero
         for member, (t, weight) in enumerate(zip(ts, weights, strict=True)):
             width = t * n ** (-1 / (2 * max(d, 1)))
             cells = [one.cells(width, member) for one in hashed]
@@ -167,11 +174,22 @@ class EDGE:
                 capped = over if capped is None else capped | over
                 ratio = ratio.clamp(max=self.cap)
             local = local + weight * ratio
+            pseudo = pseudo + weight * removed_information(first, second, both)
+            pairs = zip(sizes, (first, second), strict=True)
+            sizes = [size + weight * removed(counts) for size, counts in pairs]
             means.append(ratio.mean(-1))
         middle = len(means) // 2
         growth = means[middle] - means[-1] - (nulls[middle] - nulls[-1])
         diagnostics = {"growth": growth, "null_bits": null}
         estimate = Estimate.from_local(local, diagnostics=diagnostics)
+        if d:
+            settled = [
+                size * one.distinct for size, one in zip(sizes, hashed, strict=True) if one.width
+            ]
+            known = settled if self.scale == "rank" else []
+            errors = [Estimate.from_local(beyond(each, known)).stderr for each in (local, pseudo)]
+            stderr = ((errors[0].square() + errors[1].square()) / 2).sqrt()
+            estimate = dataclasses.replace(estimate, stderr=stderr)
         return estimate.flagged(
             constant=hashed[0].constant | hashed[1].constant,
             unresolved=growth > _GROWTH,
@@ -196,6 +214,8 @@ class _Hashed:
             self.constant = constant(sample_counts(self.ids))
             return
         self.groups = _groups(raw)
+        alone = sample_counts(row_ids(raw.detach())) == 1
+        self.distinct = alone.all(-1, keepdim=True).to(torch.float64)
         columns = _sized(value, scale)
         self.constant = (columns == columns[..., :1, :]).all(-1).all(-1)
         self.width = columns.shape[-1]
@@ -248,6 +268,19 @@ def _sized(points: Tensor, scale: Scale) -> Tensor:
     if scale == "variable":
         typical = typical.nanmedian(-1, keepdim=True).values
     return _NORMAL * points / typical.nan_to_num(nan=1.0)
+
+
+def beyond(values: Tensor, known: Sequence[Tensor]) -> Tensor:
+    """What of values ``(..., n)`` is about 0 and no linear function of the known ones."""
+    bases: list[Tensor] = []
+    for each in [*known, values]:
+        rest = each - each.mean(-1, keepdim=True)
+        for base in bases:
+            square = base.square().sum(-1, keepdim=True)
+            along = (rest * base).sum(-1, keepdim=True)
+            rest = rest - torch.where(square > 0, along / square, 0) * base
+        bases.append(rest)
+    return bases[-1]
 
 
 @lru_cache(maxsize=256)

@@ -23,7 +23,13 @@ from ibtrace.estimators._inputs import (
 from ibtrace.estimators._ties import check_fields
 from ibtrace.numerics.bins import dense_ids
 from ibtrace.numerics.distances import is_constant, jittered
-from ibtrace.numerics.entropy_knn import local_entropy, nearest_distances, neighbour_weights
+from ibtrace.numerics.entropy_knn import (
+    entropy_taken_away,
+    local_entropy,
+    nearest,
+    nearest_distances,
+    neighbour_weights,
+)
 from ibtrace.numerics.gaussian import is_degenerate
 from ibtrace.numerics.knn import has_tie
 from ibtrace.numerics.scale import Scale, check_scale, scale_flags, scaled, words
@@ -170,20 +176,27 @@ class KozachenkoLeonenko:
         if is_constant(x) or is_constant(y):
             return _estimate(x.device, constant=True)
         spaces = [x, y]
-        found = [nearest_distances(points, self.k) for points in spaces]
-        tied = max(_repeated(distances) for distances in found)
+        further = min(self.k + 1, len(x) - 1)  # the next, for the standard error
+        found = [nearest(points, further) for points in spaces]
+        tied = max(_repeated(each.distances) for each in found)
         if tied > 0:
             seeds = (2 * seed, 2 * seed + 1)
             spaces = [jittered(v, self.jitter, s) for v, s in zip(spaces, seeds, strict=True)]
-            found = [self._positive(nearest_distances(points, self.k)) for points in spaces]
-        lattice = any(has_tie(distances) for distances in found)
+            found = [nearest(points, further) for points in spaces]
+            for each in found:
+                self._positive(each.distances)
+        lattice = any(has_tie(each.distances[:, : self.k]) for each in found)
         joint = torch.cat(spaces, 1)
-        found.append(nearest_distances(joint, self.k))
+        found.append(nearest(joint, further))
         widths = [spaces[0].shape[1], spaces[1].shape[1], joint.shape[1]]
-        parts = [self._local(each, len(x), d) for each, d in zip(found, widths, strict=True)]
-        local = parts[0] + parts[1] - parts[2]
-        flags = {"lattice": lattice, "degenerate": is_degenerate(joint)}
-        return _estimate(x.device, local, tied=tied, **flags)
+        pairs = list(zip(found, widths, strict=True))
+        parts = [self._local(each.distances[:, : self.k], len(x), d) for each, d in pairs]
+        away = [entropy_taken_away(each, self.k, d, self._weights(self.k, d)) for each, d in pairs]
+        local, away_of_all = (each[0] + each[1] - each[2] for each in (parts, away))
+        degenerate = is_degenerate(joint)
+        return _estimate(
+            x.device, local, away=away_of_all, tied=tied, lattice=lattice, degenerate=degenerate
+        )
 
     def _classes(self, labels: Tensor, t: Tensor, seed: int) -> Estimate:
         ids = dense_ids(labels)
@@ -218,9 +231,11 @@ class KozachenkoLeonenko:
 
     def _local(self, distances: Tensor, n: int, d: int) -> Tensor:
         """Local entropies in bits. Where a class has lowered k, it has no weights."""
-        k = distances.shape[1]
-        weights = neighbour_weights(k, d) if self.weighted and k == self.k else None
+        weights = self._weights(distances.shape[1], d)
         return local_entropy(distances, n, d, weights)
+
+    def _weights(self, k: int, d: int) -> tuple[float, ...] | None:
+        return neighbour_weights(k, d) if self.weighted and k == self.k else None
 
     def _positive(self, distances: Tensor) -> Tensor:
         """The distances after jitter, if it did part all samples.
@@ -245,6 +260,7 @@ def _estimate(
     device: torch.device,
     local: Tensor | None = None,
     *,
+    away: Tensor | None = None,
     constant: bool = False,
     undefined: bool = False,
     tied: float = 0.0,
@@ -254,7 +270,7 @@ def _estimate(
     dropped: float = 0.0,
 ) -> Estimate:
     """The estimate of one problem from its local information ``(n,)`` in bits."""
-    bits, stderr = (math.nan, math.nan) if undefined else mean_of(local)
+    bits, stderr = (math.nan, math.nan) if undefined else mean_of(local, away)
     return Estimate.single(
         bits,
         stderr,

@@ -24,7 +24,7 @@ from ibtrace.estimators._prepared import once
 from ibtrace.estimators._ties import break_ties, check_fields
 from ibtrace.estimators.ross import Ross
 from ibtrace.numerics.distances import Distances, Space, is_constant
-from ibtrace.numerics.knn import Neighbours, joint_neighbours, tree_neighbours
+from ibtrace.numerics.knn import Neighbours, joint_neighbours, taken_away, tree_neighbours
 from ibtrace.numerics.scale import Norm, Scale, Scaled, check_scale, scale_flags, scaled, words
 from ibtrace.runtime.fields import require_types
 from ibtrace.types import Estimate, ProbeLike, Tags, label
@@ -84,6 +84,11 @@ class KSG:
     ``extreme_values`` (values too far to be squared, moved nearer). Diagnostics: ``tied``, the
     share of samples that repeat or whose neighbours tie; ``ceiling``, the most that N samples can
     show, ψ(N) - ψ(k) - 1/k nats (ψ(N) - ψ(k) if y is a copy of x).
+
+    The standard error is of the draw of the samples, by the mean of two variances: of the samples'
+    own terms, and of the jackknife's, which see that near samples share neighbours. It was within
+    a factor of 1.6 of the spread over samples, but 1.8 of it on a Student-t of 2 degrees of freedom
+    in 5 + 5 dimensions (N = 300). `MixedKSG` and `KozachenkoLeonenko` share it.
 
     References:
         Kraskov, Stögbauer & Grassberger 2004, Estimating mutual information, Phys. Rev. E 69.
@@ -193,7 +198,12 @@ class KSG:
             return self._neighbours(x.exact, second.exact, stop_at_tie=True)
 
         counts, tied = break_ties(label(self), self.jitter, [x, second], self.k, count)
-        return self._estimate(self._local(counts) / math.log(2), y, tied)
+        local, fewer = (
+            self._local(*marginals) / math.log(2)
+            for marginals in ((counts.x, counts.y), (counts.fewer_x, counts.fewer_y))
+        )
+        away = taken_away((fewer - local).unsqueeze(1), counts.nearest)
+        return self._estimate(local, y, tied, away)
 
     def _neighbours(self, x: Distances, y: Distances, *, stop_at_tie: bool) -> Neighbours | None:
         closed, (n, dx), dy = self.variant == 2, x.points.shape, y.points.shape[1]
@@ -204,18 +214,20 @@ class KSG:
             )
         return joint_neighbours(x, y, self.k, closed=closed, stop_at_tie=stop_at_tie)
 
-    def _local(self, counts: Neighbours) -> Tensor:
-        """Per-sample information in nats."""
-        n, k = len(counts.x), self.k
+    def _local(self, x: Tensor, y: Tensor) -> Tensor:
+        """Per-sample information in nats, from the counts in both spaces."""
+        n, k = len(x), self.k
         psi_k, psi_n = torch.tensor([k, n], dtype=torch.float64).digamma().tolist()
         shift, constant = (1, 0.0) if self.variant == 1 else (0, 1 / k)
-        marginals = torch.stack(counts).to(torch.float64)
+        marginals = torch.stack([x, y]).to(torch.float64)
         local: Tensor = psi_k - constant + psi_n - torch.digamma(marginals + shift).sum(0)
         return local
 
-    def _estimate(self, local: Tensor | None, y: Tensor, tied: float = 0.0) -> Estimate:
+    def _estimate(
+        self, local: Tensor | None, y: Tensor, tied: float = 0.0, away: Tensor | None = None
+    ) -> Estimate:
         """The estimate from local information ``(n,)`` in bits; None of a constant variable."""
-        bits, stderr = mean_of(local)
+        bits, stderr = mean_of(local, away)
         psi_k, psi_n = torch.tensor([self.k, len(y)], dtype=torch.float64).digamma().tolist()
         ceiling = (psi_n - psi_k - 1 / self.k) / math.log(2)
         return Estimate.single(

@@ -24,6 +24,7 @@ from ibtrace.estimators._prepared import once
 from ibtrace.estimators._ties import check_fields
 from ibtrace.numerics.bins import dense_ids
 from ibtrace.numerics.distances import is_constant, row_ids
+from ibtrace.numerics.knn import taken_away
 from ibtrace.numerics.mixed import (
     MixedBalls,
     Rows,
@@ -211,6 +212,9 @@ class MixedKSG:
             tied=float(balls.tied.double().mean()),
             atoms=float(balls.atom.double().mean()),
             ceiling=min(_ceiling(balls, ids) for ids in (ids_x, ids_y)),
+            away=None
+            if of_places is not None or is_ids(x) or is_ids(y)
+            else taken_away(balls.gain.unsqueeze(1), balls.nearest) / math.log(2),
         )
 
     def _estimate(
@@ -225,9 +229,10 @@ class MixedKSG:
         tied: float = 0.0,
         atoms: float = 0.0,
         ceiling: float = 0.0,
+        away: Tensor | None = None,
     ) -> Estimate:
         """The estimate of one problem of n samples from local information in bits."""
-        bits, stderr = (math.nan, math.nan) if undefined else mean_of(local)
+        bits, stderr = (math.nan, math.nan) if undefined else mean_of(local, away)
         psi = float(torch.tensor(float(self.k), dtype=torch.float64).digamma())
         return Estimate.single(
             bits,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -17,6 +18,8 @@ from ibtrace.numerics.projections import first_equal, orthonormal, tied_alike
 from ibtrace.numerics.scale import Scale, Scaled, check_scale, scaled
 from ibtrace.runtime.fields import require_types
 from ibtrace.types import Estimate, Estimator, Tags, Variable, label, variable_of
+
+_TINY = 1e-300
 
 
 @checked
@@ -42,9 +45,13 @@ class Sliced:
     variables are divided by before they are projected: ``"column"`` makes columns of different
     units count alike, which makes another estimand.
 
-    ``stderr`` combines the Monte Carlo error of the directions, their standard deviation s over
-    √directions, with the mean standard error e of the base, which the directions share as they
-    share the samples: √(s² / directions + e²). It is NaN where one of the two is unknown.
+    ``stderr`` is that of the draw of the samples, as everywhere: √mean_ab(e_a e_b ρ_ab) over pairs
+    of directions, with e the base's standard errors. The directions share the samples, but not what
+    they see of them: ρ is taken to be the product, over X and Y, of the sixth power of the
+    correlation of the two projections (of their mean square for frames), which was within a factor
+    of 1.6 of the spread over samples for normal, Student, spiral and independent laws in 1 to 5
+    dimensions. The Monte Carlo error of the directions themselves is in the diagnostic
+    ``directions_std``, over √directions.
 
     Args:
         base: The estimator applied to the projections.
@@ -132,7 +139,9 @@ class Sliced:
         pair = [self._scaled(value) for value in (x, y)]
         slices = [self._project(value.points, rank, generator) for value in pair]
         return raise_scale_flags(
-            self._average(self.base(slices[0], slices[1], seed=seed)), pair[0], pair[1]
+            self._average(self.base(slices[0], slices[1], seed=seed), self._together(slices)),
+            pair[0],
+            pair[1],
         )
 
     def _scaled(self, value: Tensor) -> Scaled:
@@ -152,13 +161,30 @@ class Sliced:
         points = value.reshape(*[1] * (rank - len(batch_shape(value))), *value.shape)
         return tied_alike(points @ frames, first_equal(points))
 
-    def _average(self, found: Estimate) -> Estimate:
+    def _together(self, slices: Sequence[Tensor]) -> Tensor:
+        """How the errors of two pairs of directions move together, ``(pairs, pairs, ...)``.
+
+        See the class; a variable that is not projected is the same in both.
+        """
+        shared = torch.ones(self.directions, self.directions, dtype=torch.float64)
+        shared = shared.to(slices[0].device)
+        for part in slices:
+            if part.is_floating_point() and part.dim() > 2 and part.shape[0] == self.directions:
+                z = part - part.mean(-2, keepdim=True)
+                z = z / z.square().sum(-2, keepdim=True).sqrt().clamp(min=_TINY)
+                squares = torch.einsum("a...nk,b...nl->ab...kl", z, z).square().sum((-2, -1))
+                power = (squares / part.shape[-1]) ** 3
+                shared = _aligned(shared, power.dim()) * _aligned(power, shared.dim())
+        return shared
+
+    def _average(self, found: Estimate, together: Tensor) -> Estimate:
         unknown = torch.full_like(found.bits[0], torch.nan)
         spread = found.bits.std(0) if self.directions > 1 else unknown
-        shared = found.stderr.mean(0)
         return Estimate(
             bits=found.bits.mean(0),
-            stderr=(spread.square() / self.directions + shared.square()).sqrt(),
+            stderr=(_pairs(found.stderr) * _aligned(together, found.stderr.dim() + 1))
+            .mean((0, 1))
+            .sqrt(),
             # One of many directions is below 0 by chance: of the mean, `checked` says it.
             flags={n: raised.any(0) for n, raised in found.flags.items() if n != "below_zero"},
             diagnostics={
@@ -166,3 +192,14 @@ class Sliced:
                 "directions_std": spread,
             },
         )
+
+
+def _aligned(value: Tensor, dims: int) -> Tensor:
+    """A value ``(a, b, ...)`` with as many dimensions as another, new ones after the first two."""
+    missing = max(dims - value.dim(), 0)
+    return value.reshape(*value.shape[:2], *[1] * missing, *value.shape[2:])
+
+
+def _pairs(errors: Tensor) -> Tensor:
+    """The products of the errors of any two directions, ``(a, b, ...)``."""
+    return errors.unsqueeze(0) * errors.unsqueeze(1)

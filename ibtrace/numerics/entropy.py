@@ -134,6 +134,27 @@ def local_information(x: Tensor, y: Tensor, xy: Tensor, total: float | None = No
     return (n * xy / (x * y)).log2()
 
 
+def removed_information(x: Tensor, y: Tensor, xy: Tensor) -> Tensor:
+    """N I less (n - 1) times the I without each sample in turn, but for a constant, ``(..., n)``.
+
+    The pseudo-values of the jackknife, in bits, from the counts of each sample's symbols: with f
+    as in `removed` they are f(n_xy) - f(n_x) - f(n_y). Where symbols are
+    seen often they are `local_information`; where all are alone nothing hangs on any.
+
+    Args:
+        x: `sample_counts` of x.
+        y: `sample_counts` of y.
+        xy: `sample_counts` of the pairs.
+    """
+    return removed(xy) - removed(x) - removed(y)
+
+
+def removed(counts: Tensor) -> Tensor:
+    """Of each sample's count c, c log₂ c - (c - 1) log₂ (c - 1), ``(..., n)``."""
+    c = counts.to(torch.float64)
+    return (torch.xlogy(c, c) - torch.xlogy(c - 1, c - 1)) / math.log(2)
+
+
 def information(x: Tensor, y: Tensor, xy: Tensor, correction: Correction = "none") -> Tensor:
     """Mutual information ``H(x) + H(y) - H(xy)`` in bits, each entropy corrected alike, ``(...)``.
 

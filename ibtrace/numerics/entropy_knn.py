@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,13 +13,25 @@ from torch import Tensor
 
 from ibtrace.errors import ConfigError, InvalidInput, TooFewSamples
 from ibtrace.numerics.distances import Distances, row_blocks
-from ibtrace.numerics.knn import k_smallest
+from ibtrace.numerics.knn import k_smallest, taken_away
 
 _TREE_DIMENSIONS = 6
 
 
-def nearest_distances(points: Tensor, k: int) -> Tensor:
-    """Euclidean distances of each point to its k nearest others, ascending, ``(n, k)``.
+class Nearest(NamedTuple):
+    """The k nearest others of each of n points.
+
+    Args:
+        distances: Euclidean, ascending, ``(n, k)``.
+        points: Which they are, ``(n, k)``.
+    """
+
+    distances: Tensor
+    points: Tensor
+
+
+def nearest(points: Tensor, k: int) -> Nearest:
+    """The k nearest others of each point.
 
     Args:
         points: ``(n, d)`` float64.
@@ -26,11 +39,18 @@ def nearest_distances(points: Tensor, k: int) -> Tensor:
     """
     n, d = points.shape
     if points.device.type == "cpu" and d <= _TREE_DIMENSIONS:
-        found = KDTree(points.numpy()).query(points.numpy(), k + 1)[0][:, 1:]
-        return torch.from_numpy(np.ascontiguousarray(found))
+        found = KDTree(points.numpy()).query(points.numpy(), k + 1)
+        return Nearest(*(torch.from_numpy(np.ascontiguousarray(part[:, 1:])) for part in found))
     distances = Distances(points, "euclidean")
     blocks = row_blocks(n, points.device)
-    return torch.cat([k_smallest(distances.rows(rows), k)[0] for rows in blocks]).sqrt()
+    parts = zip(*(k_smallest(distances.rows(rows), k) for rows in blocks), strict=True)
+    squares, columns = (torch.cat(part) for part in parts)
+    return Nearest(squares.sqrt(), columns)
+
+
+def nearest_distances(points: Tensor, k: int) -> Tensor:
+    """The distances of `nearest`."""
+    return nearest(points, k).distances
 
 
 @lru_cache(maxsize=256)
@@ -99,6 +119,27 @@ def local_entropy(distances: Tensor, n: int, d: int, weights: tuple[float, ...] 
     offset = constant - float((w * ranks.digamma()).sum())
     nats: Tensor = offset + d * (distances.log() @ w.to(distances.device))
     return nats / math.log(2)
+
+
+def entropy_taken_away(found: Nearest, k: int, d: int, weights: tuple[float, ...] | None) -> Tensor:
+    """What taking each point away adds to `local_entropy` of the others, in bits, ``(n,)``.
+
+    A point whose m-th neighbour goes has its next ones in their place: the gain is
+    d Σ_(j ≥ m) w_j log (ρ_(j+1) / ρ_j).
+
+    Args:
+        found: The k + 1 nearest; with fewer, or distances of 0, nothing is known, and 0.
+        k: As in `local_entropy`.
+        d: The points' dimension.
+        weights: w; all on the last neighbour if None.
+    """
+    logs = found.distances.log()
+    if found.distances.shape[1] <= k or not bool(logs.isfinite().all()):
+        return torch.zeros(len(logs), dtype=torch.float64, device=logs.device)
+    w = torch.tensor(weights or (0.0,) * (k - 1) + (1.0,), dtype=torch.float64, device=logs.device)
+    steps = d * w * logs.diff(dim=1)[:, :k] / math.log(2)
+    gain = steps.flip(1).cumsum(1).flip(1)
+    return taken_away(gain, found.points[:, :k])
 
 
 def differential_entropy(x: Tensor, k: int = 3, *, weighted: bool = False) -> Tensor:

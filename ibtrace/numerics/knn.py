@@ -20,10 +20,32 @@ _SAMPLED_ROWS = 64
 
 
 class Neighbours(NamedTuple):
-    """How many neighbours each of n samples has in each of two spaces, ``(n,)`` each."""
+    """How many neighbours each of n samples has in each of two spaces, ``(n,)`` each.
+
+    Args:
+        x: In the first space.
+        y: In the second.
+        fewer_x: The same if one of the k nearest in the joint space were away.
+        fewer_y: Likewise in the second.
+        nearest: The k nearest in the joint space, ``(n, k)``.
+    """
 
     x: Tensor
     y: Tensor
+    fewer_x: Tensor
+    fewer_y: Tensor
+    nearest: Tensor
+
+
+def taken_away(gain: Tensor, nearest: Tensor) -> Tensor:
+    """What taking each sample away would add to the terms of those whose neighbour it is, ``(n,)``.
+
+    Args:
+        gain: Of each sample's term, if its j-th neighbour were away, ``(n, k)`` or ``(n, 1)``.
+        nearest: The neighbours, ``(n, k)``.
+    """
+    added = torch.zeros(len(nearest), dtype=torch.float64, device=nearest.device)
+    return added.scatter_add_(0, nearest.flatten(), gain.expand(nearest.shape).flatten())
 
 
 def k_smallest(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -103,18 +125,23 @@ def joint_neighbours(
         stop_at_tie: Return None at the first tied neighbours.
     """
     n, device = len(x.points), x.points.device
-    counts = torch.empty(2, n, dtype=torch.int64, device=device)
+    counts = torch.empty(4, n, dtype=torch.int64, device=device)
+    neighbours = torch.empty(n, k, dtype=torch.int64, device=device)
     for rows in row_blocks(n, device):
         dx, dy = x.rows(rows), y.rows(rows)
         nearest, columns = k_smallest(torch.maximum(dx, dy), min(k + 1, n - 1))
         if stop_at_tie and has_tie(nearest):
             return None
-        radius = nearest[:, k - 1 : k]
-        for marginal, distances in zip(counts, (dx, dy), strict=True):
-            if closed:
-                radius = distances.gather(1, columns[:, :k]).amax(1, keepdim=True)
-            marginal[rows] = count_within(distances, radius, closed=closed)
-    return Neighbours(counts[0], counts[1])
+        neighbours[rows] = columns[:, :k]
+        more = nearest.shape[1] - k  # 0 if there is no further one
+        for at, extra in ((0, 0), (2, more)):  # of all k, and with the next in place of one
+            radius = nearest[:, k - 1 + extra].unsqueeze(1)
+            for marginal, distances in enumerate((dx, dy)):
+                if closed:
+                    radius = distances.gather(1, columns[:, : k + extra]).amax(1, keepdim=True)
+                inside = count_within(distances, radius, closed=closed)
+                counts[at + marginal, rows] = inside.long() - extra
+    return Neighbours(counts[0], counts[1], counts[2], counts[3], neighbours)
 
 
 def tree_neighbours(
@@ -127,13 +154,17 @@ def tree_neighbours(
     tree_x, tree_y = KDTree(a, metric="chebyshev"), KDTree(b, metric="chebyshev")
     if stop_at_tie and has_tie(torch.from_numpy(distances[:, 1:])):
         return None
-    if closed:
-        inside = columns[:, : k + 1]
-        radius_x = np.abs(a[inside] - a[:, None]).max((1, 2))
-        radius_y = np.abs(b[inside] - b[:, None]).max((1, 2))
-    else:
-        radius_x = radius_y = np.nextafter(distances[:, k], 0)
-    return Neighbours(_tree_count(tree_x, radius_x), _tree_count(tree_y, radius_y))
+    counts = []
+    for more in (0, distances.shape[1] - 1 - k):
+        if closed:
+            inside = columns[:, : k + 1 + more]
+            radius_x = np.abs(a[inside] - a[:, None]).max((1, 2))
+            radius_y = np.abs(b[inside] - b[:, None]).max((1, 2))
+        else:
+            radius_x = radius_y = np.nextafter(distances[:, k + more], 0)
+        counts += [_tree_count(tree_x, radius_x) - more, _tree_count(tree_y, radius_y) - more]
+    near = torch.from_numpy(columns[:, 1 : k + 1])
+    return Neighbours(counts[0], counts[1], counts[2], counts[3], near)
 
 
 def _tree_count(tree: KDTree, radius: NDArray[np.float64]) -> Tensor:

@@ -89,6 +89,8 @@ class MixedBalls(NamedTuple):
         atom: Whether the radius is 0.
         tied: Whether others are as far as the neighbour that sets the radius, above 0.
         few: Whether fewer than k samples are at a finite distance.
+        gain: What the nats would gain if one of the k nearest were away; 0 of atoms and ties.
+        nearest: The k nearest in the joint space, ``(n, k)``.
     """
 
     nats: Tensor
@@ -96,6 +98,8 @@ class MixedBalls(NamedTuple):
     atom: Tensor
     tied: Tensor
     few: Tensor
+    gain: Tensor
+    nearest: Tensor
 
 
 def _by_trees(x: Rows, y: Rows, k: int) -> MixedBalls | None:
@@ -111,7 +115,9 @@ def _by_trees(x: Rows, y: Rows, k: int) -> MixedBalls | None:
         return None
     no = torch.zeros(n, dtype=torch.bool)
     inside = torch.full((n,), k)
-    return MixedBalls(_nats(inside, counts.x + 1, counts.y + 1), inside, no, no, no)
+    nats = _nats(inside, counts.x + 1, counts.y + 1)
+    gain = _nats(inside, counts.fewer_x + 1, counts.fewer_y + 1) - nats
+    return MixedBalls(nats, inside, no, no, no, gain, counts.nearest)
 
 
 def mixed_balls(x: Rows, y: Rows, n: int, k: int, device: torch.device) -> MixedBalls:
@@ -200,7 +206,7 @@ def _all_balls(
 def _balls(dx: Tensor, dy: Tensor, k: int) -> MixedBalls:
     """The balls of some samples, from their distances to all in x and in y, ``(m, n)`` each."""
     joint = torch.maximum(dx, dy)
-    nearest = k_smallest(joint, min(k + 1, joint.shape[1] - 1))[0]
+    nearest, columns = k_smallest(joint, min(k + 1, joint.shape[1] - 1))
     finite = nearest[:, :k].isfinite().sum(1, keepdim=True)
     radius = nearest.gather(1, (finite - 1).clamp(min=0))
     radius = torch.where(finite > 0, radius, 0)
@@ -212,7 +218,13 @@ def _balls(dx: Tensor, dy: Tensor, k: int) -> MixedBalls:
     tied = (finite < nearest.shape[1]) & (beyond - radius <= TIE * radius)
     tied = ~atom & (tied | (counts[0].unsqueeze(1) < finite))
     few = finite < k
-    return MixedBalls(_nats(*counts), counts[0], *(v.squeeze(1) for v in (atom, tied, few)))
+    nats, after = _nats(*counts), nearest[:, -1:] * (1 - TIE)
+    fewer = [count_within(distances, after, closed=False) for distances in (dx, dy)]
+    smooth = (counts[0] == k) & after.isfinite().squeeze(1) & ~(atom | tied | few).squeeze(1)
+    smooth &= nearest.shape[1] > k
+    gain = (_nats(counts[0], *(f.clamp(min=1) for f in fewer)) - nats).where(smooth, 0.0)
+    atom, tied, few = (v.squeeze(1) for v in (atom, tied, few))
+    return MixedBalls(nats, counts[0], atom, tied, few, gain, columns[:, :k])
 
 
 def _nats(k: Tensor, x: Tensor, y: Tensor) -> Tensor:
