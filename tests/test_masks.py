@@ -422,6 +422,32 @@ def test_a_mask_is_that_of_the_only_input(name: str) -> None:
     torch.testing.assert_close(looked(model, x, ["act"])["act"].values, mean(values, mask(1)))
 
 
+def test_a_memorys_mask_is_the_sources() -> None:
+    """As ``nn.Transformer`` takes them: each sequence's own, and the source's once more."""
+    torch.manual_seed(0)
+    model = nn.Transformer(8, 2, 1, 1, 16, batch_first=True, dropout=0.0)
+    source, target = mask(1) == 0, mask(2, 4) == 0
+    x = {
+        "src": torch.randn(N, LENGTH, 8),
+        "tgt": torch.randn(N, 4, 8),
+        "src_key_padding_mask": source,
+        "tgt_key_padding_mask": target,
+        "memory_key_padding_mask": source,
+    }
+    names = ["encoder.layers.0", "decoder.layers.0"]
+    torch.backends.mha.set_fastpath_enabled(False)  # which passes over the hooks' layers
+    try:
+        values = outputs(model, names, x)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(True)
+    layers = looked(model, x, names)
+    for name, padding in zip(names, (source, target), strict=True):
+        torch.testing.assert_close(layers[name].values, mean(values[name], ~padding))
+    x["memory_key_padding_mask"] = source.flip(0)  # another one: whose is it?
+    with pytest.raises(InvalidInput, match="memory_key_padding_mask does not say which tokens"):
+        looked(model, x, names)
+
+
 class Queries(nn.Module):
     """As many learned queries as there are tokens, as in a Perceiver."""
 

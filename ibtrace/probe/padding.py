@@ -79,7 +79,8 @@ def streams(inputs: Mapping[str, Tensor]) -> list[Stream]:
 
     A mask belongs to the inputs of its length whose names begin as its own does:
     ``decoder_attention_mask`` to ``decoder_input_ids``, ``src_key_padding_mask`` to ``src``. One
-    that belongs to none by name is that of the only input, or unclear. So are numbers of tokens
+    that belongs to none by name is that of the only input, or of the one whose own says the same,
+    or unclear. So are numbers of tokens
     (``lengths``), and inputs that look like a mask of others, whatever they are called.
 
     Args:
@@ -100,6 +101,10 @@ def streams(inputs: Mapping[str, Tensor]) -> list[Stream]:
         begin = next((b for b in known if _last(owner).startswith(b)), "")
         own[owner] = [name for name in masks if begins[name] == begin]
         axes[owner] = _positions(inputs[owner], [masks[name] for name in own[owner]])
+    for name in masks:  # nn.Transformer's mask of the memory says what that of the source does
+        likewise = [names for names in own.values() if any(_alike(name, n, masks) for n in names)]
+        if len(likewise) == 1 and not any(name in names for names in own.values()):
+            likewise[0].append(name)
     homeless = [name for name in masks if not any(name in names for names in own.values())]
     for owner, value in inputs.items():
         if owner in own:
@@ -301,6 +306,12 @@ def real_tokens(name: str, mask: Tensor) -> Tensor | None:
     if _ONE_IS_PADDING.search(_last(name)):
         return flat == 0
     return flat != 0 if _ONE_IS_REAL.search(_last(name)) else None
+
+
+def _alike(name: str, other: str, masks: Mapping[str, Tensor]) -> bool:
+    """Whether two masks say the same, of tokens that are not all real."""
+    one, two = (real_tokens(each, masks[each]) for each in (name, other))
+    return one is not None and two is not None and torch.equal(one, two) and not bool(one.all())
 
 
 def altered(value: Tensor, where: Tensor | None = None) -> Tensor:
