@@ -150,7 +150,7 @@ def test_what_was_not_possible_together_is_not_tried_with_other_weights_or_sampl
         tried.append(one_by_one)
         return transforms.each(*given, one_by_one=one_by_one)
 
-    monkeypatch.setattr("ibtrace.capture.view.each", noting)
+    monkeypatch.setattr("ibtrace.capture.calls.each", noting)
     view = seen(Asking, 3)
     assert view.outputs.shape == (3, N, 2)
     assert tried[0] is False
