@@ -225,9 +225,15 @@ class KozachenkoLeonenko:
             own = points[ids == one]
             within = nearest_distances(own, min(self.k, len(own) - 1))
             local[ids == one] -= self._local(within, *own.shape)
-        small = bool((sizes <= self.k).any())
-        flags = {"lattice": lattice, "degenerate": degenerate, "small": small}
-        return _estimate(t.device, local, dropped=dropped, tied=tied, **flags)
+        return _estimate(
+            t.device,
+            local,
+            dropped=dropped,
+            tied=tied,
+            lattice=lattice,
+            degenerate=degenerate,
+            small=bool((sizes <= self.k).any()),
+        )
 
     def _local(self, distances: Tensor, n: int, d: int) -> Tensor:
         """Local entropies in bits. Where a class has lowered k, it has no weights."""
