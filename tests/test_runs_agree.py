@@ -73,6 +73,29 @@ def test_the_same_model_joins_however_it_is_wrapped(tmp_path: Path) -> None:
     assert traced(tmp_path, Ensemble(mlp, seeds=[4, 5])).trace.seeds == [0, 1, 2, 3, 4, 5]
 
 
+class Remembers(nn.Module):
+    """Holds what it has seen, in a buffer that grows."""
+
+    seen: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = mlp()
+        self.register_buffer("seen", torch.zeros(0, 5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen = torch.cat([self.seen, x])
+        out: Tensor = self.net(x)
+        return out
+
+
+def test_a_buffer_that_has_grown_is_no_other_model(tmp_path: Path) -> None:
+    model = Remembers()
+    traced(tmp_path, model, seed=0, look="net.2")
+    model(X)
+    assert traced(tmp_path, model, look="net.2").trace.seeds == [0]
+
+
 @pytest.mark.parametrize("seed", [{}, {"seed": 1}])
 def test_other_instruments_are_named(tmp_path: Path, seed: Any) -> None:
     traced(tmp_path, mlp(), seed=0, lenses="saturation")

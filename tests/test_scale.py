@@ -18,7 +18,7 @@ from ibtrace import cli
 from ibtrace.capture import Look, looks, snapshot
 from ibtrace.datasets import mnist
 from ibtrace.errors import InvalidInput, LeftOut
-from ibtrace.estimators import Binning
+from ibtrace.estimators import Binning, KozachenkoLeonenko
 from ibtrace.models import CNN
 from ibtrace.probe import Probe
 from ibtrace.trace import Trace
@@ -271,3 +271,24 @@ def test_a_small_bert_from_a_configuration(
     assert set(first.variable) == {"token:cls"}
     assert first.bits.between(0, math.log2(120)).all()
     assert "bert.bert.encoder.layer.1.output" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("n", [500, 2000])
+@pytest.mark.parametrize("jitters", [(1e-4, 0.02), (1e-3, 0.03), (0.02, 1e-4)])
+def test_entropies_of_clusters_whose_jitters_differ_are_right_or_flagged(
+    n: int, jitters: tuple[float, float]
+) -> None:
+    """Four clusters of x that are those of y: 2 bits, of which the entropies lose up to all."""
+    generator = torch.Generator().manual_seed(0)
+    cluster = torch.randint(4, (n, 1), generator=generator).double()
+    x, y = (cluster + by * torch.randn(n, 1, generator=generator) for by in jitters)
+    estimate = KozachenkoLeonenko()(x, y)
+    assert abs(float(estimate.bits) - 2) < 0.2 or bool(estimate.flags["scales_apart"])
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.75, 0.99])
+def test_entropies_of_normals_do_not_hang_on_their_scales(rho: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, noise = torch.randn(2, 600, 1, generator=generator).double()
+    estimate = KozachenkoLeonenko()(x, rho * x + (1 - rho**2) ** 0.5 * noise)
+    assert not bool(estimate.flags["scales_apart"])

@@ -56,10 +56,14 @@ def hidden_by_scale(
     unequal = columns_apart(x, _UNEQUAL) | columns_apart(y, _UNEQUAL).to(x.device)
     if other is None or not bool(unequal.any()):
         return no
-    few = [_few(value) for value in (x, y)]
+    few = [few_samples(value) for value in (x, y)]
     own, instead = (method(each, *few, seed=seed) for each in (estimator, other))
-    beyond = HIDDEN * math.sqrt(_SAMPLES / samples(few[0]))
-    return unequal & (instead.bits - own.bits > beyond)
+    return unequal & (instead.bits - own.bits > beyond(few[0]))
+
+
+def beyond(few: Tensor) -> float:
+    """How many bits more another scale has to show on these samples: 0.1 on 400 of them."""
+    return HIDDEN * math.sqrt(_SAMPLES / samples(few))
 
 
 def _other(estimator: Any) -> Any:
@@ -72,7 +76,7 @@ def _other(estimator: Any) -> Any:
     return None if other is None else dataclasses.replace(fields, scale=other)
 
 
-def _few(value: Tensor) -> Tensor:
+def few_samples(value: Tensor) -> Tensor:
     """At most 400 of the samples, drawn alike of every variable."""
     n = samples(value)
     if n <= _SAMPLES:

@@ -26,6 +26,8 @@ KINDS = (
 _WITHOUT = frozenset(("torch", "numpy", "random", "builtins", "typing", "collections", "abc"))
 """Packages whose own code names no generators but the global ones."""
 
+_CONTAINERS = frozenset((dict, list, tuple, set, frozenset, deque))
+
 
 class Generators:
     """The global generators of torch (CPU and CUDA), NumPy and Python, and others.
@@ -119,7 +121,8 @@ def held_generators(*owners: Any) -> list[Any]:
         value = waiting.pop()
         if id(value) in seen:
             continue
-        if isinstance(value, KINDS):
+        kind: Any = type(value)
+        if _is_generator(kind):
             found.append(value)
             seen[id(value)] = value
         elif gc.is_tracked(value) or isinstance(value, np.ndarray):
@@ -129,11 +132,10 @@ def held_generators(*owners: Any) -> list[Any]:
 
 
 def _hanging_on(value: Any) -> Iterable[Any]:
-    """What an object holds, and what its functions name."""
-    if isinstance(value, (torch.Tensor, types.ModuleType, type)):
-        return ()
-    if isinstance(value, np.ndarray):
-        return value.ravel().tolist() if value.dtype == object else ()
+    """What an object holds, its class, and what functions name."""
+    kind: Any = type(value)
+    if kind in _CONTAINERS:
+        return _items(value)
     if isinstance(value, types.FunctionType):
         return _held_by(value)
     if isinstance(value, types.MethodType):
@@ -142,7 +144,23 @@ def _hanging_on(value: Any) -> Iterable[Any]:
         return (value.func, *value.args, *value.keywords.values())
     if isinstance(value, types.GeneratorType):
         return [] if value.gi_frame is None else list(value.gi_frame.f_locals.values())
+    if isinstance(value, type):
+        return _attributes_of_class(value)
+    if isinstance(value, np.ndarray):
+        return value.ravel().tolist() if value.dtype == object else ()
+    if _is_leaf(kind):
+        return ()
     return (*_items(value), *_attributes(value))
+
+
+@functools.lru_cache
+def _is_generator(kind: Any) -> bool:
+    return issubclass(kind, KINDS)
+
+
+@functools.lru_cache
+def _is_leaf(kind: Any) -> bool:
+    return issubclass(kind, (torch.Tensor, types.ModuleType))
 
 
 def _items(value: Any) -> Iterable[Any]:
@@ -154,16 +172,30 @@ def _items(value: Any) -> Iterable[Any]:
 
 
 def _attributes(value: Any) -> Iterator[Any]:
+    kind: Any = type(value)
     held = getattr(value, "__dict__", None)
     yield from held.values() if isinstance(held, dict) else ()
-    for kind in type(value).__mro__:
-        if _package(kind.__module__) in _WITHOUT:
-            continue
-        for attribute in vars(kind).values():
-            if isinstance(attribute, types.MemberDescriptorType):
-                yield getattr(value, attribute.__name__, None)
-            else:
-                yield getattr(attribute, "__func__", getattr(attribute, "fget", attribute))
+    for name in _slots(kind):
+        yield getattr(value, name, None)
+    yield kind
+
+
+@functools.lru_cache
+def _slots(kind: Any) -> tuple[str, ...]:
+    """The names of the slots of a class's instances."""
+    own = (each for parent in _own(kind) for each in vars(parent).values())
+    return tuple(a.__name__ for a in own if isinstance(a, types.MemberDescriptorType))
+
+
+def _own(kind: type) -> list[type]:
+    """The classes that a class inherits from, itself included, without those of `_WITHOUT`."""
+    return [each for each in kind.__mro__ if _package(each.__module__) not in _WITHOUT]
+
+
+def _attributes_of_class(kind: type) -> Iterator[Any]:
+    for parent in _own(kind):
+        for attribute in vars(parent).values():
+            yield getattr(attribute, "__func__", getattr(attribute, "fget", attribute))
 
 
 def _held_by(function: types.FunctionType) -> Iterator[Any]:

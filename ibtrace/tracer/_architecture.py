@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def architecture(model: nn.Module | Networks) -> dict[str, str]:
-    """Every module by name: its class, torch's settings of its own classes, and its parameters.
+    """Every module by name: class, torch's settings of its own classes, parameters, buffers' names.
 
     Args:
         model: One module, or several networks of one structure.
@@ -49,10 +49,10 @@ def _said(module: nn.Module) -> str:
     kind = type(module)
     torchs = kind.extra_repr.__module__.partition(".")[0] == "torch"
     settings = module.extra_repr() if torchs else ""
-    own = {**module._parameters, **module._buffers}
     held = [
         f"{name} {tuple(value.shape)} {value.dtype}".replace("torch.", "")
-        for name, value in own.items()
+        for name, value in module._parameters.items()
         if value is not None
     ]
+    held += module._buffers  # which may grow
     return f"{kind.__qualname__}({settings})" + (f": {', '.join(held)}" if held else "")
