@@ -35,7 +35,7 @@ X = torch.arange(1.0, 31).double().square().sin().reshape(10, 3)
 
 
 def read(view: NetworkView, lens: NTK | None = None, seed: int = 0) -> dict[str, Reading]:
-    if view._past is None:
+    if view._past.at is None:
         view.remember(lambda when: view)
     return {name: of[""] for name, of in (lens or NTK())(view, view._probe, seed=seed).items()}
 

@@ -13,7 +13,7 @@ from ibtrace.capture.networks import Setting, Stacked
 from ibtrace.capture.recipe import Part, Recipe
 from ibtrace.capture.view import NetworkView
 from ibtrace.ensemble import Ensemble
-from ibtrace.errors import ConfigError, Unsupported
+from ibtrace.errors import ConfigError, InvalidInput, Unsupported
 from ibtrace.probe import Probe
 
 N = 20
@@ -179,6 +179,23 @@ def test_a_loss_of_ones_own_and_a_network_that_gives_several() -> None:
     view = view_of(model, loss=nn.CrossEntropyLoss())
     torch.testing.assert_close(view.losses[0], losses(model.inner).detach())
     assert (view.loss_unit, view_of(model).loss_unit) == ("loss", "nats")
+
+
+def test_what_is_not_varied_is_each_networks_own() -> None:
+    """Not the template's, and whatever order the varied parameters are given in."""
+    networks = Ensemble(mlp, seeds=[3, 5])
+    stacked = Stacked(
+        networks.template, networks.named_parameters(), networks.named_buffers(), networks.seeds
+    )
+    view = NetworkView(stacked, PROBE, Setting("cross_entropy"))
+    moved = {name: value + 0.1 for name, value in view.parameters.items()}
+    bias = {"0.bias": moved["0.bias"]}
+    whole = view.at({**view.parameters, **bias})
+    assert torch.equal(view.at(bias).losses, whole.losses)
+    assert not torch.equal(view.losses, whole.losses)
+    assert [*view.at(dict(reversed(moved.items()))).parameters] == [*view.parameters]
+    with pytest.raises(InvalidInput, match=r"no parameter or buffer 0\.wieght"):
+        view.at({"0.wieght": view.parameters["0.weight"]})
 
 
 # --- the head, and T on the training samples ----------------------------------------------------

@@ -96,6 +96,16 @@ class Calls:
         """What the networks give on the samples, ``(s, n, ...)``."""
         return self.forward()
 
+    @cached_property
+    def logits(self) -> Tensor:
+        """The outputs, or what goes into the softmax that the networks end in."""
+        return self.outputs if self.softmax is None else self.forward(before=self.softmax)
+
+    def release(self) -> None:
+        """Let go of outputs and logits, which can be computed again."""
+        for name in ("outputs", "logits"):
+            vars(self).pop(name, None)
+
     @property
     def first_outputs(self) -> Tensor:
         """The outputs of the first samples, a few at least: all where these are known already."""

@@ -6,12 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from ibtrace.capture.calling import Forward
-from ibtrace.capture.recipe import Recipe
-from ibtrace.errors import ConfigError
+from ibtrace.capture.recipe import Recipe, optimizer_state
+from ibtrace.errors import ConfigError, InvalidInput
 from ibtrace.numerics.losses import LOSSES
 from ibtrace.runtime.arguments import shown
+from ibtrace.types import OptimizerState
 
 Loss = str | Callable[[Tensor, Tensor], Tensor]
 """A name of `ibtrace.numerics.losses.LOSSES`, or a function of outputs ``(n, ...)`` and labels
@@ -58,6 +60,13 @@ class Stacked:
         buffers = {name: value.detach()[None] for name, value in model.named_buffers()}
         return cls(model, parameters, buffers, seeds, own)
 
+    def state_dict(self) -> dict[str, dict[str, Tensor]]:
+        """The parameters and the buffers, to be stored: fields of this class."""
+        return {
+            "parameters": {name: value.detach() for name, value in self.parameters.items()},
+            "buffers": {name: value.detach() for name, value in self.buffers.items()},
+        }
+
     def copied(self) -> Stacked:
         """The same with tensors that no training changes."""
         return replace(
@@ -65,6 +74,45 @@ class Stacked:
             parameters={name: value.detach().clone() for name, value in self.parameters.items()},
             buffers={name: value.detach().clone() for name, value in self.buffers.items()},
         )
+
+    def variants(self, of: Tensor, tensors: Mapping[str, Tensor]) -> Stacked:
+        """Networks with other values of some tensors.
+
+        Args:
+            of: Of which of these networks each of the k is a variant, by position, ``(k,)``.
+            tensors: Parameters or buffers ``{name: (k, ...)}``; the others are those of these.
+
+        Raises:
+            InvalidInput: If a tensor is none of the networks'.
+        """
+        if unknown := sorted({*tensors} - {*self.parameters} - {*self.buffers}):
+            raise InvalidInput(f"these networks have no parameter or buffer {unknown[0]}")
+
+        def varied(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return {
+                name: tensors[name] if name in tensors else value.detach()[of]
+                for name, value in values.items()
+            }
+
+        return replace(
+            self,
+            parameters=varied(self.parameters),
+            buffers=varied(self.buffers),
+            seeds=[self.seeds[at] for at in of.tolist()],
+            own={},
+        )
+
+    def optimizer_state(self, optimizer: Optimizer) -> OptimizerState:
+        """How an optimiser of these networks will make its next step.
+
+        Raises:
+            Unsupported: If its groups of parameters differ in their settings.
+        """
+        state = optimizer_state(optimizer, self.own)
+        # one network's own parameters have no dimension for the networks, and so have its moments
+        alone = {n for n, value in self.own.items() if value.dim() < self.parameters[n].dim()}
+        moments = {n: v[None] if n in alone else v for n, v in state.second_moments.items()}
+        return replace(state, second_moments=moments)
 
 
 @dataclass(frozen=True, eq=False)

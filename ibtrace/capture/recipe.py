@@ -61,6 +61,14 @@ class Twins:
     replaced: Tensor
     control: bool = False
 
+    def tensors(self) -> dict[str, Tensor]:
+        """Parameters and buffers of the twins, ``{name: (s, ...)}``."""
+        networks = self.networks
+        tensors = {**dict(networks.named_parameters()), **dict(networks.named_buffers())}
+        if isinstance(networks, nn.Module):
+            return {name: value.detach()[None] for name, value in tensors.items()}
+        return {name: value.detach() for name, value in tensors.items()}
+
 
 @dataclass(frozen=True, eq=False)
 class Recipe:
@@ -103,6 +111,14 @@ class Recipe:
         object.__setattr__(self, "random", flag("Recipe: random", self.random))
         if self.twins is not None:
             require_instance("Recipe: twins", self.twins, Twins, "Twins(networks, replaced)")
+
+    @property
+    def replaced(self) -> tuple[Part, Part] | None:
+        """The sample of which each twin knows nothing, and that in its place, if known."""
+        if self.twins is None or self.data is None:
+            return None
+        out, into = self.twins.replaced.unbind(1)
+        return Part(self.data.probe, out[:, None]), Part(self.data.probe, into[:, None])
 
 
 def optimizer_state(optimizer: Optimizer, parameters: Mapping[str, Tensor]) -> OptimizerState:

@@ -65,6 +65,15 @@ class Samples:
         return self.of_each(self.probe.inputs[""].to(self.device))
 
     @property
+    def labels(self) -> Tensor:
+        """The labels that each network sees, ``(s, n, ...)``.
+
+        Raises:
+            Unsupported: If there are none.
+        """
+        return self.of_each(self.all_labels)
+
+    @property
     def all_labels(self) -> Tensor:
         """The labels of all samples of the probe.
 

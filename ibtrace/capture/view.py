@@ -8,19 +8,18 @@ from functools import cached_property
 from typing import Any, TypeVar, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ibtrace.capture import derivatives
+from ibtrace.capture import derivatives, structure
 from ibtrace.capture.calls import Calls
-from ibtrace.capture.chain import chain_of
 from ibtrace.capture.curvature import Curves
 from ibtrace.capture.networks import Setting, Stacked
 from ibtrace.capture.objective import Objective
-from ibtrace.capture.recipe import Part, optimizer_state
+from ibtrace.capture.past import Past
+from ibtrace.capture.recipe import Part
 from ibtrace.capture.samples import Samples
+from ibtrace.capture.traced import Traced
 from ibtrace.capture.transforms import Tensors
-from ibtrace.capture.undisturbed import undisturbed
-from ibtrace.errors import Unsupported
 from ibtrace.probe import Probe
 from ibtrace.types import Head, Link, OptimizerState
 
@@ -28,15 +27,16 @@ _Value = TypeVar("_Value")
 
 _LARGE = (
     *("gradient", "sample_gradients", "jacobian", "hessian", "input_jacobian"),
-    *("losses", "logits", "link_inputs", "head", "_curves"),
+    *("losses", "link_inputs", "head", "_curves"),
 )
 
 
 class NetworkView:
     """One network, or several of one architecture, at one look; see `ibtrace.types.View`.
 
-    What needs forwards is computed by `ibtrace.capture.calls.Calls`: undisturbed, several networks
-    together.
+    What it offers is computed elsewhere, and kept here: what each network sees by
+    `ibtrace.capture.samples`, what it gives by `ibtrace.capture.calls`, its loss by
+    `ibtrace.capture.objective`, and so on. Each raises what it says there.
 
     Args:
         networks: The networks.
@@ -68,11 +68,11 @@ class NetworkView:
         tensors = [*networks.parameters.values()]
         device = tensors[0].device if tensors else part.probe.device
         self._setting = setting or Setting()
+        self._past = Past(past)
         self._samples = Samples(part, len(self.seeds), device)
+        self._traced = Traced(activations, self._samples.count)
         self._calls = Calls(networks, self._samples, self._setting)
         self._objective = Objective(self._calls)
-        self._activations, self._past = activations, past
-        self._activations_of: tuple[NetworkView, Tensor] | None = None
         self._memory: dict[Hashable, Any] = {}
 
     @property
@@ -81,26 +81,11 @@ class NetworkView:
         return self._calls.parameters
 
     @property
-    def _probe(self) -> Probe:
-        return self._samples.probe
-
-    @property
     def activations(self) -> Mapping[str, Tensor]:
-        """T of each layer that is traced, ``{layer: (s, n, ...)}``.
+        """T of each layer that is traced, ``{layer: (s, n, ...)}``."""
+        return self._traced.layers
 
-        Raises:
-            Unsupported: If the view was made without, or of samples that were not traced.
-        """
-        if self._activations is None and self._activations_of is not None:
-            self._activations = _cut(*self._activations_of)
-        if self._activations is None:
-            raise Unsupported(
-                "this view holds no activations: a lens says that it needs them, and only samples "
-                "of the tracer's probe have any"
-            )
-        return self._activations
-
-    # -- the samples --------------------------------------------------------------------------
+    # -- the samples, and other samples -------------------------------------------------------
 
     @property
     def samples(self) -> int:
@@ -109,21 +94,13 @@ class NetworkView:
 
     @property
     def inputs(self) -> Tensor:
-        """The inputs that each network sees, ``(s, n, ...)``.
-
-        Raises:
-            Unsupported: If the networks have several inputs.
-        """
+        """The inputs that each network sees, ``(s, n, ...)``."""
         return self._samples.inputs
 
     @property
     def labels(self) -> Tensor:
-        """The labels that each network sees, ``(s, n, ...)``.
-
-        Raises:
-            Unsupported: If there are none.
-        """
-        return self._samples.of_each(self._samples.all_labels)
+        """The labels that each network sees, ``(s, n, ...)``."""
+        return self._samples.labels
 
     def thinned(self, most: int, seed: int = 0) -> NetworkView:
         """The same networks on some of the samples, drawn once; all if they are no more."""
@@ -131,8 +108,8 @@ class NetworkView:
             return self
 
         def draw() -> NetworkView:
-            part, numbers = self._samples.drawn(most, seed)
-            return self._on(part, lambda past: past.thinned(most, seed), numbers)
+            part, rows = self._samples.drawn(most, seed)
+            return self._on(part, lambda past: past.thinned(most, seed), rows)
 
         return self.once(("thinned", most, seed), draw)
 
@@ -147,11 +124,48 @@ class NetworkView:
         return self._on_part("test", lambda past: past.test)
 
     @property
+    def _probe(self) -> Probe:
+        return self._samples.probe
+
+    def _on_part(
+        self, name: str, likewise: Callable[[NetworkView], NetworkView | None]
+    ) -> NetworkView | None:
+        part: Part | None = getattr(self._setting.recipe, name)
+        if part is None:
+            return None
+        return self.once(name, lambda: self._on(part, likewise, self._samples.places(part)))
+
+    def _on(
+        self,
+        part: Part,
+        likewise: Callable[[NetworkView], NetworkView | None],
+        rows: Tensor | None = None,
+    ) -> NetworkView:
+        """The same networks on other samples, as are the networks of the past.
+
+        Args:
+            part: The samples.
+            likewise: Does the same to a view of the past.
+            rows: Which samples of this view they are, if they are some.
+        """
+        view = self._like(self.networks, part)
+        view.activation_ranges = self.activation_ranges
+        view._past = self._past.likewise(likewise)
+        if rows is not None:
+            view._traced = self._traced.some(rows, view.samples)
+        view._calls.learn(self._calls)
+        return view
+
+    def _like(self, networks: Stacked, part: Part) -> NetworkView:
+        """Networks of this architecture on samples, at the same look."""
+        return NetworkView(networks, part, self._setting, epoch=self.epoch, step=self.step)
+
+    # -- the training -------------------------------------------------------------------------
+
+    @property
     def random_split(self) -> bool:
         """Whether the training samples were drawn at random from the population."""
         return self._setting.recipe.random
-
-    # -- the training -------------------------------------------------------------------------
 
     @property
     def batch_size(self) -> int | None:
@@ -160,77 +174,9 @@ class NetworkView:
 
     @property
     def optimizer(self) -> OptimizerState | None:
-        """How the next step of the training will be made, if known.
-
-        Raises:
-            Unsupported: If its groups of parameters differ in their settings.
-        """
+        """How the next step of the training will be made, if known."""
         optimizer = self._setting.recipe.optimizer
-        if optimizer is None:
-            return None
-        own = self.networks.own
-        state = optimizer_state(optimizer, own)
-        alone = {n for n, v in own.items() if v.dim() < self.networks.parameters[n].dim()}
-        moments = {n: v[None] if n in alone else v for n, v in state.second_moments.items()}
-        return replace(state, second_moments=moments)
-
-    @property
-    def initial(self) -> NetworkView:
-        """The networks as they were at the first look, on the same samples.
-
-        Raises:
-            Unsupported: If they are not known.
-        """
-        past = None if self._past is None else self._past("initial")
-        if past is None:
-            raise Unsupported(
-                "the networks at the first look are not known: after resuming, give the tracer "
-                "what its state_dict() gave before, by load_state_dict"
-            )
-        return past
-
-    @property
-    def previous(self) -> NetworkView | None:
-        """The networks at the lens's last look before this, on the same samples."""
-        return None if self._past is None else self._past("previous")
-
-    @property
-    def twins(self) -> NetworkView | None:
-        """Each network as it is when one training sample is another, if such were trained.
-
-        They may be followed by one more, a copy of the first network with nothing replaced.
-        """
-        twins = self._setting.recipe.twins
-        if twins is None:
-            return None
-
-        def see() -> NetworkView:
-            if isinstance(twins.networks, nn.Module):
-                own = Stacked.of_module(twins.networks)
-            else:
-                held = twins.networks
-                own = Stacked(self.networks.template, held.named_parameters(), held.named_buffers())
-            places = [*range(len(self.seeds)), *([0] if twins.control else [])]
-            buffers = {**own.parameters, **own.buffers}
-            seen = self.at({name: own.parameters[name] for name in self.parameters}, places)
-            fixed = self._calls.fixed
-            seen._calls.fixed = {name: buffers[name].detach() for name in fixed}
-            return seen
-
-        return self.once("twins", see)
-
-    @property
-    def replaced(self) -> tuple[NetworkView, NetworkView] | None:
-        """The networks on the sample of which each twin knows nothing, and on that in its place."""
-        recipe = self._setting.recipe
-        if recipe.twins is None or recipe.data is None:
-            return None
-        out, into = recipe.twins.replaced.unbind(1)
-        probe = recipe.data.probe
-        return (
-            self._on(Part(probe, out[:, None]), lambda past: None),
-            self._on(Part(probe, into[:, None]), lambda past: None),
-        )
+        return None if optimizer is None else self.networks.optimizer_state(optimizer)
 
     # -- outputs and loss ---------------------------------------------------------------------
 
@@ -239,15 +185,10 @@ class NetworkView:
         """What the networks give on the samples, ``(s, n, ...)``."""
         return self._calls.outputs
 
-    @cached_property
+    @property
     def logits(self) -> Tensor:
-        """The outputs, or what goes into the last softmax if the networks end in one.
-
-        Raises:
-            Unsupported: If the outputs are probabilities that no module makes.
-        """
-        softmax = self._calls.softmax
-        return self.outputs if softmax is None else self._calls.forward(before=softmax)
+        """The outputs, or what goes into the last softmax if the networks end in one."""
+        return self._calls.logits
 
     @property
     def loss_unit(self) -> str:
@@ -256,11 +197,7 @@ class NetworkView:
 
     @cached_property
     def losses(self) -> Tensor:
-        """The loss of each sample, ``(s, n)``.
-
-        Raises:
-            ConfigError: If the tracer was given no loss.
-        """
+        """The loss of each sample, ``(s, n)``."""
         _, before = self._objective.mean
         return self._objective.of_samples(self.outputs if before is None else self.logits)
 
@@ -279,8 +216,7 @@ class NetworkView:
     def hessian_product(self, vector: Mapping[str, Tensor]) -> Tensors:
         """The Hessian of the mean loss times a vector, both ``{parameter: (s, ...)}``.
 
-        Args:
-            vector: As `parameters` has them; several vectors at once are ``(m, s, ...)``.
+        Several vectors at once are ``{parameter: (m, s, ...)}``.
         """
         return self._curves.product(vector)
 
@@ -288,6 +224,10 @@ class NetworkView:
     def hessian(self) -> Tensor:
         """The Hessian of the mean loss, ``(s, P, P)``, parameters in order, each flattened."""
         return self._curves.matrix()
+
+    @cached_property
+    def _curves(self) -> Curves:
+        return derivatives.curves(self._calls, self._objective)
 
     @cached_property
     def sample_gradients(self) -> Tensors:
@@ -301,50 +241,8 @@ class NetworkView:
 
     @cached_property
     def input_jacobian(self) -> Tensor:
-        """Derivatives of the logits in the inputs, ``(s, n, k, ...)``.
-
-        Raises:
-            Unsupported: If the networks have several inputs, or these are no numbers.
-        """
+        """Derivatives of the logits in the inputs, ``(s, n, k, ...)``."""
         return derivatives.input_jacobian(self._calls)
-
-    @cached_property
-    def _curves(self) -> Curves:
-        return derivatives.curves(self._calls, self._objective)
-
-    @property
-    def chain(self) -> tuple[Link, ...]:
-        """The layers of weights in order, of networks that are a chain of modules.
-
-        Raises:
-            Unsupported: If they are anything else.
-        """
-
-        def read() -> tuple[Link, ...]:
-            template, few = self.networks.template, self._samples.few()
-            with undisturbed(template):
-                return chain_of(template, self._calls.tensors, few, self._setting.forward)
-
-        return self.once("chain", read)
-
-    @cached_property
-    def head(self) -> Head:
-        """The last linear layer, which gives the logits, and what goes into it.
-
-        Raises:
-            Unsupported: If the logits are not those of a linear layer.
-        """
-        tensors = self._calls.tensors
-        for name, module in reversed([*self.networks.template.named_modules()]):
-            of = f"{name}." if name else ""
-            weight, bias = tensors.get(f"{of}weight"), tensors.get(f"{of}bias")
-            if not isinstance(module, nn.Linear) or weight is None:
-                continue
-            features = self._calls.forward(before=module)
-            head = Head(features, weight, bias)
-            if features.dim() == 3 and head.gives(self.logits):
-                return head
-        raise Unsupported("the logits are not those of a linear layer, which a head is")
 
     @cached_property
     def link_inputs(self) -> dict[str, tuple[Tensor, Tensor]]:
@@ -353,6 +251,16 @@ class NetworkView:
         The derivatives are ``(s, n, k, d)``; keys are the layers' names.
         """
         return derivatives.link_inputs(self._calls)
+
+    @property
+    def chain(self) -> tuple[Link, ...]:
+        """The layers of weights in order, of networks that are a chain of modules."""
+        return self.once("chain", lambda: structure.chain(self._calls))
+
+    @cached_property
+    def head(self) -> Head:
+        """The last linear layer, which gives the logits, and what goes into it."""
+        return structure.head(self._calls)
 
     # -- other networks -----------------------------------------------------------------------
 
@@ -366,26 +274,54 @@ class NetworkView:
             networks: Of which of these networks each of the k is a variant, by position; None: of
                 each one, in order.
         """
-        variants = torch.tensor(list(range(len(self.seeds)) if networks is None else networks))
-        variants = variants.to(self._samples.device)
-        own = {name: value[variants] for name, value in self._calls.fixed.items()}
-        names = set(self.networks.parameters)
-        varied = replace(
-            self.networks,
-            parameters={**{n: v for n, v in own.items() if n in names}, **parameters},
-            buffers={n: v for n, v in own.items() if n not in names},
-            seeds=[self.seeds[at] for at in variants.tolist()],
-            own={},
-        )
-        rows = self._samples.rows
-        if rows is not None and self._samples.differ:
-            rows = rows[variants.to(rows.device)]
-        part = Part(self._probe, rows)
-        others = NetworkView(varied, part, self._setting, epoch=self.epoch, step=self.step)
+        places = list(range(len(self.seeds)) if networks is None else networks)
+        of = torch.tensor(places, device=self._samples.device)
+        part = self._samples.part
+        if part.rows is not None and self._samples.differ:
+            part = replace(part, rows=part.rows[of.to(part.rows.device)])
+        view = self._like(self.networks.variants(of, parameters), part)
         _ = self._calls.softmax  # seen once for all variants
-        others._calls.learn(self._calls)
-        others._objective.learn(self._objective)
-        return others
+        view._calls.learn(self._calls)
+        view._objective.learn(self._objective)
+        return view
+
+    @property
+    def twins(self) -> NetworkView | None:
+        """Each network as it is when one training sample is another, if such were trained.
+
+        They may be followed by one more, a copy of the first network with nothing replaced.
+        """
+        twins = self._setting.recipe.twins
+        if twins is None:
+            return None
+
+        def see() -> NetworkView:
+            tensors = twins.tensors()
+            places = [*range(len(self.seeds)), *([0] if twins.control else [])]
+            return self.at({name: tensors[name] for name in self._calls.tensors}, places)
+
+        return self.once("twins", see)
+
+    @property
+    def replaced(self) -> tuple[NetworkView, NetworkView] | None:
+        """The networks on the sample of which each twin knows nothing, and on that in its place."""
+        parts = self._setting.recipe.replaced
+        if parts is None:
+            return None
+        out, into = (self._on(part, lambda past: None) for part in parts)
+        return out, into
+
+    @property
+    def initial(self) -> NetworkView:
+        """The networks as they were at the first look, on the same samples."""
+        return self._past.initial
+
+    @property
+    def previous(self) -> NetworkView | None:
+        """The networks at the lens's last look before this, on the same samples."""
+        return self._past.previous
+
+    # -- what is kept -------------------------------------------------------------------------
 
     def once(self, key: Hashable, compute: Callable[[], _Value]) -> _Value:
         """What ``compute`` gives, computed once for this view and this key."""
@@ -393,9 +329,19 @@ class NetworkView:
             self._memory[key] = compute()
         return cast("_Value", self._memory[key])
 
+    def release(self) -> None:
+        """Let go of what is large and can be computed again; what `once` keeps stays."""
+        for name in _LARGE:
+            vars(self).pop(name, None)
+        for value in self._memory.values():
+            if isinstance(value, NetworkView) and value is not self:
+                value.release()
+        self._calls.release()
+        self._traced.release()
+
     def remember(self, past: Callable[[str], NetworkView | None]) -> None:
         """Say where the views of the ``initial`` and the ``previous`` look are."""
-        self._past = past
+        self._past = Past(past)
 
     def held(self) -> NetworkView:
         """This view with tensors that no training changes: what is remembered of a look."""
@@ -406,20 +352,17 @@ class NetworkView:
     def state_dict(self) -> dict[str, Any]:
         """What is seen of this look, to be stored: see `of_state`."""
         return {
-            "parameters": {
-                name: value.detach() for name, value in self.networks.parameters.items()
-            },
-            "buffers": {name: value.detach() for name, value in self.networks.buffers.items()},
-            "activations": self._activations,
+            **self.networks.state_dict(),
+            "activations": self._traced.layers_or_none,
             "epoch": self.epoch,
             "step": self.step,
         }
 
     def of_state(self, state: Mapping[str, Any]) -> NetworkView:
         """The same networks on the same samples at a look whose `state_dict` this is."""
-        held = {name: state[name] for name in ("parameters", "buffers")}
+        tensors = {name: state[name] for name in self.networks.state_dict()}
         return NetworkView(
-            replace(self.networks, **held),
+            replace(self.networks, **tensors),
             self._samples.part,
             self._setting,
             epoch=state["epoch"],
@@ -427,66 +370,3 @@ class NetworkView:
             activations=state["activations"],
             activation_ranges=self.activation_ranges,
         )
-
-    def release(self) -> None:
-        """Let go of what is large and can be computed again; what `once` keeps stays."""
-        for name in _LARGE:
-            vars(self).pop(name, None)
-        vars(self._calls).pop("outputs", None)
-        for value in self._memory.values():
-            if isinstance(value, NetworkView) and value is not self:
-                value.release()
-        if self._activations_of is not None:
-            self._activations = None
-
-    # -- how ----------------------------------------------------------------------------------
-
-    def _on_part(
-        self, name: str, likewise: Callable[[NetworkView], NetworkView | None]
-    ) -> NetworkView | None:
-        part: Part | None = getattr(self._setting.recipe, name)
-        if part is None:
-            return None
-        return self.once(name, lambda: self._on(part, likewise, self._samples.places(part)))
-
-    def _on(
-        self,
-        part: Part,
-        likewise: Callable[[NetworkView], NetworkView | None],
-        among: Tensor | None = None,
-    ) -> NetworkView:
-        """The same networks on other samples, as are the networks of the past.
-
-        Args:
-            part: The samples.
-            likewise: Does the same to a view of the past.
-            among: Which samples of this view they are, if they are some.
-        """
-
-        def past(name: str) -> NetworkView | None:
-            before = None if self._past is None else self._past(name)
-            return None if before is None else likewise(before)
-
-        view = NetworkView(
-            self.networks,
-            part,
-            self._setting,
-            epoch=self.epoch,
-            step=self.step,
-            activation_ranges=self.activation_ranges,
-            past=past,
-        )
-        if among is not None and (self._activations is not None or self._activations_of):
-            view._activations_of = self, among
-        view._calls.learn(self._calls)
-        return view
-
-
-def _cut(view: NetworkView, chosen: Tensor) -> Tensors:
-    """T on some of a view's samples, the same for all networks ``(m,)`` or ``(s, m)``."""
-    layers = view.activations.items()
-    of_samples = {name: t for name, t in layers if t.shape[1] == view.samples}
-    if chosen.dim() == 1:
-        return {name: t[:, chosen.to(t.device)] for name, t in of_samples.items()}
-    networks = torch.arange(len(chosen))[:, None]
-    return {n: t[networks.to(t.device), chosen.to(t.device)] for n, t in of_samples.items()}
