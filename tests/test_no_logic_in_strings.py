@@ -30,6 +30,7 @@ SAME = {"lower", "upper", "strip", "casefold", "astype"}  # what gives the text,
 
 ALLOWED = {
     ("types/traces.py", "split_flags"): "the one place where a table's entry of flags is parted",
+    ("plots/_aligned.py", "_named"): "how the user's own name of a number is written on an axis",
 }
 
 

@@ -51,8 +51,7 @@ def _said(module: nn.Module) -> str:
     settings = module.extra_repr() if torchs else ""
     held = [
         f"{name} {tuple(value.shape)} {value.dtype}".replace("torch.", "")
-        for name, value in module._parameters.items()
-        if value is not None
+        for name, value in module.named_parameters(recurse=False)
     ]
-    held += module._buffers  # which may grow
+    held += [name for name, _ in module.named_buffers(recurse=False)]  # which may grow
     return f"{kind.__qualname__}({settings})" + (f": {', '.join(held)}" if held else "")
