@@ -190,7 +190,22 @@ class Differentiates(nn.Module):
         return out
 
 
+class Mapped(nn.Module):
+    """Calls an activation on one sample at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.head = nn.Linear(3, 4), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(torch.func.vmap(lambda v: torch.tanh(self.layer(v)))(x))
+        return out
+
+
 def test_a_forward_that_differentiates_is_traced_or_told_how() -> None:
+    with pytest.warns(LeftOut, match=r"tanh: it runs inside torch\.func\.vmap"):
+        tracer = Tracer(Mapped(), probe(), estimators="binning")
+    assert set(tracer.trace.frame().layer) == {"output"}
     tracer = Tracer(Differentiates("enabled"), probe(), estimators="binning")
     assert set(tracer.trace.frame().layer) == {"energy.1", "output"}
     with pytest.raises(InvalidInput, match=r"a look is without gradients.*torch\.enable_grad"):
@@ -198,7 +213,7 @@ def test_a_forward_that_differentiates_is_traced_or_told_how() -> None:
     with pytest.warns(LeftOut, match=r"energy\.1.* runs inside torch\.func\.vmap"):
         tracer = Tracer(Differentiates("vmap"), probe(), estimators="binning")
     assert set(tracer.trace.frame().layer) == {"output"}
-    with pytest.raises(InvalidInput, match=r"'energy\.1' runs inside torch\.func\.vmap"):
+    with pytest.raises(InvalidInput, match=r"'energy\.1': it runs inside torch\.func\.vmap"):
         Tracer(Differentiates("vmap"), probe(), look="energy.1", estimators="binning")
 
 

@@ -22,6 +22,8 @@ Keep = Callable[[str, Tensor, tuple[float, float] | None], None]
 Refuse = Callable[[str, str], None]
 """Takes the name of a layer that cannot be taken, and why."""
 
+_MAPPED = "it runs inside torch.func.vmap, on one sample at a time; choose a layer outside of it"
+
 _vmap = torch._C._functorch  # torch has no public word for what a transform hides of a tensor
 
 
@@ -70,6 +72,11 @@ def hooked(
             start()
 
     def give(name: str, tensor: Tensor, bounds: tuple[float, float] | None) -> None:
+        if _is_mapped_over(tensor, level):
+            if refuse is None:
+                raise InvalidInput(f"layer {name!r}: {_MAPPED}")
+            refuse(name, _MAPPED)
+            return
         times = calls[name]
         calls[name] += 1
         full = f"{name}:{times}" if times else name
@@ -80,7 +87,6 @@ def hooked(
     def give_part(target: Target, value: Any, bounds: tuple[float, float] | None) -> None:
         try:
             tensor = target.tensor(value)
-            _require_all_samples(target.name, tensor, level)
         except InvalidInput as error:
             if target.choice == "" or refuse is None:
                 raise
@@ -119,24 +125,18 @@ def hooked(
         yield begin
 
 
-def _require_all_samples(name: str, tensor: Tensor, level: int) -> None:
-    """Raise if a tensor hides an axis, because the model itself maps over it.
+def _is_mapped_over(tensor: Tensor, level: int) -> bool:
+    """Whether a tensor hides an axis, because the model itself maps over it.
 
     Args:
-        name: The layer, for the error.
-        tensor: Its output.
+        tensor: A layer's output.
         level: How many transforms were active around the model as a whole.
-
-    Raises:
-        InvalidInput: If it was made inside ``torch.func.vmap``.
     """
     while _vmap.is_functorch_wrapped_tensor(tensor):
         if _vmap.is_batchedtensor(tensor) and _vmap.maybe_get_level(tensor) > level:
-            raise InvalidInput(
-                f"layer {name!r} runs inside torch.func.vmap, on one sample at a time; choose a "
-                "layer outside of it"
-            )
+            return True
         tensor = _vmap.get_unwrapped(tensor)
+    return False
 
 
 def _version(tensor: Tensor) -> int:

@@ -170,7 +170,8 @@ def _decide(length: int, seen: list[_Seen]) -> Positions:
     shows = [one.stream for one in seen if one.stream.padded and one.padding_shows]
     if shows:
         stream = shows[0]
-        said = f"padding shows in its {length} positions, {stream.mask} is for {stream.length}"
+        mask = stream.mask or "its token"
+        said = f"padding shows in its {length} positions, {mask} is for {stream.length}"
         return Positions(None, said)
     return Positions()
 

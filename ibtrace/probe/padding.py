@@ -210,12 +210,25 @@ def _end(tokens: Tensor) -> float | None:
 def _candidates(tokens: Tensor, ends: Tensor) -> list[int]:
     """The ids that two tokens at one end of sequences agree in, and that stand like padding."""
     values, counts = ends[ends[:, 0] == ends[:, 1], 0].unique(return_counts=True)
+    values = values[counts.argsort(descending=True)]
+    values = values[_stand_in_runs(tokens, values)]
     return [
         value
-        for value in values[counts.argsort(descending=True)].tolist()
+        for value in values.tolist()
         if _only_at_an_end(tokens == value, lengths=3 if value else 2)
         and tokens[tokens != value].unique().numel() > 1
     ]
+
+
+def _stand_in_runs(tokens: Tensor, values: Tensor) -> Tensor:
+    """Which ids stand in runs at one end of rows alone, seen of all of them at once."""
+    known, numbers, total = tokens.unique(return_inverse=True, return_counts=True)
+    alone = torch.zeros_like(known, dtype=torch.bool)
+    for rows in (numbers, numbers.flip(1)):
+        end = rows[:, -1]
+        runs = (rows == end[:, None]).flip(1).cumprod(1).sum(1)
+        alone |= torch.zeros_like(total).scatter_add(0, end, runs) == total
+    return alone[torch.searchsorted(known, values)]
 
 
 def _filled(tokens: Tensor, value: float) -> Tensor:
