@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ibtrace.ensemble import Ensemble
 from ibtrace.errors import RunError
 from ibtrace.tracer import Keep, Tracer
+from ibtrace.tracer._architecture import architecture, first_difference
 
 X = torch.randn(64, 5, generator=torch.Generator().manual_seed(1))
 Y = (X[:, 0] > 0).long()
@@ -44,7 +45,7 @@ def traced(run: Path, model: Any, **changes: Any) -> Tracer:
 
 OTHERS: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "a width": (partial(mlp, hidden=7), r"0 is Linear\(in_features=5, out_features=6.*7"),
-    "an activation": (partial(mlp, act=nn.ReLU), r"1 is Tanh\(\) in the run, ReLU\(\) now"),
+    "an activation": (partial(mlp, act=nn.ReLU), r"1 is Tanh\(\) in the run, ReLU\(.*\) now"),
     "a setting": (partial(mlp, act=partial(nn.Dropout, 0.1)), r"Dropout\(p=0\.1"),
     "a class": (partial(mlp, first=Doubled), r"0 is Linear.*Doubled"),
     "a bias": (partial(mlp, first=partial(nn.Linear, bias=False)), "bias=False"),
@@ -61,6 +62,27 @@ def test_another_model_does_not_join_a_run(tmp_path: Path, other: str, seed: Any
     with pytest.raises(RunError, match="another model: .*" + match):
         traced(tmp_path, make(), **seed)
     assert traced(tmp_path, mlp(), seed=2).trace.frame().query("seed == 0").equals(before)
+
+
+TORCHS: dict[str, tuple[Callable[[], nn.Module], Callable[[], nn.Module]]] = {
+    "a nonlinearity": (lambda: nn.RNN(5, 6), lambda: nn.RNN(5, 6, nonlinearity="relu")),
+    "heads": (lambda: nn.MultiheadAttention(8, 1), lambda: nn.MultiheadAttention(8, 8)),
+    "an order": (
+        lambda: nn.TransformerEncoderLayer(8, 2, 8),
+        lambda: nn.TransformerEncoderLayer(8, 2, 8, norm_first=True),
+    ),
+    "a function": (
+        lambda: nn.TransformerEncoderLayer(8, 2, 8),
+        lambda: nn.TransformerEncoderLayer(8, 2, 8, activation="gelu"),
+    ),
+}
+
+
+@pytest.mark.parametrize("setting", TORCHS)
+def test_settings_that_torch_does_not_print_are_told_apart(setting: str) -> None:
+    one, other = TORCHS[setting]
+    assert architecture(one()) == architecture(one())
+    assert first_difference(architecture(one()), architecture(other()))
 
 
 def test_the_same_model_joins_however_it_is_wrapped(tmp_path: Path) -> None:

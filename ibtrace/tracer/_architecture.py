@@ -49,9 +49,26 @@ def _said(module: nn.Module) -> str:
     kind = type(module)
     torchs = kind.extra_repr.__module__.partition(".")[0] == "torch"
     settings = module.extra_repr() if torchs else ""
+    settings = ", ".join(filter(None, (settings, *_more(module, settings))))
     held = [
         f"{name} {tuple(value.shape)} {value.dtype}".replace("torch.", "")
         for name, value in module.named_parameters(recurse=False)
     ]
     held += [name for name, _ in module.named_buffers(recurse=False)]  # which may grow
     return f"{kind.__qualname__}({settings})" + (f": {', '.join(held)}" if held else "")
+
+
+def _more(module: nn.Module, said: str) -> list[str]:
+    """What a class of torch's own does not say of itself: ``mode`` of an RNN, heads, functions."""
+    if type(module).__module__.partition(".")[0] != "torch":
+        return []
+    values = {
+        name: getattr(value, "__name__", value)
+        for name, value in sorted(vars(module).items())
+        if not name.startswith("_") and name != "training"
+    }
+    return [
+        f"{name}={value}"
+        for name, value in values.items()
+        if isinstance(value, (str, bool, int, float)) and f"{name}=" not in said
+    ]
