@@ -48,10 +48,16 @@ DOCS = Path(__file__).parent.parent / "docs" / "estimators.md"
 
 def documented() -> str:
     """The table of docs/estimators.md, from the tags."""
-    lines = ["| name | estimand | bound | bias | cost | source |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| name | estimand | asks | bound | bias | cost | source |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for name in names():
         tags = make(name).tags
-        cells = (f"`{name}`", tags.estimand, tags.bound, tags.bias, tags.cost, tags.reference)
+        cells = (
+            *(f"`{name}`", tags.estimand, tags.question),
+            *(tags.bound, tags.bias, tags.cost, tags.reference),
+        )
         lines.append("| " + " | ".join(cells).replace(" |  |", " | |") + " |")
     return "\n".join(lines)
 
@@ -70,7 +76,7 @@ class Off:
     raises: bool = False
     preset: str = "mine"
 
-    tags: ClassVar[Tags] = Tags("I(X;Y)", "nobody", x=CONTINUOUS)
+    tags: ClassVar[Tags] = Tags("I(X;Y)", "nobody", "density", x=CONTINUOUS)
     estimand: ClassVar[str] = "T"
 
     def __call__(self, x: Tensor, y: Tensor, *, seed: int = 0) -> Estimate:

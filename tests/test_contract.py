@@ -39,7 +39,11 @@ VARIANTS: dict[str, list[Fields]] = {
     ],
     "ross": [{"scale": "none"}, {"norm": "max", "k": 5}],
     "npeet": [{"k": 5}, {"scale": "none"}],
-    "noisy_channel": [{"noise": "lognormal", "noise_std": 0.5}, {"noise": "multiplicative"}],
+    "noisy_channel": [
+        {"noise": "lognormal", "noise_std": 0.5},
+        {"noise": "multiplicative"},
+        {"in_network": True},
+    ],
     "mixed_ksg": [{"scale": "none"}, {"norm": "max"}, {"k": 3}],
     "kozachenko_leonenko": [{"weighted": True}, {"scale": "none"}],
     "matrix_renyi": [{"alpha": 2.0}, {"alpha": 1.0, "width": "median"}, {"width": 0.5}],
@@ -167,5 +171,10 @@ def test_tags_are_of_the_instance() -> None:
     assert Subsampled(KDE(bound="lower")).tags.bound == "lower"
     assert not Subsampled(KDE()).tags.of_information
     assert Subsampled(ids).tags.of_information
+    bins = estimators.Binning()
+    for over in (estimators.Sliced(bins), estimators.Compressed(bins), Subsampled(bins)):
+        assert (over.tags.question, bins.tags.question) == ("resolution", "resolution")
+    channels = [estimators.NoisyChannel(in_network=own) for own in (False, True)]
+    assert [channel.tags.question for channel in channels] == ["resolution", "information"]
     bounds = {"dv": "none", "nwj": "lower", "infonce": "lower", "smile": "none"}
     assert {b: estimators.make("variational", bound=b).tags.bound for b in bounds} == bounds

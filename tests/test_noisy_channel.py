@@ -238,9 +238,9 @@ def test_noise_has_its_law_in_training_and_is_off_in_eval(
 
 
 def test_channels_are_the_modules_own_laws() -> None:
-    assert label(MODULES[0].channel) == "NoisyChannel(noise_std=0.3)"
-    assert MODULES[1].channel == NoisyChannel(0.3, noise="multiplicative")
-    assert MODULES[2].channel == NoisyChannel(0.3, noise="lognormal")
+    assert label(MODULES[0].channel) == "NoisyChannel(noise_std=0.3, in_network=True)"
+    assert MODULES[1].channel == NoisyChannel(0.3, noise="multiplicative", in_network=True)
+    assert MODULES[2].channel == NoisyChannel(0.3, noise="lognormal", in_network=True)
     assert ContinuousDropout.of_rate(0.2).std == 0.5
 
 
@@ -269,7 +269,9 @@ def test_injected_noise_sits_after_the_named_layers_of_a_copy() -> None:
         assert torch.equal(seen["tanh1.clean"], net[:2](x))
         assert not torch.equal(seen["tanh1.clean"], seen["tanh1"])
     made = inject_noise(net, "tanh1", std=0.5, make=lambda std: ContinuousDropout(std, "lognormal"))
-    assert made.get_submodule("tanh1.noise").channel == NoisyChannel(0.5, noise="lognormal")
+    assert made.get_submodule("tanh1.noise").channel == NoisyChannel(
+        0.5, noise="lognormal", in_network=True
+    )
     assert torch.equal(pickle.loads(pickle.dumps(noisy))(x), noisy(x))
 
 

@@ -36,7 +36,7 @@ class Correlation:
 
     stderr: float = math.nan
 
-    tags: ClassVar[Tags] = Tags(estimand="I(X;Y)", reference="")
+    tags: ClassVar[Tags] = Tags(estimand="I(X;Y)", reference="", question="density")
 
     @property
     def estimand(self) -> str:

@@ -43,6 +43,7 @@ class Toy:
     tags: ClassVar[Tags] = Tags(
         estimand="I(X;Y)",
         reference="Kraskov et al. 2004",
+        question="density",
         x=CONTINUOUS,
         y=CONTINUOUS,
         cost="N²",
@@ -105,6 +106,7 @@ class PlugIn:
     tags: ClassVar[Tags] = Tags(
         estimand="I(B(X);B(Y))",
         reference="Shannon 1948",
+        question="information",
         x=frozenset({"discrete"}),
         y=frozenset({"discrete"}),
         cost="N",
@@ -424,6 +426,27 @@ class Untagged(Toy):
     tags = dataclasses.replace(Toy.tags, cost="")
 
 
+class UnknownQuestion(Toy):
+    tags = dataclasses.replace(Toy.tags, question="both")  # type: ignore[arg-type]
+
+
+class InformationOfADensity(Toy):
+    tags = dataclasses.replace(Toy.tags, question="information")
+
+
+class TellsAllApart(PlugIn):
+    tags = dataclasses.replace(PlugIn.tags, question="resolution")
+
+
+class PairsUp(PlugIn):
+    def one(self, x: Tensor, y: Tensor) -> Tensor:
+        return super().one(x, y // 2)
+
+
+class DensityOfAnything(PlugIn):
+    tags = dataclasses.replace(PlugIn.tags, question="density")
+
+
 PLANTED = [
     ("truth", OffByOneInK, r"gives 1\.\d+ bits on 1v1-normal-0\.75, whose I\(X;Y\) is 0\.596"),
     ("truth", OffByOneInTheMarginals, r"bits on"),
@@ -462,6 +485,11 @@ PLANTED = [
     ("flags", HidesBelowZero, r"gives -0.1 ± 0.0.* bits on ordinary data without below_zero"),
     ("flags", HidesAboveEntropy, r"bits on ordinary data without above_entropy"),
     ("flags", UncheckedPlane, r"lacks not_finite, below_zero, .*, extreme_values; decorate it"),
+    ("question", UnknownQuestion, r"is 'both', none of information, resolution, density"),
+    ("question", InformationOfADensity, r"'information', but tags.of_information holds it to a"),
+    ("question", TellsAllApart, r"'resolution', but it gives 6.000 bits .* tells them all apart"),
+    ("question", PairsUp, r"'information', but it gives 5.000 bits .*, fewer than log2 N = 6.000"),
+    ("question", DensityOfAnything, r"'density', but it gives 6.000 bits .* without a flag"),
     ("estimate", SwallowsFailure, r"gives nan bits"),
     ("estimate", IntervalUpsideDown, r"gives lower .* above upper"),
     ("kinds", TagsOfAnother, r"continuous x with continuous y, which the tags exclude, is taken"),

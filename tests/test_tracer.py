@@ -616,7 +616,7 @@ class Reach:
 
     reach: Any = field(default=0.0, repr=False)
     hashed: bool = True
-    tags: ClassVar[Tags] = Tags("the layer's reach", "nobody", of_information=False)
+    tags: ClassVar[Tags] = Tags("the layer's reach", "nobody", "resolution", of_information=False)
     estimand: ClassVar[str] = "T"
 
     def bind(self, context: LayerContext) -> Reach:

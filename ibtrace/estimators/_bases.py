@@ -25,6 +25,7 @@ def tags_on_base(base: Estimator, *, estimand: str, reference: str, cost: str, b
         estimand=f"{estimand}{of_base(base)}",
         of_information=False,
         reference=reference,
+        question=base.tags.question,
         x=base.tags.x,
         y=base.tags.y,
         bound=base.tags.bound,

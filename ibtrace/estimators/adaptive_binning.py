@@ -83,6 +83,7 @@ class AdaptiveBinning(PlugIn):
             estimand=f"I(X;B(Y)) with B {self.bins} quantile bins",
             of_information=False,
             reference="Chelombiev et al. 2019, arXiv:1902.09037",
+            question="resolution",
             variable="made",
             scale_dependence="the edges are settled, in the units of the data"
             if self.edges

@@ -137,6 +137,7 @@ class Binning(PlugIn):
             estimand=f"I(X;B(Y)) with B {bins}",
             of_information=False,
             reference="Shwartz-Ziv & Tishby 2017, arXiv:1703.00810",
+            question="resolution",
             variable="made",
             scale_dependence="" if self.width is None and isinstance(self.range, str) else fixed,
             cost="N d + N log N",

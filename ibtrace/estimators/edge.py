@@ -124,6 +124,7 @@ class EDGE:
         return Tags(
             estimand="I(X;Y)",
             reference="Noshad, Zeng & Hero 2019, ICASSP, arXiv:1801.09125",
+            question="density",
             scale_dependence=unscaled(self.scale),
             cost=f"{self.members} ensemble members times (N d + N log N) time, N d memory",
             bias="up by 0.1 bit at N = 400 near independence in 1 + 1 dimensions, in 2 + 2 by 0.5 "

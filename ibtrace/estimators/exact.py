@@ -109,6 +109,7 @@ class Exact(PlugIn):
             estimand="I(X;Y) of the discrete law on the samples",
             of_information=False,
             reference="Lorenzen et al. 2022, ICLR",
+            question="information",
             cost="N d + N log N",
             bias="none: the law is that of the weights"
             if self.weights is not None

@@ -112,6 +112,7 @@ class KDE:
             estimand=f"I(X; T + ε), ε ~ N(0, {variance}I), for X uniform on the samples",
             of_information=False,
             reference="Kolchinsky & Tracey 2017, Entropy 19",
+            question="resolution",
             bound=self.bound,
             symmetric=False,
             scale_dependence=_UNITS[self.noise],

@@ -133,6 +133,7 @@ class KozachenkoLeonenko:
         return Tags(
             estimand="I(X;Y)",
             reference="Kozachenko & Leonenko 1987; Berrett, Samworth & Yuan 2019, Ann. Statist. 47",
+            question="density",
             scale_dependence=unscaled(self.scale),
             cost="N log N time in few dimensions, N² d in many; N d memory",
             bias="of three entropies, not cancelled: grows with dimension; bounded supports "

@@ -123,6 +123,7 @@ class KSG:
         return Tags(
             estimand="I(X;Y)",
             reference="Kraskov, Stögbauer & Grassberger 2004, Phys. Rev. E 69",
+            question="density",
             scale_dependence=unscaled(self.scale),
             cost="N² d time, N² memory for X's kept distances; N log N by trees in few dimensions",
             bias="towards 0 at high information or dimension, and on lattices by bits; at most "

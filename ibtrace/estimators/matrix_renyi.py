@@ -125,6 +125,7 @@ class MatrixRenyi:
             estimand=f"I_α of the Gram matrices of X and Y, α = {self.alpha:g}",
             of_information=False,
             reference="Sánchez Giraldo, Rao & Principe 2015, IEEE Trans. Inf. Theory 61",
+            question="resolution",
             variable="made",
             scale_dependence=""
             if isinstance(self.width, str)

@@ -131,6 +131,7 @@ class MixedKSG:
         return Tags(
             estimand="I(X;Y)",
             reference="Gao, Kannan, Oh & Viswanath 2017, NeurIPS",
+            question="density",
             scale_dependence=unscaled(self.scale),
             cost="N² d time, N d memory, N² for X's kept distances",
             bias="towards 0 at high information or dimension, by bits on lattices of many "

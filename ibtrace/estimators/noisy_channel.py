@@ -79,6 +79,11 @@ class NoisyChannel:
         noise: ``"additive"``: T + s Z. ``"multiplicative"``: T (1 + s Z), Gaussian dropout.
             ``"lognormal"``: T exp(s Z), information dropout with a fixed s. The last two leave
             a unit at 0 where it is, so that *which* units are 0 comes through without noise.
+        in_network: Whether the network itself sends T through this noise, so that the number is
+            the information in its layer and not what an analysis leaves of it (`Tags.question`).
+            The ``channel`` of a module of `ibtrace.models.noise` says so. It is you who vouch for
+            it: of a layer whose noise is another, or below which there is noise that the look
+            switches off, the number is that of another network.
 
     Flags: ``constant`` (T or the classes never vary), ``near_ceiling`` (within 5 % of log2 n:
     the noise hardly merges any two samples), ``crowded`` (it merges nearly all, which differ),
@@ -108,6 +113,7 @@ class NoisyChannel:
     noise_std: float = 0.1
     samples: int = 4
     noise: Noise = "additive"
+    in_network: bool = False
 
     def __post_init__(self) -> None:
         require_types(self)
@@ -129,6 +135,7 @@ class NoisyChannel:
             estimand=f"I(X; {_LAWS[self.noise]}), Z ~ N(0, s²I), for X uniform on the samples",
             of_information=False,
             reference="Goldfeld et al. 2019, ICML",
+            question="information" if self.in_network else "resolution",
             symmetric=False,
             scale_dependence=_UNITS if self.noise == "additive" else "",
             variable="made",
@@ -139,7 +146,8 @@ class NoisyChannel:
     @property
     def estimand(self) -> str:
         """The noisy layer."""
-        return _SYMBOLS[self.noise].format(variance=self.noise_std**2)
+        noisy = _SYMBOLS[self.noise].format(variance=self.noise_std**2)
+        return f"{noisy}, the network's own noise" if self.in_network else noisy
 
     def __call__(self, x: Tensor, y: Tensor, *, seed: int = 0) -> Estimate:
         """I(classes; T + Z) in bits; see the class.

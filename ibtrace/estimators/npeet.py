@@ -88,6 +88,7 @@ class NPEET:
         return Tags(
             estimand="I(X;Y)",
             reference="Ver Steeg, NPEET; Kraskov, Stögbauer & Grassberger 2004, Phys. Rev. E 69",
+            question="density",
             scale_dependence=unscaled(self.scale),
             cost="N log N time in few dimensions, N² d in many; CPU only",
             bias="towards 0 at high information or dimension, and on lattices by bits; at most "

@@ -85,6 +85,7 @@ class Ross:
     tags: ClassVar[Tags] = Tags(
         estimand="I(X;Y)",
         reference="Ross 2014, PLoS ONE 9",
+        question="density",
         cost="N² d time, N d memory",
         bias="small classes, many dimensions, lattices: towards 0",
     )

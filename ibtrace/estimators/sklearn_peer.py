@@ -72,6 +72,7 @@ class SklearnMI:
     tags: ClassVar[Tags] = Tags(
         estimand="I(X;Y)",
         reference="scikit-learn; Kraskov et al. 2004, Phys. Rev. E 69; Ross 2014, PLoS ONE 9",
+        question="density",
         symmetric=True,
         cost="N log N time; one feature at a time; CPU only",
         bias="clipped at 0, so up near independence; at most ψ(N) - ψ(k) nats",

@@ -141,6 +141,7 @@ class Variational:
         return Tags(
             estimand="I(X;Y)",
             reference=_REFERENCES[self.bound],
+            question="density",
             bound="lower" if self.bound in ("nwj", "infonce") else "none",
             symmetric=False,
             scale_dependence="a training of limited length goes another way in other units",

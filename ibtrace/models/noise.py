@@ -23,8 +23,9 @@ from ibtrace.estimators.noisy_channel import NoisyChannel
 class GaussianNoise(nn.Module):
     """Adds Gaussian noise: ``T + std · Z``, Z ~ N(0, 1), independent for each unit and sample.
 
-    Its information is measured by ``NoisyChannel(noise_std=std)``. As with dropout, the noise
-    comes from torch's global generator of the input's device, so ``torch.manual_seed`` sets it.
+    Its information is measured by ``NoisyChannel(noise_std=std, in_network=True)``. As with
+    dropout, the noise comes from torch's global generator of the input's device, so
+    ``torch.manual_seed`` sets it.
 
     Args:
         std: Standard deviation of the noise, at least 0.
@@ -59,7 +60,7 @@ class GaussianNoise(nn.Module):
     @property
     def channel(self) -> NoisyChannel:
         """The estimator of the information that this noise leaves."""
-        return NoisyChannel(noise_std=self.std)
+        return NoisyChannel(noise_std=self.std, in_network=True)
 
     def extra_repr(self) -> str:
         """The configuration, as the module's repr shows it."""
@@ -134,7 +135,7 @@ class ContinuousDropout(nn.Module):
     @property
     def channel(self) -> NoisyChannel:
         """The estimator of the information that this noise leaves."""
-        return NoisyChannel(noise_std=self.std, noise=self.noise)
+        return NoisyChannel(noise_std=self.std, noise=self.noise, in_network=True)
 
     def extra_repr(self) -> str:
         """The configuration, as the module's repr shows it."""

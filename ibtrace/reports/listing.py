@@ -39,6 +39,7 @@ def _estimators() -> str:
         tags = estimators.make(name).tags
         facts = {
             "estimand": tags.estimand,
+            "asks": tags.question,
             "takes": f"x {_kinds(tags.x)}; y {_kinds(tags.y)}",
             "bound": tags.bound,
             "bias": tags.bias,

@@ -18,6 +18,9 @@ reports as a skip) where it does not apply. What applies follows from the tags:
   empty.
 - **Scale.** Unless ``tags.scale_dependence`` says why, multiplying a variable by a constant
   changes nothing.
+- **Question.** What ``tags.question`` says is asked of I(X;T) shows on samples that lie in two
+  narrow crowds and are each their own class: ``information`` tells them all apart, what has a
+  ``resolution`` tells the crowds apart and little more, and of a ``density`` there is none.
 - **Bound.** An estimator whose ``tags.bound`` is "lower" or "upper" is held to its side of the
   truth only.
 
@@ -33,7 +36,7 @@ import unittest
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from ibtrace.testing import _flags, _form, _invariance, _lens, _values
+from ibtrace.testing import _flags, _form, _invariance, _lens, _question, _values
 from ibtrace.testing._applies import Check as Check
 from ibtrace.testing._applies import accepted_kinds as accepted_kinds
 from ibtrace.testing._applies import truths as truths
@@ -58,6 +61,7 @@ checks: list[tuple[str, Check]] = [
     ("precision", _invariance.check_precision),
     ("device", _invariance.check_device),
     ("flags", _flags.check_flags),
+    ("question", _question.check_question),
     ("estimate", _form.check_estimate),
     ("kinds", _form.check_kinds),
     ("errors", _form.check_errors),

@@ -18,6 +18,7 @@ from ibtrace.types.estimators import NeedsMemory as NeedsMemory
 from ibtrace.types.estimators import NeedsTrace as NeedsTrace
 from ibtrace.types.estimators import Plane as Plane
 from ibtrace.types.estimators import ProbeLike as ProbeLike
+from ibtrace.types.estimators import Question as Question
 from ibtrace.types.estimators import ShapesVariable as ShapesVariable
 from ibtrace.types.estimators import Tags as Tags
 from ibtrace.types.estimators import Variable as Variable

@@ -13,6 +13,7 @@ from ibtrace.types.readings import Estimate
 Kind = Literal["continuous", "discrete"]
 Bound = Literal["none", "lower", "upper"]
 Variable = Literal["itself", "made"]
+Question = Literal["information", "resolution", "density"]
 
 ANY: frozenset[Kind] = frozenset({"continuous", "discrete"})
 CONTINUOUS: frozenset[Kind] = frozenset({"continuous"})
@@ -28,6 +29,12 @@ class Tags:
     Args:
         estimand: What the number estimates, in a formula of X and Y.
         reference: Author, year, title or venue of the source.
+        question: What is asked of I(X;T), so that answers to different questions are never counted
+            together. ``information``: the information itself, of the law that the samples have
+            (by the distinct values of T, or through noise that is the network's own).
+            ``resolution``: what is left of it when T is seen in bins, under noise or through a
+            kernel, which the estimand names. ``density``: the information of continuous variables
+            whose densities are estimated, where T has one.
         x: The kinds of variable accepted as the first argument.
         y: The kinds of variable accepted as the second argument.
         of_information: Whether the estimand is I(X;Y) itself on continuous variables too, so that
@@ -46,6 +53,7 @@ class Tags:
 
     estimand: str
     reference: str
+    question: Question
     x: frozenset[Kind] = ANY
     y: frozenset[Kind] = ANY
     of_information: bool = True
