@@ -48,13 +48,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 @contextmanager
 def _warnings_in_one_line() -> Iterator[None]:
     """Each warning once, as a line to a person."""
-    said: set[str] = set()
+    shown: set[str] = set()
 
     def show(message: Warning | str, *_where: Any, **_: Any) -> None:
         text = str(message)
-        if text not in said:
+        if text not in shown:
             print(f"{_PROG}: {text}", file=sys.stderr)
-        said.add(text)
+        shown.add(text)
 
     with warnings.catch_warnings():
         warnings.showwarning = show
@@ -256,7 +256,7 @@ def _compare(options: argparse.Namespace) -> int:
     )
     if len(frame):
         print(comparing.text(frame, folder))
-    return _kept(whole) or int((frame["status"] == FAILED).any())
+    return _exit_status(whole) or int((frame["status"] == FAILED).any())
 
 
 def _compare_run(options: argparse.Namespace, names: list[str] | None, n: list[int] | None) -> int:
@@ -269,7 +269,7 @@ def _compare_run(options: argparse.Namespace, names: list[str] | None, n: list[i
         raise ConfigError("--n takes one number with --run: how many of the probe's samples")
     out = Path(options.out or Path(options.run) / "compare")
     for variant, trace in runner.load(options.run).items():
-        found = comparing_run.compare_run(
+        comparison = comparing_run.compare_run(
             trace,
             names,
             n=n[0] if n else None,
@@ -279,13 +279,13 @@ def _compare_run(options: argparse.Namespace, names: list[str] | None, n: list[i
         )
         if variant:
             print(f"{variant}\n{'=' * len(variant)}")
-        print(report.leave(found, out / variant))
-        if not found.whole:
-            return _kept(False)
+        print(report.leave(comparison, out / variant))
+        if not comparison.whole:
+            return _exit_status(False)
     return 0
 
 
-def _kept(whole: bool) -> int:
+def _exit_status(whole: bool) -> int:
     if not whole:
         print(f"{_PROG}: interrupted; the above is what was done", file=sys.stderr)
     return 0 if whole else 130

@@ -65,8 +65,8 @@ def of_each(compare: Callable[[TraceLike], pd.DataFrame]) -> Compare:
     def compare_all(traces: Mapping[str, TraceLike]) -> pd.DataFrame:
         frames = [compare(trace).assign(trace=name) for name, trace in traces.items()]
         # an empty frame would decide on the types of the others' columns
-        said = [frame for frame in frames if not frame.empty]
-        return pd.concat(said, ignore_index=True) if said else pd.DataFrame(columns=_COLUMNS)
+        filled = [frame for frame in frames if not frame.empty]
+        return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=_COLUMNS)
 
     return compare_all
 
@@ -161,6 +161,8 @@ def predictions_text(table: pd.DataFrame) -> str:
             trace, _, inside, count, bias, unit = row[:6]
             counted = f"{inside} of {count} inside their own interval ({inside / count:.0%})"
             away = f"{bias:+.3g}" + ("" if unit == "1" else f" {unit}")
-            said = f"{counted}; predicted less measured {away} on average"
-            lines.append(wrap(f"{trace}: {said}" if trace else said, first="  ", rest="    "))
+            sentence = f"{counted}; predicted less measured {away} on average"
+            lines.append(
+                wrap(f"{trace}: {sentence}" if trace else sentence, first="  ", rest="    ")
+            )
     return "\n".join(lines)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import ibtrace
 from ibtrace.capture import Look, Selection, looks, snapshot
-from ibtrace.capture.defaults import MOST, Candidate, chosen
+from ibtrace.capture.defaults import MOST, Candidate, default_choice
 from ibtrace.errors import ConfigError, InvalidInput, LeftOut, UnknownName, Unsupported
 from ibtrace.probe import Probe
 from ibtrace.tracer import Tracer
@@ -332,5 +332,5 @@ def test_a_called_activation_among_the_layers_is_told_how_to_be_chosen() -> None
 
 def test_a_layer_that_cannot_be_traced_takes_no_others_place() -> None:
     standing_out = [Candidate(f"a{place}", "activation") for place in range(20)]
-    selection = chosen(standing_out, lambda name: name == "a0")
+    selection = default_choice(standing_out, lambda name: name == "a0")
     assert len(set(selection.names) - {"a0"}) == MOST

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ibtrace.alignment.events import Events, Floats, median_interval
-from ibtrace.alignment.order import Named, chosen
+from ibtrace.alignment.order import Named, named_event
 
 
 @dataclass(frozen=True)
@@ -58,13 +58,13 @@ def apart(events: Events, first: Named, second: Named) -> Apart:
     Raises:
         InvalidInput: If there is no such event, or more than one; lists those there are.
     """
-    (one, a), (other, b) = (chosen(events, name) for name in (first, second))
+    (first_name, a), (second_name, b) = (named_event(events, name) for name in (first, second))
     shared = a.index.intersection(b.index)
     a, b = (part.loc[shared, ["at", "earliest", "latest"]] for part in (a, b))
     either = np.isfinite(a["at"]) | np.isfinite(b["at"])
     a, b = (1 + part[either] for part in (a, b))
     if not len(a):
-        return Apart(one, other, np.nan, np.nan, np.nan, 0.0, 0, 0)
+        return Apart(first_name, second_name, np.nan, np.nan, np.nan, 0.0, 0, 0)
     ratios, low, high = (
         np.sort(_ratio(a[of_first].to_numpy(), b[of_second].to_numpy()))
         for of_first, of_second in (("at", "at"), ("earliest", "latest"), ("latest", "earliest"))
@@ -73,7 +73,7 @@ def apart(events: Events, first: Named, second: Named) -> Apart:
     _, upper, _ = median_interval(high)
     both = int((np.isfinite(a["at"]) & np.isfinite(b["at"])).sum())
     middle = float(ratios[(len(ratios) - 1) // 2])
-    return Apart(one, other, middle, lower, upper, coverage, len(a), both)
+    return Apart(first_name, second_name, middle, lower, upper, coverage, len(a), both)
 
 
 def _ratio(a: Floats, b: Floats) -> Floats:

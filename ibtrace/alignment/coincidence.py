@@ -78,9 +78,10 @@ def coincidence(
         raise InvalidInput(f"coincidence: nothing to compare; the trace has {known}")
     rows = []
     generator = np.random.default_rng(seed)
-    for (a, one), (b, other) in product(left.items(), right.items()):
+    for (a, left_curves), (b, right_curves) in product(left.items(), right.items()):
         ranks = [
-            _ranks(_differences(one[at], other[at], points)) for at in sorted({*one} & {*other})
+            _ranks(_differences(left_curves[at], right_curves[at], points))
+            for at in sorted({*left_curves} & {*right_curves})
         ]
         ranks = [both for both in ranks if both.shape[1] >= 4 and both.std(axis=1).all()]
         if ranks:
@@ -103,8 +104,8 @@ def _curves(
 ) -> dict[tuple[str, ...], dict[int, pd.Series]]:
     """``{(quantity, layer, instrument): {seed: values by log(1 + epoch)}}``."""
     curves: dict[tuple[str, ...], dict[int, pd.Series]] = {}
-    chosen = readings[readings["quantity"].isin(quantities)]
-    for (*key, seed), part in chosen.groupby([*_KEYS, "seed"], sort=False):
+    rows = readings[readings["quantity"].isin(quantities)]
+    for (*key, seed), part in rows.groupby([*_KEYS, "seed"], sort=False):
         name = tuple(map(str, key))
         values = part.groupby(clock)["value"].last()
         values.index = np.log1p(values.index.to_numpy(dtype=float))
@@ -132,8 +133,8 @@ def _interval(
     """The mean correlation, its Fisher transform, and the spread of that over draws."""
     block = 1 + round(ranks[0].shape[1] ** (1 / 3))
     each = np.stack([_resampled(both, draws, block, generator) for both in ranks])
-    chosen = generator.integers(len(ranks), size=(len(ranks), draws))
-    means = np.asarray(np.take_along_axis(each, chosen, axis=0).mean(axis=0))
+    resampled = generator.integers(len(ranks), size=(len(ranks), draws))
+    means = np.asarray(np.take_along_axis(each, resampled, axis=0).mean(axis=0))
     mean = float(np.mean([np.asarray(np.corrcoef(both))[0, 1] for both in ranks]))
     limit = 1 - 1e-6
     spread = float(np.arctanh(np.clip(means, -limit, limit)).std(ddof=1))

@@ -60,15 +60,15 @@ def order(events: Events, first: Named, second: Named) -> Order:
     Raises:
         InvalidInput: If there is no such event, or more than one; lists those there are.
     """
-    (one, a), (other, b) = (chosen(events, name) for name in (first, second))
+    (first_name, a), (second_name, b) = (named_event(events, name) for name in (first, second))
     both = pd.DataFrame({"a": a["at"], "b": b["at"]}).dropna()
     before, after = int((both["a"] < both["b"]).sum()), int((both["a"] > both["b"]).sum())
     decided = before + after
     p_value = float(binomtest(before, decided).pvalue) if decided else 1.0
-    return Order(one, other, before, after, len(both) - decided, p_value)
+    return Order(first_name, second_name, before, after, len(both) - decided, p_value)
 
 
-def chosen(events: Events, named: Named) -> tuple[str, pd.DataFrame]:
+def named_event(events: Events, named: Named) -> tuple[str, pd.DataFrame]:
     """What a named event is called, and when it happened: the events' columns by seed.
 
     Args:
@@ -87,9 +87,9 @@ def chosen(events: Events, named: Named) -> tuple[str, pd.DataFrame]:
     if len(matching) != 1:
         there = known if matching.empty else matching
         listed = "; ".join(repr(tuple(row)) for row in there.itertuples(index=False))
-        found = "no event" if matching.empty else f"{len(matching)} events"
+        number = "no event" if matching.empty else f"{len(matching)} events"
         raise InvalidInput(
-            f"order: {found} {wanted}; there are, as (name, layer, instrument): {listed}"
+            f"order: {number} {wanted}; there are, as (name, layer, instrument): {listed}"
         )
     row = matching.iloc[0]
     part = frame[(frame[[*_KEYS]] == row).all(axis=1)]

@@ -156,7 +156,7 @@ class AxisWatch(TorchFunctionMode):
         given = [*_tensors(args), *_tensors((kwargs or {}).values())]
         call = Call(_name(func), func, args, kwargs or {})
         for place, tensor in enumerate(_tensors([result])):
-            if not any(tensor is one for one in given):
+            if not any(tensor is argument for argument in given):
                 node = self._made(call, tensor, given, place)
                 if given and all(map(self._is_weight, given)):
                     node = _Node(tensor.dim())
@@ -445,10 +445,10 @@ def _groups(
     new = [axis for axis, size in enumerate(after) if size > 1]
     groups: list[tuple[list[int], list[int]]] = [([], [a]) for a, s in enumerate(after) if s == 1]
     while old and new:
-        mine, theirs = [old.pop(0)], [new.pop(0)]
-        while (many := math.prod(before[a] for a in mine)) != (
-            few := math.prod(after[a] for a in theirs)
+        old_axes, new_axes = [old.pop(0)], [new.pop(0)]
+        while (many := math.prod(before[a] for a in old_axes)) != (
+            few := math.prod(after[a] for a in new_axes)
         ):
-            (mine if many < few else theirs).append((old if many < few else new).pop(0))
-        groups.append((mine, theirs))
+            (old_axes if many < few else new_axes).append((old if many < few else new).pop(0))
+        groups.append((old_axes, new_axes))
     return groups

@@ -52,14 +52,14 @@ def call(model: nn.Module, batch: Inputs, forward: Forward | None = None) -> Any
     except _OF_A_CALL as error:
         if isinstance(error, _SPEAKS_FOR_ITSELF):
             raise
-        said = str(error).strip().split("\n", maxsplit=1)[0]
-        who, mend = type(model).__name__, _mend(said, model, batch)
+        message = str(error).strip().split("\n", maxsplit=1)[0]
+        who, mend = type(model).__name__, _mend(message, model, batch)
         if forward is not None:
             who = f"your forward= ({getattr(forward, '__name__', type(forward).__name__)})"
             mend = _OWN if mend == _HOW else mend
         raise InvalidInput(
             f"{who} failed on the probe's x ({described(batch)}): "
-            f"{type(error).__name__}: {said}; {mend}"
+            f"{type(error).__name__}: {message}; {mend}"
         ) from error
 
 
@@ -92,9 +92,9 @@ def _candidates(batch: Inputs, known: Container[str]) -> list[_Arguments]:
     if isinstance(batch, tuple):
         return [(batch, {}), ((batch,), {})]
     if isinstance(batch, Graph):
-        one: list[_Arguments] = [((batch.built(),), {})]
+        as_built: list[_Arguments] = [((batch.built(),), {})]
         named = {key: value for key, value in batch.fields.items() if key in known}
-        return [((), named), *one] if {"x", "edge_index"} <= named.keys() else one
+        return [((), named), *as_built] if {"x", "edge_index"} <= named.keys() else as_built
     by_name = all(isinstance(key, str) for key in batch)
     return [*([((), dict(batch))] if by_name else []), ((batch,), {})]
 
@@ -109,15 +109,15 @@ def described(batch: Inputs) -> str:
     return ", ".join(parts)
 
 
-def _mend(said: str, model: nn.Module, batch: Inputs) -> str:
+def _mend(message: str, model: nn.Module, batch: Inputs) -> str:
     """What to do about a failed call: gradients, types that differ, or the way of calling."""
-    if "does not require grad" in said:
+    if "does not require grad" in message:
         return (
             "a look is without gradients, so a forward that takes some has to say so: "
             "with torch.enable_grad(): around that part of it"
         )
     kinds = {p.dtype for p in model.parameters() if p.is_floating_point()}
-    if "type" not in said:
+    if "type" not in message:
         return _HOW
     for name, value in leaves(batch):
         known = isinstance(value, Tensor) and value.is_floating_point()

@@ -247,57 +247,57 @@ def _first(name: str, module: nn.Module, output: Any) -> Tensor | None:
         return None
 
 
-def all_of(found: Sequence[Candidate]) -> Defaults:
+def all_of(candidates: Sequence[Candidate]) -> Defaults:
     """All that stands out."""
-    names = tuple(c.name for c in found)
-    called = (stem(c.name) for c in found if c.kind in ("called", "asked"))
+    names = tuple(c.name for c in candidates)
+    called = (stem(c.name) for c in candidates if c.kind in ("called", "asked"))
     return Defaults(names, frozenset(names), tuple(dict.fromkeys(called)))
 
 
-def chosen(found: Sequence[Candidate], troubled: Callable[[str], bool]) -> Defaults:
+def default_choice(candidates: Sequence[Candidate], troubled: Callable[[str], bool]) -> Defaults:
     """The layers to trace of those that stand out: all, or `MOST` of them spread over depth.
 
     Where they are too many, activations inside the blocks of a residual stream give way to the
     blocks, and of what is left every so many is taken, the first and the last among them.
 
     Args:
-        found: What stands out.
+        candidates: What stands out.
         troubled: Whether a layer cannot be traced; such a one takes no other's place.
     """
-    inner = [c for c in found if c.kind not in ("output", "asked")]
+    inner = [c for c in candidates if c.kind not in ("output", "asked")]
     distinct = [c for c in inner if not c.repeats or c.kind != "block"]
     fine = [c for c in distinct if not troubled(c.name)]
-    kept = fine
+    traced = fine
     if len(fine) > MOST:
         blocks = [c.name for c in inner if c.kind == "block" and not troubled(c.name)]
         acts = ("activation", "called")
-        kept = [
+        traced = [
             c
             for c in inner
             if not troubled(c.name)
             and not (c.kind in acts and any(_is_inside(c.name, block) for block in blocks))
         ]
-    if len(kept) > MOST:
-        kept = [kept[round(i * (len(kept) - 1) / (MOST - 1))] for i in range(MOST)]
-    names = {c.name for c in kept} | {c.name for c in distinct if troubled(c.name)}
-    names |= {c.name for c in found if c.kind == "asked"}
+    if len(traced) > MOST:
+        traced = [traced[round(i * (len(traced) - 1) / (MOST - 1))] for i in range(MOST)]
+    names = {c.name for c in traced} | {c.name for c in distinct if troubled(c.name)}
+    names |= {c.name for c in candidates if c.kind == "asked"}
     # of a module that runs again and again the last call may be another in another batch
-    again = {stem(c.name) for c in found if c.name != stem(c.name)}
+    again = {stem(c.name) for c in candidates if c.name != stem(c.name)}
     alone = {name for name in names if stem(name) not in again}
-    outputs = {c.name for c in found if c.kind == "output"}
-    doubled = frozenset(alone.intersection(*(c.repeats for c in found if c.kind == "output")))
+    outputs = {c.name for c in candidates if c.kind == "output"}
+    doubled = frozenset(alone.intersection(*(c.repeats for c in candidates if c.kind == "output")))
     doubled = doubled if outputs else frozenset()
     names |= set() if doubled else outputs
-    note = _note(len(kept), len(fine), bool(outputs) and names <= outputs)
-    selection = all_of([c for c in found if c.name in names])
-    known = frozenset(c.name for c in found)
+    note = _note(len(traced), len(fine), bool(outputs) and names <= outputs)
+    selection = all_of([c for c in candidates if c.name in names])
+    known = frozenset(c.name for c in candidates)
     return replace(selection, known=known, doubled=doubled, note=note)
 
 
-def _note(kept: int, fine: int, only_output: bool) -> str:
-    if kept < fine:
+def _note(traced: int, fine: int, only_output: bool) -> str:
+    if traced < fine:
         return (
-            f"Traced are {kept} of {fine} layers that stand out, spread over depth, and the "
+            f"Traced are {traced} of {fine} layers that stand out, spread over depth, and the "
             "output; choose others by look= (ibtrace.layers(model, x) lists all)."
         )
     if only_output:

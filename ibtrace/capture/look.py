@@ -83,8 +83,8 @@ class Look:
             object.__setattr__(self, name, flag(name, getattr(self, name)))
         # sets and iterators as lists, which can be read again
         excluding = not (isinstance(self.exclude, tuple) and not self.exclude)
-        chosen = Selection(self.layers, self.exclude) if excluding else self.layers
-        object.__setattr__(self, "layers", settled(chosen))
+        selection = Selection(self.layers, self.exclude) if excluding else self.layers
+        object.__setattr__(self, "layers", settled(selection))
         object.__setattr__(self, "exclude", ())
 
     @classmethod

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from ibtrace.capture.defaults import chosen
+from ibtrace.capture.defaults import default_choice
 from ibtrace.capture.evidence import Evidence
 from ibtrace.capture.layer import Layer, say_rounded
 from ibtrace.capture.look import Look
@@ -63,17 +63,17 @@ def looks(
     anything, refused = False, dict[str, str]()
     look = look.at(evidence.defaults or look.layers)
     while wanted is None or wanted:
-        one = Pass(model, probe, look, evidence, wanted)
-        part = one.run()
-        wanted = one.left
-        anything, refused = anything or bool(part), {**refused, **one.refused}
+        current = Pass(model, probe, look, evidence, wanted)
+        part = current.run()
+        wanted = current.left
+        anything, refused = anything or bool(part), {**refused, **current.refused}
         if not anything and not wanted:
             refuse_all(refused)
-        say_left_out(evidence, one.refused)
+        say_left_out(evidence, current.refused)
         say_rounded(part, evidence.rounded)
         if part:
             yield part
-        del part, one
+        del part, current
 
 
 def snapshot(model: nn.Module, probe: Probe, look: Look | Layers = None) -> dict[str, Tensor]:
@@ -102,16 +102,16 @@ def snapshot(model: nn.Module, probe: Probe, look: Look | Layers = None) -> dict
         rows = rows_for_defaults(model, probe, look)
         standing_out = standing_out_of(model, probe, look, rows)
         exclude = look.layers.exclude if isinstance(look.layers, Selection) else ()
-        look = look.at(replace(chosen(standing_out, lambda name: False), exclude=exclude))
-    one = Pass(model, probe, look, None, None)
-    captured = one.run()
-    if one.left:
-        more = Pass(model, probe, look, None, one.left)
-        captured |= more.run()
-        one.refused |= more.refused
+        look = look.at(replace(default_choice(standing_out, lambda name: False), exclude=exclude))
+    first_pass = Pass(model, probe, look, None, None)
+    captured = first_pass.run()
+    if first_pass.left:
+        second_pass = Pass(model, probe, look, None, first_pass.left)
+        captured |= second_pass.run()
+        first_pass.refused |= second_pass.refused
     if not captured:
-        refuse_all(one.refused)
-    say_left_out(Evidence(), one.refused)
+        refuse_all(first_pass.refused)
+    say_left_out(Evidence(), first_pass.refused)
     return {name: layer.values for name, layer in captured.items()}
 
 
@@ -138,12 +138,12 @@ def reduced(
     if reading.reduction is None:
         raise InvalidInput(f"layer {name!r}: {reading.trouble}")
     stores = [
-        LayerStore(name, one, reading, bounds, max_width, outputs.shape[1]) for one in outputs
+        LayerStore(name, output, reading, bounds, max_width, outputs.shape[1]) for output in outputs
     ]
     if outputs.dim() == 3 and not reading.reduction.name and max_width is None:
         return stores[0].layer(numeric(outputs))
     pairs = zip(stores, outputs, strict=True)
-    values = torch.stack([store.reduced(one, slice(None)) for store, one in pairs])
+    values = torch.stack([store.reduced(output, slice(None)) for store, output in pairs])
     rounded = [store.settle(own) for store, own in zip(stores, values, strict=True)]
     layer = stores[0].layer(values, all(rounded))
     say_rounded({name: layer}, evidence.rounded)

@@ -65,11 +65,14 @@ def whose(
             result[name] = cut[name]
             continue
         shape = before[name].shape
-        if any(one is not None and name in one and one[name].shape != shape for one in unmasked):
+        if any(
+            outputs is not None and name in outputs and outputs[name].shape != shape
+            for outputs in unmasked
+        ):
             result[name] = Positions(None, "its positions are cut to a batch's longest sequence")
             continue
-        seen = [
-            _Seen(
+        effects = [
+            _Effect(
                 stream,
                 _changes(before, whole, name) is not False,
                 _places(before, whole, name, layer),
@@ -78,7 +81,9 @@ def whose(
             )
             for stream, whole, pads in zip(streams, contents, padding, strict=True)
         ]
-        reaching = [one for one in seen if one.reaches] or seen  # weights that begin as 0 show none
+        reaching = [
+            effect for effect in effects if effect.reaches
+        ] or effects  # weights that begin as 0 show none
         result[name] = _decide(layer.length(before[name].shape), reaching)
     return result
 
@@ -90,19 +95,19 @@ def telling_rows(probe: Probe) -> Tensor:
     """
     if probe.undivided:
         return torch.arange(probe.n, device=probe.device)
-    chosen: list[int] = []
+    rows: list[int] = []
     for stream in probe.streams:
         if stream.real is not None:
-            chosen += (~stream.real).any(1).nonzero()[:2, 0].tolist()
+            rows += (~stream.real).any(1).nonzero()[:2, 0].tolist()
             longest = stream.real.sum(1).sort(descending=True, stable=True).indices
-            chosen += longest[:2].tolist()
-    chosen = list(dict.fromkeys(chosen))
-    chosen += [row for row in range(probe.n) if row not in chosen][: max(0, 3 - len(chosen))]
-    return torch.tensor(sorted(chosen), device=probe.device)
+            rows += longest[:2].tolist()
+    rows = list(dict.fromkeys(rows))
+    rows += [row for row in range(probe.n) if row not in rows][: max(0, 3 - len(rows))]
+    return torch.tensor(sorted(rows), device=probe.device)
 
 
 @dataclass(frozen=True)
-class _Seen:
+class _Effect:
     """What altering one input does to one layer."""
 
     stream: Stream
@@ -141,16 +146,16 @@ class _Seen:
         return bool((self.contents & ~self.real).any())
 
 
-def _decide(length: int, seen: list[_Seen]) -> Positions:
+def _decide(length: int, effects: list[_Effect]) -> Positions:
     """The stream of a layer with so many positions, of those inputs that reach it."""
-    fitting = [one for one in seen if one.stream.length == length and length > 0]
-    if at_home := [one for one in fitting if one.padding_stays]:
+    fitting = [effect for effect in effects if effect.stream.length == length and length > 0]
+    if at_home := [effect for effect in fitting if effect.padding_stays]:
         return Positions(at_home[0].stream)
-    unclear = [one.stream.mask for one in seen if one.stream.unclear]
+    unclear = [effect.stream.mask for effect in effects if effect.stream.unclear]
     if len(fitting) > 1:
-        decoders = [one for one in fitting if one.stream.inputs[0].startswith("decoder_")]
+        decoders = [effect for effect in fitting if effect.stream.inputs[0].startswith("decoder_")]
         fitting = decoders if len(decoders) == 1 else fitting
-    padded = [one.stream for one in fitting if one.stream.padded or one.stream.unclear]
+    padded = [effect.stream for effect in fitting if effect.stream.padded or effect.stream.unclear]
     if len(fitting) == 1 and not fitting[0].stream.unclear:
         if fitting[0].elsewhere and length > 1:
             whose = f"may be those of {fitting[0].stream.inputs[0] or 'x'} or others as many"
@@ -163,16 +168,16 @@ def _decide(length: int, seen: list[_Seen]) -> Positions:
     if fitting and len(padded) == 1 and padded[0].unclear:
         return Positions(None, f"{padded[0].mask} does not say which tokens are real")
     if fitting:
-        names = " or ".join(one.stream.inputs[0] for one in fitting)
+        names = " or ".join(effect.stream.inputs[0] for effect in fitting)
         return Positions(None, f"its {length} positions may be those of {names}")
     if unclear:
         return Positions(None, f"{unclear[0]} does not say which tokens are real")
-    shows = [one.stream for one in seen if one.stream.padded and one.padding_shows]
+    shows = [effect.stream for effect in effects if effect.stream.padded and effect.padding_shows]
     if shows:
         stream = shows[0]
         mask = stream.mask or "its token"
-        said = f"padding shows in its {length} positions, {mask} is for {stream.length}"
-        return Positions(None, said)
+        clash = f"padding shows in its {length} positions, {mask} is for {stream.length}"
+        return Positions(None, clash)
     return Positions()
 
 

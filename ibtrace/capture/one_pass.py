@@ -244,8 +244,8 @@ def say_left_out(evidence: Evidence, refused: Mapping[str, str]) -> None:
     for name, why in new.items():
         by_cause.setdefault(why, []).append(name)
     if new:
-        said = "; ".join(f"{_listed(names)}: {why}" for why, names in by_cause.items())
-        warnings.warn(f"left out of the trace: {said}", LeftOut, stacklevel=3)
+        causes = "; ".join(f"{_listed(names)}: {why}" for why, names in by_cause.items())
+        warnings.warn(f"left out of the trace: {causes}", LeftOut, stacklevel=3)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ibtrace.capture.calling import call
-from ibtrace.capture.defaults import Candidate, all_of, candidates, chosen
+from ibtrace.capture.defaults import Candidate, all_of, candidates, default_choice
 from ibtrace.capture.evidence import Evidence, Run, gather, settling_rows
 from ibtrace.capture.functional import Functional
 from ibtrace.capture.hooks import Keep, hooked
@@ -62,7 +62,7 @@ def read_layers(model: nn.Module, probe: Probe, look: Look | Layers = None) -> E
     everything = all_of(standing_out)
     run = runner(model, replace(look.at(everything), functional=everything.called))
     evidence = gather(run, probe, look.reduce, look.batch_size, rows)
-    defaults = chosen(standing_out, lambda name: bool(evidence.of(name).trouble))
+    defaults = default_choice(standing_out, lambda name: bool(evidence.of(name).trouble))
     require_called(model, look.functional, [c.name for c in standing_out])
     exclude = look.layers.exclude if isinstance(look.layers, Selection) else ()
     return replace(evidence, defaults=replace(defaults, exclude=exclude))

@@ -218,7 +218,7 @@ def choose(reduce: Reduce, layer: str, shape: Sequence[int], axes: Axes) -> Redu
     Raises:
         InvalidInput: If channels and positions cannot be told from each other, and it matters.
     """
-    how = _chosen(reduce, layer)
+    how = _how_of(reduce, layer)
     if callable(how):
         function = how
         called = getattr(how, "__name__", type(how).__name__)
@@ -226,8 +226,8 @@ def choose(reduce: Reduce, layer: str, shape: Sequence[int], axes: Axes) -> Redu
     moved = f"samples from axis {axes.batch}" if axes.batch else ""
     dims = len(shape)
     if dims <= 2 or how == "flatten":
-        said = "flatten" if dims > 2 else ""
-        return _flattening(", ".join(filter(None, (said, moved))), axes)
+        label = "flatten" if dims > 2 else ""
+        return _flattening(", ".join(filter(None, (label, moved))), axes)
     settled = _settled(how, dims, axes)
     if settled is None:
         raise InvalidInput(
@@ -249,7 +249,7 @@ def choose(reduce: Reduce, layer: str, shape: Sequence[int], axes: Axes) -> Redu
     )
 
 
-def _chosen(reduce: Reduce, layer: str) -> How | None:
+def _how_of(reduce: Reduce, layer: str) -> How | None:
     """What the user asks for this layer."""
     if not isinstance(reduce, Mapping):
         return reduce

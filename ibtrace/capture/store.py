@@ -45,9 +45,9 @@ class LayerStore:
         self._rounding: Rounding | None = None
         self._name = name
         self._max_width = max_width
-        self._said = [self.reduction.name] if self.reduction.name else []
+        self._made_by = [self.reduction.name] if self.reduction.name else []
         if output.dtype != torch.float32:
-            self._said.append(str(output.dtype).removeprefix("torch."))
+            self._made_by.append(str(output.dtype).removeprefix("torch."))
 
     def reduced(self, output: Tensor, rows: slice) -> Tensor:
         """T of a batch, these rows of the probe."""
@@ -66,7 +66,7 @@ class LayerStore:
             )
         if self._frame is None and self._max_width and t[0].numel() > self._max_width:
             self._frame = frame_of(self._name, t.shape[1], self._max_width).to(t.device)
-            self._said.append(f"{self._max_width} random projections of {t.shape[1]}")
+            self._made_by.append(f"{self._max_width} random projections of {t.shape[1]}")
             self._bounds = None
             if self._rounding is not None:
                 self._rounding = self._rounding.projected(self._frame)
@@ -132,8 +132,8 @@ class LayerStore:
         """
         stream = self._reading.stream
         tokens = None if not self.per_token else () if stream is None else stream.inputs
-        said = ", ".join(self._said)
-        return Layer(values, said, self._shape, self._bounds, tokens, self.random, rounded)
+        variable = ", ".join(self._made_by)
+        return Layer(values, variable, self._shape, self._bounds, tokens, self.random, rounded)
 
 
 def frame_of(name: str, width: int, to: int) -> Tensor:

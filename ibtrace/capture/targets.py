@@ -207,8 +207,8 @@ def settled(layers: Layers) -> Layers:
         ConfigError: If something in it chooses no layers.
     """
     if isinstance(layers, Selection):
-        chosen = settled(layers.layers)
-        return Selection(chosen, _choices(layers.exclude, "exclude"))
+        inner = settled(layers.layers)
+        return Selection(inner, _choices(layers.exclude, "exclude"))
     if layers is None or isinstance(layers, Defaults):
         return layers
     return _choices(layers, "layers")
@@ -232,8 +232,8 @@ def _choices(given: Any, argument: str) -> list[Any]:
 
 def is_default(layers: Layers) -> bool:
     """Whether nobody chose the layers."""
-    chosen = layers.layers if isinstance(layers, Selection) else layers
-    return chosen is None or isinstance(chosen, Defaults)
+    choice = layers.layers if isinstance(layers, Selection) else layers
+    return choice is None or isinstance(choice, Defaults)
 
 
 def resolve(model: nn.Module, layers: Layers = None) -> list[Target]:
@@ -438,8 +438,10 @@ def _match(choice: Any, everything: Mapping[str, nn.Module], model: nn.Module) -
         meant = [Target(name, m) for name, m in below.items() if isinstance(m, choice)]
         return [replace(target, choice=choice.__name__) for target in meant]
     if not isinstance(choice, str):
-        said = getattr(choice, "__name__", type(choice).__name__)
-        return [Target(name, m, choice=said) for name, m in below.items() if _says(choice, name, m)]
+        label = getattr(choice, "__name__", type(choice).__name__)
+        return [
+            Target(name, m, choice=label) for name, m in below.items() if _says(choice, name, m)
+        ]
     if choice == WHOLE:
         return [Target(choice, model)]
     if choice in everything:
@@ -450,8 +452,8 @@ def _match(choice: Any, everything: Mapping[str, nn.Module], model: nn.Module) -
     if not names and "[" in pattern + suffix:  # what looks like an index may be characters
         pattern, part, path, suffix = choice, "", (), ""
         names = [name for name in everything if matches(name, pattern)]
-    said = repr(choice) if is_pattern(pattern) or pattern not in names else ""
-    return [Target(name + suffix, everything[name], part, path, said) for name in names]
+    label = repr(choice) if is_pattern(pattern) or pattern not in names else ""
+    return [Target(name + suffix, everything[name], part, path, label) for name in names]
 
 
 def _says(choice: Any, name: str, module: nn.Module, argument: str = "layers") -> bool:
@@ -464,9 +466,9 @@ def _says(choice: Any, name: str, module: nn.Module, argument: str = "layers") -
         return bool(choice(name, module))
     except Exception as error:
         who = getattr(choice, "__name__", type(choice).__name__)
-        said = f"{type(error).__name__}: {error}".split("\n", maxsplit=1)[0]
+        message = f"{type(error).__name__}: {error}".split("\n", maxsplit=1)[0]
         raise ConfigError(
-            f"{argument}: {who} failed on {name!r} ({said}); it is called as f(name, module)"
+            f"{argument}: {who} failed on {name!r} ({message}); it is called as f(name, module)"
         ) from error
 
 

@@ -162,20 +162,24 @@ def _bits(tensor: Tensor) -> Tensor:
     return bits.set_(tensor.untyped_storage(), offset, [*size, times], [*stride, 1])
 
 
-def _shows_the_same(one: Tensor, other: Tensor) -> bool:
+def _shows_the_same(first: Tensor, second: Tensor) -> bool:
     """Whether two tensors are the same view of the same memory; False where that is unknown."""
-    if one.layout != torch.strided or other.layout != torch.strided or one.is_quantized:
+    if first.layout != torch.strided or second.layout != torch.strided or first.is_quantized:
         return False
     return (
-        (one.dtype, one.shape, one.device) == (other.dtype, other.shape, other.device)
-        and (one.stride(), one.storage_offset()) == (other.stride(), other.storage_offset())
-        and (one.is_conj(), one.is_neg()) == (other.is_conj(), other.is_neg())
-        and one.untyped_storage().data_ptr() == other.untyped_storage().data_ptr()
+        (first.dtype, first.shape, first.device) == (second.dtype, second.shape, second.device)
+        and (first.stride(), first.storage_offset()) == (second.stride(), second.storage_offset())
+        and (first.is_conj(), first.is_neg()) == (second.is_conj(), second.is_neg())
+        and first.untyped_storage().data_ptr() == second.untyped_storage().data_ptr()
     )
 
 
-def _equal(one: Tensor, other: Tensor) -> bool:
+def _equal(first: Tensor, second: Tensor) -> bool:
     try:
-        return one.shape == other.shape and one.dtype == other.dtype and torch.equal(one, other)
+        return (
+            first.shape == second.shape
+            and first.dtype == second.dtype
+            and torch.equal(first, second)
+        )
     except (RuntimeError, NotImplementedError):
         return False

@@ -44,7 +44,7 @@ class Traced:
         """The same; None where it is not known, or was let go of."""
         return self._layers
 
-    def some(self, rows: Tensor, samples: int) -> Traced:
+    def at_rows(self, rows: Tensor, samples: int) -> Traced:
         """T on some of the samples, the same for all networks ``(m,)`` or ``(s, m)``."""
         part = Traced(None, samples)
         if self._layers is not None or self._of is not None:

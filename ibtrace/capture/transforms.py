@@ -61,12 +61,12 @@ def slopes(
         one_by_one: By plain autograd, not by transforms.
     """
     if not one_by_one:
-        found: Tensors = (grad if number else jacrev)(value)(at)
-        return found
+        gradients: Tensors = (grad if number else jacrev)(value)(at)
+        return gradients
     leaves = {name: held.detach().clone().requires_grad_() for name, held in at.items()}
     with torch.enable_grad():
         made = value(leaves)
-        rows = [_gradient(one, [*leaves.values()]) for one in made.flatten()]
+        rows = [_gradient(entry, [*leaves.values()]) for entry in made.flatten()]
     stacked = (torch.stack(parts) for parts in zip(*rows, strict=True))
     return {
         name: part.view(*made.shape, *part.shape[1:])

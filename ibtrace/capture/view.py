@@ -152,7 +152,7 @@ class NetworkView:
         view.activation_ranges = self.activation_ranges
         view._past = self._past.likewise(likewise)
         if rows is not None:
-            view._traced = self._traced.some(rows, view.samples)
+            view._traced = self._traced.at_rows(rows, view.samples)
         view._calls.learn(self._calls)
         return view
 

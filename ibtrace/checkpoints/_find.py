@@ -55,22 +55,22 @@ def find(paths: Paths, epochs: Epochs | None = None) -> list[Checkpoint]:
         ConfigError: If nothing matches, or an epoch is not known, not whole, or given twice.
         InvalidInput: If a file cannot be read, or holds no state dict.
     """
-    chosen = [match for item in _items(paths) for match in _matches(item)]
-    records = [_told(path) for path in chosen]
+    files = [match for item in _items(paths) for match in _matches(item)]
+    records = [_told(path) for path in files]
     if epochs is None:
-        numbers = [_epoch(path, said) for path, (said, _) in zip(chosen, records, strict=True)]
+        numbers = [_epoch(path, epoch) for path, (epoch, _) in zip(files, records, strict=True)]
     else:
-        numbers = _given(chosen, epochs)
+        numbers = _given(files, epochs)
     steps = [_whole(step) or None for _, step in records]  # a live trace begins without one too
-    found = [Checkpoint(*each) for each in zip(chosen, numbers, steps, strict=True)]
-    found.sort(key=lambda checkpoint: checkpoint.epoch)
-    for one, other in pairwise(found):
-        if one.epoch == other.epoch:
+    ordered = [Checkpoint(*each) for each in zip(files, numbers, steps, strict=True)]
+    ordered.sort(key=lambda checkpoint: checkpoint.epoch)
+    for earlier, later in pairwise(ordered):
+        if earlier.epoch == later.epoch:
             raise ConfigError(
-                f"{one.path} and {other.path} are both of epoch {one.epoch}; "
+                f"{earlier.path} and {later.path} are both of epoch {earlier.epoch}; "
                 "leave one out, or pass epochs="
             )
-    return found
+    return ordered
 
 
 def _items(paths: Any) -> list[str | Path]:
@@ -137,18 +137,18 @@ def _lightning_epoch(told: Mapping[str, Any]) -> int | str:
     return done + 1 if whole else f"{done} and {processed} batches"
 
 
-def _epoch(path: Path, said: Any) -> int:
+def _epoch(path: Path, recorded: Any) -> int:
     """Epochs done, from the checkpoint's own record or else from its name."""
-    if said is None:
-        said = _epoch_in_name(path)
-    if said is None:
+    if recorded is None:
+        recorded = _epoch_in_name(path)
+    if recorded is None:
         raise ConfigError(
             f"{path} does not say its epoch, nor does its name; "
             "pass epochs=, one for each checkpoint or a function of the path"
         )
-    number = _whole(said)
+    number = _whole(recorded)
     if number is None:
-        shown = f"{said:.6g}" if isinstance(said, float) else said
+        shown = f"{recorded:.6g}" if isinstance(recorded, float) else recorded
         raise ConfigError(
             f"{path} was saved at epoch {shown}; a trace counts whole epochs done: "
             "leave it out, save at the ends of epochs, or pass epochs="

@@ -66,9 +66,11 @@ def load_into(model: nn.Module, checkpoint: Checkpoint) -> None:
         ],
     }
     if any(problems.values()):
-        said = [f"{len(names)} {what} ({few(names)})" for what, names in problems.items() if names]
+        misfits = [
+            f"{len(names)} {what} ({few(names)})" for what, names in problems.items() if names
+        ]
         raise InvalidInput(
-            f"{checkpoint.path} does not fit the model; tensors {', '.join(said)}; "
+            f"{checkpoint.path} does not fit the model; tensors {', '.join(misfits)}; "
             "give the model with the architecture that was trained"
         )
     model.load_state_dict(_versioned(fitting, stored, prefix), strict=False)
@@ -119,6 +121,6 @@ def _versioned(
     versioned = OrderedDict(fitting)
     if versions := getattr(stored, "_metadata", None):
         plain = {plain_name(f"{name}."): value for name, value in versions.items()}
-        mine = {n.removeprefix(prefix): v for n, v in plain.items() if n.startswith(prefix)}
-        vars(versioned)["_metadata"] = {name.rstrip("."): value for name, value in mine.items()}
+        below = {n.removeprefix(prefix): v for n, v in plain.items() if n.startswith(prefix)}
+        vars(versioned)["_metadata"] = {name.rstrip("."): value for name, value in below.items()}
     return versioned

@@ -104,10 +104,10 @@ def _torch_load(path: Path, *, lazily: bool = False) -> Any:
         try:
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
         except Exception as error:  # a torn or foreign file can raise anything
-            said, cause = str(error), error
-    if "TorchScript archive" in said:
+            message, cause = str(error), error
+    if "TorchScript archive" in message:
         raise InvalidInput(f"{path} is a scripted module; save its state_dict()") from cause
-    if code := re.search(r"GLOBAL (\S+)", said):
+    if code := re.search(r"GLOBAL (\S+)", message):
         raise InvalidInput(
             f"{path} holds {code[1]}, which only running code can load; save model.state_dict() in "
             "its place, or, if you trust it, allow it by torch.serialization.add_safe_globals"
@@ -119,8 +119,8 @@ def _torch_load(path: Path, *, lazily: bool = False) -> Any:
 def _inside(content: Any, path: Path) -> dict[str, Tensor]:
     """The state dict that a loaded file is or holds: the object itself."""
     if isinstance(content, Mapping):
-        for found in _candidates(content):
-            return cast("dict[str, Tensor]", found)
+        for candidate in _candidates(content):
+            return cast("dict[str, Tensor]", candidate)
     keys = f" of {few(list(content))}" if isinstance(content, Mapping) else ""
     raise InvalidInput(
         f"{path} holds no state dict but a {type(content).__name__}{keys}; "

@@ -136,8 +136,8 @@ class Batches:
             x, y = self._x[start:stop], self._y[start:stop]
             return x.expand(len(self.seeds), *x.shape), y.expand(len(self.seeds), *y.shape)
         shape = (len(self.seeds), stop - start)
-        chosen = order[:, start:stop].reshape(-1)
-        x, y = self._x.index_select(0, chosen), self._y.index_select(0, chosen)
+        rows = order[:, start:stop].reshape(-1)
+        x, y = self._x.index_select(0, rows), self._y.index_select(0, rows)
         return x.view(*shape, *x.shape[1:]), y.view(*shape, *y.shape[1:])
 
 

@@ -39,9 +39,9 @@ def corrupt(y: Tensor, fraction: float, seed: int = 0, *, classes: int | None = 
         raise InvalidInput(f"corrupt takes class ids (n,), got {y.dtype} {tuple(y.shape)}")
     count = int(y.max()) + 1 if classes is None else whole("corrupt: classes", classes, least=1)
     generator = torch.Generator().manual_seed(seed)
-    chosen = torch.rand(len(y), generator=generator, dtype=torch.float64) < fraction
+    flipped = torch.rand(len(y), generator=generator, dtype=torch.float64) < fraction
     drawn = torch.randint(count, (len(y),), generator=generator, dtype=y.dtype)
-    return torch.where(chosen.to(y.device), drawn.to(y.device), y)
+    return torch.where(flipped.to(y.device), drawn.to(y.device), y)
 
 
 def corrupted(data: Dataset, fraction: float, seed: int = 0) -> Dataset:

@@ -78,8 +78,8 @@ def mnist(
     """
     folders = _folders()
     held: list[Part] = [p for p in _FILES if _find(p, folders)]
-    chosen = part or (held[0] if held else "train")
-    parts: tuple[Part, ...] = ("train", "test") if chosen == "all" else (chosen,)
+    wanted = part or (held[0] if held else "train")
+    parts: tuple[Part, ...] = ("train", "test") if wanted == "all" else (wanted,)
     try:
         paths = [_find(p, folders) or _download(p, mirrors) for p in parts]
     except DownloadError:
@@ -95,7 +95,7 @@ def mnist(
         read = [(read_idx(images), read_idx(labels)) for images, labels in paths]
         x = torch.cat([images for images, _ in read])[:, None].float() / 255
         y = torch.cat([labels for _, labels in read]).long()
-        data = Dataset(_NAMES[chosen], x, y, classes=10)
+        data = Dataset(_NAMES[wanted], x, y, classes=10)
     x = data.x.flatten(1) if flatten else data.x
     return Dataset(data.name, x, data.y, data.classes)
 
@@ -162,8 +162,8 @@ def _find(part: Part, folders: Sequence[Path]) -> list[Path]:
     """The images and labels of a part, if both are in one folder."""
     for folder in folders:
         candidates = [[folder / name, folder / f"{name}.gz"] for name in _FILES[part]]
-        found = [next((p for p in pair if p.is_file()), None) for pair in candidates]
-        present = [path for path in found if path]
-        if len(present) == len(found):
+        files = [next((p for p in pair if p.is_file()), None) for pair in candidates]
+        present = [path for path in files if path]
+        if len(present) == len(files):
             return present
     return []

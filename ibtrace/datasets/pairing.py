@@ -25,14 +25,14 @@ def require_one_order(values: Mapping[str, Any], who: str) -> None:
         InvalidInput: If the names differ; says how to pair.
     """
     indexed = {name: value for name, value in values.items() if _is_indexed(value)}
-    for (first, one), (second, other) in combinations(indexed.items(), 2):
-        if len(one) != len(other) or one.index.equals(other.index):
+    for (first, left), (second, right) in combinations(indexed.items(), 2):
+        if len(left) != len(right) or left.index.equals(right.index):
             continue  # of unequal lengths, whoever asks says so
-        same = _same_names(one.index, other.index)
-        if not same and (_is_default(one.index) or _is_default(other.index)):
+        same = _same_names(left.index, right.index)
+        if not same and (_is_default(left.index) or _is_default(right.index)):
             continue
         what = "the same row names in another order" if same else "other row names (index)"
-        means = f"{second}.loc[{first}.index], or " if same and one.index.is_unique else ""
+        means = f"{second}.loc[{first}.index], or " if same and left.index.is_unique else ""
         raise InvalidInput(
             f"{who}: {second} has {what} than {first}; give {means}{second}.to_numpy() to pair "
             "them by position"
@@ -49,6 +49,6 @@ def _is_default(index: Any) -> bool:
     return all(getattr(index, name, None) == at for name, at in (("start", 0), ("step", 1)))
 
 
-def _same_names(one: Any, other: Any) -> bool:
+def _same_names(left: Any, right: Any) -> bool:
     """Whether two indexes hold the same names, each as often."""
-    return Counter(one) == Counter(other)
+    return Counter(left) == Counter(right)

@@ -65,12 +65,12 @@ def reflections() -> list[tuple[int, ...]]:
     """
     v = vertices()
     gram = v @ v.T
-    found = set()
+    permutations = set()
     for i, j in (gram.triu(1) > 0.4).nonzero().tolist():  # neighbours: cosine 1/√5
         across = v[i] - v[j]  # the mirror lies between them
         mirrored = v - 2 * (v @ across)[:, None] * across / across.square().sum()
-        found.add(tuple(torch.cdist(mirrored, v).argmin(1).tolist()))
-    return sorted(found)
+        permutations.add(tuple(torch.cdist(mirrored, v).argmin(1).tolist()))
+    return sorted(permutations)
 
 
 def patterns() -> Tensor:

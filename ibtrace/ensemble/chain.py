@@ -104,10 +104,10 @@ class Chain:
             module: The network of one seed.
             parameters: ``{name: (seeds, ...)}``.
         """
-        found = list(_leaves(module, ""))
-        modules = [leaf for _, leaf in found]
+        leaves = list(_leaves(module, ""))
+        modules = [leaf for _, leaf in leaves]
         plain = all(type(leaf) in _KINDS and not _hooked(leaf) for leaf in modules)
-        linear = [f"{name}.weight".lstrip(".") for name, m in found if type(m) is nn.Linear]
+        linear = [f"{name}.weight".lstrip(".") for name, m in leaves if type(m) is nn.Linear]
         known = linear and all(name in parameters for name in linear)
         repeated = len({id(leaf) for leaf in modules}) < len(modules)
         rows = all(_over_units(leaf) for leaf in modules)
@@ -115,7 +115,7 @@ class Chain:
         if not (plain and known and rows) or repeated or inner:
             return None
         stages: list[Stage] = []
-        for name, leaf in found:
+        for name, leaf in leaves:
             kind = _KINDS[type(leaf)]
             prefix = f"{name}." if name else ""
             weight = parameters[f"{prefix}weight"] if kind == "linear" else None

@@ -59,9 +59,9 @@ def through_hooks(template: nn.Module, every: Every, layers: capture.Layers, x: 
     Raises:
         UnknownName: If a chosen layer does not exist or is not reached.
     """
-    with capture.undisturbed(template), capture.capture(template, layers) as one:
+    with capture.undisturbed(template), capture.capture(template, layers) as captured:
         template(x.clone())
-    names = list(one)
+    names = list(captured)
     targets = capture.resolve(template, layers)
     capture.silent(targets, names)
     wanted = [target.name for target in targets if target.name in names]

@@ -33,9 +33,9 @@ def require_elementwise(optimizer: Optimizer) -> None:
         together = _tried(optimizer, slice(None))
         apart = torch.cat([_tried(optimizer, slice(0, 1)), _tried(optimizer, slice(1, 2))])
     except Exception as error:
-        said = str(error).split("\n")[0]
+        message = str(error).split("\n")[0]
         raise Unsupported(
-            f"{kind.__name__} cannot train several seeds at once ({said}); {advice}"
+            f"{kind.__name__} cannot train several seeds at once ({message}); {advice}"
         ) from error
     if not torch.allclose(together, apart, rtol=1e-4, atol=1e-7):
         raise Unsupported(

@@ -151,8 +151,8 @@ class Ensemble:
             return value
         trained = [parameter for parameter in parameters if parameter.requires_grad]
         value = loss(self(x), y)
-        found = torch.autograd.grad(value.sum(), trained, allow_unused=True)
-        for parameter, maybe in zip(trained, found, strict=True):
+        slopes = torch.autograd.grad(value.sum(), trained, allow_unused=True)
+        for parameter, maybe in zip(trained, slopes, strict=True):
             # torch's fused steps read gradients as if laid out like their parameter
             parameter.grad = None if maybe is None else maybe.contiguous()
         return value.detach()
@@ -230,12 +230,12 @@ class Ensemble:
         """
         if tuple(state["seeds"]) != self.seeds:
             raise RunError(f"Ensemble of seeds {self.seeds} cannot load {tuple(state['seeds'])}")
-        for mine, saved in ((self._parameters, "parameters"), (self._buffers, "buffers")):
-            shapes = {name: tuple(value.shape) for name, value in mine.items()}
+        for own, saved in ((self._parameters, "parameters"), (self._buffers, "buffers")):
+            shapes = {name: tuple(value.shape) for name, value in own.items()}
             if {name: tuple(value.shape) for name, value in state[saved].items()} != shapes:
                 raise RunError(f"Ensemble: the saved {saved} are those of another architecture")
             with torch.no_grad():
-                for name, value in mine.items():
+                for name, value in own.items():
                     value.copy_(state[saved][name])
         self._generator.set_state(state["generator"].cpu())
 
@@ -249,13 +249,13 @@ class Ensemble:
         """``what(network, x)`` for each network under vmap."""
         caller = _Caller(self.template, what)
 
-        def one(
+        def of_network(
             _: Tensor, parameters: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor
         ) -> Any:
             inside = {f"network.{name}": value for name, value in (parameters | buffers).items()}
             return functional_call(caller, inside, (x,))
 
-        every = vmap(one, in_dims=(0, 0, 0, None if shared else 0), randomness="different")
+        every = vmap(of_network, in_dims=(0, 0, 0, None if shared else 0), randomness="different")
         # vmap needs something to map over, and a network may have no parameters
         seeds = torch.arange(len(self.seeds), device=x.device)
         result: _Result = every(seeds, dict(self._parameters), buffers, x)

@@ -82,5 +82,5 @@ def few_samples(value: Tensor) -> Tensor:
     if n <= _SAMPLES:
         return value
     generator = torch.Generator().manual_seed(0)
-    chosen = torch.randperm(n, generator=generator)[:_SAMPLES].to(value.device)
-    return value.index_select(-event_dims(value), chosen)
+    rows = torch.randperm(n, generator=generator)[:_SAMPLES].to(value.device)
+    return value.index_select(-event_dims(value), rows)

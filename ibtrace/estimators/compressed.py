@@ -169,12 +169,12 @@ class Compressed:
         check_pair(label(self), x, y, minimum=self.dimensions + 1 if wide else 2)
         pair = [self._scaled(value) for value in (x, y)]
         (a, shares_x, odd_x), (b, shares_y, odd_y) = (self._code(v.points, seed) for v in pair)
-        found = raise_scale_flags(self.base(a, b, seed=seed), pair[0], pair[1])
-        shape = found.bits.shape
+        estimate = raise_scale_flags(self.base(a, b, seed=seed), pair[0], pair[1])
+        shape = estimate.bits.shape
         return dataclasses.replace(
-            found.flagged(ambiguous_subspace=(odd_x | odd_y).expand(shape)),
+            estimate.flagged(ambiguous_subspace=(odd_x | odd_y).expand(shape)),
             diagnostics={
-                **found.diagnostics,
+                **estimate.diagnostics,
                 "explained_x": shares_x.expand(shape),
                 "explained_y": shares_y.expand(shape),
             },
@@ -191,13 +191,13 @@ class Compressed:
     def _code(self, value: Tensor, seed: int) -> PrincipalComponents:
         """The code, the share it explains, and whether its subspace is ambiguous."""
         if not self._compresses(columns(value)):
-            one = torch.ones((), dtype=torch.float64, device=value.device)
-            return PrincipalComponents(value, one, one < 0)
+            unit = torch.ones((), dtype=torch.float64, device=value.device)
+            return PrincipalComponents(value, unit, unit < 0)
         if self.method == "pca":
             return principal_components(value, self.dimensions)
         lead, (n, d) = value.shape[:-2], value.shape[-2:]
         codes, shares = zip(
-            *(self._train(one, seed) for one in value.reshape(-1, n, d)), strict=True
+            *(self._train(problem, seed) for problem in value.reshape(-1, n, d)), strict=True
         )
         share = torch.stack(shares).reshape(lead)
         code = torch.stack(codes).reshape(*lead, n, self.dimensions)

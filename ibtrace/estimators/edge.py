@@ -156,14 +156,14 @@ class EDGE:
             _Hashed(value, at_scale, n, seed, self.members, self.scale)
             for value, at_scale in zip((x, y), pair, strict=True)
         ]
-        d = sum(one.width for one in hashed)
+        d = sum(side.width for side in hashed)
         ts, weights = ensemble(self.members, d)
         zero = torch.zeros((), dtype=torch.float64, device=x.device)
         local, pseudo, sizes, capped = zero, zero, [zero, zero], None
         means, nulls, null = [], [], zero
         for member, (t, weight) in enumerate(zip(ts, weights, strict=True)):
             width = t * n ** (-1 / (2 * max(d, 1)))
-            cells = [one.cells(width, member) for one in hashed]
+            cells = [side.cells(width, member) for side in hashed]
             first, second, both = (
                 sample_counts(ids) for ids in (cells[0], cells[1], joint_ids(cells[0], cells[1]))
             )
@@ -185,7 +185,7 @@ class EDGE:
         estimate = Estimate.from_local(local, diagnostics=diagnostics)
         if d:
             settled = [
-                size * one.distinct for size, one in zip(sizes, hashed, strict=True) if one.width
+                size * side.distinct for size, side in zip(sizes, hashed, strict=True) if side.width
             ]
             known = settled if self.scale == "rank" else []
             errors = [Estimate.from_local(beyond(each, known)).stderr for each in (local, pseudo)]
@@ -196,7 +196,7 @@ class EDGE:
             unresolved=growth > _GROWTH,
             near_ceiling=estimate.bits >= 0.95 * math.log2(n),
             capped=torch.zeros_like(estimate.bits) if capped is None else capped,
-            projected=torch.full_like(estimate.bits, any(one.projected for one in hashed)),
+            projected=torch.full_like(estimate.bits, any(side.projected for side in hashed)),
             undersampled=undersampled(null),
             **scale_flags(*pair),
         )

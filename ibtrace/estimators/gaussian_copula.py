@@ -187,7 +187,7 @@ class GaussianCopula:
         if is_ids(t):
             return self._estimates(x, t, known=whole), about_y
         first = self.prepare(probe, t.device)
-        return each_estimate(lambda _, one: self._pair(first, one, True), x, t), about_y
+        return each_estimate(lambda _, second: self._pair(first, second, True), x, t), about_y
 
     def prepare(self, probe: ProbeLike, device: torch.device) -> Scores:
         """X's normal scores on a device, kept with the probe."""
@@ -198,36 +198,38 @@ class GaussianCopula:
         tied, degenerate = first.tied or second.tied, first.degenerate or second.degenerate
         if first.constant or second.constant:
             return _estimate(y.device, constant=True, tied=tied)
-        found = self._of_scores(first, second)
+        information = self._of_scores(first, second)
         at_random = [] if known else orders(len(y))
         nulls = [self._of_scores(first, second.reordered(order)).nats for order in at_random]
-        return _estimate(y.device, found, nulls, tied=tied, degenerate=degenerate)
+        return _estimate(y.device, information, nulls, tied=tied, degenerate=degenerate)
 
-    def _of_scores(self, first: Scores, second: Scores) -> _Found:
-        found, shrinkage = information_of_whitened(first.white, second.white), 0.0
-        if found is None:
-            found, shrinkage = shrunk_information(first.columns, second.columns)
+    def _of_scores(self, first: Scores, second: Scores) -> _Information:
+        information, shrinkage = information_of_whitened(first.white, second.white), 0.0
+        if information is None:
+            information, shrinkage = shrunk_information(first.columns, second.columns)
         bias = 0.0
         if self.bias_correction and shrinkage == 0:
             n, dx, dy = *first.white.shape, second.white.shape[1]
             bias = entropy_bias(n, dx) + entropy_bias(n, dy) - entropy_bias(n, dx + dy)
-        return _Found(float(found.nats) - bias, found.local, shrinkage)
+        return _Information(float(information.nats) - bias, information.local, shrinkage)
 
     def _classes(self, labels: Tensor, t: Tensor, known: bool) -> Estimate:
         scores = _scores(t)
         if scores.constant or is_constant(labels):
             return _estimate(t.device, constant=True, tied=scores.tied)
         ids, points = dense_ids(labels), scores.white
-        found = self._of_classes(ids, points)
+        information = self._of_classes(ids, points)
         nulls = [self._of_classes(order, points).nats for order in shuffled(ids, known=known)]
-        return _estimate(t.device, found, nulls, tied=scores.tied, degenerate=scores.degenerate)
+        return _estimate(
+            t.device, information, nulls, tied=scores.tied, degenerate=scores.degenerate
+        )
 
-    def _of_classes(self, ids: Tensor, points: Tensor) -> _Found:
+    def _of_classes(self, ids: Tensor, points: Tensor) -> _Information:
         n, d = points.shape
         local = torch.empty(n, dtype=torch.float64, device=points.device)
         nats, shrunk, sizes = 0.0, 0.0, torch.bincount(ids).tolist()
-        for one, size in enumerate(sizes):
-            own = ids == one
+        for class_id, size in enumerate(sizes):
+            own = ids == class_id
             law = normal_class(points[own])
             nats -= size / n * 0.5 * float(law.log_determinant)
             shrunk += law.shrunk * size / n
@@ -235,10 +237,10 @@ class GaussianCopula:
         if self.bias_correction and shrunk == 0:
             nats -= entropy_bias(n, d)
             nats += sum(size / n * entropy_bias(size, d) for size in sizes)
-        return _Found(nats, local, shrunk)
+        return _Information(nats, local, shrunk)
 
 
-class _Found(NamedTuple):
+class _Information(NamedTuple):
     """Information in nats, the samples' shares of it ``(n,)``, and the shrinkage."""
 
     nats: float
@@ -264,7 +266,7 @@ def _scores_of_inputs(probe: ProbeLike, device: torch.device) -> Scores:
 
 def _estimate(
     device: torch.device,
-    found: _Found | None = None,
+    information: _Information | None = None,
     nulls: Sequence[float] = (),
     *,
     constant: bool = False,
@@ -273,9 +275,9 @@ def _estimate(
 ) -> Estimate:
     """The estimate of one problem, and what random orders give of it in nats."""
     nats, stderr, shrinkage = 0.0, 0.0, 0.0
-    if found is not None:
-        nats, shrinkage = found.nats, found.shrinkage
-        stderr = float(found.local.std()) / math.sqrt(len(found.local))
+    if information is not None:
+        nats, shrinkage = information.nats, information.shrinkage
+        stderr = float(information.local.std()) / math.sqrt(len(information.local))
     null = sum(nulls) / len(nulls) / math.log(2) if nulls else math.nan
     return Estimate.single(
         nats / math.log(2),

@@ -164,7 +164,7 @@ class KozachenkoLeonenko:
         a, b = (scaled(value, self.scale) for value in (x, y))
         if is_ids(x) or is_ids(y):
             ids, t = (a.points, b.points) if is_ids(x) else (b.points, a.points)
-            solved = each_estimate(lambda c, one: self._classes(c, one, seed), ids, t)
+            solved = each_estimate(lambda c, rows: self._classes(c, rows, seed), ids, t)
         else:
             solved = each_estimate(lambda c, d: self._pair(c, d, seed), a.points, b.points)
         widths = [v.shape[-1] for v in (x, y) if not is_ids(v)]
@@ -199,19 +199,19 @@ class KozachenkoLeonenko:
             return _estimate(x.device, constant=True)
         spaces = [x, y]
         further = min(self.k + 1, len(x) - 1)  # the next, for the standard error
-        found = [nearest(points, further) for points in spaces]
-        tied = max(_repeated(each.distances) for each in found)
+        neighbours = [nearest(points, further) for points in spaces]
+        tied = max(_repeated(each.distances) for each in neighbours)
         if tied > 0:
             seeds = (2 * seed, 2 * seed + 1)
             spaces = [jittered(v, self.jitter, s) for v, s in zip(spaces, seeds, strict=True)]
-            found = [nearest(points, further) for points in spaces]
-            for each in found:
+            neighbours = [nearest(points, further) for points in spaces]
+            for each in neighbours:
                 self._positive(each.distances)
-        lattice = any(has_tie(each.distances[:, : self.k]) for each in found)
+        lattice = any(has_tie(each.distances[:, : self.k]) for each in neighbours)
         joint = torch.cat(spaces, 1)
-        found.append(nearest(joint, further))
+        neighbours.append(nearest(joint, further))
         widths = [spaces[0].shape[1], spaces[1].shape[1], joint.shape[1]]
-        pairs = list(zip(found, widths, strict=True))
+        pairs = list(zip(neighbours, widths, strict=True))
         parts = [self._local(each.distances[:, : self.k], len(x), d) for each, d in pairs]
         away = [entropy_taken_away(each, self.k, d, self._weights(self.k, d)) for each, d in pairs]
         local, away_of_all = (each[0] + each[1] - each[2] for each in (parts, away))
@@ -243,10 +243,10 @@ class KozachenkoLeonenko:
             whole = self._positive(nearest_distances(points, whole.shape[1]))
         lattice = has_tie(whole)
         local = self._local(whole, *points.shape)
-        for one in torch.unique(ids):
-            own = points[ids == one]
+        for class_id in torch.unique(ids):
+            own = points[ids == class_id]
             within = nearest_distances(own, min(self.k, len(own) - 1))
-            local[ids == one] -= self._local(within, *own.shape)
+            local[ids == class_id] -= self._local(within, *own.shape)
         return _estimate(
             t.device,
             local,

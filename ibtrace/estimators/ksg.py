@@ -178,7 +178,9 @@ class KSG:
             raise Unsupported(f"{label(self)}: t must be floats, got ids")
         a, first = self.prepare(probe, t.device, seed=seed)
         b = scaled(t, self.scale, self.norm)
-        solved = each_estimate(lambda _, one: self._solve(first, one, seed), a.points, b.points)
+        solved = each_estimate(
+            lambda _, second: self._solve(first, second, seed), a.points, b.points
+        )
         return _about(solved, a, b), self(t, probe.labels.to(t.device), seed=seed)
 
     def prepare(self, probe: ProbeLike, device: torch.device, *, seed: int = 0) -> Inputs:

@@ -172,7 +172,9 @@ class MixedKSG:
         first = self.prepare(probe, t.device)
         known = None if is_ids(t) else first  # with ids, singletons may have to go
         b, points = scaled(t, self.scale, self.norm), first.x.points
-        solved = each_estimate(lambda _, one: self._solve(points, one, known), points, b.points)
+        solved = each_estimate(
+            lambda _, second: self._solve(points, second, known), points, b.points
+        )
         return _about(solved, first.x, b), self(t, probe.labels.to(t.device), seed=seed)
 
     def prepare(self, probe: ProbeLike, device: torch.device) -> Inputs:

@@ -179,10 +179,10 @@ def load_mi() -> Callable[..., Any]:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # theirs, at import: not ours to fix or to show
-                found: Callable[..., Any] = importlib.import_module(module).mi
+                mi: Callable[..., Any] = importlib.import_module(module).mi
         except ModuleNotFoundError:
             continue
-        return found
+        return mi
     raise MissingDependency("NPEET needs the package npeet or npeet-plus: pip install npeet-plus")
 
 

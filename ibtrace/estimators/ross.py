@@ -119,7 +119,7 @@ class Ross:
             raise Unsupported(f"{label(self)}: x and y are both {kind}; use {other}")
         ids, t = (x, y) if is_ids(x) else (y, x)
         points = scaled(t, self.scale, self.norm)
-        solved = each_estimate(lambda c, one: self._solve(c, one, seed), ids, points.points)
+        solved = each_estimate(lambda c, rows: self._solve(c, rows, seed), ids, points.points)
         return solved.flagged(
             many_dimensions=many_dimensions(x, y), **scale_flags(points, scaled(ids, self.scale))
         )

@@ -177,18 +177,18 @@ class Sliced:
                 shared = _aligned(shared, power.dim()) * _aligned(power, shared.dim())
         return shared
 
-    def _average(self, found: Estimate, together: Tensor) -> Estimate:
-        unknown = torch.full_like(found.bits[0], torch.nan)
-        spread = found.bits.std(0) if self.directions > 1 else unknown
+    def _average(self, each: Estimate, together: Tensor) -> Estimate:
+        unknown = torch.full_like(each.bits[0], torch.nan)
+        spread = each.bits.std(0) if self.directions > 1 else unknown
         return Estimate(
-            bits=found.bits.mean(0),
-            stderr=(_pairs(found.stderr) * _aligned(together, found.stderr.dim() + 1))
+            bits=each.bits.mean(0),
+            stderr=(_pairs(each.stderr) * _aligned(together, each.stderr.dim() + 1))
             .mean((0, 1))
             .sqrt(),
             # One of many directions is below 0 by chance: of the mean, `checked` says it.
-            flags={n: raised.any(0) for n, raised in found.flags.items() if n != "below_zero"},
+            flags={n: raised.any(0) for n, raised in each.flags.items() if n != "below_zero"},
             diagnostics={
-                **{name: value.mean(0) for name, value in found.diagnostics.items()},
+                **{name: value.mean(0) for name, value in each.diagnostics.items()},
                 "directions_std": spread,
             },
         )

@@ -61,8 +61,8 @@ class MLflow(Numbers):
         self.run_id: str = run_id or active.info.run_id
 
     def _create(self, experiment: str) -> str:
-        found = self.client.get_experiment_by_name(experiment)
-        home = found.experiment_id if found else self.client.create_experiment(experiment)
+        existing = self.client.get_experiment_by_name(experiment)
+        home = existing.experiment_id if existing else self.client.create_experiment(experiment)
         return str(self.client.create_run(home).info.run_id)
 
     def send(self, epoch: int, numbers: Mapping[str, float], images: Mapping[str, Pixels]) -> None:

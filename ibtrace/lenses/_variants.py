@@ -27,10 +27,10 @@ def of_variants(view: View, flat: Tensor, read: Callable[[View], Tensor]) -> Ten
     shapes = {name: value.shape[1:] for name, value in view.parameters.items()}
     most = max(1, _NUMBERS // (networks * max(count, view.samples)))
     parts = []
-    for some in flat.split(most):
-        named = unflattened(some.flatten(0, 1).to(like), shapes)
-        seen = view.at(named, [*range(networks)] * len(some))
-        parts.append(read(seen).double().view(len(some), networks))
+    for block in flat.split(most):
+        named = unflattened(block.flatten(0, 1).to(like), shapes)
+        seen = view.at(named, [*range(networks)] * len(block))
+        parts.append(read(seen).double().view(len(block), networks))
     return torch.cat(parts)
 
 
@@ -49,7 +49,7 @@ def error_rate(view: View) -> Tensor:
     return torch.where(logits.isnan().flatten(1).any(1), torch.nan, wrong)
 
 
-def outputs_differ(one: Tensor, other: Tensor) -> Tensor:
+def outputs_differ(outputs: Tensor, reference: Tensor) -> Tensor:
     """Whether outputs ``(s, n, ...)`` of two networks differ by more than rounding, ``(s,)``."""
-    difference, size = ((t.flatten(1).abs().amax(1)) for t in (one - other, other))
+    difference, size = ((t.flatten(1).abs().amax(1)) for t in (outputs - reference, reference))
     return difference > _SAME * size

@@ -79,12 +79,12 @@ def _balances(chain: Sequence[Link]) -> dict[str, Tensor]:
     """The balance of each unit of each hidden layer, ``(s, units)``."""
     if len(chain) < 2 or any(link.kind != "linear" or link.weight is None for link in chain):
         raise Unsupported("the balance is of hidden units between linear layers")
-    found = {}
+    balances = {}
     for link, after in pairwise(chain):
         assert link.weight is not None
         assert after.weight is not None
         if after.weight.shape[2] != link.weight.shape[1]:
             raise Unsupported(f"{link.name} and {after.name} have no units in common")
         value = after.weight.double().square().sum(1) - link.weight.double().square().sum(2)
-        found[link.name] = value if link.bias is None else value - link.bias.double().square()
-    return found
+        balances[link.name] = value if link.bias is None else value - link.bias.double().square()
+    return balances

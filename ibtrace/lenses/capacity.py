@@ -101,7 +101,7 @@ class Capacity:
         inverse = torch.tensor([c.dimension for c in cones], dtype=torch.float64)
         errors = torch.tensor([c.stderr for c in cones], dtype=torch.float64)
         capacity = 1 / inverse.mean()
-        of_classes = {f"class {at}": 1 / one for at, one in enumerate(inverse[:_MOST_CLASSES])}
+        of_classes = {f"class {at}": 1 / value for at, value in enumerate(inverse[:_MOST_CLASSES])}
         return Reading(
             capacity,
             "1",

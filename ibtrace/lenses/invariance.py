@@ -73,13 +73,13 @@ class Invariance:
         if self.permutations is None:
             return
         given = () if is_alone(self.permutations) else tuple(self.permutations)
-        rows = [() if is_alone(one) else tuple(one) for one in given]
-        whole = all(isinstance(at, int) and not isinstance(at, bool) for one in rows for at in one)
+        rows = [() if is_alone(row) else tuple(row) for row in given]
+        whole = all(isinstance(at, int) and not isinstance(at, bool) for row in rows for at in row)
         if (
             not rows
             or not rows[0]
             or not whole
-            or any(sorted(one) != [*range(len(rows[0]))] for one in rows)
+            or any(sorted(row) != [*range(len(rows[0]))] for row in rows)
         ):
             raise ConfigError(
                 "Invariance: permutations must be permutations of 0 … d-1, such as "
@@ -142,8 +142,8 @@ class Invariance:
 
 def _disagreement(decided: Tensor, ids: Tensor, classes: int) -> Tensor:
     """P(class of x ≠ class of gx) of classes ``(s, n)``: 1 - Σ p² in each orbit, ``(s,)``."""
-    chosen = torch.nn.functional.one_hot(decided, classes).double()
-    means = _orbit_means(chosen, ids)
+    one_hot = torch.nn.functional.one_hot(decided, classes).double()
+    means = _orbit_means(one_hot, ids)
     apart: Tensor = (1 - means.square().sum(2)).mean(1)
     return apart
 

@@ -132,9 +132,9 @@ def _halves(view: View, seed: int) -> tuple[_Part, _Part]:
     if n < 4:
         raise TooFewSamples(f"LinearProbe needs at least 4 samples, got {n}; enlarge the probe")
     part = _Part(layers_of_samples(view), _classes(view))
-    chosen = torch.zeros(n, dtype=torch.bool)
-    chosen[drawn(n, n // 2, seed)] = True
-    return part.take(chosen.nonzero()[:, 0]), part.take((~chosen).nonzero()[:, 0])
+    first_half = torch.zeros(n, dtype=torch.bool)
+    first_half[drawn(n, n // 2, seed)] = True
+    return part.take(first_half.nonzero()[:, 0]), part.take((~first_half).nonzero()[:, 0])
 
 
 def _classes(view: View) -> Tensor:

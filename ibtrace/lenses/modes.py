@@ -131,8 +131,8 @@ def _degrees(y: Tensor, f: Tensor, modes: int) -> tuple[Tensor, Tensor]:
     """Learned share and energy of degrees 1, 2, …, ``(s, modes)``, by functions ``(s, 2^d)``."""
     of_y, of_f = walsh(y), walsh(f)
     degree = degrees((y.shape[1] - 1).bit_length(), y.device)
-    chosen = torch.stack([degree == k for k in range(1, modes + 1)]).double()  # (modes, 2^d)
-    energy, learned = of_y.square() @ chosen.T, (of_f * of_y) @ chosen.T
+    of_degree = torch.stack([degree == k for k in range(1, modes + 1)]).double()  # (modes, 2^d)
+    energy, learned = of_y.square() @ of_degree.T, (of_f * of_y) @ of_degree.T
     return learned / energy, energy
 
 

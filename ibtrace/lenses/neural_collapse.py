@@ -96,8 +96,8 @@ def _at_the_head(view: View) -> Iterator[tuple[Quantity, Reading]]:
     of = classes(head.features, labels, count)
     means = of.means - of.means.mean(-2, keepdim=True)
     weights = head.weight.to(torch.float64)
-    chosen = head.logits.argmax(-1)
-    differs = (chosen != nearest_mean(head.features, of.means)).double()
+    predicted = head.logits.argmax(-1)
+    differs = (predicted != nearest_mean(head.features, of.means)).double()
     error = differs.std(-1) / differs.shape[-1] ** 0.5
     yield MEAN_NORMS, _reading(unequal_norms(means))
     yield WEIGHT_NORMS, _reading(unequal_norms(weights))

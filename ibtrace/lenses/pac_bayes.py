@@ -180,8 +180,8 @@ def _errors(view: View, own: Tensor, sigma: Tensor, draws: int, seed: int) -> Te
     generator = torch.Generator().manual_seed(seed)
     parts = []
     for start in range(0, draws, _BLOCK):
-        some = min(_BLOCK, draws - start)
-        noise = torch.randn(some, own.shape[1], generator=generator, dtype=torch.float64)
+        count = min(_BLOCK, draws - start)
+        noise = torch.randn(count, own.shape[1], generator=generator, dtype=torch.float64)
         variants = own + sigma[:, None] * noise[:, None].to(own.device)
         parts.append(of_variants(view, variants, error_rate))
     return torch.cat(parts)

@@ -97,14 +97,14 @@ class _Layer:
     def of(cls, t: Tensor, labels: Tensor, bins: int, *, known: bool) -> _Layer:
         low, high = t.amin(1, keepdim=True), t.amax(1, keepdim=True)
         parts = [dense_ids(unit) for unit in bins_within(t, low, high, bins).unbind(-1)]
-        found = invariants(parts, labels)
-        null = null_information(found.counts, sample_counts(labels))
+        information = invariants(parts, labels)
+        null = null_information(information.counts, sample_counts(labels))
         flags = {
-            "no_information": found.whole <= 0,
-            "near_ceiling": entropy(found.counts) >= 0.95 * math.log2(t.shape[1]),
+            "no_information": information.whole <= 0,
+            "near_ceiling": entropy(information.counts) >= 0.95 * math.log2(t.shape[1]),
             "undersampled": (null > _BITS) & (not known),
         }
-        return cls(*found[:3], flags, {"joint_bits": found.whole, "null_bits": null})
+        return cls(*information[:3], flags, {"joint_bits": information.whole, "null_bits": null})
 
     def over(self, bits: Tensor) -> Reading:
         """A sum of informations in units of the whole."""

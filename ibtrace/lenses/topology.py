@@ -90,10 +90,10 @@ class Topology:
         persistence = []
         for at in range(int(labels.max()) + 1):
             members = points[labels == at]
-            chosen = members[drawn(len(members), self.samples, seed)] / unit
-            persistence.append(float("nan") if unit == 0 else total_persistence(ripser, chosen))
+            drawn_rows = members[drawn(len(members), self.samples, seed)] / unit
+            persistence.append(float("nan") if unit == 0 else total_persistence(ripser, drawn_rows))
         each = torch.tensor(persistence, dtype=torch.float64)
-        of_classes = {f"class {at}": one for at, one in enumerate(each[:_MOST_CLASSES])}
+        of_classes = {f"class {at}": value for at, value in enumerate(each[:_MOST_CLASSES])}
         return Reading(
             each.mean(),
             "1",

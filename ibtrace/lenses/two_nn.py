@@ -75,13 +75,13 @@ class TwoNN:
 
 
 def _of_one(rows: Tensor) -> Reading:
-    found = two_nearest(rows)
-    dimension = torch.tensor(found.dimension, dtype=torch.float64)
-    duplicates = 1 - found.points / len(rows)
+    fit = two_nearest(rows)
+    dimension = torch.tensor(fit.dimension, dtype=torch.float64)
+    duplicates = 1 - fit.points / len(rows)
     return Reading(
         dimension,
         "1",
-        stderr=torch.tensor(found.stderr, dtype=torch.float64),
+        stderr=torch.tensor(fit.stderr, dtype=torch.float64),
         flags={
             "too_few": dimension.isnan(),
             "infinite": dimension.isinf(),

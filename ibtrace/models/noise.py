@@ -180,7 +180,7 @@ def inject_noise(
         ['', '0', '1', '1.clean', '1.noise']
     """
     noisy = copy.deepcopy(model)
-    for name in _chosen(noisy, [layers] if isinstance(layers, str) else layers):
+    for name in _noisy_modules(noisy, [layers] if isinstance(layers, str) else layers):
         parent, _, child = name.rpartition(".")
         layer = noisy.get_submodule(name)
         noise = make(std) if make else GaussianNoise(std, in_eval=in_eval)
@@ -190,20 +190,20 @@ def inject_noise(
     return noisy
 
 
-def _chosen(model: nn.Module, patterns: Sequence[str]) -> list[str]:
+def _noisy_modules(model: nn.Module, patterns: Sequence[str]) -> list[str]:
     names = [name for name, _ in model.named_modules(remove_duplicate=False) if name]
-    chosen: dict[str, None] = {}
+    noisy: dict[str, None] = {}
     for pattern in patterns:
-        found = [name for name in names if fnmatch.fnmatchcase(name, pattern)]
-        if not found:
+        matching = [name for name in names if fnmatch.fnmatchcase(name, pattern)]
+        if not matching:
             known = ", ".join(names) or "none"
             raise UnknownName(f"inject_noise: no layer matches {pattern!r}; there are: {known}")
-        chosen.update(dict.fromkeys(found))
-    for outer in chosen:
-        inner = next((name for name in chosen if name.startswith(f"{outer}.")), None)
+        noisy.update(dict.fromkeys(matching))
+    for outer in noisy:
+        inner = next((name for name in noisy if name.startswith(f"{outer}.")), None)
         if inner is not None:
             raise InvalidInput(f"inject_noise: layer {inner!r} is inside {outer!r}; choose one")
-    return list(chosen)
+    return list(noisy)
 
 
 def _checked(name: str, std: float) -> float:

@@ -106,8 +106,8 @@ class Quantizer(nn.Module):
     def _follow(self, values: Tensor) -> None:
         ends = values.amin().clamp(max=0), values.amax().clamp(min=0)
         weight = torch.where(self.batches > 0, self.momentum, 1.0)
-        for kept, new in zip((self.low, self.high), ends, strict=True):
-            kept.add_(weight * (new.to(kept.dtype) - kept))
+        for end, new in zip((self.low, self.high), ends, strict=True):
+            end.add_(weight * (new.to(end.dtype) - end))
         self.batches.add_(1)
 
     def extra_repr(self) -> str:

@@ -39,8 +39,10 @@ def nearest(points: Tensor, k: int) -> Nearest:
     """
     n, d = points.shape
     if points.device.type == "cpu" and d <= _TREE_DIMENSIONS:
-        found = KDTree(points.numpy()).query(points.numpy(), k + 1)
-        return Nearest(*(torch.from_numpy(np.ascontiguousarray(part[:, 1:])) for part in found))
+        neighbours = KDTree(points.numpy()).query(points.numpy(), k + 1)
+        return Nearest(
+            *(torch.from_numpy(np.ascontiguousarray(part[:, 1:])) for part in neighbours)
+        )
     distances = Distances(points, "euclidean")
     blocks = row_blocks(n, points.device)
     parts = zip(*(k_smallest(distances.rows(rows), k) for rows in blocks), strict=True)
@@ -89,13 +91,13 @@ def neighbour_weights(k: int, d: int) -> tuple[float, ...]:
     rows = np.array(powers)
     scale = np.abs(rows).max(1, keepdims=True)
     wanted = np.eye(constraints + 1)[0]
-    found = np.linalg.lstsq(rows / scale, wanted, rcond=None)[0]
-    if np.abs(rows / scale @ found - wanted).max() > 1e-6:
+    solution = np.linalg.lstsq(rows / scale, wanted, rcond=None)[0]
+    if np.abs(rows / scale @ solution - wanted).max() > 1e-6:
         raise ConfigError(
             f"weights in {d} dimensions are beyond float64 (k={k}); set weighted=False"
         )
     weights = np.zeros(k)
-    weights[np.array(support) - 1] = found
+    weights[np.array(support) - 1] = solution
     return tuple(float(weight) for weight in weights)
 
 
@@ -121,25 +123,27 @@ def local_entropy(distances: Tensor, n: int, d: int, weights: tuple[float, ...] 
     return nats / math.log(2)
 
 
-def entropy_taken_away(found: Nearest, k: int, d: int, weights: tuple[float, ...] | None) -> Tensor:
+def entropy_taken_away(
+    neighbours: Nearest, k: int, d: int, weights: tuple[float, ...] | None
+) -> Tensor:
     """What taking each point away adds to `local_entropy` of the others, in bits, ``(n,)``.
 
     A point whose m-th neighbour goes has its next ones in their place: the gain is
     d Σ_(j ≥ m) w_j log (ρ_(j+1) / ρ_j).
 
     Args:
-        found: The k + 1 nearest; with fewer, or distances of 0, nothing is known, and 0.
+        neighbours: The k + 1 nearest; with fewer, or distances of 0, nothing is known, and 0.
         k: As in `local_entropy`.
         d: The points' dimension.
         weights: w; all on the last neighbour if None.
     """
-    logs = found.distances.log()
-    if found.distances.shape[1] <= k or not bool(logs.isfinite().all()):
+    logs = neighbours.distances.log()
+    if neighbours.distances.shape[1] <= k or not bool(logs.isfinite().all()):
         return torch.zeros(len(logs), dtype=torch.float64, device=logs.device)
     w = torch.tensor(weights or (0.0,) * (k - 1) + (1.0,), dtype=torch.float64, device=logs.device)
     steps = d * w * logs.diff(dim=1)[:, :k] / math.log(2)
     gain = steps.flip(1).cumsum(1).flip(1)
-    return taken_away(gain, found.points[:, :k])
+    return taken_away(gain, neighbours.points[:, :k])
 
 
 def differential_entropy(x: Tensor, k: int = 3, *, weighted: bool = False) -> Tensor:
@@ -173,11 +177,11 @@ def differential_entropy(x: Tensor, k: int = 3, *, weighted: bool = False) -> Te
     if n <= k:
         raise TooFewSamples(f"differential_entropy(k={k}) needs at least {k + 1} samples, got {n}")
     weights = neighbour_weights(k, d) if weighted else None
-    found = []
+    entropies = []
     for points in x.detach().to(torch.float64).reshape(-1, n, d):
         distances = nearest_distances(points, k)
         used = distances if weighted else distances[:, -1:]
         if bool((used == 0).any()):
             raise InvalidInput("differential_entropy: samples repeat, so there is no density")
-        found.append(local_entropy(distances, n, d, weights).mean())
-    return torch.stack(found).reshape(x.shape[:-2])
+        entropies.append(local_entropy(distances, n, d, weights).mean())
+    return torch.stack(entropies).reshape(x.shape[:-2])

@@ -63,9 +63,9 @@ def whiten(columns: Tensor) -> Whitened:
     n, d = columns.shape
     scaled = columns / columns.square().mean(0).sqrt()
     values, vectors = torch.linalg.eigh(scaled.T @ scaled / (n - 1))
-    kept = values > _NO_VARIANCE * d * values[-1]
-    points = scaled @ (vectors[:, kept] / values[kept].sqrt())
-    return Whitened(points, bool((~kept).any()))
+    varying = values > _NO_VARIANCE * d * values[-1]
+    points = scaled @ (vectors[:, varying] / values[varying].sqrt())
+    return Whitened(points, bool((~varying).any()))
 
 
 class NormalInformation(NamedTuple):

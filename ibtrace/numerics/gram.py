@@ -31,10 +31,10 @@ class GaussianGram:
         """Some of its rows, ``(rows, n)``."""
         return _kernel(self.distances.rows(rows), self.width, rows.start)
 
-    def among(self, chosen: Tensor) -> Tensor:
+    def among(self, rows: Tensor) -> Tensor:
         """The matrix among some of the points, ``(m, m)``."""
-        points = Distances(self.distances.points[chosen], "euclidean")
-        return GaussianGram(points, self.width).rows(slice(0, len(chosen)))
+        points = Distances(self.distances.points[rows], "euclidean")
+        return GaussianGram(points, self.width).rows(slice(0, len(rows)))
 
 
 def _kernel(squares: Tensor, width: float, start: int) -> Tensor:
@@ -99,9 +99,9 @@ def spectrum(grams: Sequence[Gram]) -> Tensor:
     if not smooth:
         return sizes.to(torch.float64) / n
     parts = [torch.ones(int((sizes == 1).sum()), dtype=torch.float64, device=ids.device)]
-    for one in (sizes > 1).nonzero().flatten():
-        chosen = (ids == one).nonzero().flatten()
-        parts.append(torch.linalg.eigvalsh(_product([gram.among(chosen) for gram in smooth])))
+    for block in (sizes > 1).nonzero().flatten():
+        rows = (ids == block).nonzero().flatten()
+        parts.append(torch.linalg.eigvalsh(_product([gram.among(rows) for gram in smooth])))
     return torch.cat(parts) / n
 
 
@@ -140,8 +140,8 @@ def silverman_width(points: Tensor, gamma: float) -> float:
 def median_width(distances: Distances) -> float:
     """The median distance between distinct points."""
     n, device = len(distances.points), distances.points.device
-    found = [distances.rows(rows) for rows in row_blocks(n, device)]
-    squares = torch.cat([block[(block > 0) & block.isfinite()] for block in found])
+    blocks = [distances.rows(rows) for rows in row_blocks(n, device)]
+    squares = torch.cat([block[(block > 0) & block.isfinite()] for block in blocks])
     return math.sqrt(float(squares.median()))
 
 

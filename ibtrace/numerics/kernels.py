@@ -105,11 +105,11 @@ class _Membership:
 
     def own(self, sums: Tensor) -> Tensor:
         """``sums (2, n, width)`` of all points and of each point's own classes."""
-        found = [sums[..., 0]]
+        totals = [sums[..., 0]]
         for place in self.place:
             if place is None:
-                found.append(torch.ones_like(found[0]))
+                totals.append(torch.ones_like(totals[0]))
             else:
                 column = place.expand(2, -1).unsqueeze(-1)
-                found.append(sums.gather(-1, column).squeeze(-1))
-        return torch.stack(found)
+                totals.append(sums.gather(-1, column).squeeze(-1))
+        return torch.stack(totals)

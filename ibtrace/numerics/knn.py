@@ -60,9 +60,9 @@ def k_smallest(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
         smallest = values.topk(k, largest=False)
         return smallest.values, smallest.indices
     strided = values[:, : groups * _GROUP].unflatten(1, (_GROUP, groups))
-    chosen = strided.amin(1).topk(k, largest=False).indices
+    nearest_groups = strided.amin(1).topk(k, largest=False).indices
     steps = torch.arange(0, groups * _GROUP, groups, device=values.device)
-    columns = (chosen.unsqueeze(1) + steps.view(1, -1, 1)).reshape(m, -1)
+    columns = (nearest_groups.unsqueeze(1) + steps.view(1, -1, 1)).reshape(m, -1)
     tail = torch.arange(groups * _GROUP, n, device=values.device).expand(m, -1)
     columns = torch.cat([columns, tail], 1)
     smallest = values.gather(1, columns).topk(k, largest=False)

@@ -28,8 +28,8 @@ def nll(probabilities: Tensor, y: Tensor) -> Tensor:
         >>> nll(torch.tensor([[0.5, 0.5], [0.75, 0.25]]), torch.tensor([0, 0]))
         tensor(0.4904)
     """
-    chosen = probabilities.gather(-1, y.unsqueeze(-1)).squeeze(-1)
-    return -chosen.clamp_min(torch.finfo(probabilities.dtype).tiny).log().mean(-1)
+    of_label = probabilities.gather(-1, y.unsqueeze(-1)).squeeze(-1)
+    return -of_label.clamp_min(torch.finfo(probabilities.dtype).tiny).log().mean(-1)
 
 
 def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:

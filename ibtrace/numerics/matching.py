@@ -9,11 +9,11 @@ from torch import Tensor
 from ibtrace.numerics.representations import centred
 
 
-def matched(one: Tensor, other: Tensor, signs: bool = False) -> tuple[Tensor, Tensor]:
+def matched(reference: Tensor, other: Tensor, signs: bool = False) -> tuple[Tensor, Tensor]:
     """The order and signs of the other's units in which they correlate most with one's, in all.
 
     Args:
-        one: Activations of the same samples, ``(n, d)``.
+        reference: Activations of the same samples, ``(n, d)``.
         other: Likewise.
         signs: Whether a unit may be turned, -t for t.
 
@@ -26,13 +26,13 @@ def matched(one: Tensor, other: Tensor, signs: bool = False) -> tuple[Tensor, Te
         >>> matched(t, torch.stack([t[:, 1], -t[:, 0]], 1), signs=True)
         (tensor([1, 0]), tensor([-1.,  1.], dtype=torch.float64))
     """
-    alike = (_unit(one).mT @ _unit(other)).nan_to_num().cpu()
+    alike = (_unit(reference).mT @ _unit(other)).nan_to_num().cpu()
     gain = alike.abs() if signs else alike
     _, columns = linear_sum_assignment(gain.numpy(), maximize=True)
     order = torch.as_tensor(columns)
     turned = alike.gather(1, order[:, None])[:, 0] < 0
     sign = torch.where(turned & torch.tensor(signs), -1.0, 1.0).double()
-    return order.to(one.device), sign.to(one.device)
+    return order.to(reference.device), sign.to(reference.device)
 
 
 def _unit(points: Tensor) -> Tensor:

@@ -167,20 +167,20 @@ class Classes:
             kernel: Density ratios ``(r, U)``.
             rows: The centre of each draw, ``(r,)``.
         """
-        found = kernel.new_zeros(len(rows))
+        totals = kernel.new_zeros(len(rows))
         if self.single:  # every class is one component: its density is what ratios are taken to
-            return found
+            return totals
         step = max(1, _LARGEST_TABLE // self.mixtures.shape[0])
         if len(rows) > step:
             parts = zip(kernel.split(step), rows.split(step), strict=True)
-            return torch.cat([self.log_densities(part, some) for part, some in parts])
+            return torch.cat([self.log_densities(part, of_part) for part, of_part in parts])
         logs = (self.mixtures @ kernel.T).log_()
         repeats = self.pairs_of_row[rows]
         draws = torch.arange(len(rows), device=rows.device).repeat_interleave(repeats)
         offset = torch.arange(len(draws), device=rows.device)
         offset -= (repeats.cumsum(0) - repeats).repeat_interleave(repeats)
         pairs = self.first_pair[rows].repeat_interleave(repeats) + offset
-        return found.index_add_(0, draws, self.share[pairs] * logs[self.classes[pairs], draws])
+        return totals.index_add_(0, draws, self.share[pairs] * logs[self.classes[pairs], draws])
 
 
 class Information(NamedTuple):

@@ -53,8 +53,8 @@ def partition(t: Tensor, x_ids: Tensor) -> Partition:
     rows = torch.full(t.shape[:1], n, device=t.device)
     bits = local_information(x, torch.ones_like(x), torch.ones_like(x)).mean(-1)
     bits = bits.expand(t.shape[:1]).clone()
-    some = t[..., :: _step(t)]
-    for problem in (~certainly_distinct(some)).nonzero()[:, 0].tolist():
+    subset = t[..., :: _step(t)]
+    for problem in (~certainly_distinct(subset)).nonzero()[:, 0].tolist():
         ids = _ids(t[problem])
         counts = sample_counts(ids)
         rows[problem] = distinct(counts)

@@ -90,8 +90,8 @@ def principal_components(x: Tensor, k: int) -> PrincipalComponents:
     values = values.flip(-1).clamp(min=0)  # rounding may leave a square below 0
     largest, total = values[..., :1], values.sum(-1)
     floor = largest * max(n, d) * torch.finfo(torch.float64).eps
-    kept = values[..., :k] > floor
-    scores = tied_alike(points @ _positive(axes), first_equal(x)) * kept.unsqueeze(-2)
+    significant = values[..., :k] > floor
+    scores = tied_alike(points @ _positive(axes), first_equal(x)) * significant.unsqueeze(-2)
     last, beyond = values[..., k - 1], values[..., k]
     return PrincipalComponents(
         scores=scores,

@@ -8,10 +8,10 @@ from __future__ import annotations
 from torch import Tensor
 
 
-def cosine(one: Tensor, other: Tensor) -> Tensor:
+def cosine(first: Tensor, second: Tensor) -> Tensor:
     """⟨K, L⟩ / (‖K‖‖L‖) of matrices ``(..., n, n)``; NaN where one is 0, ``(...)``."""
-    inner = (one * other).sum((-1, -2))
-    return inner / (one.square().sum((-1, -2)) * other.square().sum((-1, -2))).sqrt()
+    inner = (first * second).sum((-1, -2))
+    return inner / (first.square().sum((-1, -2)) * second.square().sum((-1, -2))).sqrt()
 
 
 def centred_kernel(kernel: Tensor) -> Tensor:

@@ -57,13 +57,13 @@ def _comes_with_the_peak(traces: Traces, event: Event, *, of_module: bool) -> Ou
     if place is None:
         return Outcome("inconclusive", f"which module makes {layer} is not known")
     happened = events(trace, [event, PEAK])
-    found = apart(happened, (event.name, place), (PEAK.name, layer, PAPERS_BINS))
-    if not found.seeds:
+    distance = apart(happened, (event.name, place), (PEAK.name, layer, PAPERS_BINS))
+    if not distance.seeds:
         return Outcome("inconclusive", f"neither happened in any of {len(trace.seeds)} networks")
-    number = f"{found}; together is a factor {TOGETHER:g} (ours)"
-    if found.coverage < _SEEDS:
+    number = f"{distance}; together is a factor {TOGETHER:g} (ours)"
+    if distance.coverage < _SEEDS:
         return Outcome("inconclusive", f"{number}; too few networks")
-    return Outcome(within(found.lower, found.upper, 1 / TOGETHER, TOGETHER), number)
+    return Outcome(within(distance.lower, distance.upper, 1 / TOGETHER, TOGETHER), number)
 
 
 def _relu_follows(traces: Traces) -> Outcome:

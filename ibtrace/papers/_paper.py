@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ibtrace.claims import Claim
+from ibtrace.plane import Interval
 from ibtrace.predictions import Prediction
 from ibtrace.types import TraceLike
 
@@ -69,3 +70,8 @@ class Paper:
             **changes,
             **({"variants": variants} if variants else {}),
         }
+
+
+def bracketed(of: Interval, digits: int) -> str:
+    """A mean and its interval as a claim prints them: ``0.42 [0.40, 0.44]``."""
+    return f"{of.mean:.{digits}f} [{of.lower:.{digits}f}, {of.upper:.{digits}f}]"

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from ibtrace.claims import Claim, Outcome, within
-from ibtrace.papers._paper import Paper
+from ibtrace.papers._paper import Paper, bracketed
 from ibtrace.plane import Interval, interval
 from ibtrace.predictions import Prediction, of_each
 from ibtrace.types import TraceLike
@@ -174,7 +174,9 @@ def _sharpens(traces: Traces, name: str) -> Outcome:
         return Outcome("inconclusive", "the sharpness was not read")
     reached = int(stays["reached"].notna().sum())
     start = interval(stays["start"].dropna().to_numpy())
-    number = f"from {_said(start)} of the threshold to it in {reached} of {len(stays)} networks"
+    number = (
+        f"from {bracketed(start, 2)} of the threshold to it in {reached} of {len(stays)} networks"
+    )
     if reached:
         number += f", at epoch {stays['reached'].median():,.0f} (median)"
     if not bool((stays["start"] < 1).all()):
@@ -188,15 +190,15 @@ def _hovers(traces: Traces, name: str) -> Outcome:
     stays = at_edge(traces[name]).dropna(subset=["mean"])
     if stays.empty:
         return Outcome("inconclusive", "no network reached the threshold")
-    found = interval(stays["mean"].to_numpy())
+    level = interval(stays["mean"].to_numpy())
     table = looks(traces[name]).merge(stays, on="seed")
     there = table[table["epoch"].between(table["reached"], table["left"])]["over"]
     low, high = there.quantile([0.1, 0.9])
     number = (
-        f"mean {_said(found)} of the threshold (80 % of single looks {low:.2f} to {high:.2f}), "
-        f"{len(stays)} seeds"
+        f"mean {bracketed(level, 2)} of the threshold "
+        f"(80 % of single looks {low:.2f} to {high:.2f}), {len(stays)} seeds"
     )
-    return Outcome(within(found.lower, found.upper, 1 / AROUND, AROUND), number)
+    return Outcome(within(level.lower, level.upper, 1 / AROUND, AROUND), number)
 
 
 def _loss_rises_and_falls(traces: Traces, name: str) -> Outcome:
@@ -208,8 +210,8 @@ def _loss_rises_and_falls(traces: Traces, name: str) -> Outcome:
     fell = Interval(*np.exp(logs))  # of a ratio, the geometric mean
     number = (
         f"higher than at the look before on {100 * rises.mean:.0f} % of looks "
-        f"[{100 * rises.lower:.0f}, {100 * rises.upper:.0f}], and in the end {_said(fell)} times "
-        f"what it was, {len(stays)} seeds"
+        f"[{100 * rises.lower:.0f}, {100 * rises.upper:.0f}], and in the end "
+        f"{bracketed(fell, 2)} times what it was, {len(stays)} seeds"
     )
     if rises.lower > 0 and fell.upper < 1:
         return Outcome("held", number)
@@ -220,9 +222,9 @@ def _above_plain(traces: Traces, name: str) -> Outcome:
     table = looks(traces[name]).dropna(subset=["raw"])
     if table.empty:
         return Outcome("inconclusive", "the largest eigenvalue was not read")
-    found = interval(table.groupby("seed")["raw"].max().to_numpy())
-    number = f"λ_max(H) rises to {_said(found)} times 2/η, {table['seed'].nunique()} seeds"
-    return Outcome(within(found.lower, found.upper, 1.0), number)
+    level = interval(table.groupby("seed")["raw"].max().to_numpy())
+    number = f"λ_max(H) rises to {bracketed(level, 2)} times 2/η, {table['seed'].nunique()} seeds"
+    return Outcome(within(level.lower, level.upper, 1.0), number)
 
 
 def _neither(traces: Traces, name: str) -> Outcome:
@@ -236,10 +238,6 @@ def _neither(traces: Traces, name: str) -> Outcome:
         f"{table['seed'].nunique()} networks"
     )
     return Outcome("held" if max(over, raw) < 1 else "failed", number)
-
-
-def _said(found: Interval) -> str:
-    return f"{found.mean:.2f} [{found.lower:.2f}, {found.upper:.2f}]"
 
 
 def _claims(activation: str) -> tuple[Claim, ...]:
@@ -292,12 +290,12 @@ def _title(trace: TraceLike) -> str:
     configured = trace.meta["config"]
     kind = configured["optimizer"]["class_path"].rpartition(".")[2]
     fields = configured["optimizer"]["init_args"]
-    said = [f"{kind}, η = {fields['lr']:g}"]
+    parts = [f"{kind}, η = {fields['lr']:g}"]
     if "momentum" in fields:
-        said.append(f"β = {fields['momentum']:g}")
+        parts.append(f"β = {fields['momentum']:g}")
     if configured["batch_size"] < trace.meta["data"]["train_samples"]:
-        said.append(f"batch {configured['batch_size']}")
-    return ", ".join(said)
+        parts.append(f"batch {configured['batch_size']}")
+    return ", ".join(parts)
 
 
 def _cells(table: pd.DataFrame) -> tuple[list[Series], ...]:

@@ -12,7 +12,7 @@ import pandas as pd
 from scipy import stats
 
 from ibtrace.claims import Claim, Outcome, within
-from ibtrace.papers._paper import Paper
+from ibtrace.papers._paper import Paper, bracketed
 from ibtrace.plane import Interval, half_width, interval
 from ibtrace.predictions import Prediction
 from ibtrace.types import TraceLike
@@ -181,13 +181,13 @@ def _reaches(traces: Traces, activation: str, margin: float) -> Outcome:
 
 
 def _grows(traces: Traces, activation: str, margin: float, column: str) -> Outcome:
-    found, number = _exponent(traces, activation, margin, column)
-    return Outcome(within(found.lower, found.upper, 0.0), number)
+    exponent, number = _exponent(traces, activation, margin, column)
+    return Outcome(within(exponent.lower, exponent.upper, 0.0), number)
 
 
 def _falls(traces: Traces, activation: str, margin: float, column: str) -> Outcome:
-    found, number = _exponent(traces, activation, margin, column)
-    return Outcome(within(found.lower, found.upper, -math.inf, 0.0), number)
+    exponent, number = _exponent(traces, activation, margin, column)
+    return Outcome(within(exponent.lower, exponent.upper, -math.inf, 0.0), number)
 
 
 def _lags(traces: Traces, activation: str, margin: float) -> Outcome:
@@ -195,9 +195,9 @@ def _lags(traces: Traces, activation: str, margin: float) -> Outcome:
     both = (exponents(table, "bound") - exponents(table, "error")).dropna()
     if both.empty:
         return Outcome("inconclusive", _TOO_FEW)
-    found = interval(np.asarray(both, dtype=np.float64))
-    number = f"the exponents differ by {_said(found)}, {len(both)} seeds"
-    return Outcome(within(found.lower, found.upper, 0.0), number)
+    difference = interval(np.asarray(both, dtype=np.float64))
+    number = f"the exponents differ by {bracketed(difference, 3)}, {len(both)} seeds"
+    return Outcome(within(difference.lower, difference.upper, 0.0), number)
 
 
 def _vacuous(traces: Traces, activation: str, margin: float) -> Outcome:
@@ -222,19 +222,15 @@ def _exponent(traces: Traces, activation: str, margin: float, column: str) -> tu
     each = exponents(table, column)
     if each.empty:
         return Interval(math.nan, math.nan, math.nan), _TOO_FEW
-    found = interval(np.asarray(each, dtype=np.float64))
+    exponent = interval(np.asarray(each, dtype=np.float64))
     ends = table.dropna(subset=[column]).groupby("m")[column].mean()
     number = (
-        f"∝ m^{_said(found)}: {ends.iloc[0]:.3g} at m = {ends.index[0]}, {ends.iloc[-1]:.3g} at "
-        f"{ends.index[-1]} (means), {len(each)} seeds"
+        f"∝ m^{bracketed(exponent, 3)}: {ends.iloc[0]:.3g} at m = {ends.index[0]}, "
+        f"{ends.iloc[-1]:.3g} at {ends.index[-1]} (means), {len(each)} seeds"
     )
     if zeros := int((table[column] == 0).sum()):
         number += f"; {zeros} networks where it is 0 are left out of the exponent"
-    return found, number
-
-
-def _said(found: Interval) -> str:
-    return f"{found.mean:.3f} [{found.lower:.3f}, {found.upper:.3f}]"
+    return exponent, number
 
 
 def _claims(activation: str) -> tuple[Claim, ...]:

@@ -172,13 +172,13 @@ def learned(trace: TraceLike) -> pd.DataFrame:
     frame = frame.rename(columns={"value": "share"})
     frame["step"] = frame["step"].fillna(0).astype(float)
     frame["time"] = _time_of_step(trace)
-    kept = frame[["mode", "seed", "step", "share", "strength", "time"]].sort_values(
+    looks = frame[["mode", "seed", "step", "share", "strength", "time"]].sort_values(
         ["mode", "seed", "step"]
     )
     balanced = trace.meta["config"]["model"]["init_args"].get("start", "balanced") == "balanced"
     parts = [
         _with_closed_form(part, 0.0 if balanced else EMERGED)
-        for _, part in kept.groupby(["mode", "seed"])
+        for _, part in looks.groupby(["mode", "seed"])
     ]
     return pd.concat(parts, ignore_index=True)
 
@@ -320,10 +320,10 @@ def _random_follows(traces: Traces) -> Outcome:
         return Outcome("inconclusive", "no network learned half of a mode")
     off = (table["measured"] - table["closed"] - table["delay"]) / table["closed"]
     ends = [interval(part.to_numpy()) for _, part in off.groupby(table["mode"])]
-    said = ", ".join(
+    differences = ", ".join(
         f"{100 * e.mean:+.2g} % [{100 * e.lower:+.2g}, {100 * e.upper:+.2g}]" for e in ends
     )
-    number = f"measured less predicted {said} of the half-time, modes from the strongest"
+    number = f"measured less predicted {differences} of the half-time, modes from the strongest"
     each = [within(end.lower, end.upper, -_CLOSE, _CLOSE) for end in ends]
     worst: tuple[Status, ...] = ("failed", "inconclusive", "held")
     status = next(status for status in worst if status in each)

@@ -95,8 +95,8 @@ def _of_run(trace: TraceLike) -> list[dict[str, Any]]:
 def _bits(trace: TraceLike, quantity: str) -> pd.DataFrame:
     """The last hidden layer's information, ``(seed, epoch)``."""
     frame = trace.frame()
-    chosen = (frame["quantity"] == quantity) & (frame["estimator"] == BINS)
-    rows = frame[chosen & (frame["layer"] == trace.layers[-2])]
+    binned = (frame["quantity"] == quantity) & (frame["estimator"] == BINS)
+    rows = frame[binned & (frame["layer"] == trace.layers[-2])]
     return rows.pivot(index="seed", columns="epoch", values="bits")
 
 

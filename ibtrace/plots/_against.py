@@ -152,10 +152,10 @@ def _dress(axes: Axes, panel: Panel, x: str) -> None:
     else:
         axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
     if panel.line is not None:
-        height, said = panel.line
+        height, text = panel.line
         axes.axhline(height, color=GREY, linewidth=0.8, linestyle="--", zorder=0)
         axes.annotate(
-            said, (0.02, height), xycoords=("axes fraction", "data"), color=GREY, fontsize=7,
+            text, (0.02, height), xycoords=("axes fraction", "data"), color=GREY, fontsize=7,
             xytext=(0, 2), textcoords="offset points",
         )  # fmt: skip
     axes.set_xlabel(x)

@@ -62,7 +62,7 @@ def aligned(
     looked_for = tuple(looked_for)
     frames = {name: _finite(trace.readings()) for name, trace in titled.items()}
     order = [name for trace in titled.values() for name in trace.meta.get("quantities", [])]
-    drawn = _chosen(pd.concat(frames.values()), quantities, looked_for, order)
+    drawn = _drawn_series(pd.concat(frames.values()), quantities, looked_for, order)
     if not drawn:
         raise InvalidInput(f"no trace has a number of {', '.join(quantities or ['anything'])}")
     size = 0.5 + 3.1 * len(titled), 0.5 + 1.15 * len(drawn)
@@ -102,7 +102,7 @@ def _finite(readings: pd.DataFrame) -> pd.DataFrame:
     return finite
 
 
-def _chosen(
+def _drawn_series(
     rows: pd.DataFrame,
     quantities: Sequence[str] | None,
     looked_for: Sequence[Event],
@@ -133,8 +133,8 @@ def _varying(rows: pd.DataFrame) -> set[str]:
 
 def _of(rows: pd.DataFrame, series: _Series) -> pd.DataFrame:
     quantity, instrument = series
-    mine: pd.DataFrame = rows[(rows["quantity"] == quantity) & (rows["instrument"] == instrument)]
-    return mine
+    own: pd.DataFrame = rows[(rows["quantity"] == quantity) & (rows["instrument"] == instrument)]
+    return own
 
 
 def _logarithmic(values: pd.Series[float]) -> bool:
@@ -154,15 +154,15 @@ def _log_axis(axes: Axes, values: pd.Series[float]) -> None:
 def _panel(
     axes: Axes, rows: pd.DataFrame, series: _Series, trace: TraceLike, *, first: bool
 ) -> None:
-    mine = _of(rows, series)
-    if mine.empty:
+    own = _of(rows, series)
+    if own.empty:
         axes.text(0.5, 0.5, "not read", transform=axes.transAxes, ha="center", color=GREY)
     else:
-        counted, on_its_clock = clock(mine), on_clock(mine)
+        counted, on_its_clock = clock(own), on_clock(own)
         draw_curves(axes, on_its_clock, reading_styles(trace), "value")
         epoch_axis(axes, int(on_its_clock["epoch"].max()), counted)
     if first:
-        unit = mine["unit"].iloc[0] if not mine.empty else ""
+        unit = own["unit"].iloc[0] if not own.empty else ""
         axes.set_ylabel(_named(*series, unit), fontsize=6.5)
 
 
@@ -226,8 +226,8 @@ def _drawn_styles(
     for trace, rows in zip(traces, frames, strict=True):
         present = {layer for series in drawn for layer in _of(rows, series)["layer"].unique()}
         for name, style in reading_styles(trace).items():
-            if name in present and (said := name or "network") not in styles.get(style, []):
-                styles.setdefault(style, []).append(said)
+            if name in present and (label := name or "network") not in styles.get(style, []):
+                styles.setdefault(style, []).append(label)
     return styles
 
 

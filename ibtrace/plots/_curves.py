@@ -56,8 +56,8 @@ def curves(trace: TraceLike, estimator: str | None = None) -> Figure:
     row = figure.subplots(1, len(quantities), squeeze=False)[0]
     limits = ceilings(trace, frame)
     for axes, quantity in zip(row, quantities, strict=True):
-        mine = frame[frame["quantity"] == quantity]
-        draw_curves(axes, mine, layer_styles(trace.layers), "bits")
+        own = frame[frame["quantity"] == quantity]
+        draw_curves(axes, own, layer_styles(trace.layers), "bits")
         epoch_axis(axes, int(frame["epoch"].max()), counted)
         axes.set_ylabel(f"{quantity} (bits)")
         if quantity in limits:

@@ -132,11 +132,11 @@ def _marked(places: Any, log_x: bool) -> list[bool]:
     """Which points are marked: those that are not too near to the one before."""
     along = np.log(places) if log_x else places
     width = float(np.ptp(along)) if len(along) else 0.0
-    kept, last = [], -np.inf
+    marked, last = [], -np.inf
     for place in along:
-        kept.append(bool(place - last >= _APART * width))
-        last = place if kept[-1] else last
-    return kept
+        marked.append(bool(place - last >= _APART * width))
+        last = place if marked[-1] else last
+    return marked
 
 
 def _dress(axes: Axes, strip: Strip, log_x: bool, x: str, *, first: bool) -> None:

@@ -83,7 +83,7 @@ def information_planes(traces: Mapping[str, TraceLike], estimator: str | None = 
         InvalidInput: If there is no trace, or one has no pair of I(X;T) and I(T;Y).
         UnknownName: If a trace lacks the estimator.
     """
-    planes = {name: _Plane(one, estimator) for name, one in as_mapping(traces).items()}
+    planes = {name: _Plane(trace, estimator) for name, trace in as_mapping(traces).items()}
     columns = len(planes) if len(planes) <= _ONE_ROW else _COLUMNS
     rows = -(-len(planes) // columns)
     size = 1.3 + 3.1 * columns, 0.6 + 2.7 * rows
@@ -142,10 +142,10 @@ class _Plane:
             self._draw_seeds(axes, norm)
         self._draw_snapshots(axes, norm)
         for marker, layer in zip(markers(self.layers), self.layers, strict=True):
-            mine = self.means[self.means["layer"] == layer]
-            last = mine.iloc[-1]
+            path = self.means[self.means["layer"] == layer]
+            last = path.iloc[-1]
             look: Any = {"cmap": EPOCHS, "norm": norm, "marker": marker, "zorder": 3}
-            axes.scatter(mine[I_XT], mine[I_TY], c=mine["epoch"], s=9, linewidths=0, **look)
+            axes.scatter(path[I_XT], path[I_TY], c=path["epoch"], s=9, linewidths=0, **look)
             # The end of training is where a reader looks first.
             look |= {"edgecolors": "0.1", "linewidths": 0.6, "zorder": 4}
             axes.scatter(last[I_XT], last[I_TY], c=[last["epoch"]], s=22, **look)

@@ -453,9 +453,9 @@ def _names(whole: Any) -> tuple[str, ...]:
     return names
 
 
-def _say_padding(values: Mapping[str, float], found: Sequence[Stream]) -> None:
+def _say_padding(values: Mapping[str, float], streams: Sequence[Stream]) -> None:
     """Warn of what is taken for padding because of where it stands."""
-    for stream in found:
+    for stream in streams:
         name = stream.inputs[0]
         if name in values and stream.real is not None:
             rows, value = int((~stream.real).any(1).sum()), f"{values[name]:g}"

@@ -173,17 +173,17 @@ def padding_values(padding: Any, inputs: Mapping[str, Tensor]) -> dict[str, floa
 
 
 def with_padding(
-    found: Iterable[Stream], inputs: Mapping[str, Tensor], values: Mapping[str, float]
+    padded: Iterable[Stream], inputs: Mapping[str, Tensor], values: Mapping[str, float]
 ) -> list[Stream]:
     """The streams, with what their own tokens say of their padding where no mask does.
 
     Args:
-        found: What `streams` gave.
+        padded: What `streams` gave.
         inputs: The inputs by name, ``(n, ...)``.
         values: What `padding_values` gave.
     """
     told = []
-    for stream in found:
+    for stream in padded:
         name = stream.inputs[0]
         if name in values and stream.length > 1 and not stream.padded:
             filled = _filled(inputs[name].movedim(stream.axis, 1), values[name])
@@ -323,8 +323,13 @@ def real_tokens(name: str, mask: Tensor) -> Tensor | None:
 
 def _alike(name: str, other: str, masks: Mapping[str, Tensor]) -> bool:
     """Whether two masks say the same, of tokens that are not all real."""
-    one, two = (real_tokens(each, masks[each]) for each in (name, other))
-    return one is not None and two is not None and torch.equal(one, two) and not bool(one.all())
+    real, other_real = (real_tokens(each, masks[each]) for each in (name, other))
+    return (
+        real is not None
+        and other_real is not None
+        and torch.equal(real, other_real)
+        and not bool(real.all())
+    )
 
 
 def altered(value: Tensor, where: Tensor | None = None) -> Tensor:

@@ -225,8 +225,8 @@ def _parted(item: Any) -> tuple[Any, Any]:
         named = {key: value for key, value in item.items() if key != label}
         x = {key: _column(value) for key, value in named.items() if not _is_text(value)}
         if text := [str(key) for key, value in named.items() if _is_text(value)]:
-            said = f"Probe: {', '.join(text)}: text, left out; a model is measured on tensors"
-            warnings.warn(said, stacklevel=2)
+            message = f"Probe: {', '.join(text)}: text, left out; a model is measured on tensors"
+            warnings.warn(message, stacklevel=2)
         if not x:
             raise InvalidInput(f"Probe: a batch of {', '.join(map(str, item))}: no inputs; {_MEND}")
         return x, None if label is None else item[label]

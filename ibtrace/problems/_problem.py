@@ -109,8 +109,8 @@ class Problem(ABC):
             with np.errstate(over="raise", divide="raise", invalid="raise"):
                 pair = self.draw(n, np.random.default_rng(seed))
         except (ArithmeticError, MemoryError, ValueError) as error:  # NumPy's, of huge fields
-            said = f"{n} samples cannot be drawn ({error}); lower n or the law's fields"
-            raise InvalidInput(f"{who}: {said}") from error
+            message = f"{n} samples cannot be drawn ({error}); lower n or the law's fields"
+            raise InvalidInput(f"{who}: {message}") from error
         return pair
 
 

@@ -83,8 +83,8 @@ class GaussianChannel(Problem):
         centred = points - points.mean(0)
         scale = max(1.0, float(np.abs(centred).max()))
         left, singular, _ = np.linalg.svd(centred, full_matrices=False)
-        kept = singular > 1e-12 * scale
-        return np.asarray(left[:, kept] * singular[kept], dtype=np.float64)
+        nonzero = singular > 1e-12 * scale
+        return np.asarray(left[:, nonzero] * singular[nonzero], dtype=np.float64)
 
     def draw(self, n: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         x = rng.integers(len(self.points), size=n)

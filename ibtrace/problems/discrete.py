@@ -109,5 +109,5 @@ class BinarySymmetric(Finite):
         return 1 + plogp(np.array([self.flip, 1 - self.flip]))
 
     def table(self) -> Array:
-        kept, flipped = (1 - self.flip) / 2, self.flip / 2
-        return np.array([[kept, flipped], [flipped, kept]])
+        same, flipped = (1 - self.flip) / 2, self.flip / 2
+        return np.array([[same, flipped], [flipped, same]])

@@ -49,8 +49,8 @@ class QuantizedNetwork(Problem):
 
     @property
     def name(self) -> str:
-        kept = f"-{self.kept}" if self.function == "kept" else ""
-        return f"quantized-{self.function}-{self.inputs}{kept}"
+        suffix = f"-{self.kept}" if self.function == "kept" else ""
+        return f"quantized-{self.function}-{self.inputs}{suffix}"
 
     @property
     def kinds(self) -> tuple[Kind, Kind]:

@@ -61,12 +61,12 @@ def _orders(happened: Events, looked_for: tuple[Event, ...], trace: TraceLike) -
         first = table[table["event"] == peak].head(1)
         if first.empty:
             continue
-        one = tuple(first[["event", "layer", "instrument"]].iloc[0])
-        own = table[(table["event"] == peak) & (table["instrument"] == one[2])].tail(1)
-        one = tuple(own[["event", "layer", "instrument"]].iloc[0])
+        reference = tuple(first[["event", "layer", "instrument"]].iloc[0])
+        own = table[(table["event"] == peak) & (table["instrument"] == reference[2])].tail(1)
+        reference = tuple(own[["event", "layer", "instrument"]].iloc[0])
         for name, row in last.iterrows():
             if name != peak:
-                yield str(order(happened, one, (str(name), row["layer"], row["instrument"])))
+                yield str(order(happened, reference, (str(name), row["layer"], row["instrument"])))
 
 
 def changes(trace: TraceLike) -> list[str]:
@@ -110,8 +110,8 @@ def changes(trace: TraceLike) -> list[str]:
     if beyond.empty:
         return [wrap(f"{head}: all hold 0.", rest="  ")]
     here = f", here the strongest {_STRONGEST}" if len(beyond) > _STRONGEST else ""
-    said = f"{head}; 0 is outside for {len(beyond)}{here}:"
-    return [wrap(said, rest="  "), *_pairs(beyond.head(_STRONGEST))]
+    summary = f"{head}; 0 is outside for {len(beyond)}{here}:"
+    return [wrap(summary, rest="  "), *_pairs(beyond.head(_STRONGEST))]
 
 
 def _compressing(trace: TraceLike, estimator: str) -> str:

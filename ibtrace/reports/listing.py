@@ -16,8 +16,8 @@ def listing(what: str | None = None) -> str:
     Args:
         what: ``configs``, ``papers``, ``estimators``, ``lenses`` or ``problems``; None for all.
     """
-    chosen = _SECTIONS if what is None else {what: _SECTIONS[what]}
-    return "\n\n".join(f"{name}\n{section()}" for name, section in chosen.items())
+    sections = _SECTIONS if what is None else {what: _SECTIONS[what]}
+    return "\n\n".join(f"{name}\n{section()}" for name, section in sections.items())
 
 
 def _configs() -> str:

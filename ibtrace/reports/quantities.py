@@ -58,8 +58,8 @@ def _section(quantity: str, instrument: str, rows: pd.DataFrame) -> str:
         f"  {_name(layer):{width}}  {' → '.join(_mean(rows, layer, seeds) for rows in ends)}"
         for layer in layers
     ]
-    said = [wrap(text)] if (text := lenses.statements().get(quantity)) else []
-    return "\n".join([wrap(head), *lines, *said])
+    statement = [wrap(text)] if (text := lenses.statements().get(quantity)) else []
+    return "\n".join([wrap(head), *lines, *statement])
 
 
 def _name(layer: str) -> str:

@@ -48,13 +48,13 @@ def figures(
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     titled = {name or (run or folder).resolve().name: trace for name, trace in traces.items()}
-    for chosen in _estimators(traces, estimator):
-        stem = f"{_slug(chosen)}"
-        if estimator is not None or all(_has_plane(trace, chosen) for trace in traces.values()):
-            plane = plots.information_planes(titled, chosen)
+    for label in _estimators(traces, estimator):
+        stem = f"{_slug(label)}"
+        if estimator is not None or all(_has_plane(trace, label) for trace in traces.values()):
+            plane = plots.information_planes(titled, label)
             written.append(_save(plane, folder / f"information_plane-{stem}"))
         for name, trace in titled.items():
-            curves = plots.curves(trace, chosen)
+            curves = plots.curves(trace, label)
             prefix = f"{name}-" if len(titled) > 1 else ""
             written.append(_save(curves, folder / f"curves-{prefix}{stem}"))
     if estimator is None or all(_gave_xt(trace, estimator) for trace in traces.values()):
@@ -62,7 +62,7 @@ def figures(
     if estimator is None and (read := _readings(titled)):
         written.append(_save(plots.aligned(titled), folder / "aligned"))
         if len({quantity for _, quantity, _ in read}) <= _EACH:
-            written += [_reading(titled, *one, folder) for one in read]
+            written += [_reading(titled, *series, folder) for series in read]
     return written
 
 
@@ -101,9 +101,9 @@ def verdicts(traces: Traces, estimator: str | None = None, *, details: bool = Fa
         _estimators(traces, estimator)
     parts = _data(traces)
     for name, trace in traces.items():
-        chosen = None if estimator is None else [estimator]
-        found = verdict(trace, estimators=chosen)
-        parts.append("\n".join([*_title(name), found.details() if details else str(found)]))
+        wanted = None if estimator is None else [estimator]
+        result = verdict(trace, estimators=wanted)
+        parts.append("\n".join([*_title(name), result.details() if details else str(result)]))
     return "\n\n".join(parts)
 
 
@@ -209,5 +209,5 @@ def _has_plane(trace: Trace, estimator: str) -> bool:
 
 def _slug(name: str) -> str:
     """A file name's part from an estimator's label."""
-    kept = [c if c.isalnum() or c in ".-" else "_" for c in name]
-    return "".join(kept).strip("_").lower()
+    safe = [c if c.isalnum() or c in ".-" else "_" for c in name]
+    return "".join(safe).strip("_").lower()

@@ -216,9 +216,9 @@ def built(
         raise
     except Exception as error:  # torch's and NumPy's of a comparison, Python's of an argument
         given = ", ".join(f"{name}={shown(value)}" for name, value in fields.items())
-        said = " ".join(str(error).split())
+        message = " ".join(str(error).split())
         raise ConfigError(
-            f"{who} cannot be made of {given} ({said}); its fields are: {', '.join(known)}"
+            f"{who} cannot be made of {given} ({message}); its fields are: {', '.join(known)}"
         ) from error
 
 

@@ -43,8 +43,8 @@ def require_types(self: Any) -> None:
         try:
             settled = _settled(value, hint)
         except _Misfit:
-            said = f"{kind.__name__}: {name} must be {_words(hint)}, got {shown(value)}"
-            raise ConfigError(said) from None
+            message = f"{kind.__name__}: {name} must be {_words(hint)}, got {shown(value)}"
+            raise ConfigError(message) from None
         if settled is not value:
             object.__setattr__(self, name, settled)
 

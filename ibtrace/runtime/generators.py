@@ -114,7 +114,7 @@ def held_generators(*owners: Any) -> list[Any]:
         >>> held_generators({"noise": [lambda value: value + rng.random()]}) == [rng]
         True
     """
-    found: list[Any] = []
+    held: list[Any] = []
     seen: dict[int, Any] = {}
     waiting = list(owners)
     while waiting:
@@ -123,12 +123,12 @@ def held_generators(*owners: Any) -> list[Any]:
             continue
         kind: Any = type(value)
         if _is_generator(kind):
-            found.append(value)
+            held.append(value)
             seen[id(value)] = value
         elif gc.is_tracked(value) or isinstance(value, np.ndarray):
             seen[id(value)] = value
             waiting += _hanging_on(value)
-    return found
+    return held
 
 
 def _hanging_on(value: Any) -> Iterable[Any]:
@@ -271,13 +271,13 @@ def _seed(generator: Any, seed: int) -> None:
         generator.seed(seed)
 
 
-def _same(one: Any, other: Any) -> bool:
-    if isinstance(one, torch.Tensor):
-        return torch.equal(one, other)
-    if isinstance(one, np.ndarray):
-        return np.array_equal(one, other)
-    if isinstance(one, dict):
-        return all(_same(value, other[key]) for key, value in one.items())
-    if isinstance(one, list):
-        return all(map(_same, one, other))
-    return bool(one == other)
+def _same(first: Any, second: Any) -> bool:
+    if isinstance(first, torch.Tensor):
+        return torch.equal(first, second)
+    if isinstance(first, np.ndarray):
+        return np.array_equal(first, second)
+    if isinstance(first, dict):
+        return all(_same(value, second[key]) for key, value in first.items())
+    if isinstance(first, list):
+        return all(map(_same, first, second))
+    return bool(first == second)

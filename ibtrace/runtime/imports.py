@@ -32,8 +32,8 @@ def imported(path: str) -> Any:
     except ModuleNotFoundError:
         return getattr(imported(module), name, None)
     except ImportError as error:
-        said = str(error).split("\n", maxsplit=1)[0]
-        raise ConfigError(f"{path} cannot be imported: {said}") from error
+        message = str(error).split("\n", maxsplit=1)[0]
+        raise ConfigError(f"{path} cannot be imported: {message}") from error
 
 
 def when_named(

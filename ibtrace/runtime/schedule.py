@@ -113,8 +113,8 @@ class Asked:
         try:
             due: object = self.function(epoch)
         except Exception as error:
-            said = f"{type(error).__name__}: {error}".split("\n", maxsplit=1)[0]
-            raise ConfigError(f"every: {name} failed at {epoch} ({said}); mend it") from error
+            message = f"{type(error).__name__}: {error}".split("\n", maxsplit=1)[0]
+            raise ConfigError(f"every: {name} failed at {epoch} ({message}); mend it") from error
         if not isinstance(due, (bool, np.bool_)):
             raise ConfigError(
                 f"every: {name} must return True or False, got {shown(due)} at {epoch}"

@@ -17,10 +17,10 @@ def unwrap(model: nn.Module) -> nn.Module:
     parallel = (nn.DataParallel, nn.parallel.DistributedDataParallel)
     while not isinstance(model, torch.jit.ScriptModule):
         inner = [name for name in _WRAPPED if name != "module" or isinstance(model, parallel)]
-        found = next((m for name in inner if (m := model._modules.get(name)) is not None), None)
-        if found is None:
+        inside = next((m for name in inner if (m := model._modules.get(name)) is not None), None)
+        if inside is None:
             break
-        model = found
+        model = inside
     return model
 
 

@@ -45,8 +45,8 @@ def _flags_what_it_must(
     wanted = flagged(estimate, roofs_of(law_of(estimator), *variables))
     for name in FLAGS:
         quiet = wanted.flags[name] & ~estimate.flags[name]
-        said = f"{estimate.bits.tolist()} ± {estimate.stderr.tolist()} bits on {what}"
-        assert not bool(quiet.any()), f"{estimator!r} gives {said} without {name}"
+        numbers = f"{estimate.bits.tolist()} ± {estimate.stderr.tolist()} bits on {what}"
+        assert not bool(quiet.any()), f"{estimator!r} gives {numbers} without {name}"
 
 
 def _ordinary(estimator: Estimator) -> Iterator[tuple[str, Tensor, Tensor]]:

@@ -22,13 +22,13 @@ from ibtrace.types import Estimate, Estimator, Lens
 def check_estimate(estimator: Estimator) -> None:
     """One finite number of bits for one problem, and the ends of an interval in order."""
     for x, y in examples(estimator):
-        found = estimator(x, y)
-        assert isinstance(found, Estimate), f"{estimator!r} returns {type(found).__name__}"
-        shape = tuple(found.bits.shape)
+        estimate = estimator(x, y)
+        assert isinstance(estimate, Estimate), f"{estimator!r} returns {type(estimate).__name__}"
+        shape = tuple(estimate.bits.shape)
         assert shape == (), f"{estimator!r} gives shape {shape} for one problem"
-        assert torch.isfinite(found.bits), f"{estimator!r} gives {float(found.bits)} bits"
-        ends = f"lower {float(found.lower):.4f} above upper {float(found.upper):.4f}"
-        assert not bool(found.lower > found.upper), f"{estimator!r} gives {ends}"
+        assert torch.isfinite(estimate.bits), f"{estimator!r} gives {float(estimate.bits)} bits"
+        ends = f"lower {float(estimate.lower):.4f} above upper {float(estimate.upper):.4f}"
+        assert not bool(estimate.lower > estimate.upper), f"{estimator!r} gives {ends}"
 
 
 def check_kinds(estimator: Estimator) -> None:

@@ -26,16 +26,16 @@ def check_symmetry(estimator: Estimator) -> None:
     accepted = accepted_kinds(estimator)
     for x, y in examples(estimator):
         if (_kind(y), _kind(x)) in accepted:
-            found, wanted = estimator(y, x).bits, estimator(x, y).bits
-            _same(estimator, found, wanted, "swapping x and y changes it", 1e-6)
+            bits, expected = estimator(y, x).bits, estimator(x, y).bits
+            _same(estimator, bits, expected, "swapping x and y changes it", 1e-6)
 
 
 def check_row_order(estimator: Estimator) -> None:
     """The order of the samples does not matter."""
     for x, y in examples(estimator):
         order = torch.from_numpy(np.random.default_rng(4).permutation(len(x)))
-        found, wanted = estimator(x[order], y[order]).bits, estimator(x, y).bits
-        _same(estimator, found, wanted, "permuting the rows changes it", 1e-7)
+        bits, expected = estimator(x[order], y[order]).bits, estimator(x, y).bits
+        _same(estimator, bits, expected, "permuting the rows changes it", 1e-7)
 
 
 def check_scale(estimator: Estimator) -> None:
@@ -45,12 +45,12 @@ def check_scale(estimator: Estimator) -> None:
         raise unittest.SkipTest(f"{estimator!r} depends on the scale: {reason}")
     for example in examples(estimator):
         x, y = (v.double() if v.is_floating_point() else v for v in example)
-        wanted = estimator(x, y, seed=9).bits
+        expected = estimator(x, y, seed=9).bits
         for factor, (a, b) in itertools.product((1e-6, 1e3, 1e6), ((1, 0), (0, 1), (1, 1))):
             pair = [v * factor if v.is_floating_point() and on else v for v, on in ((x, a), (y, b))]
-            found = estimator(pair[0], pair[1], seed=9).bits
-            said = f"multiplying {'x' * a}{'y' * b} by {factor:g} changes it"
-            _same(estimator, found, wanted, said, 1e-6)
+            bits = estimator(pair[0], pair[1], seed=9).bits
+            message = f"multiplying {'x' * a}{'y' * b} by {factor:g} changes it"
+            _same(estimator, bits, expected, message, 1e-6)
 
 
 def check_seed(estimator: Estimator) -> None:
@@ -77,9 +77,9 @@ def check_global_state(estimator: Estimator) -> None:
 def check_inputs(estimator: Estimator) -> None:
     """The tensors passed in are not written to, with and without ties."""
     for pair in examples(estimator) + tied_examples(estimator):
-        kept = [(value.clone(), value._version) for value in pair]
+        before = [(value.clone(), value._version) for value in pair]
         estimator(*pair, seed=7)
-        for name, value, (copied, version) in zip("xy", pair, kept, strict=True):
+        for name, value, (copied, version) in zip("xy", pair, before, strict=True):
             unchanged = torch.equal(value, copied) and value._version == version
             assert unchanged, f"{estimator!r} modifies {name}"
 
@@ -96,12 +96,12 @@ def check_batch(estimator: Estimator) -> None:
             together = estimator(given, y, seed=8)
             for name, value in _parts(together):
                 shape = tuple(value.shape)
-                said = f"{what} of shape (2, 3) gives {name} of shape {shape}"
-                assert shape == (2, 3), f"{estimator!r}: {said}"
+                message = f"{what} of shape (2, 3) gives {name} of shape {shape}"
+                assert shape == (2, 3), f"{estimator!r}: {message}"
             cells = itertools.product(range(2), range(3))
             looped = torch.stack([estimator(each[c], y[c], seed=8).bits for c in cells])
-            said = f"{what} is not a loop"
-            _same(estimator, together.bits, looped.unflatten(0, (2, 3)), said, 1e-6)
+            message = f"{what} is not a loop"
+            _same(estimator, together.bits, looped.unflatten(0, (2, 3)), message, 1e-6)
 
 
 def check_plane(estimator: Estimator) -> None:
@@ -118,8 +118,8 @@ def check_plane(estimator: Estimator) -> None:
     first, second = estimator.plane(t, probe, seed=11)
     wanted = estimator(t, labels, seed=11).bits
     _same(estimator, second.bits, wanted, "I(T;Y) of plane is not that of a call", 1e-6)
-    said = f"{estimator!r}: I(X;T) of plane, {first.bits.tolist()} bits, is not that of a call"
-    assert any(_close(first, other) for other in _calls(estimator, probe, t)), said
+    message = f"{estimator!r}: I(X;T) of plane, {first.bits.tolist()} bits, is not that of a call"
+    assert any(_close(first, other) for other in _calls(estimator, probe, t)), message
 
 
 def check_precision(estimator: Estimator) -> None:
@@ -128,10 +128,10 @@ def check_precision(estimator: Estimator) -> None:
         # Far from zero, squared distances by ‖a‖² + ‖b‖² − 2ab cancel in float32.
         single = [(v + shift).float() if v.is_floating_point() else v for v in pair]
         double = [value.double() if value.is_floating_point() else value for value in single]
-        found = estimator(single[0], single[1]).bits
-        wanted = estimator(double[0], double[1]).bits
+        bits = estimator(single[0], single[1]).bits
+        expected = estimator(double[0], double[1]).bits
         what = f"float32 and float64 differ on data around {shift}"
-        _same(estimator, found, wanted, what, 1e-3)
+        _same(estimator, bits, expected, what, 1e-3)
 
 
 def check_device(estimator: Estimator) -> None:
@@ -139,9 +139,9 @@ def check_device(estimator: Estimator) -> None:
     if not torch.cuda.is_available():
         raise unittest.SkipTest("no CUDA device here")
     for x, y in examples(estimator):
-        found = estimator(x.cuda(), y.cuda(), seed=9).bits
-        assert found.is_cuda, f"{estimator!r} moves the result from CUDA to {found.device}"
-        _same(estimator, found, estimator(x, y, seed=9).bits, "CUDA and CPU differ", 1e-3)
+        bits = estimator(x.cuda(), y.cuda(), seed=9).bits
+        assert bits.is_cuda, f"{estimator!r} moves the result from CUDA to {bits.device}"
+        _same(estimator, bits, estimator(x, y, seed=9).bits, "CUDA and CPU differ", 1e-3)
 
 
 def _calls(estimator: Estimator, probe: Probe, t: Tensor) -> Iterator[Estimate]:
@@ -153,16 +153,16 @@ def _calls(estimator: Estimator, probe: Probe, t: Tensor) -> Iterator[Estimate]:
             continue
 
 
-def _close(found: Estimate, wanted: Estimate) -> bool:
-    return found.bits.shape == wanted.bits.shape and bool(
-        torch.allclose(found.bits, wanted.bits, rtol=0, atol=1e-6)
+def _close(estimate: Estimate, expected: Estimate) -> bool:
+    return estimate.bits.shape == expected.bits.shape and bool(
+        torch.allclose(estimate.bits, expected.bits, rtol=0, atol=1e-6)
     )
 
 
-def _same(estimator: Estimator, found: Tensor, wanted: Tensor, what: str, atol: float) -> None:
-    found, wanted = found.cpu(), wanted.cpu()
-    same = found.shape == wanted.shape and bool(((found - wanted).abs() <= atol).all())
-    assert same, f"{estimator!r}: {what}: {found.tolist()} and {wanted.tolist()} bits"
+def _same(estimator: Estimator, bits: Tensor, expected: Tensor, what: str, atol: float) -> None:
+    bits, expected = bits.cpu(), expected.cpu()
+    same = bits.shape == expected.shape and bool(((bits - expected).abs() <= atol).all())
+    assert same, f"{estimator!r}: {what}: {bits.tolist()} and {expected.tolist()} bits"
 
 
 def _parts(estimate: Estimate) -> Iterator[tuple[str, Tensor]]:

@@ -106,10 +106,10 @@ def check_view(lens: Lens) -> None:
     for case in _taken(lens):
         view = case.view()
         held = dict(_tensors(view, case))
-        kept = {name: (value.clone(), value._version) for name, value in held.items()}
+        before = {name: (value.clone(), value._version) for name, value in held.items()}
         lens(view, case.probe, seed=7)
         for name, value in held.items():
-            copied, version = kept[name]
+            copied, version = before[name]
             unchanged = torch.equal(value, copied) and value._version == version
             assert unchanged, f"{lens!r} writes to the view's {name}"
 
@@ -182,15 +182,17 @@ def _tensors(view: View, case: Case) -> Iterator[tuple[str, Tensor]]:
     yield "labels", case.probe.labels
 
 
-def _same(lens: Lens, found: _Read, wanted: _Read, what: str, exact: bool = False) -> None:
+def _same(lens: Lens, readings: _Read, expected: _Read, what: str, exact: bool = False) -> None:
     """Raise unless two sets of readings agree, in every number and flag."""
-    assert found.keys() == wanted.keys(), f"{lens!r}: {what}: other layers are read"
+    assert readings.keys() == expected.keys(), f"{lens!r}: {what}: other layers are read"
     rtol, atol = (0.0, 0.0) if exact else (_RTOL, _ATOL)
-    for (quantity, layer), reading in found.items():
-        other, of = wanted[quantity, layer], f"{quantity} of {layer or 'the network'}"
+    for (quantity, layer), reading in readings.items():
+        other, of = expected[quantity, layer], f"{quantity} of {layer or 'the network'}"
         for name in _NUMBERS:
-            one, two = getattr(reading, name), getattr(other, name)
-            close = torch.allclose(one, two, rtol, atol, equal_nan=True)
-            assert close, f"{lens!r}: {what}: {name} of {of} {one.tolist()}, {two.tolist()}"
+            value, expected_value = getattr(reading, name), getattr(other, name)
+            close = torch.allclose(value, expected_value, rtol, atol, equal_nan=True)
+            assert close, (
+                f"{lens!r}: {what}: {name} of {of} {value.tolist()}, {expected_value.tolist()}"
+            )
         flags = [{n: f.tolist() for n, f in each.flags.items()} for each in (reading, other)]
         assert flags[0] == flags[1], f"{lens!r}: {what}: flags of {of} {flags[0]}, {flags[1]}"

@@ -27,10 +27,10 @@ def global_state() -> dict[str, object]:
 @contextmanager
 def generators_restored() -> Iterator[None]:
     """A block after which the global generators are as they were before it."""
-    kept = torch.get_rng_state(), np.random.get_state(), random.getstate()
+    states = torch.get_rng_state(), np.random.get_state(), random.getstate()
     try:
         yield
     finally:
-        torch.set_rng_state(kept[0])
-        np.random.set_state(kept[1])
-        random.setstate(kept[2])
+        torch.set_rng_state(states[0])
+        np.random.set_state(states[1])
+        random.setstate(states[2])

@@ -29,9 +29,9 @@ def check_truth(estimator: Estimator) -> None:
     """On easy laws the mean over samples is I(X;Y), to 0.1 bit."""
     _no_bound(estimator)
     for problem in truths(estimator):
-        found = float(estimates(estimator, problem, n=1000, seeds=4).mean())
-        said = f"{found:.3f} bits on {problem.name}, whose I(X;Y) is {problem.bits:.3f}"
-        assert abs(found - problem.bits) <= TOLERANCE_BITS, f"{estimator!r} gives {said}"
+        bits = float(estimates(estimator, problem, n=1000, seeds=4).mean())
+        numbers = f"{bits:.3f} bits on {problem.name}, whose I(X;Y) is {problem.bits:.3f}"
+        assert abs(bits - problem.bits) <= TOLERANCE_BITS, f"{estimator!r} gives {numbers}"
 
 
 def check_bound(estimator: Estimator) -> None:
@@ -40,12 +40,12 @@ def check_bound(estimator: Estimator) -> None:
     if bound == "none":
         raise unittest.SkipTest(f"{estimator!r} is no bound")
     for problem in truths(estimator):
-        found = estimates(estimator, problem, n=500, seeds=8)
-        over = float(found.mean()) - problem.bits
-        said = f"{found.mean():.3f} bits on {problem.name}, whose I(X;Y) is {problem.bits:.3f}"
+        bits = estimates(estimator, problem, n=500, seeds=8)
+        over = float(bits.mean()) - problem.bits
+        numbers = f"{bits.mean():.3f} bits on {problem.name}, whose I(X;Y) is {problem.bits:.3f}"
         beyond = over if bound == "lower" else -over
-        allowed = 3 * _error(found) + 0.01
-        assert beyond <= allowed, f"{estimator!r} says it is a {bound} bound and gives {said}"
+        allowed = 3 * _error(bits) + 0.01
+        assert beyond <= allowed, f"{estimator!r} says it is a {bound} bound and gives {numbers}"
 
 
 def check_units(estimator: Estimator) -> None:
@@ -53,10 +53,10 @@ def check_units(estimator: Estimator) -> None:
     _no_bound(estimator)
     for problem in truths(estimator):
         if problem.bits > 0.5:
-            found = float(estimates(estimator, problem, n=1000, seeds=4).mean())
-            ratio = found / problem.bits
-            said = f"{ratio:.2f} of I(X;Y) on {problem.name} (nats for bits are 0.69 of it)"
-            assert 0.8 < ratio < 1.25, f"{estimator!r} gives {said}"
+            bits = float(estimates(estimator, problem, n=1000, seeds=4).mean())
+            ratio = bits / problem.bits
+            numbers = f"{ratio:.2f} of I(X;Y) on {problem.name} (nats for bits are 0.69 of it)"
+            assert 0.8 < ratio < 1.25, f"{estimator!r} gives {numbers}"
 
 
 def check_independence(estimator: Estimator) -> None:
@@ -65,14 +65,14 @@ def check_independence(estimator: Estimator) -> None:
     if not kinds:
         raise unittest.SkipTest(f"{estimator!r} estimates {estimator.tags.estimand}")
     for x, y in kinds:
-        found = estimates(estimator, problems.Independent(x, y, levels=2), n=400, seeds=24)
-        mean, error, what = float(found.mean()), _error(found), f"independent {x} X and {y} Y"
-        said = f"{mean:.4f} ± {error:.4f} bits on {what}"
+        bits = estimates(estimator, problems.Independent(x, y, levels=2), n=400, seeds=24)
+        mean, error, what = float(bits.mean()), _error(bits), f"independent {x} X and {y} Y"
+        numbers = f"{mean:.4f} ± {error:.4f} bits on {what}"
         near = mean <= 4 * error + 0.005 if estimator.tags.bound == "lower" else True
         near = abs(mean) <= 4 * error + 0.005 if estimator.tags.bound == "none" else near
-        assert near, f"{estimator!r} gives {said}"
+        assert near, f"{estimator!r} gives {numbers}"
         # An empirical table never has negative information: of ids alone, only zeros tell.
-        telling = found == 0 if x == y == "discrete" else found >= 0
+        telling = bits == 0 if x == y == "discrete" else bits >= 0
         clipped = bool(telling.all())
         assert not clipped, f"{estimator!r} gives no negative value on {what}; is it clipped?"
 
@@ -91,15 +91,15 @@ def check_stderr(estimator: Estimator) -> None:
     draws itself (slices, critics, splits) and the choice of its fields are not in it.
     """
     for kinds in accepted_kinds(estimator):
-        found = [estimator(*EXAMPLES[kinds].sample(n=300, seed=s)) for s in range(_SPREAD_SEEDS)]
-        claimed = torch.stack([one.stderr for one in found]).cpu()
+        repeated = [estimator(*EXAMPLES[kinds].sample(n=300, seed=s)) for s in range(_SPREAD_SEEDS)]
+        claimed = torch.stack([estimate.stderr for estimate in repeated]).cpu()
         assert not bool((claimed < 0).any()), f"{estimator!r} gives a negative stderr"
         if kinds in held_kinds(estimator) and not bool(torch.isnan(claimed).any()):
-            spread = float(torch.stack([one.bits for one in found]).cpu().std())
+            spread = float(torch.stack([estimate.bits for estimate in repeated]).cpu().std())
             mean = float(claimed.mean())
-            said = f"stderr {mean:.4f} where estimates spread by {spread:.4f} bits"
+            numbers = f"stderr {mean:.4f} where estimates spread by {spread:.4f} bits"
             near = spread / _ERROR_FACTOR <= mean <= _ERROR_FACTOR * spread
-            assert near, f"{estimator!r} gives {said}"
+            assert near, f"{estimator!r} gives {numbers}"
 
 
 def _processed(
@@ -118,9 +118,9 @@ def _processed(
             yield "adding noise to y", (x, y), (x, y + 2 * noise)
 
 
-def _error(found: Tensor) -> float:
-    spread = float(found.std())
-    return spread / math.sqrt(len(found))
+def _error(bits: Tensor) -> float:
+    spread = float(bits.std())
+    return spread / math.sqrt(len(bits))
 
 
 def _no_bound(estimator: Estimator) -> None:

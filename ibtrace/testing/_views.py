@@ -217,4 +217,4 @@ def _moved(network: nn.Module, by: float) -> nn.Module:
 
 
 def _stacked(each: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    return {name: torch.stack([one[name].detach() for one in each]) for name in each[0]}
+    return {name: torch.stack([network[name].detach() for network in each]) for name in each[0]}

@@ -27,7 +27,7 @@ def architecture(model: nn.Module | Networks) -> dict[str, str]:
     network = unwrap(model) if isinstance(model, nn.Module) else model.template
     if any(is_lazy(parameter) for parameter in network.parameters()):
         return {}
-    return {plain_name(name): _said(module) for name, module in network.named_modules()}
+    return {plain_name(name): _printed(module) for name, module in network.named_modules()}
 
 
 def first_difference(held: Mapping[str, str], now: Mapping[str, str]) -> str:
@@ -44,7 +44,7 @@ def first_difference(held: Mapping[str, str], now: Mapping[str, str]) -> str:
     return "its modules are in another order" if list(held) != list(now) else ""
 
 
-def _said(module: nn.Module) -> str:
+def _printed(module: nn.Module) -> str:
     """The class in full, with what only torch's own classes are asked for, and the parameters."""
     kind = type(module)
     torchs = kind.extra_repr.__module__.partition(".")[0] == "torch"
@@ -58,7 +58,7 @@ def _said(module: nn.Module) -> str:
     return f"{kind.__qualname__}({settings})" + (f": {', '.join(held)}" if held else "")
 
 
-def _more(module: nn.Module, said: str) -> list[str]:
+def _more(module: nn.Module, printed: str) -> list[str]:
     """What a class of torch's own does not say of itself: ``mode`` of an RNN, heads, functions."""
     if type(module).__module__.partition(".")[0] != "torch":
         return []
@@ -70,5 +70,5 @@ def _more(module: nn.Module, said: str) -> list[str]:
     return [
         f"{name}={value}"
         for name, value in values.items()
-        if isinstance(value, (str, bool, int, float)) and f"{name}=" not in said
+        if isinstance(value, (str, bool, int, float)) and f"{name}=" not in printed
     ]

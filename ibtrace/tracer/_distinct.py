@@ -38,8 +38,10 @@ def distinct(
         t = flatten(layer.values)
         names = layer.token_inputs
         subject = probe if names is None else probe.tokens(t.shape[1], names)
-        found = partition(t, subject.to(t.device).x_ids)
-        for seed, rows, bits in zip(seeds, found.rows.tolist(), found.bits.tolist(), strict=True):
+        patterns = partition(t, subject.to(t.device).x_ids)
+        for seed, rows, bits in zip(
+            seeds, patterns.rows.tolist(), patterns.bits.tolist(), strict=True
+        ):
             yield Scalar(seed, epoch, name, DISTINCT_ROWS, rows, step, "1")
             exact = float("nan") if layer.random else bits
             yield Scalar(seed, epoch, name, EXACT_BITS, exact, step, BITS)

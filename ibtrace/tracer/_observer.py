@@ -221,13 +221,13 @@ class Observer:
             return draws.happened()
 
     def _look_at_networks(self, networks: Networks) -> dict[str, Layer]:
-        found = networks.activations(self.shard.batch(slice(None)), self.look.layers)
+        outputs = networks.activations(self.shard.batch(slice(None)), self.look.layers)
         ranges = {t.name: t.activation_range for t in resolve(networks.template, self.look.layers)}
         layers = {}
-        for name, value in found.items():
+        for name, value in outputs.items():
             bounds = ranges.get(name.partition(":")[0])
             layer = reduced(name, value, bounds, self.evidence, self.look.max_width)
             layers[name] = replace(layer, random=self._random)
-            for seed, one in zip(networks.seeds, layers[name].values, strict=True):
-                require_finite(f"{name} (seed {seed})", one)
+            for seed, rows in zip(networks.seeds, layers[name].values, strict=True):
+                require_finite(f"{name} (seed {seed})", rows)
         return layers

@@ -164,8 +164,8 @@ class Tracer:
             self._begun = False
             self._last: _Unmeasured | None = None
             self._place = self._looked = -1
-            chosen = {} if why is None else {"default_estimators": why}
-            self.trace = self._opened({**chosen, **self.keep.meta})
+            defaults = {} if why is None else {"default_estimators": why}
+            self.trace = self._opened({**defaults, **self.keep.meta})
             self._captured: dict[str, Any] = self.trace.meta.get("captured", {})
             self._variables: dict[str, dict[str, Variable]] = self.trace.meta.get("variables", {})
             self._epochs: dict[str, int] = self.trace.meta.get("epochs", {})
@@ -220,13 +220,13 @@ class Tracer:
             ConfigError: If there is no checkpoint, or an epoch is missing or there twice.
             InvalidInput: If a checkpoint is not of this model.
         """
-        found = checkpoints.find(paths, epochs)
+        ordered = checkpoints.find(paths, epochs)
         model = copy.deepcopy(unwrap(model))
-        checkpoints.load_into(model, found[0])  # one that does not fit, before a run is begun
-        every = [checkpoint.epoch for checkpoint in found]
+        checkpoints.load_into(model, ordered[0])  # one that does not fit, before a run is begun
+        every = [checkpoint.epoch for checkpoint in ordered]
         look = replace(Look.of(arguments.pop("look", None)), initial=False)
         with cls(model, data, **{"every": every, "look": look, **arguments}) as tracer:
-            for at, checkpoint in enumerate(found):
+            for at, checkpoint in enumerate(ordered):
                 if at:
                     checkpoints.load_into(model, checkpoint)
                 tracer.snapshot(checkpoint.epoch, step=checkpoint.step)
@@ -402,8 +402,8 @@ class Tracer:
         On ranks other than 0, which measure nothing, a verdict on no layer that says so.
         """
         if not self._leads:
-            said = f"Rank {distributed.rank()} measures nothing; the verdict is on rank 0."
-            return Verdict((), (), (said,), Rule())
+            note = f"Rank {distributed.rank()} measures nothing; the verdict is on rank 0."
+            return Verdict((), (), (note,), Rule())
         return self.trace.verdict()
 
     def plot(self) -> Figure:
@@ -470,14 +470,14 @@ class Tracer:
         certain: list[Scalar] = []
         seen: dict[str, Layer] = {}
         hold = any("activations" in lens.tags.needs for lens in read)
-        kept: list[dict[str, Tensor]] = [{} for _ in self.seeds]
+        stored: list[dict[str, Tensor]] = [{} for _ in self.seeds]
         try:
-            for found in self._observer.looks():
-                self._remember(found)
-                certain += distinct(found, self.probe, self.seeds, epoch, step)
+            for layers in self._observer.looks():
+                self._remember(layers)
+                certain += distinct(layers, self.probe, self.seeds, epoch, step)
                 rows += measure(
-                    {name: layer.values for name, layer in found.items()},
-                    {name: context(name, self._captured[name]) for name in found},
+                    {name: layer.values for name, layer in layers.items()},
+                    {name: context(name, self._captured[name]) for name in layers},
                     self.probe,
                     now,
                     seeds=self.seeds,
@@ -485,18 +485,18 @@ class Tracer:
                     step=step,
                 )
                 if hold:
-                    seen |= found
+                    seen |= layers
                 if self._store:
-                    for at, one in enumerate(kept):
-                        one.update({name: layer.values[at] for name, layer in found.items()})
+                    for at, of_seed in enumerate(stored):
+                        of_seed.update({name: layer.values[at] for name, layer in layers.items()})
         except NonFinite as error:
             raise NonFinite(f"{self.clock} {self._at(epoch, step)}: {error}") from error
         self._say_what_is_traced()
         if self._captured:
             require_fitting(self.look.reduce, [*self._captured, *self._observer.left_out])
-        for seed, one in zip(self.seeds, kept, strict=True):
-            if one:
-                self.trace.save_activations(self._at(epoch, step), one, seed)
+        for seed, of_seed in zip(self.seeds, stored, strict=True):
+            if of_seed:
+                self.trace.save_activations(self._at(epoch, step), of_seed, seed)
         if read and self._leads:
             rows += self._read(read, seen, epoch, step)
         if self._store and self._leads and self.clock == "step":
@@ -561,7 +561,7 @@ class Tracer:
             places, values = self.trace.activation_epochs(seed), pooled(self.trace, seed)
             for at in places:
                 last = at == places[-1]
-                chosen = [
+                due = [
                     estimator
                     for estimator, every in self._estimators
                     if estimator in self._deferred and (at == 0 or last or every(at))
@@ -571,7 +571,7 @@ class Tracer:
                     look.activations,
                     look.contexts,
                     self.probe,
-                    chosen,
+                    due,
                     seeds=[seed],
                     epoch=look.epoch,
                     step=look.step,

@@ -31,11 +31,11 @@ class Weights:
 
     def __init__(self, model: nn.Module | Networks) -> None:
         self._model = model
-        self._entries = {name: _some(value).clone() for name, value in _tensors(model)}
+        self._entries = {name: _sampled(value).clone() for name, value in _tensors(model)}
 
     def changed(self) -> bool:
         """Whether an entry is no longer what it was, or a tensor is gone or new."""
-        now = {name: _some(value) for name, value in _tensors(self._model)}
+        now = {name: _sampled(value) for name, value in _tensors(self._model)}
         return now.keys() != self._entries.keys() or not all(
             _same(before, now[name]) for name, before in self._entries.items()
         )
@@ -55,7 +55,7 @@ def _tensors(model: nn.Module | Networks) -> Iterator[tuple[str, Tensor]]:
                 yield name, value.detach()
 
 
-def _some(value: Tensor) -> Tensor:
+def _sampled(value: Tensor) -> Tensor:
     return value.reshape(-1)[:: max(1, value.numel() // _ENTRIES)]
 
 

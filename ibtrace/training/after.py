@@ -57,28 +57,28 @@ def trace_checkpoints(
         RunError: If the folder holds something else, or this seed already.
     """
     folder = Path(folder)
-    name, chosen = _variant(raw, variant)
-    experiment = config.build(chosen)
-    found = find(paths, epochs)
+    name, configured = _variant(raw, variant)
+    experiment = config.build(configured)
+    states = find(paths, epochs)
     with torch.random.fork_rng():
         model = experiment.model().to(experiment.device)
     resolve(model, experiment.look.layers)
-    load_into(model, found[0])
+    load_into(model, states[0])
     _claim(folder, raw, name, seed)
     arguments = {key: value for key, value in experiment.tracing().items() if key != "every"}
     for role in ("estimators", "lenses"):
         if arguments[role] is not None:
             arguments[role] = [e.instrument if isinstance(e, At) else e for e in arguments[role]]
-    with tqdm(total=len(found), disable=not progress, unit=" checkpoints") as bar:
+    with tqdm(total=len(states), disable=not progress, unit=" checkpoints") as bar:
         tracer = Tracer.from_checkpoints(
             model,
-            [checkpoint.path for checkpoint in found],
+            [checkpoint.path for checkpoint in states],
             probe_of(experiment),
-            epochs=[checkpoint.epoch for checkpoint in found],
+            epochs=[checkpoint.epoch for checkpoint in states],
             keep=Keep(
                 folder / name,
                 experiment.store_activations,
-                meta={"config": chosen},
+                meta={"config": configured},
                 sinks=_Progress(bar),
             ),
             seed=seed,

@@ -349,8 +349,8 @@ def read(source: str | Path) -> Raw:
     try:
         raw = yaml.load(path.read_text(), _Loader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        said = " ".join(str(error).split())
-        raise ConfigError(f"{path} is not readable YAML: {said}") from error
+        message = " ".join(str(error).split())
+        raise ConfigError(f"{path} is not readable YAML: {message}") from error
     if not isinstance(raw, dict):
         raise ConfigError(f"{path} must be a YAML mapping, got {type(raw).__name__}")
     return raw
@@ -388,16 +388,16 @@ def assignments(texts: Iterable[str]) -> dict[str, Any]:
     Raises:
         ConfigError: If a text has no ``=`` or its value is not YAML.
     """
-    found = {}
+    assigned = {}
     for text in texts:
         key, equals, value = text.partition("=")
         if not equals or not key:
             raise ConfigError(f"--set takes key=value, got {text!r}")
         try:
-            found[key] = yaml.load(value, _Loader)
+            assigned[key] = yaml.load(value, _Loader)
         except yaml.YAMLError as error:
             raise ConfigError(f"--set {key}: {value!r} is not YAML") from error
-    return found
+    return assigned
 
 
 def variants(raw: Raw) -> dict[str, Raw]:
@@ -409,13 +409,13 @@ def variants(raw: Raw) -> dict[str, Raw]:
         ConfigError: If ``variants`` is not a mapping of mappings.
     """
     base = {key: value for key, value in raw.items() if key != "variants"}
-    chosen = raw.get("variants")
-    if chosen is None:
+    named = raw.get("variants")
+    if named is None:
         return {"": base}
-    if not isinstance(chosen, Mapping) or not chosen:
-        raise ConfigError(f"variants must be a mapping of names, got {chosen!r}")
+    if not isinstance(named, Mapping) or not named:
+        raise ConfigError(f"variants must be a mapping of names, got {named!r}")
     runs = {}
-    for name, changes in chosen.items():
+    for name, changes in named.items():
         if not isinstance(changes, Mapping):
             raise ConfigError(f"variants.{name} must be a mapping of keys to values")
         runs[str(name)] = base
@@ -437,11 +437,11 @@ def require_unset(raw: Raw, keys: Iterable[str]) -> None:
     Example:
         >>> require_unset({"variants": {"a": {"optimizer.init_args.lr": 0.1}}}, ["epochs"])
     """
-    chosen = raw.get("variants")
-    if not isinstance(chosen, Mapping):
+    named = raw.get("variants")
+    if not isinstance(named, Mapping):
         return
     for key in keys:
-        for name, changes in chosen.items():
+        for name, changes in named.items():
             if not isinstance(changes, Mapping):
                 continue  # `variants` says so
             own = [k for k in changes if f"{k}.".startswith(f"{key}.") or key.startswith(f"{k}.")]

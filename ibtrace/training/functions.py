@@ -148,5 +148,5 @@ def _called(who: str, function: Callable[..., Any], arguments: Raw) -> Any:
     except IbtraceError:
         raise
     except Exception as error:
-        said = " ".join(str(error).split())
-        raise ConfigError(f"{who} failed: {type(error).__name__}: {said}") from error
+        message = " ".join(str(error).split())
+        raise ConfigError(f"{who} failed: {type(error).__name__}: {message}") from error

@@ -241,16 +241,16 @@ class _Training(ABC):
 
     def metrics(self) -> dict[str, Any]:
         """Loss and accuracy of each seed on its training and test part, with their units."""
-        found: dict[str, Any] = {}
+        numbers: dict[str, Any] = {}
         unit = "nats" if self.experiment.loss in NATS else "loss"
-        for name, chosen in self.parts.items():
-            pieces = chosen.split(_EVALUATION_BATCH, dim=1)
+        for name, rows in self.parts.items():
+            pieces = rows.split(_EVALUATION_BATCH, dim=1)
             outputs = torch.cat([self.outputs(self.x[piece]) for piece in pieces], dim=1)
-            y = self._labels(name)[chosen]
-            found[f"{name}_loss"] = self.loss(outputs, y), unit
+            y = self._labels(name)[rows]
+            numbers[f"{name}_loss"] = self.loss(outputs, y), unit
             if outputs.shape[-1] > 1:
-                found[f"{name}_accuracy"] = (outputs.argmax(-1) == y).double().mean(-1), "1"
-        return found
+                numbers[f"{name}_accuracy"] = (outputs.argmax(-1) == y).double().mean(-1), "1"
+        return numbers
 
 
 class _Together(_Training):
@@ -379,12 +379,12 @@ def probe_of(experiment: Experiment) -> Probe:
     classes = data.class_names or data.classes
     if measured.part != "all":
         train, test = _split(experiment, experiment.seed_list[0])
-        chosen = (train if measured.part == "train" else test).sort().values
-        x, y = x[chosen], (data.truth if measured.part == "test" else y)[chosen]
+        rows = (train if measured.part == "train" else test).sort().values
+        x, y = x[rows], (data.truth if measured.part == "test" else y)[rows]
     if wanted is not None and wanted > len(y):
         part = "" if measured.part == "all" else f" of its {measured.part} part"
-        said = f"probe: {data.name} has {len(y)} samples{part}, not {wanted}: all are measured"
-        warnings.warn(said, stacklevel=2)
+        message = f"probe: {data.name} has {len(y)} samples{part}, not {wanted}: all are measured"
+        warnings.warn(message, stacklevel=2)
     elif wanted is not None and wanted < len(y):
         return Probe.draw(x, y, wanted, classes=classes).to(experiment.device)
     population = data.population and len(y) == len(data)

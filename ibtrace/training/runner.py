@@ -194,8 +194,8 @@ def _side_by_side(
     if interrupted:
         raise KeyboardInterrupt
     if failed:
-        said = [] if errors.empty() else [errors.get()]
-        raise RunError(said[0] if said else "a worker process died; see above")
+        messages = [] if errors.empty() else [errors.get()]
+        raise RunError(messages[0] if messages else "a worker process died; see above")
 
 
 _INTERRUPTED = 130
