@@ -118,8 +118,8 @@ BREAKS: tuple[Break, ...] = (
     Break(
         "linear_probe",
         "lenses/linear_probe.py",
-        "part.take((~chosen).nonzero()[:, 0])",
-        "part.take(chosen.nonzero()[:, 0])",
+        "part.take((~first_half).nonzero()[:, 0])",
+        "part.take(first_half.nonzero()[:, 0])",
         ("test_lens_linear_probe.py::test_what_was_fitted_is_not_judged",),
     ),
     Break(
@@ -233,8 +233,8 @@ BREAKS: tuple[Break, ...] = (
     Break(
         "modes",
         "lenses/modes.py",
-        "(of_f * of_y) @ chosen.T",
-        "of_f.square() @ chosen.T",
+        "(of_f * of_y) @ of_degree.T",
+        "of_f.square() @ of_degree.T",
         ("test_lens_functions.py::test_the_degrees_that_are_learned_after_200_steps",),
     ),
     Break(
