@@ -18,6 +18,8 @@ from ibtrace.plane.drops import peak_to_final_drops as peak_to_final_drops
 from ibtrace.plane.drops import windowed as windowed
 from ibtrace.plane.judge import judge as judge
 from ibtrace.plane.judge import verdict as verdict
+from ibtrace.plane.layer_resolution import LayerResolution as LayerResolution
+from ibtrace.plane.resolution import Resolution as Resolution
 from ibtrace.plane.result import Consensus as Consensus
 from ibtrace.plane.result import LayerVerdict as LayerVerdict
 from ibtrace.plane.result import Rule as Rule

@@ -566,7 +566,7 @@ class Tracer:
                     for estimator, every in self._estimators
                     if estimator in self._deferred and (at == 0 or last or every(at))
                 ]
-                look = stored_look(self.trace, seed, at, values)
+                look = stored_look(self.trace, [seed], at, values)
                 rows += measure(
                     look.activations,
                     look.contexts,
