@@ -96,7 +96,7 @@ class Traced:
         keep = replace(Keep.of(arguments.pop("keep", None)), resume=True)
         self._tracer = Tracer(model, self._data, look=look, keep=keep, **arguments)
         done = steps_done if self.tracer.clock == "step" else epochs_done
-        self.trace.truncate(done, self.tracer.seeds)
+        self.tracer.resume_from(done)
 
     def _finish(self) -> None:
         """The training is over."""

@@ -163,7 +163,13 @@ class Trace:
 
     # --- writing ----------------------------------------------------------------------------
 
-    def append(self, rows: Iterable[Row], scalars: Iterable[Scalar] = ()) -> None:
+    def append(
+        self,
+        rows: Iterable[Row],
+        scalars: Iterable[Scalar] = (),
+        *,
+        replacing: Iterable[tuple[int, int]] = (),
+    ) -> None:
         """Write a snapshot: all of it or, if interrupted, none of it.
 
         A row or scalar with the key of a stored one replaces it, so a resumed run that repeats a
@@ -172,19 +178,23 @@ class Trace:
         Args:
             rows: The estimates.
             scalars: The other numbers.
+            replacing: Seeds, each with a place on the clock, whose rows of before go first: they
+                are of another network, and not each of them need have one that replaces it.
 
         Raises:
             InvalidInput: If two rows of the snapshot have one key.
             RunError: If the file cannot be written.
         """
         rows, scalars = list(rows), list(scalars)
-        if not rows and not scalars:
+        gone = [(int(seed), int(at)) for seed, at in replacing]
+        if not rows and not scalars and not gone:
             return
         clock = self.clock
         _check_rows(rows, clock)
         records = [(_at(row, clock), *_record(row)) for row in rows]
         values = [(_at(scalar, clock), *_scalar_record(scalar)) for scalar in scalars]
         with self._database.transaction() as connection:
+            connection.executemany('DELETE FROM "rows" WHERE seed = ? AND "at" = ?', gone)
             connection.executemany(_insertion("rows", _STORED), records)
             connection.executemany(_insertion("scalars", _SCALARS), values)
             # The key sorts by name; the network's order and the user's are kept beside it.
@@ -341,6 +351,17 @@ class Trace:
         select = 'SELECT DISTINCT seed FROM "rows" ORDER BY seed'
         with self._database.connection() as connection:
             return [seed for (seed,) in connection.execute(select)]
+
+    def places(self) -> dict[int, list[int]]:
+        """Where on the trace's clock each seed has rows, of any instrument, or kept activations."""
+        with self._database.connection() as connection:
+            held = set(connection.execute('SELECT DISTINCT seed, "at" FROM "rows"'))
+        if self.path is not None:
+            held |= {*self._files.files()}
+        places: dict[int, list[int]] = {}
+        for seed, at in sorted(held):
+            places.setdefault(seed, []).append(at)
+        return places
 
     def __len__(self) -> int:
         with self._database.connection() as connection:

@@ -20,7 +20,9 @@ class Keep:
         run: Folder of the run; None keeps the trace in memory.
         activations: Keep the activations of each snapshot, and the probe, in the run folder, so
             that ``ibtrace compare --run`` can measure them with other estimators.
-        resume: Go on with a run that exists, overwriting what is measured again.
+        resume: Go on with a run that exists. From the first epoch that the tracer is then told on,
+            what the run holds of these seeds is dropped: it is of another training than the one
+            that goes on (`Tracer.resume_from`).
         meta: Further provenance to store with the trace (the experiment's configuration).
         sinks: Where each snapshot's rows and scalars also go (`ibtrace.integrations`); several, or
             one alone. They are closed when the trace is complete or the training has failed, and

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 from ibtrace.errors import RunError
 from ibtrace.trace import Trace
 from ibtrace.tracer._architecture import first_difference
+
+_log = logging.getLogger("ibtrace")
 
 _SHARED = {
     "population": "population",
@@ -84,13 +87,64 @@ def open_trace(
             "choose another folder"
         )
     _join_instruments(str(run), trace, meta)
-    held = sorted(set(seeds) & set(trace.seeds))
+    held = sorted(set(seeds) & trace.places().keys())
     if held and not resume:
         raise RunError(
             f"{run} already holds seed {', '.join(map(str, held))}; "
             "choose another folder, or resume=True to go on"
         )
     return trace
+
+
+def seen_places(trace: Trace, seeds: Sequence[int], initial: bool) -> list[int]:
+    """Where a run that is opened holds looks at these networks: none, or, of all, the first too.
+
+    Args:
+        trace: The trace of the run.
+        seeds: Those of the networks.
+        initial: Whether a new run begins with a look at the network as it is, as epoch 0.
+
+    Raises:
+        RunError: If some seeds are there and others not, or there are looks and none is the first:
+            what the network is now is nobody's epoch 0.
+    """
+    of_each = trace.places()
+    held, new = ([seed for seed in seeds if (seed in of_each) is there] for there in (True, False))
+    if held and new:
+        there, here = (", ".join(map(str, group)) for group in (held, new))
+        raise RunError(
+            f"the run holds seed {there}, and not {here}: networks that are trained together are "
+            "resumed together; choose another folder, or a tracer for each"
+        )
+    late = [seed for seed in held if 0 not in of_each[seed]]
+    if initial and late:
+        raise RunError(
+            f"the run holds seed {late[0]} from {trace.clock} {of_each[late[0]][0]} on: the "
+            "network as it is now would be measured as the untrained one; to go on, "
+            "look=Look(initial=False); else choose another folder"
+        )
+    return sorted({at for seed in held for at in of_each[seed]})
+
+
+def cut(trace: Trace, seeds: Sequence[int], after: int) -> None:
+    """Forget, of some seeds, what a run holds after a place, and log that.
+
+    Args:
+        trace: The trace of the run.
+        seeds: The seeds.
+        after: The last place to keep.
+    """
+    of_each = trace.places()
+    if later := sorted({at for seed in seeds for at in of_each.get(seed, ()) if at > after}):
+        _log.warning(
+            "%s: seed %s goes on after %s %d; looks of an earlier training at %s are dropped",
+            trace.path,
+            ", ".join(map(str, seeds)),
+            trace.clock,
+            after,
+            ", ".join(map(str, later)),
+        )
+    trace.truncate(after, seeds)
 
 
 def _join_instruments(run: str, trace: Trace, meta: Mapping[str, Any]) -> None:

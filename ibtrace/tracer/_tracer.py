@@ -47,7 +47,7 @@ from ibtrace.tracer._distinct import distinct
 from ibtrace.tracer._keep import Keep
 from ibtrace.tracer._lenses import Lenses
 from ibtrace.tracer._observer import Networks, Observer
-from ibtrace.tracer._opening import open_trace, require_same_t
+from ibtrace.tracer._opening import cut, open_trace, require_same_t, seen_places
 from ibtrace.tracer._schedules import At, scheduled_estimators, scheduled_lenses
 from ibtrace.tracer._sinks import close_all, write_all
 from ibtrace.tracer._weights import Weights
@@ -164,6 +164,8 @@ class Tracer:
             self._begun = False
             self._last: _Unmeasured | None = None
             self._place = self._looked = -1
+            self._joins = self.keep.resume  # until its first call, or `resume_from`
+            self._cut_after: int | None = None
             defaults = {} if why is None else {"default_estimators": why}
             self.trace = self._opened({**defaults, **self.keep.meta})
             self._captured: dict[str, Any] = self.trace.meta.get("captured", {})
@@ -182,9 +184,11 @@ class Tracer:
         """Store the probe and look at the network as it is, unless a resumed run holds that."""
         if self._store and self._leads:
             self.trace.save_probe(self.probe)
-        measured = self._measured() if self.keep.resume else set()
-        self._lenses.begun = bool(measured)
-        if self.look.initial and 0 not in measured:
+        begun = bool(seen_places(self.trace, self.seeds, self.look.initial))
+        if self._observer.sharded:  # then all ranks look, or none
+            begun = distributed.anywhere(begun)
+        self._lenses.begun = begun
+        if self.look.initial and not begun:
             self.snapshot(0, step=0 if self.clock == "step" else None)
         self._begun = self.look.initial
 
@@ -276,8 +280,10 @@ class Tracer:
         self._require_onward(at, look, force)
         due = [e for e, every in self._estimators if force or at == 0 or every(at)]
         read = self._lenses.due(at, force)
+        self._join(at - 1)
         whole_look = len(due) == len(self._estimators) and len(read) == len(self._lenses)
         self._last = None if whole_look else _Unmeasured(epoch, step, Weights(self.model))
+        replacing = [(seed, at) for seed in self.seeds] if look and at == self._looked else []
         self._place = at
         with torch.inference_mode(False), preserved_generators():
             rows, certain = self._look(due, read, epoch, step) if look else ([], [])
@@ -286,7 +292,8 @@ class Tracer:
                 self._lenses.looked(at, read)
             if not self._leads:
                 return []
-            self.trace.append(rows, scalars=[*certain, *scalars_of_all])
+            self._cut()
+            self.trace.append(rows, scalars=[*certain, *scalars_of_all], replacing=replacing)
             if rows and not self._foreseen:
                 self._foreseen = True
                 own = {label(e): (every, 1) for e, every in self._estimators}
@@ -308,8 +315,45 @@ class Tracer:
         """
         epoch, step = self._checked(epoch, step)
         scalars_of_all = self._scalars(epoch, step, *_units_apart(scalars))
+        self._join(max(0, self._at(epoch, step) - 1))
         if self._leads:
+            self._cut()
             self.trace.append([], scalars=scalars_of_all)
+
+    def resume_from(self, at: int) -> None:
+        """Go on with a run from here: what it holds of these seeds after it is forgotten.
+
+        Rows, logged numbers and kept activations of a training that went on before it was stopped
+        are not of the one that goes on from an earlier checkpoint. Without this call, and that of
+        `load_state_dict`, it goes on from its first `snapshot` or `log`: what is stored there and
+        later goes. Call it where not every epoch (or step) is told to the tracer.
+
+        Args:
+            at: Epochs of training done in the checkpoint; where steps are counted, steps.
+
+        Raises:
+            ConfigError: If it is no whole number, or lies before one that the tracer has seen.
+        """
+        at = whole(f"resume_from: {self.clock}s done", at)
+        if at < max(0, self._place):
+            raise ConfigError(
+                f"resume_from: {self.clock} {at} lies before {self.clock} {max(0, self._place)}, "
+                "which this tracer has seen; make another with Keep(resume=True)"
+            )
+        self._joins = True
+        self._join(at)
+        self._cut()
+
+    def _join(self, after: int) -> None:
+        """Take down, once, after which place another training's numbers are to be cut."""
+        if self._joins:
+            self._joins, self._cut_after = False, after
+
+    def _cut(self) -> None:
+        """Cut them, before anything of this training is written."""
+        if self._cut_after is not None and self._leads:
+            cut(self.trace, self.seeds, self._cut_after)
+        self._cut_after = None
 
     def close(self) -> None:
         """Measure the last epoch seen if it was not due, then what needs the whole trace.
@@ -384,15 +428,22 @@ class Tracer:
             raise
 
     def state_dict(self) -> dict[str, Any]:
-        """What lenses remember of earlier looks: goes into a checkpoint beside the model's own."""
-        return self._lenses.state_dict()
+        """What a resumed run needs: goes into a checkpoint beside the model's own.
+
+        How far the trace is, from where it then goes on, and what lenses remember of earlier looks.
+        """
+        return {**self._lenses.state_dict(), "place": max(0, self._place)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where a resumed run stopped; without it, lenses that look back say so.
 
+        What the run holds after the place where the state was taken is forgotten: `resume_from`.
+
         Args:
             state: What `state_dict` gave.
         """
+        if "place" in state:  # not in checkpoints of earlier versions
+            self.resume_from(state["place"])
         view = self._observer.view({}, self._setting, seeds=self.seeds, epoch=0, step=None)
         self._lenses.load_state_dict(state, view.of_state)
 
@@ -494,6 +545,7 @@ class Tracer:
         self._say_what_is_traced()
         if self._captured:
             require_fitting(self.look.reduce, [*self._captured, *self._observer.left_out])
+        self._cut()  # now that nothing refuses the look any more
         for seed, of_seed in zip(self.seeds, stored, strict=True):
             if of_seed:
                 self.trace.save_activations(self._at(epoch, step), of_seed, seed)
@@ -559,12 +611,14 @@ class Tracer:
         rows: list[Row] = []
         for seed in self.seeds:
             places, values = self.trace.activation_epochs(seed), pooled(self.trace, seed)
+            measured = self._measured(seed)
             for at in places:
                 last = at == places[-1]
                 due = [
                     estimator
                     for estimator, every in self._estimators
-                    if estimator in self._deferred and (at == 0 or last or every(at))
+                    if estimator in self._deferred
+                    and (at == 0 or last or every(at) or (label(estimator), at) in measured)
                 ]
                 look = stored_look(self.trace, [seed], at, values)
                 rows += measure(
@@ -598,10 +652,11 @@ class Tracer:
             ]
         return rows
 
-    def _measured(self) -> set[int]:
-        """Epochs, or steps, that the trace holds for the seeds of this tracer."""
+    def _measured(self, seed: int) -> set[tuple[str, int]]:
+        """What a resumed run measured before it was stopped: instruments, and where."""
         frame = self.trace.frame()
-        return set(frame[frame.seed.isin(self.seeds)][self.clock].unique().tolist())
+        frame = frame[frame["seed"] == seed]
+        return set(zip(frame["estimator"], frame[self.clock].astype("int64"), strict=True))
 
     def _provenance(self, meta: Mapping[str, Any]) -> dict[str, Any]:
         forward = self.look.forward
