@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ibtrace.datasets.precision import require_kept
 from ibtrace.errors import InvalidInput
 from ibtrace.numerics.types import is_numeric, numeric
 
@@ -25,6 +26,7 @@ Classes = int | Sequence[Any] | None
 _MOST_CLASSES = 100
 _FEWEST_UNIQUE = 100
 _MISSING = ("NAType", "NaTType")
+_OFFSET = "give each column less a number near its mean, or in a unit of its spread"
 _UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
 
 
@@ -90,7 +92,9 @@ def _numeric(values: Tensor, names: tuple[str, ...] | None, count: int | None, w
     if values.dim() > 1 and values.shape[1:].numel() == 1:
         values = values.reshape(len(values), *[1] * values.is_floating_point())
     if count == 0:
-        values = values if values.is_floating_point() else values.double()
+        if not values.is_floating_point():
+            numbers, values = values.cpu().numpy(), values.double()
+            require_kept(numbers, values.cpu(), f"{who}: y as float64", _OFFSET)
     elif values.is_floating_point():
         values = _whole_numbers(values, count, who)
     if values.is_floating_point():
@@ -175,7 +179,7 @@ def _plain(y: Any, who: str) -> Tensor | list[Any]:
         return _column(array.astype(str).reshape(-1).tolist(), array, who)
     if array.dtype.kind not in "biuf":
         raise InvalidInput(f"{who}: y is {array.dtype}; give class names, class ids or numbers")
-    return _integers(as_tensor(array), who)
+    return _integers(as_tensor(array, f"{who}: y"), who)
 
 
 def as_array(value: Any, who: str) -> np.ndarray[Any, Any]:
@@ -198,13 +202,46 @@ def as_array(value: Any, who: str) -> np.ndarray[Any, Any]:
         raise InvalidInput(f"{who} cannot be made an array ({_first_line(error)})") from error
     if array.ndim == 0:
         raise InvalidInput(f"{who} must hold one value for each sample, got {_shown(value)}")
-    return np.asarray(array)
+    array = np.asarray(array)
+    if array.ndim == 2 and array.dtype.kind == "f" and hasattr(value, "iloc"):
+        columns = [value.iloc[:, at].to_numpy() for at in range(array.shape[1])]
+        if any(column.dtype != array.dtype for column in columns):  # pandas casts them to one
+            require_kept(columns, as_tensor(array, who), f"{who} as {array.dtype}", _OFFSET)
+    return array
 
 
-def as_tensor(array: np.ndarray[Any, Any]) -> Tensor:
-    """A NumPy array of numbers, of any byte order or width, as a tensor of its own."""
-    kind = np.dtype("float64") if array.dtype.itemsize > 8 else array.dtype.newbyteorder("=")
-    return torch.from_numpy(np.array(array, dtype=kind))
+def as_floats(array: np.ndarray[Any, Any], who: str, words: str) -> np.ndarray[Any, Any]:
+    """Python's numbers, of an array of objects, as float64.
+
+    Args:
+        array: The array.
+        who: Who holds it, for the errors.
+        words: What is said where some are no numbers.
+
+    Raises:
+        InvalidInput: If some are no numbers, or float64 merges them.
+    """
+    try:
+        floats = array.astype("float64")
+    except (ValueError, TypeError) as error:
+        raise InvalidInput(words) from error
+    columns = list(array.reshape(len(array), -1).T) if len(array) else []
+    require_kept(columns, torch.from_numpy(floats), f"{who} as float64", _OFFSET)
+    return floats
+
+
+def as_tensor(array: np.ndarray[Any, Any], who: str) -> Tensor:
+    """A NumPy array of numbers, of any byte order or width, as a tensor of its own.
+
+    Raises:
+        InvalidInput: If they are wider than float64, which merges them.
+    """
+    wide = array.dtype.itemsize > 8
+    kind = np.dtype("float64") if wide else array.dtype.newbyteorder("=")
+    tensor = torch.from_numpy(np.array(array, dtype=kind))
+    if wide:
+        require_kept(array, tensor, f"{who}, {array.dtype}, as float64", _OFFSET)
+    return tensor
 
 
 def _present(items: list[Any], who: str, what: str = "y") -> list[Any]:
@@ -233,7 +270,8 @@ def _numbers(items: list[Any], array: np.ndarray[Any, Any], who: str) -> np.ndar
     if not all(isinstance(item, (numbers.Real, np.bool_)) for item in items):
         got = f"{who}: y holds {', '.join(kinds)}"
         raise InvalidInput(f"{got}; give each sample a class name, a class id or a number")
-    return np.array(items).reshape(array.shape)
+    made = np.array(items).reshape(array.shape)
+    return as_floats(array, f"{who}: y", "") if made.dtype.kind == "f" else made
 
 
 def require_plain(value: Any, who: str) -> None:

@@ -294,18 +294,22 @@ class Probe:
 
     @cached_property
     def features(self) -> Tensor:
-        """The inputs as floats, flattened and side by side, ``(n, dx)``."""
-        flat = [
-            value.flatten(1) if value.dim() > 1 else value[:, None]
-            for value in self.inputs.values()
-        ]
-        joined = flat[0] if len(flat) == 1 else torch.cat(flat, dim=1)
-        return joined if joined.is_floating_point() else joined.float()
+        """The inputs as floats, flattened and side by side, ``(n, dx)``.
+
+        Of single precision at least where there are several, of double where numbers of one of
+        them need it: integers beyond 2²⁴ are equal in single precision.
+        """
+        flat = list(map(_rows, self.inputs.values()))
+        if len(flat) == 1 and flat[0].is_floating_point():
+            return flat[0]
+        wide = torch.float64 if any(map(_needs_double, flat)) else torch.float32
+        return torch.cat([value.to(wide) for value in flat], dim=1)
 
     @cached_property
     def x_ids(self) -> Tensor:
         """Which inputs are equal: ids ``0..k-1``, int64, ``(n,)``."""
-        return row_ids(self.features)
+        ids = [row_ids(_rows(value)) for value in self.inputs.values()]
+        return ids[0] if len(ids) == 1 else row_ids(torch.stack(ids, dim=1))
 
     @cached_property
     def labels(self) -> Tensor:
@@ -427,6 +431,17 @@ class Probe:
                 "own, or 0 in attention_mask"
             )
         return y
+
+
+def _rows(value: Tensor) -> Tensor:
+    """One input, flattened to a row a sample."""
+    return value.flatten(1) if value.dim() > 1 else value[:, None]
+
+
+def _needs_double(value: Tensor) -> bool:
+    if value.is_floating_point():
+        return value.dtype == torch.float64
+    return value.element_size() > 2 and value.numel() > 0 and int(value.abs().max()) > 2**24
 
 
 def _sha256(named: Sequence[tuple[str, Any]]) -> str:

@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ibtrace.datasets.labels import as_array, as_tensor, dense, require_plain, signed
+from ibtrace.datasets.labels import as_array, as_floats, as_tensor, dense, require_plain, signed
 from ibtrace.datasets.pairing import require_one_order
+from ibtrace.datasets.precision import require_kept
 from ibtrace.errors import InvalidInput
 
 Inputs = Any
@@ -42,25 +43,53 @@ class Graph:
         return self.kind.from_dict(dict(self.fields))
 
 
-def read_inputs(x: Any, name: str = "x") -> Inputs:
+def read_inputs(x: Any, name: str = "x", *, narrow: bool = True) -> Inputs:
     """Inputs as tensors of their own: copied, dense, detached.
 
-    NumPy's float64 (which is only its default, as pandas' is) becomes torch's default type;
-    tensors keep theirs. A list is one tensor; a tuple is several inputs.
+    NumPy's float64 (which is only its default, as pandas' is) becomes torch's default type
+    (`narrowed`); tensors keep theirs. A list is one tensor; a tuple is several inputs.
 
     Args:
         x: What was handed in.
         name: What it is called in errors.
+        narrow: Whether float64 becomes the default type; False leaves it.
 
     Raises:
-        InvalidInput: If it is text, or nothing that can be made a tensor.
+        InvalidInput: If it is text, nothing that can be made a tensor, or merged by `narrowed`.
     """
     # copied outside inference mode, whose tensors could not be used or changed elsewhere
     with torch.inference_mode(False), torch.no_grad():
-        return _read(x, name)
+        return _read(x, name, narrow)
 
 
-def _read(x: Any, name: str) -> Inputs:
+def narrowed(values: Tensor, name: str) -> Tensor:
+    """NumPy's float64 in torch's default type, in which models compute; others as they are.
+
+    Args:
+        values: A tensor that was an array.
+        name: What it is called in errors.
+
+    Raises:
+        InvalidInput: If different samples are equal then, or a column loses its values: a time in
+            seconds since 1970 has one value in two minutes.
+    """
+    default = torch.get_default_dtype()
+    if values.dtype != torch.float64 or default == torch.float64:
+        return values
+    cast = values.to(default)
+    kind = str(default).removeprefix("torch.")
+    require_kept(
+        values.cpu().numpy(),
+        cast.cpu(),
+        f"Probe: {name} is float64; as {kind}, in which models compute",
+        "take a number near its mean off each column, or divide it by its spread; "
+        "torch.as_tensor(x) keeps float64 for a model in double precision, x.astype('float32') "
+        "says that the model sees no more",
+    )
+    return cast
+
+
+def _read(x: Any, name: str, narrow: bool) -> Inputs:
     if isinstance(x, Tensor):
         return signed(dense(x, f"Probe: {name}"), f"Probe: {name}").clone()
     if is_graph(x):
@@ -69,12 +98,12 @@ def _read(x: Any, name: str) -> Inputs:
             got = f"Probe: a {type(x).__name__} without x"
             raise InvalidInput(f"{got}; give x=(node features, edge_index), and forward=")
         kind = x.kind if isinstance(x, Graph) else type(x)
-        read = {key: _read(value, key) for key, value in fields.items() if key != "y"}
+        read = {key: _read(value, key, narrow) for key, value in fields.items() if key != "y"}
         return Graph(kind, read)
     if isinstance(x, Mapping):
-        return {key: _read(value, str(key)) for key, value in x.items()}
+        return {key: _read(value, str(key), narrow) for key, value in x.items()}
     if isinstance(x, tuple):
-        return tuple(_read(value, f"{name}[{at}]") for at, value in enumerate(x))
+        return tuple(_read(value, f"{name}[{at}]", narrow) for at, value in enumerate(x))
     if isinstance(x, _CONSTANTS):
         return x
     if isinstance(x, list) and x and all(isinstance(item, Tensor) for item in x):
@@ -83,11 +112,11 @@ def _read(x: Any, name: str) -> Inputs:
         if len({item.shape for item in x}) > 1:
             got = f"Probe: {name} is a list of tensors of different shapes"
             raise InvalidInput(f"{got}; give a tuple, if they are several inputs, or pad them")
-        return _read(torch.stack(x), name)
-    return _from_array(x, name)
+        return _read(torch.stack(x), name, narrow)
+    return _from_array(x, name, narrow)
 
 
-def _from_array(x: Any, name: str) -> Tensor:
+def _from_array(x: Any, name: str, narrow: bool) -> Tensor:
     require_plain(x, f"Probe: {name}")
     if not isinstance(x, list) and not hasattr(x, "__array__"):
         raise InvalidInput(
@@ -96,19 +125,16 @@ def _from_array(x: Any, name: str) -> Tensor:
         )
     array = as_array(x, f"Probe: {name}")
     if array.dtype.kind in "OUST":
-        try:  # a DataFrame of whole numbers and fractions has Python's objects
-            array = array.astype("float64")
-        except (ValueError, TypeError) as error:
-            raise InvalidInput(
-                f"Probe: {name} holds words or objects; give numbers: tokens of a text, one-hot "
-                "columns of a category"
-            ) from error
+        array = as_floats(  # a DataFrame of whole numbers and fractions has Python's objects
+            array,
+            f"Probe: {name}",
+            f"Probe: {name} holds words or objects; give numbers: tokens of a text, one-hot "
+            "columns of a category",
+        )
     if array.dtype.kind not in "biuf":
         raise InvalidInput(f"Probe: {name} is {array.dtype}; give numbers")
-    tensor = as_tensor(array)
-    if tensor.dtype == torch.float64:
-        tensor = tensor.to(torch.get_default_dtype())
-    return signed(tensor, f"Probe: {name}")
+    tensor = as_tensor(array, f"Probe: {name}")
+    return signed(narrowed(tensor, name) if narrow else tensor, f"Probe: {name}")
 
 
 def is_graph(x: Any) -> bool:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ibtrace.errors import InvalidInput
-from ibtrace.probe.inputs import leaves, mapped, read_inputs
+from ibtrace.probe.inputs import leaves, mapped, narrowed, read_inputs
 
 _MASK = "attention_mask"
 _IGNORED = -100
@@ -30,21 +30,34 @@ def joined(pieces: Sequence[Any], who: str, inputs: Sequence[Any] | None = None)
         return None
     if who == "y" and any(_is_names(piece) for piece in pieces):
         return [name for piece in pieces for name in piece]
-    read = [read_inputs(piece, who) for piece in pieces]
+    read = [read_inputs(piece, who, narrow=False) for piece in pieces]
     named = [dict(leaves(piece)) for piece in read]
     if any(piece.keys() != named[0].keys() for piece in named):
         keys = sorted({", ".join(piece) or "a tensor" for piece in named})
         raise InvalidInput(
             f"Probe: batches hold different {who}: {'; '.join(keys)}; make all alike"
         )
+    arrays = {name for piece in pieces for name, value in leaves(piece) if _is_array(value)}
     padding = _Padding(named, who, named if inputs is None else [dict(leaves(x)) for x in inputs])
 
-    def whole(name: str, value: Any) -> Any:
+    def together(name: str, value: Any) -> Any:
         if not isinstance(value, Tensor):
             return value
-        return torch.cat(padding.padded(name, [piece[name] for piece in named]))
+        values = [piece[name] for piece in named]
+        mixed = len({value.is_floating_point() for value in values}) > 1
+        if mixed:  # torch would join integers as the floats' own type, in which they may be equal
+            values = [value.double() for value in values]
+        whole = torch.cat(padding.padded(name, values))
+        return narrowed(whole, name or who) if who == "x" and (mixed or name in arrays) else whole
 
-    return mapped(read[0], whole)
+    return mapped(read[0], together)
+
+
+def _is_array(value: Any) -> bool:
+    """Whether a leaf is NumPy's or pandas', or a list of numbers, whose float64 is a default."""
+    if isinstance(value, list):
+        return not any(isinstance(item, Tensor) for item in value)
+    return not isinstance(value, Tensor) and hasattr(value, "__array__")
 
 
 def _is_names(y: Any) -> bool:
