@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+_ROW, _ROWS = 2**12, 2**12  # bytes of a row that is hashed at once, and how many rows are
 _HASH_SEED = 0x1B
 
 
@@ -173,6 +174,31 @@ def certainly_distinct(rows: Tensor) -> Tensor:
     else:
         ordered = hashes.sort(-1).values
     return (ordered[..., 1:] != ordered[..., :-1]).all(-1)
+
+
+def digest(value: Tensor) -> int:
+    """A hash of a tensor's bytes, 64 bits: another with probability ``2⁻³³`` where one differs.
+
+    Args:
+        value: A dense tensor of any type.
+
+    Example:
+        >>> weights = torch.tensor([1.0, -2.0])
+        >>> digest(weights) == digest(weights.clone()), digest(weights) == digest(-weights)
+        (True, False)
+    """
+    flat = value.detach().reshape(-1)
+    flat = (flat.resolve_conj().resolve_neg() if flat.is_complex() else flat).contiguous()
+    data = flat.view(torch.uint8)
+    whole = len(data) // _ROW * _ROW
+    tail = torch.nn.functional.pad(data[whole:], (0, _ROW - len(data) + whole))
+    rows = [data[whole:].new_zeros(0) if not whole else data[:whole], tail]
+    hashes = [
+        _hash(part.view(torch.int64).reshape(-1, _ROW // 8)[first : first + _ROWS], 0)
+        for part in rows
+        for first in range(0, len(part) // _ROW, _ROWS)
+    ]
+    return int(_hash(torch.cat(hashes)[None], 1))
 
 
 def _sorted(values: Tensor) -> tuple[Tensor, Tensor]:

@@ -22,6 +22,7 @@ from ibtrace.capture import (
     resolve,
     undisturbed,
 )
+from ibtrace.capture.calling import call
 from ibtrace.capture.networks import Setting, Stacked
 from ibtrace.capture.view import NetworkView
 from ibtrace.errors import ConfigError, InvalidInput, Unsupported
@@ -81,6 +82,12 @@ class Observer:
     def sharded(self) -> bool:
         """Whether each rank has a part of the probe."""
         return self.look.sharded and distributed.running()
+
+    @property
+    def apart(self) -> bool:
+        """Whether the probe, or the model, lies in parts on several ranks."""
+        of_model = isinstance(self.model, nn.Module) and distributed.is_sharded(self.model)
+        return self.sharded or of_model
 
     def __post_init__(self) -> None:
         if isinstance(self.model, nn.Module):
@@ -159,7 +166,7 @@ class Observer:
             Unsupported: If the networks' parameters, or the probe, lie on several ranks.
         """
         model = self.model
-        if self.sharded or (isinstance(model, nn.Module) and distributed.is_sharded(model)):
+        if self.apart:
             raise Unsupported("lenses need the whole model and probe on rank 0; these are sharded")
         if isinstance(model, nn.Module):
             networks = Stacked.of_module(unwrap(model), seeds)
@@ -175,6 +182,17 @@ class Observer:
             activations={name: layer.values for name, layer in activations.items()},
             activation_ranges={n: layer.activation_range for n, layer in activations.items()},
         )
+
+    def forward(self) -> None:
+        """Forward two samples of the probe (all, where they belong together) and look at nothing.
+
+        It is for the caller to undo what that changes: `undisturbed`.
+        """
+        if not isinstance(self.model, nn.Module):
+            return
+        model, rows = unwrap(self.model), slice(None if self.shard.undivided else 2)
+        device = next((p.device for p in model.parameters()), self.shard.device)
+        call(model, self.shard.batch(rows, device), self.look.forward)
 
     def looks(self) -> Iterator[dict[str, Layer]]:
         """The layers with their values as ``(seeds, n, d)``, part by part; on rank 0 only."""

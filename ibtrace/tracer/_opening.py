@@ -86,14 +86,42 @@ def open_trace(
             f"{run} was traced on another model: {differs}; seeds of one run are judged together, "
             "choose another folder"
         )
-    _join_instruments(str(run), trace, meta)
     held = sorted(set(seeds) & trace.places().keys())
     if held and not resume:
         raise RunError(
             f"{run} already holds seed {', '.join(map(str, held))}; "
             "choose another folder, or resume=True to go on"
         )
+    _require_same_settings(str(run), trace, meta["settings"], resumed=bool(held))
+    _join_instruments(str(run), trace, meta)
     return trace
+
+
+def _require_same_settings(
+    run: str, trace: Trace, now: Mapping[str, Mapping[str, str]], resumed: bool
+) -> None:
+    """Refuse other functions in the model, and warn of other numbers and words in it.
+
+    A number may be what the seed is, or what a training has counted: it does not refuse a run, and
+    of one that is resumed nothing is said.
+
+    Raises:
+        RunError: If the model's functions are others.
+    """
+    held = trace.meta.get("settings")
+    if held is None:  # of an earlier version
+        return
+    if differs := first_difference(held["functions"], now["functions"]):
+        raise RunError(
+            f"{run} was traced on a model that computes otherwise: {differs}; seeds of one run "
+            "are judged together, choose another folder"
+        )
+    if not resumed and (differs := first_difference(held["values"], now["values"])):
+        warnings.warn(
+            f"{run} was traced on a model of other settings: {differs}; if that changes what it "
+            "computes, choose another folder",
+            stacklevel=6,
+        )
 
 
 def seen_places(trace: Trace, seeds: Sequence[int], initial: bool) -> list[int]:

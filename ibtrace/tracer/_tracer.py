@@ -40,7 +40,7 @@ from ibtrace.runtime.wrappers import unwrap
 from ibtrace.trace import Scalar, Trace
 from ibtrace.trace.pooling import pooled
 from ibtrace.trace.stored import stored_look
-from ibtrace.tracer._architecture import architecture
+from ibtrace.tracer._architecture import architecture, settings
 from ibtrace.tracer._cost import foresee
 from ibtrace.tracer._defaults import default_estimators
 from ibtrace.tracer._distinct import distinct
@@ -375,16 +375,18 @@ class Tracer:
 
     def _measure_last(self, last: _Unmeasured) -> None:
         """Look at the network of the last snapshot, which was not due, if that is still there."""
-        changed = last.weights.changed()
-        if self._observer.sharded:  # then all ranks look, or none
-            changed = distributed.anywhere(changed)
+        # a forward of a model that lies on several ranks needs all of them
+        changed = last.weights.changed(None if self._observer.apart else self._observer.forward)
+        if self._observer.sharded and distributed.anywhere(bool(changed)):  # all look, or none
+            changed = changed or ["those of another rank"]
         if not changed:
             self.snapshot(last.epoch, step=last.step, force=True)
             return
         at = self._at(last.epoch, last.step)
         warnings.warn(
-            f"{self.clock} {at}, the last, was not due, and the weights have changed since: it is "
-            f"not measured; snapshot({self.clock}={at}, force=True) before they change does",
+            f"{self.clock} {at}, the last, was not due, and the weights, or what else makes the "
+            f"network, have changed since ({', '.join(changed[:3])}{', …' * (len(changed) > 3)}): "
+            f"it is not measured; snapshot({self.clock}={at}, force=True) before they change does",
             stacklevel=5,
         )
 
@@ -668,6 +670,7 @@ class Tracer:
             "padding": dict(self.probe.padding),
             "forward": forward and getattr(forward, "__name__", type(forward).__name__),
             "architecture": architecture(self.model),
+            "settings": settings(self.model, forward),
             "clock": self.clock,
             "label_entropy": self.probe.label_entropy,
             "input_entropy": self.probe.input_entropy,

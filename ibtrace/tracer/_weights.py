@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from ibtrace.capture.undisturbed import undisturbed
+from ibtrace.numerics.bins import digest
 from ibtrace.runtime import distributed
 from ibtrace.runtime.wrappers import unwrap
+from ibtrace.tracer._architecture import kind_of
+from ibtrace.tracer._attributes import FUNCTIONS, PLAIN, attributes
 
 if TYPE_CHECKING:
     from ibtrace.tracer._observer import Networks
 
-_ENTRIES = 64
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks")
+_ABSENT = object()
+_Parts = dict[tuple[str, str], Any]
+"""By the name of a module and of what it holds: a hash of a tensor's bytes, or the thing."""
 
 
 class Weights:
-    """Parameters and buffers as they were, by some entries of each, spread over it.
+    """Networks as they were: a hash of every tensor's bytes, and what else makes their forward.
 
     A snapshot that is not due keeps these in place of a look: should it turn out to have been the
     last, what is then measured must still be the network of its epoch, not one whose best weights
-    were restored, that was pruned, or that was trained on.
+    were restored, that was pruned, that lost a unit, or that was trained on.
+
+    Held are parameters and buffers, modules with their classes and settings, forwards put in their
+    place, forward hooks, and attributes: functions, tensors and arrays, and numbers and words whose
+    names do not begin with ``_`` (see `attributes`).
 
     Args:
         model: One module, or several networks.
@@ -31,36 +43,104 @@ class Weights:
 
     def __init__(self, model: nn.Module | Networks) -> None:
         self._model = model
-        self._entries = {name: _sampled(value).clone() for name, value in _tensors(model)}
+        self._parts = _parts(model)
 
-    def changed(self) -> bool:
-        """Whether an entry is no longer what it was, or a tensor is gone or new."""
-        now = {name: _sampled(value) for name, value in _tensors(self._model)}
-        return now.keys() != self._entries.keys() or not all(
-            _same(before, now[name]) for name, before in self._entries.items()
-        )
+    def changed(self, evaluate: Callable[[], object] | None = None) -> list[str]:
+        """What is no longer what it was, by name: empty if the network is the same.
+
+        Args:
+            evaluate: Forwards the model. What a forward itself moves (a buffer that counts calls,
+                an attribute that holds the last output) is no change of the network.
+        """
+        now = _parts(self._model)
+        differing = {
+            key
+            for key in self._parts.keys() | now.keys()
+            if not _same(self._parts.get(key, _ABSENT), now.get(key, _ABSENT))
+        }
+        if differing and evaluate is not None and isinstance(self._model, nn.Module):
+            differing -= self._moved(differing, evaluate)
+        return sorted(".".join(filter(None, key)) or "the model" for key in differing)
+
+    def _moved(self, differing: set[tuple[str, str]], evaluate: Callable[[], object]) -> set[Any]:
+        """Which of these a forward moves, or sets to what they are now."""
+        model = unwrap(self._model)  # type: ignore[arg-type]  # a module, as the caller has seen
+        modules = dict(model.named_modules())
+        with undisturbed(model):
+            for owner, name in differing:
+                before = self._parts.get((owner, name), _ABSENT)
+                held = modules[owner].__dict__ if owner in modules else {}
+                if name in held and isinstance(before, PLAIN):
+                    held[name] = before
+                elif name in held and before is _ABSENT:
+                    del held[name]
+            start = _states(model)
+            try:
+                evaluate()
+            except Exception:  # without what was set by hand it does not run
+                return set()
+            end = _states(model)
+        return {key for key in differing if start.get(key) != end.get(key)}
 
 
-def _tensors(model: nn.Module | Networks) -> Iterator[tuple[str, Tensor]]:
-    """All that is whole and dense; of a model that lies on several ranks nothing."""
-    if isinstance(model, nn.Module):
-        model = unwrap(model)
-        if distributed.is_sharded(model):
-            return
-    of_all: tuple[Mapping[str, Tensor], ...]
-    of_all = (dict(model.named_parameters()), dict(model.named_buffers()))
-    for tensors in of_all:
-        for name, value in tensors.items():
-            if not is_lazy(value) and not value.is_meta and value.layout == torch.strided:
-                yield name, value.detach()
+def _parts(model: nn.Module | Networks) -> _Parts:
+    network = unwrap(model) if isinstance(model, nn.Module) else model.template
+    whole = not (isinstance(model, nn.Module) and distributed.is_sharded(network))
+    parts: _Parts = {}
+    for owner, module in network.named_modules():
+        parts[owner, ""] = kind_of(module)
+        parts[owner, "forward"] = vars(module).get("forward", type(module).forward)
+        for name in _HOOKS:
+            parts[owner, name.strip("_")] = tuple(vars(module).get(name, {}).values())
+        for name, value in attributes(module):
+            if isinstance(value, (Tensor, np.ndarray)):
+                parts[owner, name] = _bytes(value) if whole else None
+            elif isinstance(value, FUNCTIONS) or not name.startswith("_"):
+                parts[owner, name] = value
+    named = network if isinstance(model, nn.Module) else model
+    if whole:
+        tensors = {**dict(named.named_parameters()), **dict(named.named_buffers())}
+        parts |= {_key(name): _bytes(value) for name, value in tensors.items()}
+    return parts
 
 
-def _sampled(value: Tensor) -> Tensor:
-    return value.reshape(-1)[:: max(1, value.numel() // _ENTRIES)]
+def _key(name: str) -> tuple[str, str]:
+    owner, _, last = name.rpartition(".")
+    return owner, last
 
 
-def _same(before: Tensor, now: Tensor) -> bool:
-    if before.shape != now.shape or before.dtype != now.dtype:
+def _bytes(value: Tensor | np.ndarray[Any, Any]) -> tuple[Any, ...] | None:
+    """Shape, type and hash of a dense tensor; of what holds no values of its own None."""
+    if isinstance(value, np.ndarray):
+        if value.dtype.kind not in "biufc" or value.dtype.itemsize > 8:
+            return (value.shape, str(value.dtype))
+        value = torch.from_numpy(np.ascontiguousarray(value).reshape(-1).view(np.uint8))
+    if is_lazy(value) or value.is_meta or value.layout != torch.strided or value.is_quantized:
+        return None
+    return (tuple(value.shape), str(value.dtype), digest(value.detach()))
+
+
+def _states(model: nn.Module) -> dict[tuple[str, str], tuple[Any, ...]]:
+    """What a forward leaves traces of: which object stands there, and how often it was written."""
+
+    def state(value: Any) -> tuple[Any, ...]:
+        if isinstance(value, PLAIN):
+            return (type(value), value)
+        return (id(value), *((value._version, digest(value)) if isinstance(value, Tensor) else ()))
+
+    states: dict[tuple[str, str], tuple[Any, ...]] = {}
+    for owner, module in model.named_modules():
+        held = [*attributes(module), *module.named_buffers(recurse=False)]
+        states |= {(owner, name): state(value) for name, value in held}
+    return states
+
+
+def _same(before: Any, now: Any) -> bool:
+    if before is now:
+        return True
+    if isinstance(before, tuple) and isinstance(now, tuple):
+        pairs = zip(before, now, strict=False)
+        return len(before) == len(now) and all(_same(one, other) for one, other in pairs)
+    if type(before) is not type(now):
         return False
-    before = before.to(now.device)
-    return bool(((before == now) | ((before != before) & (now != now))).all())
+    return bool(before == now) or (before != before and now != now)
