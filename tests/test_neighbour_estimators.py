@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ibtrace.datasets.tishby import tishby
 from ibtrace.errors import ConfigError, InvalidInput
+from ibtrace.estimators import make
 from ibtrace.estimators.kozachenko_leonenko import KozachenkoLeonenko
 from ibtrace.estimators.ksg import KSG
 from ibtrace.estimators.mixed_ksg import MixedKSG
@@ -247,9 +248,9 @@ def test_single_and_double_precision_agree(estimator: Estimator) -> None:
 
 
 def test_impossible_configurations_are_refused() -> None:
-    for make, k in itertools.product((KSG, Ross, NPEET), (0, 1.5, True)):
+    for kind, k in itertools.product((KSG, Ross, NPEET), (0, 1.5, True)):
         with pytest.raises(ConfigError, match="k must be a whole number"):
-            make(k=k)
+            kind(k=k)
     with pytest.raises(ConfigError, match="variant must be 1 or 2"):
         KSG(variant=3)  # type: ignore[arg-type]  # refused
     with pytest.raises(ConfigError, match="norm must be 'euclidean' or 'max'"):
@@ -263,6 +264,29 @@ def test_impossible_configurations_are_refused() -> None:
 def test_many_dimensions_for_the_samples_are_flagged(kind: type[Any], d: int, raised: bool) -> None:
     x, y = torch.randn(2, 300, d, generator=torch.Generator().manual_seed(0))  # log2 300 = 8.2
     assert bool(kind()(x, y).flags["many_dimensions"]) == raised
+
+
+@pytest.mark.parametrize("name", ["ksg", "npeet", "mixed_ksg", "sklearn"])
+@pytest.mark.parametrize(("k", "n"), [(3, 47), (3, 48), (5, 79), (5, 80)])
+def test_neighbourhoods_of_a_16th_of_the_samples_are_flagged(name: str, k: int, n: int) -> None:
+    x, y = dependent(n, 1)
+    estimate = make(name, k=k)
+    assert bool(estimate(x, y).flags["few_samples"]) == (n < 16 * k)
+    of_classes = estimate(x, torch.arange(n) % 2).flags  # a class is no neighbourhood
+    assert not of_classes.get("few_samples", torch.tensor(False))
+
+
+@pytest.mark.parametrize("name", ["ksg", "mixed_ksg"])
+def test_an_estimate_that_loses_a_tenth_of_its_bits_to_few_samples_says_so(name: str) -> None:
+    rho, truth = 0.9, -0.5 * math.log2(1 - 0.9**2)
+    for n in (8, 12, 20, 30, 47):
+        z = torch.randn(300, n, 2, generator=torch.Generator().manual_seed(n), dtype=torch.float64)
+        x, y = z[..., :1], rho * z[..., :1] + math.sqrt(1 - rho**2) * z[..., 1:]
+        estimate = make(name)(x, y)
+        assert float(estimate.bits.mean()) < truth - 0.05
+        assert bool(estimate.flags["few_samples"].all())
+    x, y = z.flatten(0, 1)[:2000, :1], z.flatten(0, 1)[:2000, 1:]
+    assert not make(name)(x, rho * x + y).flags["few_samples"]
 
 
 @pytest.mark.parametrize("kind", [KSG, Ross, NPEET, MixedKSG, KozachenkoLeonenko])

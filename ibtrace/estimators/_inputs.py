@@ -15,6 +15,8 @@ from ibtrace.numerics.finite import count_non_finite
 from ibtrace.numerics.types import is_computed
 from ibtrace.types import Estimate
 
+_NEIGHBOURHOODS = 16
+
 
 def is_ids(value: Tensor) -> bool:
     """Whether a variable is discrete: integer (or boolean) ids of shape ``(..., n)``."""
@@ -125,6 +127,15 @@ def many_dimensions(x: Tensor, y: Tensor) -> Tensor:
     """
     dimensions = sum(value.shape[-1] for value in (x, y) if not is_ids(value))
     return torch.tensor(dimensions > math.log2(samples(x)))
+
+
+def few_samples(x: Tensor, y: Tensor, k: int) -> Tensor:
+    """Whether k neighbours of a sample are more than a 16th of all, both variables being floats.
+
+    Such a neighbourhood is as wide as the dependence, and the estimate falls towards 0: of normal
+    variables that share 1.2 bits, `KSG` (k = 3) loses .07 at n = 50, .16 at 30 and .66 at 10.
+    """
+    return torch.tensor(not is_ids(x) and not is_ids(y) and samples(x) < _NEIGHBOURHOODS * k)
 
 
 def check_pair(name: str, x: Tensor, y: Tensor, *, minimum: int = 2) -> int:

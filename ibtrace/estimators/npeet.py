@@ -20,6 +20,7 @@ from ibtrace.estimators._fields import unscaled
 from ibtrace.estimators._inputs import (
     check_pair,
     each_estimate,
+    few_samples,
     is_ids,
     many_dimensions,
     refuse_two_ids,
@@ -55,8 +56,8 @@ class NPEET:
         scale: What each variable is divided by first, as in `KSG`.
 
     Flags: those above; ``constant`` (a variable that never varies: 0 bits, NPEET is not asked);
-    ``many_dimensions``, ``scales_apart``, ``heavy_tails`` and ``extreme_values`` (see `KSG`);
-    ``near_ceiling`` (within 5 % of ψ(N) - ψ(k) - 1/k nats, the diagnostic ``ceiling``).
+    ``many_dimensions``, ``few_samples``, ``scales_apart``, ``heavy_tails`` and ``extreme_values``
+    (see `KSG`); ``near_ceiling`` (within 5 % of ψ(N) - ψ(k) - 1/k nats, diagnostic ``ceiling``).
     Diagnostics: ``tied``, the share of samples that repeat or whose neighbours tie. No standard
     error: ``mi`` gives only the mean.
 
@@ -119,7 +120,11 @@ class NPEET:
         mi = load_mi()
         a, b = (scaled(value, self.scale, "max") for value in (x, y))
         solved = each_estimate(lambda c, d: self._solve(mi, c, d, seed), a.points, b.points)
-        flags = {"many_dimensions": many_dimensions(x, y), **scale_flags(a, b)}
+        flags = {
+            "many_dimensions": many_dimensions(x, y),
+            "few_samples": few_samples(x, y, self.k),
+            **scale_flags(a, b),
+        }
         return solved.flagged(**flags)
 
     def _solve(self, mi: Callable[..., Any], x: Tensor, y: Tensor, seed: int) -> Estimate:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ibtrace.errors import InvalidInput, TooFewSamples, Unsupported
 from ibtrace.estimators._checks import checked
-from ibtrace.estimators._inputs import check_pair, each_estimate, is_ids
+from ibtrace.estimators._inputs import check_pair, each_estimate, few_samples, is_ids
 from ibtrace.estimators._ties import check_fields
 from ibtrace.numerics.bins import dense_ids
 from ibtrace.numerics.distances import Space, is_constant
@@ -41,9 +41,9 @@ class SklearnMI:
             ``"rank"`` makes a difference to the estimate.
 
     Flags: those above; ``clipped`` (the result is exactly 0, so it may have been negative);
-    ``constant``; ``small_classes`` (a class of ids beside floats with no more than k samples,
-    where k is lowered) and ``singletons_dropped`` (classes of one sample, which are left out;
-    ``undefined``, NaN, where one class is left);
+    ``constant``; ``few_samples`` (see `KSG`); ``small_classes`` (a class of ids beside
+    floats with no more than k samples, where k is lowered); ``singletons_dropped`` (classes of one
+    sample, which are left out; ``undefined``, NaN, where one class is left);
     ``scales_apart`` (a standard deviation of more than 10 spreads: outliers set the scale of one
     variable and hide it beside the other; see ``scale="rank"``); ``heavy_tails`` and
     ``extreme_values`` (see `KSG`); ``near_ceiling`` (within 5 % of ψ(N) - ψ(k) - 1/k nats for
@@ -119,7 +119,7 @@ class SklearnMI:
         solved = each_estimate(lambda c, d: self._solve(c, d, seed), a.points, b.points)
         flags = scale_flags(a, b)
         flags.pop("scales_apart")  # it divides by deviations, not by our spreads: see _solve
-        return solved.flagged(**flags)
+        return solved.flagged(few_samples=few_samples(x, y, self.k), **flags)
 
     def _solve(self, x: Tensor, y: Tensor, seed: int) -> Estimate:
         n, floats = len(x), [v for v in (x, y) if not is_ids(v)]
