@@ -297,6 +297,13 @@ def _add_plot(commands: _Commands) -> None:
     )
     _add_finished_run(parser)
     parser.add_argument("--out", metavar="DIR", help="where to (default: the run folder)")
+    parser.add_argument(
+        "--animate",
+        nargs="?",
+        const="gif",
+        choices=("gif", "mp4"),
+        help="films of the information plane instead: gif (default), or mp4 where ffmpeg is",
+    )
     parser.set_defaults(call=_plot)
 
 
@@ -305,8 +312,12 @@ def _plot(options: argparse.Namespace) -> int:
     from ibtrace.training import runner
 
     traces = runner.load(options.run)
-    out = Path(options.out or options.run)
-    for path in reporting.figures(traces, out, options.estimator, run=Path(options.run)):
+    run, out = Path(options.run), Path(options.out or options.run)
+    if options.animate is not None:
+        paths = reporting.films(traces, out, options.animate, options.estimator, run=run)
+    else:
+        paths = reporting.figures(traces, out, options.estimator, run=run)
+    for path in paths:
         print(path)
     return 0
 

@@ -3,6 +3,7 @@
 from ibtrace.plots._against import Panel as Panel
 from ibtrace.plots._against import against as against
 from ibtrace.plots._aligned import aligned as aligned
+from ibtrace.plots._animation import animate as animate
 from ibtrace.plots._compare import error_map as error_map
 from ibtrace.plots._compare import estimate_against_truth as estimate_against_truth
 from ibtrace.plots._compare_run import disagreement_map as disagreement_map

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from ibtrace.comparison import disagreement
 from ibtrace.errors import InvalidInput
-from ibtrace.plots._plane import _Plane, explain
+from ibtrace.plots._plane import Plane, explain
 from ibtrace.plots._style import (
     GREY,
     NotebookFigure,
@@ -66,15 +66,16 @@ def planes_by_estimator(trace: TraceLike, notes: Mapping[str, str] | None = None
             )
             continue
         plane.draw(axes, norm)
+        plane.dress(axes)
         axes.set_xlabel("I(X;T) (bits)\n" + wrap(plane.estimands, rest="", width=42), fontsize=7)
         axes.set_ylabel("I(T;Y) (bits)", fontsize=7)
     explain(figure, drawn, grid, norm, pad=0.015, aspect=40)
     return figure
 
 
-def _plane(trace: TraceLike, estimator: str) -> _Plane | None:
+def _plane(trace: TraceLike, estimator: str) -> Plane | None:
     try:
-        return _Plane(trace, estimator)
+        return Plane(trace, estimator)
     except InvalidInput:  # it gives no pair, and its panel says so
         return None
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from ibtrace import plots
 from ibtrace.claims import Claim, claims_table, claims_text
-from ibtrace.errors import UnknownName
+from ibtrace.errors import InvalidInput, UnknownName
 from ibtrace.plane import coordinates, verdict
 from ibtrace.predictions import PREDICTIONS, Prediction, predictions_table, predictions_text
 from ibtrace.reports.alignment import alignment
@@ -64,6 +64,42 @@ def figures(
         if len({quantity for _, quantity, _ in read}) <= _EACH:
             written += [_reading(titled, *series, folder) for series in read]
     return written
+
+
+def films(
+    traces: Traces, folder: Path, kind: str, estimator: str | None = None, *, run: Path
+) -> list[Path]:
+    """Write the information planes of a run as films (`plots.animate`).
+
+    Args:
+        traces: The run.
+        folder: Where the files go.
+        kind: ``gif`` or ``mp4``.
+        estimator: Which estimator's plane; None films one for each that all variants share and
+            that gave both I(X;T) and I(T;Y).
+        run: The run's folder, whose name a run without variants has.
+
+    Returns:
+        The files.
+
+    Raises:
+        ConfigError: If the kind is another.
+        InvalidInput: If the run has no plane to film, or fewer than two snapshots.
+        MissingDependency: If an MP4 is asked for and ffmpeg is not installed.
+        UnknownName: If the run has no such estimator; lists those it has.
+    """
+    titled = {name or run.resolve().name: trace for name, trace in traces.items()}
+    planes = [
+        name
+        for name in _estimators(traces, estimator)
+        if estimator is not None or all(_has_plane(trace, name) for trace in traces.values())
+    ]
+    if not planes:
+        raise InvalidInput(f"{run}: no estimator gave both I(X;T) and I(T;Y), a plane to film")
+    return [
+        plots.animate(titled, folder / f"information_plane-{_slug(name)}.{kind}", name)
+        for name in planes
+    ]
 
 
 def _readings(titled: Traces) -> list[tuple[str, str, str]]:
