@@ -180,3 +180,100 @@ class KSG:
             raise Unsupported(f"{label(self)}: t must be floats, got ids")
         a, first = self.prepare(probe, t.device, seed=seed)
         b = scaled(t, self.scale, self.norm)
+        solved = each_estimate(
+            lambda _, second: self._solve(first, second, seed), a.points, b.points
+        )
+        return _about(solved, a, b, self.k), self(t, probe.labels.to(t.device), seed=seed)
+
+    def prepare(self, probe: ProbeLike, device: torch.device, *, seed: int = 0) -> Inputs:
+        """X at its scale and its distances on a device, kept with the probe."""
+        return once(_inputs, probe, device, self.norm, self.jitter, self.scale, seed)
+
+    def _first(self, x: Tensor, seed: int) -> Space:
+        return Space(x, self.norm, self.jitter, 2 * seed)
+
+    def _solve(self, x: Space, y: Tensor, seed: int) -> Estimate:
+        if is_constant(x.points) or is_constant(y):
+            return self._estimate(None, y)
+        second = Space(y, self.norm, self.jitter, 2 * seed + 1)
+
+        def count(jittered: bool) -> Neighbours | None:
+            if jittered:
+                return self._neighbours(x.jittered, second.jittered, stop_at_tie=False)
+            return self._neighbours(x.exact, second.exact, stop_at_tie=True)
+
+        counts, tied = break_ties(label(self), self.jitter, [x, second], self.k, count)
+        local, fewer = (
+            self._local(*marginals) / math.log(2)
+            for marginals in ((counts.x, counts.y), (counts.fewer_x, counts.fewer_y))
+        )
+        away = taken_away((fewer - local).unsqueeze(1), counts.nearest)
+        return self._estimate(local, y, tied, away)
+
+    def _neighbours(self, x: Distances, y: Distances, *, stop_at_tie: bool) -> Neighbours | None:
+        closed, (n, dx), dy = self.variant == 2, x.points.shape, y.points.shape[1]
+        trees_apply = x.points.device.type == "cpu" and (self.norm == "max" or dx == dy == 1)
+        if trees_apply and trees_win(n, dx + dy):
+            return tree_neighbours(
+                x.points, y.points, self.k, closed=closed, stop_at_tie=stop_at_tie
+            )
+        return joint_neighbours(x, y, self.k, closed=closed, stop_at_tie=stop_at_tie)
+
+    def _local(self, x: Tensor, y: Tensor) -> Tensor:
+        """Per-sample information in nats, from the counts in both spaces."""
+        n, k = len(x), self.k
+        psi_k, psi_n = torch.tensor([k, n], dtype=torch.float64).digamma().tolist()
+        shift, constant = (1, 0.0) if self.variant == 1 else (0, 1 / k)
+        marginals = torch.stack([x, y]).to(torch.float64)
+        local: Tensor = psi_k - constant + psi_n - torch.digamma(marginals + shift).sum(0)
+        return local
+
+    def _estimate(
+        self, local: Tensor | None, y: Tensor, tied: float = 0.0, away: Tensor | None = None
+    ) -> Estimate:
+        """The estimate from local information ``(n,)`` in bits; None of a constant variable."""
+        bits, stderr = mean_of(local, away)
+        psi_k, psi_n = torch.tensor([self.k, len(y)], dtype=torch.float64).digamma().tolist()
+        ceiling = (psi_n - psi_k - 1 / self.k) / math.log(2)
+        return Estimate.single(
+            bits,
+            stderr,
+            flags={
+                "ties_jittered": tied > 0,
+                "constant": local is None,
+                "near_ceiling": bits >= 0.95 * ceiling,
+            },
+            diagnostics={"ceiling": ceiling, "tied": tied},
+            device=y.device,
+        )
+
+
+def _about(solved: Estimate, x: Scaled, y: Scaled, k: int) -> Estimate:
+    """The estimates with what the variables themselves say."""
+    many = many_dimensions(x.points, y.points)
+    few = few_samples(x.points, y.points, k)
+    return solved.flagged(many_dimensions=many, few_samples=few, **scale_flags(x, y))
+
+
+class Inputs(NamedTuple):
+    """What depends on X alone.
+
+    Args:
+        x: X at its scale.
+        space: Its distances.
+    """
+
+    x: Scaled
+    space: Space
+
+
+def _inputs(
+    probe: ProbeLike, device: torch.device, norm: Norm, jitter: float, scale: Scale, seed: int
+) -> Inputs:
+    x = scaled(probe.features.to(device), scale, norm)
+    return Inputs(x, Space(x.points, norm, jitter, 2 * seed, True))
+
+
+def trees_win(n: int, dimensions: int) -> bool:
+    """Whether KD-trees in the joint space beat blocked distances (measured on one CPU core)."""
+    return dimensions <= (6 if n < 8192 else 10)

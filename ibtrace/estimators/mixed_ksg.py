@@ -173,3 +173,111 @@ class MixedKSG:
         first = self.prepare(probe, t.device)
         known = None if is_ids(t) else first  # with ids, singletons may have to go
         b, points = scaled(t, self.scale, self.norm), first.x.points
+        solved = each_estimate(
+            lambda _, second: self._solve(points, second, known), points, b.points
+        )
+        return _about(solved, first.x, b, self.k), self(t, probe.labels.to(t.device), seed=seed)
+
+    def prepare(self, probe: ProbeLike, device: torch.device) -> Inputs:
+        """X at its scale, its distances and equal rows on a device, kept with the probe."""
+        return once(_inputs, probe, self, device)
+
+    def _space(self, x: Tensor, ids: Tensor, *, keep: bool = False) -> Rows:
+        apart_above = self.k if self.atoms == "apart" else None
+        return space(x, ids, self.norm, apart_above=apart_above, keep=keep)
+
+    def _solve(self, x: Tensor, y: Tensor, known: Inputs | None) -> Estimate:
+        paired = _paired(x, y)
+        dropped, device = float((~paired).double().mean()), x.device
+        still = is_constant(x) or is_constant(y)
+        if not still and not bool(paired.any()):
+            raise TooFewSamples(
+                f"{label(self)}: each of the {samples(x)} classes has one sample; "
+                "give ids that repeat, or both variables as floats"
+            )
+        n, undefined = samples(x), False
+        if not still and dropped:
+            x, y = x[paired], y[paired]
+            undefined = is_constant(x) or is_constant(y)
+        if still or undefined:
+            return self._estimate(n, device, dropped=dropped, undefined=undefined)
+        ids_x, ids_y = known.ids if known else row_ids(x), row_ids(y)
+        first = known.distances if known else self._space(x, ids_x)
+        balls = mixed_balls(first, self._space(y, ids_y), samples(x), self.k, device)
+        both_ids = is_ids(x) and is_ids(y)
+        of_places = nats_of_places(ids_x, ids_y) if is_lattice(balls) else None
+        nats = balls.nats if of_places is None else of_places
+        return self._estimate(
+            n,
+            device,
+            (nats + math.log(samples(x))) / math.log(2),
+            dropped=dropped,
+            small=not both_ids and bool(balls.few.any()),
+            tied=float(balls.tied.double().mean()),
+            atoms=float(balls.atom.double().mean()),
+            ceiling=min(_ceiling(balls, ids) for ids in (ids_x, ids_y)),
+            away=None
+            if of_places is not None or is_ids(x) or is_ids(y)
+            else taken_away(balls.gain.unsqueeze(1), balls.nearest) / math.log(2),
+        )
+
+    def _estimate(
+        self,
+        n: int,
+        device: torch.device,
+        local: Tensor | None = None,
+        *,
+        dropped: float,
+        undefined: bool = False,
+        small: bool = False,
+        tied: float = 0.0,
+        atoms: float = 0.0,
+        ceiling: float = 0.0,
+        away: Tensor | None = None,
+    ) -> Estimate:
+        """The estimate of one problem of n samples from local information in bits."""
+        bits, stderr = (math.nan, math.nan) if undefined else mean_of(local, away)
+        psi = float(torch.tensor(float(self.k), dtype=torch.float64).digamma())
+        return Estimate.single(
+            bits,
+            stderr,
+            flags={
+                "constant": local is None and not undefined,
+                "undefined": undefined,
+                "small_classes": small,
+                "singletons_dropped": dropped > 0,
+                "tied_radii": tied > 0,
+                "near_ceiling": bits >= 0.95 * (math.log(n) - psi - 1 / self.k) / math.log(2),
+            },
+            diagnostics={"atoms": atoms, "tied": tied, "dropped": dropped, "ceiling": ceiling},
+            device=device,
+        )
+
+
+def _about(solved: Estimate, x: Scaled, y: Scaled, k: int) -> Estimate:
+    """The estimates with what the variables themselves say."""
+    many = many_dimensions(x.points, y.points)
+    few = few_samples(x.points, y.points, k)
+    return solved.flagged(many_dimensions=many, few_samples=few, **scale_flags(x, y))
+
+
+def _inputs(probe: ProbeLike, estimator: MixedKSG, device: torch.device) -> Inputs:
+    x = scaled(probe.features.to(device), estimator.scale, estimator.norm)
+    ids = row_ids(x.points)
+    return Inputs(x, estimator._space(x.points, ids, keep=True), ids)
+
+
+def _paired(x: Tensor, y: Tensor) -> Tensor:
+    """Which samples share their class with another, where ids meet floats; else all, ``(n,)``."""
+    if is_ids(x) == is_ids(y):
+        return torch.ones(samples(x), dtype=torch.bool, device=x.device)
+    ids = dense_ids(x if is_ids(x) else y)
+    return torch.bincount(ids)[ids] > 1
+
+
+def _ceiling(balls: MixedBalls, ids: Tensor) -> float:
+    """What samples show at most of one variable, by which are equal, in bits; see the class."""
+    k = balls.k.to(torch.float64)
+    together = torch.bincount(ids)[ids].to(torch.float64)
+    most = math.log(len(ids)) - torch.maximum(k, together).digamma() - (together < k) / k
+    return float(most.mean()) / math.log(2)

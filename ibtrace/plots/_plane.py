@@ -94,3 +94,148 @@ def information_planes(traces: Mapping[str, TraceLike], estimator: str | None = 
 
 def planes_figure(planes: Mapping[str, Plane]) -> tuple[NotebookFigure, list[Axes], FuncNorm]:
     """A figure with a panel for each plane, dressed and empty, and the colours of its epochs."""
+    columns = len(planes) if len(planes) <= _ONE_ROW else _COLUMNS
+    rows = -(-len(planes) // columns)
+    size = 1.3 + 3.1 * columns, 0.6 + 2.7 * rows
+    figure = NotebookFigure(figsize=size, layout="constrained")
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    panels = list(grid.flat[: len(planes)])
+    for empty in grid.flat[len(planes) :]:
+        empty.remove()
+    norm = epoch_norm(max(plane.last_epoch for plane in planes.values()))
+    for axes, (name, plane) in zip(panels, planes.items(), strict=True):
+        plane.dress(axes)
+        axes.set_title(name, loc="left")
+        axes.label_outer(remove_inner_ticks=False)
+    explain(figure, list(planes.values()), panels, norm, pad=0.02, aspect=30)
+    return figure, panels, norm
+
+
+def explain(
+    figure: Figure, planes: Sequence[Plane], axes: Any, norm: FuncNorm, *, pad: float, aspect: int
+) -> None:
+    """The legend of the layers' marks under a figure, and the bar of the epochs' colours."""
+    layers = max((plane.layers for plane in planes), key=len)
+    handles = [
+        Line2D([], [], linestyle="", marker=marker, color=GREY, markersize=4)
+        for marker in markers(layers)
+    ]
+    legend_below(figure, handles, layers)
+    ticks = epoch_ticks(max(plane.last_epoch for plane in planes))
+    bar = figure.colorbar(ScalarMappable(norm, EPOCHS), ax=axes, pad=pad, aspect=aspect)
+    bar.set_ticks(ticks, labels=[f"{tick:,}" for tick in ticks])
+    bar.ax.yaxis.set_minor_locator(NullLocator())
+    bar.outline.set_visible(False)
+    bar.set_label(planes[0].clock.capitalize())
+
+
+class Plane:
+    """What is drawn of one run: points, means, ceilings and the estimand."""
+
+    def __init__(self, trace: TraceLike, estimator: str | None) -> None:
+        self.estimator = choose(trace, estimator)
+        frame = trace.frame()
+        frame = frame[frame["estimator"] == self.estimator]
+        self.points = coordinates(frame).dropna(subset=[I_XT, I_TY])
+        self.means = mean_coordinates(frame).dropna(subset=[I_XT, I_TY])
+        if self.means.empty:
+            raise InvalidInput(f"{self.estimator} gave no pair of I(X;T) and I(T;Y) to draw")
+        self.layers = [layer for layer in trace.layers if layer in set(self.means["layer"])]
+        self.clock = clock(frame)
+        self.last_epoch = int(self.points["epoch"].max())
+        self.estimands = estimands(frame)
+        self.ceilings = ceilings(trace, frame)
+
+    def draw(self, axes: Axes, norm: FuncNorm) -> None:
+        """The snapshots of the whole training."""
+        if self.points["seed"].nunique() > 1:
+            self._draw_seeds(axes, norm)
+        self._draw_snapshots(axes, norm)
+        for marker, layer in zip(markers(self.layers), self.layers, strict=True):
+            path = self.means[self.means["layer"] == layer]
+            last = path.iloc[-1]
+            look: Any = {"cmap": EPOCHS, "norm": norm, "marker": marker, "zorder": 3}
+            axes.scatter(path[I_XT], path[I_TY], c=path["epoch"], s=9, linewidths=0, **look)
+            # The end of training is where a reader looks first.
+            look |= {"edgecolors": "0.1", "linewidths": 0.6, "zorder": 4}
+            axes.scatter(last[I_XT], last[I_TY], c=[last["epoch"]], s=22, **look)
+
+    def draw_until(self, axes: Axes, norm: FuncNorm, epoch: int) -> list[Artist]:
+        """The last snapshot up to an epoch, and the trails of the layers' means to it."""
+        past = self.means[self.means["epoch"] <= epoch]
+        if past.empty:
+            return []
+        last = past["epoch"].max()
+        now, seeds = (rows[rows["epoch"] == last] for rows in (past, self.points))
+        now = now.set_index("layer").reindex(self.layers)
+        look: dict[str, Any] = {"cmap": EPOCHS, "norm": norm}
+        trail: dict[str, Any] = {"s": 4, "linewidths": 0, "alpha": 0.6, "zorder": 2, **look}
+        drawn: list[Artist] = [
+            axes.scatter(past[I_XT], past[I_TY], c=past["epoch"], **trail),
+            axes.plot(now[I_XT], now[I_TY], color=EPOCHS(norm(last)), linewidth=1.0, zorder=3)[0],
+        ]
+        if self.points["seed"].nunique() > 1:
+            faint: dict[str, Any] = {"s": 4, "linewidths": 0, "alpha": 0.5, "zorder": 1, **look}
+            drawn.append(axes.scatter(seeds[I_XT], seeds[I_TY], c=seeds["epoch"], **faint))
+        edge: dict[str, Any] = {"edgecolors": "0.1", "linewidths": 0.6, "s": 26, "zorder": 4}
+        for marker, layer in zip(markers(self.layers), self.layers, strict=True):
+            place = now.loc[layer]
+            mark = {"marker": marker, "c": [last], **look, **edge}
+            drawn.append(axes.scatter(place[I_XT], place[I_TY], **mark))
+        return drawn
+
+    def dress(self, axes: Axes) -> None:
+        """Ceilings, labels and limits: everything but snapshots, title, legend, colour bar."""
+        self._draw_ceilings(axes)
+        axes.update_datalim(self.points[[I_XT, I_TY]].to_numpy())
+        axes.autoscale_view()
+        axes.set_xlabel("I(X;T) (bits)\n" + wrap(self.estimands, rest="", width=52))
+        axes.set_ylabel("I(T;Y) (bits)")
+
+    def _draw_seeds(self, axes: Axes, norm: FuncNorm) -> None:
+        axes.scatter(
+            self.points[I_XT],
+            self.points[I_TY],
+            c=self.points["epoch"],
+            cmap=EPOCHS,
+            norm=norm,
+            s=2.5,
+            alpha=0.18,
+            linewidths=0,
+            rasterized=True,  # tens of thousands of points would make a PDF crawl
+            zorder=1,
+        )
+
+    def _draw_snapshots(self, axes: Axes, norm: FuncNorm) -> None:
+        wide = self.means.pivot(index="epoch", columns="layer", values=[I_XT, I_TY])
+        x, y = (wide[quantity][self.layers].to_numpy() for quantity in (I_XT, I_TY))
+        lines = LineCollection(
+            list(np.stack([x, y], axis=-1)),
+            cmap=EPOCHS,
+            norm=norm,
+            # Hundreds of snapshots would hide the points they join.
+            linewidths=0.8 if len(x) < 50 else 0.4,
+            alpha=0.8 if len(x) < 50 else 0.3,
+            zorder=2,
+        )
+        lines.set_array(wide.index.to_numpy(dtype=float))
+        axes.add_collection(lines)
+
+    def _draw_ceilings(self, axes: Axes) -> None:
+        line: Any = {"color": GREY, "linewidth": 0.7, "linestyle": (0, (4, 3)), "zorder": 0}
+        text: Any = {"textcoords": "offset points", "color": GREY, "fontsize": 7}
+        if I_XT in self.ceilings:
+            bits, label = self.ceilings[I_XT]
+            axes.axvline(bits, **line)
+            text |= {"xycoords": ("data", "axes fraction"), "xytext": (-2, 0)}
+            axes.annotate(label, (bits, 0.02), rotation=90, ha="right", va="bottom", **text)
+        if I_TY in self.ceilings:
+            bits, label = self.ceilings[I_TY]
+            axes.axhline(bits, **line)
+            text |= {"xycoords": ("axes fraction", "data"), "xytext": (0, 2)}
+            axes.annotate(label, (0.01, bits), **text)
+
+
+def markers(layers: list[str]) -> list[str]:
+    """A marker for each layer, in order; more layers than markers share some."""
+    return [MARKERS[index % len(MARKERS)] for index in range(len(layers))]
