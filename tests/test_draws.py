@@ -35,6 +35,47 @@ def closed(rng: np.random.Generator) -> Callable[[], float]:
     return lambda: float(rng.random())
 
 
+IN_A_DICT = {"a": [{"rng": np.random.default_rng(8)}]}
+NAMESPACE = SimpleNamespace(rng=random.Random(8))
+
+
+class OfAClass:
+    """Holds a generator for all, which no attribute of a model leads to."""
+
+    rng, other = np.random.default_rng(9), np.random.default_rng(10)
+
+    class Inner:
+        """Of a class inside."""
+
+        rng = np.random.default_rng(11)
+
+    @classmethod
+    def drawn(cls) -> float:
+        return cls.other.random()
+
+
+class Holder:
+    """An object of the file, with a generator behind a method too."""
+
+    def __init__(self) -> None:
+        self.rng, self.hidden = np.random.default_rng(12), random.Random(13)
+        self.inner = SimpleNamespace(own=(np.random.default_rng(14),))
+
+    def drawn(self) -> float:
+        return self.hidden.random()
+
+
+class Slotted:
+    """An object without a dictionary."""
+
+    __slots__ = ("rng",)
+
+    def __init__(self) -> None:
+        self.rng = random.Random(15)
+
+
+HOLDER, SLOTTED = Holder(), Slotted()
+
 SOURCES: dict[str, Held] = {
     "torch": (lambda: None, lambda held: torch.rand(()).item()),
     "numpy": (lambda: None, lambda held: np.random.rand()),
@@ -63,6 +104,15 @@ SOURCES: dict[str, Held] = {
     ),
     "of the file": (lambda: None, lambda held: OF_THE_FILE.random()),
     "of the file, in a function": (lambda: None, lambda held: drawn_in_the_file()),
+    "of the file, in a dict": (lambda: None, lambda held: IN_A_DICT["a"][0]["rng"].random()),
+    "of a class": (lambda: None, lambda held: OfAClass.rng.random()),
+    "of an inner class": (lambda: None, lambda held: OfAClass.Inner.rng.random()),
+    "of an object of the file": (lambda: None, lambda held: HOLDER.rng.random()),
+    "of an object's object": (lambda: None, lambda held: HOLDER.inner.own[0].random()),
+    "of an object's method": (lambda: None, lambda held: HOLDER.drawn()),
+    "of a class's method": (lambda: None, lambda held: OfAClass.drawn()),
+    "of an object with slots": (lambda: None, lambda held: SLOTTED.rng.random()),
+    "of a namespace": (lambda: None, lambda held: NAMESPACE.rng.random()),
 }
 
 
@@ -142,6 +192,34 @@ def test_generators_are_seeded_restored_and_watched_alike(source: str) -> None:
     watched.seed(3)
     assert draw(held) == drawn != first
     watched.restore(states)
+
+
+FILE = [source for source in SOURCES if source.startswith("of ")]
+
+
+@pytest.mark.parametrize("source", FILE)
+def test_a_look_leaves_the_generators_of_the_file_where_they_were(source: str) -> None:
+    """Two forwards draw what they would have drawn had nothing looked between them."""
+    draw = SOURCES[source][1]
+    held = SOURCES[source][0]()
+    watched = Generators(*held_generators(draw, held))
+    states = watched.states()
+    first = draw(held)
+    expected = draw(held)
+    watched.restore(states)
+    assert draw(held) == first
+    model = Sampling(source)
+    model.held = held
+    Tracer(model, probe(), estimators="exact", look="act").close()
+    assert draw(held) == expected
+
+
+def test_globals_are_not_searched_through() -> None:
+    """Only what the names of a function lead to: an object may hold a whole data set."""
+    assert held_generators(lambda: HOLDER.inner.own) == [HOLDER.inner.own[0]]
+    assert held_generators(lambda: HOLDER.drawn()) == [HOLDER.hidden]
+    assert held_generators(lambda: OfAClass.Inner) == []
+    assert held_generators(lambda: SLOTTED) == []
 
 
 def test_a_generator_without_a_state_stops_nothing() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gc
+import operator
 import threading
 import types
 import weakref
 from collections import ChainMap, OrderedDict, UserDict, UserList, deque
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import is_dataclass
 from functools import partial
 from typing import Any
@@ -26,6 +28,9 @@ PARAMETER_BYTES = 2**28
 layers that are known to rescale them (``max_norm``)."""
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, type, types.ModuleType)
+
+_ATOMS = frozenset((type(None), bool, int, float, complex, str, bytes))
+"""The types of most of what containers hold, which nothing can change and which hold nothing."""
 
 _TORCH = frozenset(vars(nn.Module())) - {"_buffers", "_modules", "training"}
 _HOLDERS = (
@@ -54,17 +59,28 @@ class Saved:
     def __init__(self, model: nn.Module) -> None:
         self.generators: list[Any] = []
         self._undo: list[Callable[[], None]] = []
+        self._dicts: list[tuple[dict[Any, Any], dict[Any, Any]]] = []
+        self._lists: list[tuple[list[Any], list[Any]]] = []
         self._tensors: list[SavedTensor] = []
         self._seen: dict[int, object] = {}
         self._classes: set[type] = set()
         self._sharded = distributed.is_sharded(model)
         self._all_parameters = not self._sharded and _bytes(model) < PARAMETER_BYTES
+        with _no_collection():
+            self._follow(model)
+
+    def _follow(self, model: nn.Module) -> None:
+        """Save the model and all that hangs on it."""
         waiting: list[tuple[object, str]] = [(model, "")]
         while waiting:
             value, home = waiting.pop()
-            if isinstance(value, _PLAIN) or id(value) in self._seen:
+            kind = type(value)
+            if kind in _ATOMS or id(value) in self._seen or isinstance(value, _PLAIN):
                 continue
             self._seen[id(value)] = value
+            if kind is dict or kind is list:
+                waiting += [(inner, home) for inner in self._save_at_once(value)]
+                continue
             if isinstance(value, nn.Module):
                 home = _package(value)
             waiting += [(inner, home) for inner in self._save(value, home)]
@@ -82,10 +98,20 @@ class Saved:
             SavedTensor.refill,
             SavedTensor.check,
         )
+        of_containers: list[Callable[[], None]] = [
+            partial(_restore_dict, value, list(before.items()))
+            for value, before in self._dicts
+            if not _same_dicts(value, before)
+        ]
+        of_containers += [
+            partial(_restore_sequence, value, before)
+            for value, before in self._lists
+            if not _same_lists(value, before)
+        ]
         of_tensors: list[Callable[[], Any]] = [
             partial(step, saved) for step in steps for saved in self._tensors
         ]
-        for undo in [*self._undo, *of_tensors]:
+        for undo in [*of_containers, *self._undo, *of_tensors]:
             try:
                 undo()
             except Exception as error:  # the rest is still to be put back
@@ -118,6 +144,20 @@ class Saved:
             yield from self._save_module(value)
         elif is_dataclass(value) or isinstance(value, _HOLDERS) or _at(value, home):
             yield from self._save_object(value)
+
+    def _save_at_once(self, value: Any) -> list[Any]:
+        """Save a dict or a list of just this type; what hangs on it, without what holds nothing.
+
+        A model may hold a hundred thousand of them (vocabularies, samples): this is their fast way.
+        """
+        if type(value) is dict:
+            items = value.copy()
+            self._dicts.append((value, items))
+            inner = [key for key in items if type(key) not in _ATOMS]
+            return inner + [item for item in items.values() if type(item) not in _ATOMS]
+        elements = value[:]
+        self._lists.append((value, elements))
+        return [element for element in elements if type(element) not in _ATOMS]
 
     def _save_container(self, value: Any) -> Iterator[object]:
         if isinstance(value, dict):
@@ -185,6 +225,18 @@ class Saved:
             self._tensors.append(SavedTensor(tensor.grad, values=values))
 
 
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Without Python's search for cycles, which each thousand of saved containers would start."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 def _bytes(model: nn.Module) -> int:
     whole = [p for p in model.parameters() if not nn.parameter.is_lazy(p)]
     return sum(p.numel() * p.element_size() for p in whole)
@@ -232,6 +284,19 @@ def _same_items(now: Any, before: list[tuple[Any, Any]]) -> bool:
     return len(pairs) == len(before) and all(
         a is c and b is d for (a, b), (c, d) in zip(pairs, before, strict=True)
     )
+
+
+def _same_dicts(now: dict[Any, Any], before: dict[Any, Any]) -> bool:
+    """Whether the same keys have the same values, in the same order: the very objects."""
+    return (
+        len(now) == len(before)
+        and all(map(operator.is_, now.values(), before.values()))
+        and all(map(operator.is_, now, before))
+    )
+
+
+def _same_lists(now: list[Any], before: list[Any]) -> bool:
+    return len(now) == len(before) and all(map(operator.is_, now, before))
 
 
 def _restore_sequence(value: Any, items: list[Any]) -> None:

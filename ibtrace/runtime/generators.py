@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import itertools
 import random
 import types
 from collections import deque
@@ -27,6 +28,10 @@ _WITHOUT = frozenset(("torch", "numpy", "random", "builtins", "typing", "collect
 """Packages whose own code names no generators but the global ones."""
 
 _CONTAINERS = frozenset((dict, list, tuple, set, frozenset, deque))
+
+
+_STEPS, _MOST_ITEMS = 4, 1000
+"""How far generators are searched for in what a function names of its globals."""
 
 
 class Generators:
@@ -215,11 +220,61 @@ def _held_by(function: types.FunctionType) -> Iterator[Any]:
     for name in names:
         known = function.__globals__.get(name)
         alike = isinstance(known, types.FunctionType) and _package(known.__module__ or "") == home
-        if alike or isinstance(known, KINDS):
+        if alike:
             yield known
-        elif isinstance(known, types.ModuleType) and _package(known.__name__) not in _WITHOUT:
-            inside = (vars(known).get(inner) for inner in names)
-            yield from (each for each in inside if isinstance(each, KINDS))
+        elif known is not None and not isinstance(known, types.FunctionType):
+            yield from _reached(known, names, _STEPS)
+
+
+def _reached(value: Any, names: set[str], steps: int) -> Iterator[Any]:
+    """The generators that code which uses some names can reach from a global object.
+
+    ``REG["rng"]``, ``Cfg.rng``, ``HOLD.rng``, ``HOLD.draw()``: what containers hold, and what
+    objects, classes and modules have under one of the names, not all that hangs on them, which may
+    be whole data sets.
+
+    Args:
+        value: The object.
+        names: The names, those of methods among them included.
+        steps: How many items and attributes to go down.
+    """
+    if isinstance(value, KINDS):
+        yield value
+        return
+    if not steps:
+        return
+    inner: Iterable[Any] = itertools.islice(_items(value), _MOST_ITEMS)
+    if not isinstance(value, tuple(_CONTAINERS)):
+        owner = value.__name__ if isinstance(value, types.ModuleType) else _home(value)
+        if _package(owner) in _WITHOUT:
+            return
+        inner, names = _named(value, names)
+    for each in inner:
+        yield from _reached(each, names, steps - 1)
+
+
+def _home(value: Any) -> str:
+    kind: type = value if isinstance(value, type) else type(value)
+    return str(kind.__module__)
+
+
+def _named(value: Any, names: set[str]) -> tuple[list[Any], set[str]]:
+    """What an object, a class or a module has under some names, and those that methods add."""
+    kinds = value if isinstance(value, type) else type(value)
+    held: dict[str, Any] = {}
+    if not isinstance(value, types.ModuleType):
+        for kind in reversed(_own(kinds)):
+            held |= vars(kind)
+        for name in names & held.keys():
+            attribute = held[name]
+            method = getattr(attribute, "__func__", getattr(attribute, "fget", attribute))
+            if isinstance(method, types.FunctionType):
+                names = names | _names(method.__code__)
+        slots = {name: getattr(value, name, None) for name in _slots(kinds) if name in names}
+        held |= slots if not isinstance(value, type) else {}
+    own = getattr(value, "__dict__", {})
+    held |= own if isinstance(own, dict) else {}
+    return [held[name] for name in names & held.keys()], names
 
 
 def _names(code: types.CodeType) -> set[str]:
