@@ -323,7 +323,7 @@ def _plot(options: argparse.Namespace) -> int:
 
 
 def _add_verdict(commands: _Commands) -> None:
-    text = "which layers compress, by which estimators"
+    text = "does I(X;T) of each layer fall: the information itself, and as estimators see it"
     parser = commands.add_parser("verdict", help=text, description=f"{text.capitalize()}.")
     _add_finished_run(parser)
     parser.add_argument("--details", action="store_true", help="every number of every layer")

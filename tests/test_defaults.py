@@ -211,7 +211,7 @@ def test_the_ceiling_of_a_part_is_that_of_its_samples() -> None:
             tracer.snapshot(epoch)
     frame = tracer.trace.frame()
     assert frame[frame.quantity == I_XT].bits.max() == pytest.approx(6.0, abs=1e-3)
-    assert {one.call for one in verdict(tracer.trace)} == {"inconclusive"}
+    assert {finding.call for finding in verdict(tracer.trace).findings} == {"inconclusive"}
     assert ceilings(tracer.trace, frame)[I_XT] == (6.0, "log₂ N = 6")
 
 

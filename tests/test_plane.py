@@ -223,7 +223,7 @@ def test_the_judge_decides_by_the_interval_that_was_simulated(seeds: int) -> Non
         curves = falling(seeds, 0.05 * run, 0.1, seed=run) + rng.normal(0, 0.5, (seeds, 1))
         lower, upper = held_out_ends(curves)
         found = judged(rows_of(curves), losses=CONVERGED).of("hidden")
-        assert found.held_out[1:] == pytest.approx((lower, upper))
+        assert found.evidence.held_out[1:] == pytest.approx((lower, upper))
         assert (found.call == "compresses") == (lower > 0.1)
 
 
@@ -287,16 +287,16 @@ def test_a_table_that_is_no_trace_is_refused() -> None:
 
 def test_a_fall_in_all_seeds_compresses() -> None:
     found = judged(rows_of(falling(5)), losses=CONVERGED).of("hidden")
-    assert (found.call, found.seeds_that_fall) == ("compresses", (0, 1, 2, 3, 4))
-    assert found.drop.lower <= 4.2 <= found.drop.mean + 0.3
-    assert (found.drop.lower, found.share) > (3.5, 0.9)
+    assert (found.call, found.evidence.seeds.falling) == ("compresses", (0, 1, 2, 3, 4))
+    assert found.evidence.drop.lower <= 4.2 <= found.evidence.drop.mean + 0.3
+    assert (found.evidence.drop.lower, found.evidence.seeds.share) > (3.5, 0.9)
     assert "held-out fall above 0.1 bit" in found.reason
 
 
 def test_a_rise_does_not_compress() -> None:
     found = judged(rows_of(np.linspace(1, 5, 60) + falling(5, 0, 0.01)), losses=CONVERGED)
     assert found.of("hidden").call == "does not compress"
-    assert found.of("hidden").peak_epoch == 59
+    assert found.of("hidden").evidence.peak.epoch == 59
 
 
 @pytest.mark.parametrize("kind", ["white", "wandering"])
@@ -308,7 +308,7 @@ def test_noise_alone_is_not_called_compression(kind: str) -> None:
         curves = 5 + (0.1 * noise if kind == "white" else 0.05 * noise.cumsum(axis=1))
         found = judge(trace_of(rows_of(curves)).frame(), rule=RULE).of("hidden")
         calls.append(found.call)
-        drops.append(found.drop.mean)
+        drops.append(found.evidence.drop.mean)
     assert np.mean(drops) > 0.2  # what the largest of noisy values feigns
     assert calls.count("compresses") <= 1
     assert calls.count("does not compress") >= (4 if kind == "white" else 0)
@@ -327,7 +327,7 @@ def test_one_seed_that_falls_does_not_hide_among_others_that_rise() -> None:
     one = np.vstack([rising[:4], falling(1, 3.0, 0.01)])
     assert judged(rows_of(rising)).of("hidden").call == "does not compress"
     found = judged(rows_of(one)).of("hidden")
-    assert (found.call, found.seeds_that_fall) == ("inconclusive", (4,))
+    assert (found.call, found.evidence.seeds.falling) == ("inconclusive", (4,))
     assert "1 of 5 seeds falls for good, by up to 2.3" in found.cause.text
 
 
@@ -346,7 +346,7 @@ def test_a_lasting_drop_is_part_of_the_peak_to_final_drop(curves: Array, share: 
 def test_too_few_seeds_are_inconclusive(seeds: int, cause: str) -> None:
     found = judged(rows_of(falling(seeds))).of("hidden")
     assert (found.call, found.cause.text) == ("inconclusive", cause)
-    assert found.drop.mean > 3
+    assert found.evidence.drop.mean > 3
 
 
 def test_few_seeds_are_said_to_be_few() -> None:
@@ -400,7 +400,7 @@ def test_seeds_run_and_kept_are_shown() -> None:
     trace = trace_of(rows)
     trace.update_meta({"seeds": list(range(7))})
     found = verdict(trace, RULE).of("hidden")
-    assert (found.seeds_run, found.seeds_kept) == (tuple(range(7)), (0, 1, 2, 3))
+    assert (found.evidence.seeds.run, found.evidence.seeds.kept) == (tuple(range(7)), (0, 1, 2, 3))
     assert "3 of 7 seeds lack the last epoch (4, 5, 6)" in found.reason
     assert "4/4/7" in str(verdict(trace, RULE))
 
@@ -409,7 +409,7 @@ def test_a_number_missing_midway_costs_its_epoch_only() -> None:
     curves = falling(5)
     curves[2, 30] = np.inf
     found = judged(rows_of(curves)).of("hidden")
-    assert (len(found.seeds_kept), found.call) == (5, "compresses")
+    assert (len(found.evidence.seeds.kept), found.call) == (5, "compresses")
 
 
 def test_without_any_last_number_there_is_no_call() -> None:
@@ -435,14 +435,18 @@ def test_flags_that_matter_are_named() -> None:
     ("second", "call"),
     [
         (falling(5), "compresses"),
-        (falling(5, 0, 0.01), "estimator-dependent"),
-        (np.full((5, 60), 12.0), "compresses"),
+        (falling(5, 0, 0.01), "hangs on the resolution"),
+        (np.full((5, 60), 12.0), "compresses"),  # saturated: it could not have seen a fall
+        (falling(5, 0.3, 0.3), "inconclusive"),
     ],
 )
-def test_estimators_agree_or_the_call_depends_on_them(second: Array, call: str) -> None:
+def test_estimators_agree_or_the_answer_hangs_on_them(second: Array, call: str) -> None:
     found = judged(rows_of(falling(5)), rows_of(second, estimator="KDE"))
-    assert [(one.layer, one.call) for one in found.consensus] == [("hidden", call)]
-    assert found.table()["consensus"].tolist() == [call, call]
+    answer = found.layer("hidden").resolution
+    assert answer is not None
+    assert (answer.question, answer.call) == ("resolution", call)
+    assert found.table()["answer"].tolist() == [call, call]
+    assert ("hangs on the resolution" in answer.sentence) == (call == "hangs on the resolution")
 
 
 def test_the_text_fits_a_terminal_and_names_everything() -> None:
@@ -453,11 +457,17 @@ def test_the_text_fits_a_terminal_and_names_everything() -> None:
         for estimator in ("Binning", "KDE(noise_variance=0.001, bound='upper')")
     ]
     found = judged(*parts, losses=STILL_FALLING)
-    text = str(found)
+    text = found.details()
     assert max(map(len, text.splitlines())) <= 110
     for word in ("hidden2", "Binning: T in 30 bins", "KDE(noise", "compresses", "5/5/5", "out_of"):
         assert word in text
-    assert found.table().shape[0] == len(list(found)) == 6
+    assert found.table().shape[0] == len(found.findings) == 6
+    assert [layer.layer for layer in found] == ["hidden1", "hidden2", long]
+    assert long in found.summary()
+    with pytest.raises(UnknownName, match=r"no verdict on a layer 'hidden9'; on hidden1, hidden2"):
+        found.layer("hidden9")
+    with pytest.raises(InvalidInput, match=r"hidden1 was judged by Binning, KDE\(.*: name one"):
+        found.of("hidden1")
     with pytest.raises(UnknownName, match=r"no verdict on 'hidden9' by any estimator; on hidden1"):
         found.of("hidden9")
 
@@ -475,7 +485,7 @@ def test_claims_are_tested_and_tabled() -> None:
     def compresses(traces: Mapping[str, TraceLike]) -> Outcome:
         found = verdict(traces["tanh"], RULE).of("hidden")
         held = found.call == "compresses"
-        return Outcome("held" if held else "failed", f"{found.drop.mean:.1f} bits")
+        return Outcome("held" if held else "failed", f"{found.evidence.drop.mean:.1f} bits")
 
     claims = [
         Claim("fall", "Author 2017", "The layer compresses.", compresses, needs=("tanh",)),
@@ -507,13 +517,17 @@ def test_a_long_verdict_begins_with_a_summary_that_fits_a_screen() -> None:
             parts.append(rows_of(falling(3, falls), layer=layer, estimator=estimator))
     found = judged(*parts, losses=CONVERGED)
     text, lines = str(found), str(found).splitlines()
-    assert len(lines) <= 24
+    assert len(lines) <= 32
     assert max(map(len, lines)) <= 110
-    calls = {one.call for one in found.consensus}
-    for call in calls:
-        number = sum(one.call == call for one in found.consensus)
-        assert any(line.split()[:2] == [str(number), call.split()[0]] for line in lines)
-    assert "140 layers by 2 estimators together:" in text
+    answers = [answer for layer in found for answer in layer]
+    for question in ("information", "resolution"):
+        calls = [answer.call for answer in answers if answer.question == question]
+        assert len(calls) == 140
+        for call in set(calls):
+            start = f"{calls.count(call):5}  {call}"
+            assert any(line.startswith(start) for line in lines), start
+    assert "140 layers, a question at a time:" in text
+    assert "Seen at a resolution:" in lines
     assert "features.0.conv.0.activation" in text
     assert "more" in text
     assert "held-out fall above 0.1 bit" in text
@@ -523,20 +537,19 @@ def test_a_long_verdict_begins_with_a_summary_that_fits_a_screen() -> None:
     assert all(f"{layer}  " in details for layer in names)
     short = judged(rows_of(falling(5)))
     assert str(short) == short.details()
+    assert short.details().startswith(short.layers[0].layer)
 
 
 # --- what a small change of the rule would break ------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("decided", "undecided", "call"),
-    [(1, 1, "compresses"), (1, 2, "inconclusive"), (2, 3, "inconclusive"), (2, 2, "compresses")],
-)
-def test_a_consensus_needs_half_of_the_estimators(decided: int, undecided: int, call: str) -> None:
-    flat = np.full((5, 60), 12.0)  # saturated
-    parts = [rows_of(falling(5), estimator=f"falls{i}") for i in range(decided)]
-    parts += [rows_of(flat, estimator=f"saturated{i}") for i in range(undecided)]
-    assert judged(*parts).consensus[0].call == call
+@pytest.mark.parametrize(("falls", "flat"), [(1, 1), (1, 9), (9, 1)])
+def test_no_number_of_estimators_outvotes_another(falls: int, flat: int) -> None:
+    parts = [rows_of(falling(5), estimator=f"falls{i}") for i in range(falls)]
+    parts += [rows_of(falling(5, 0, 0.01), estimator=f"flat{i}") for i in range(flat)]
+    (layer,) = judged(*parts)
+    assert layer.resolution is not None
+    assert layer.resolution.call == "hangs on the resolution"
 
 
 @pytest.mark.parametrize("place", ["peak", "end", "elsewhere"])
@@ -591,24 +604,27 @@ def test_an_estimator_that_was_not_measured_to_the_end_is_not_judged_by_its_own_
     short = found.of("hidden", "Short")
     assert (short.call, short.cause.kind) == ("inconclusive", "not to the end")
     assert found.of("hidden", "Long").cause.kind != "not to the end"
-    assert judged(rows_of(falling)).layers[0].call == "compresses"
+    assert judged(rows_of(falling)).of("hidden").call == "compresses"
+    (layer,) = found
+    assert layer.resolution is not None
+    assert layer.resolution.call == found.of("hidden", "Long").call  # the other has no say
 
 
 def test_a_network_that_was_run_twice_is_one_network() -> None:
     """Three equal curves have an interval of no width, and are one seed."""
     one = np.concatenate([np.linspace(1, 5, 10), np.linspace(5, 1, 30)])
     same = judged(rows_of(np.tile(one, (3, 1))))
-    assert [v.call for v in same.layers] == ["inconclusive"]
-    assert same.layers[0].seeds_kept == (0,)
+    assert [finding.call for finding in same.findings] == ["inconclusive"]
+    assert same.of("hidden").evidence.seeds.kept == (0,)
     assert any("Seed 2 is seed 0 over again" in note for note in same.notes)
     apart = judged(rows_of(one + 0.01 * np.arange(3)[:, None]))
-    assert apart.layers[0].call == "compresses"
+    assert apart.of("hidden").call == "compresses"
     assert not any("over again" in note for note in apart.notes)
     still = judged(rows_of(np.full((3, 40), 12.0)))  # may be three networks
     assert not any("over again" in note for note in still.notes)
 
 
-def test_an_estimator_without_any_i_xt_is_no_voter_and_is_said_to_give_none() -> None:
+def test_an_estimator_without_any_i_xt_has_no_say_and_is_said_to_give_none() -> None:
     """A class-wise estimator of distinct X: nothing was lost, there was nothing to lose."""
     flat = np.linspace(1, 2, 40) + 0.001 * np.arange(4)[:, None]
     silent = [
@@ -618,14 +634,17 @@ def test_an_estimator_without_any_i_xt_is_no_voter_and_is_said_to_give_none() ->
     found = judged(rows_of(flat), *silent, losses={e: 2.0**-e for e in range(40)})
     assert found.of("hidden", "Ross").cause == Cause("no I(X;T)", "gives no I(X;T) here")
     assert found.of("hidden", "Ross").remarks == ()
-    (together,) = found.consensus
-    assert together.call == "does not compress"
-    assert together.reason == "by all that give I(X;T)"
-    assert "No I(X;T) is given by Ross, Other: no vote on it." in found.notes
+    (layer,) = found
+    assert layer.resolution is not None
+    assert layer.resolution.call == "does not compress"
+    assert "Ross" not in layer.sentence
+    assert "No I(X;T) is given by Ross, Other." in found.notes
     assert "last epoch" not in found.of("hidden", "Ross").reason
-    assert "1 layer by 1 estimator together" in found.summary()
-    (alone,) = judged(silent[0]).consensus
-    assert (alone.call, alone.reason) == ("inconclusive", "no estimator gives I(X;T)")
+    assert "Ross: T in 30 bins" in found.details()
+    (alone,) = judged(silent[0])
+    assert alone.resolution is not None
+    assert (alone.resolution.call, alone.resolution.sentence) == ("inconclusive", "")
+    assert alone.sentence == alone.information.sentence
 
 
 def test_a_run_that_was_stopped_is_said_to_be() -> None:

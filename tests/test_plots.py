@@ -122,8 +122,9 @@ def test_drops_are_those_of_the_verdict() -> None:
     (axes,) = plots.drops(traces).axes
     marks = [line for line in axes.lines if len(np.atleast_1d(line.get_xdata())) == 1]
     shown = [float(np.atleast_1d(mark.get_ydata())[0]) for mark in marks]
-    found = [v for t in traces.values() for v in verdict(t) if v.estimator == "Binning"]
-    assert shown == pytest.approx([v.drop.mean for v in found])
+    findings = [finding for t in traces.values() for finding in verdict(t).findings]
+    found = [finding for finding in findings if finding.estimator == "Binning"]
+    assert shown == pytest.approx([finding.evidence.drop.mean for finding in found])
     assert {v.call for v in found} == {"compresses", "does not compress"}
     faces = [mark.get_markerfacecolor() for mark in marks]
     assert [str(face) == "white" for face in faces] == [v.call != "compresses" for v in found]

@@ -165,7 +165,7 @@ def test_plane_verdict_and_plots_count_the_steps(tmp_path: Path) -> None:
     trace = Trace.load(run)
     assert coordinates(trace.frame()).epoch.unique().tolist() == [0, 2, 4, 6, 8]
     judged = verdict(trace)
-    assert {one.final_epoch for one in judged} == {8}
+    assert {finding.evidence.final.epoch for finding in judged.findings} == {8}
     assert "peak to the last step" in judged.details()
     assert "in the last half of the steps" in judged.details().replace("\n  ", " ")
     assert "epoch" not in judged.details()

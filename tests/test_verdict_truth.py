@@ -22,8 +22,8 @@ from ibtrace.models.quantize import quantize
 from ibtrace.numerics.bins import certainly_distinct
 from ibtrace.numerics.partition import partition
 from ibtrace.plane import Verdict, verdict
+from ibtrace.plane.circumstances import count
 from ibtrace.plane.drops import Array
-from ibtrace.plane.evidence import truths
 from ibtrace.probe import Probe
 from ibtrace.trace import Scalar, Trace
 from ibtrace.tracer import Keep, Tracer
@@ -47,6 +47,7 @@ def trace_of(
     trace = Trace.create(
         meta={
             "n": 4096,
+            "questions": {"KSG": "density", "Binning": "resolution", "Exact": "information"},
             "variables": {"KSG": {"hidden": "itself"}, "Binning": {"hidden": "made"}},
             **meta,
         }
@@ -117,23 +118,17 @@ def test_a_curve_that_leaves_zero_is_judged(
 
 
 def test_a_fall_of_the_estimate_alone_is_no_compression() -> None:
-    found = verdict(trace_of(ramp(5, 9, 3), estimators=["KSG", "Binning", "Other"]))
+    found = verdict(trace_of(ramp(5, 9, 3), estimators=["KSG", "Binning"]))
     itself, made = found.of("hidden", "KSG"), found.of("hidden", "Binning")
     assert itself.call == "inconclusive"
     assert itself.cause.text == (
         "what falls is the estimate: the true I(X;T) did not change: "
         "T tells all inputs apart at every look (12.00 bits)"
     )
-    assert made.call == found.of("hidden", "Other").call == "compresses"
-    assert "what falls is its estimand, a variable made of T" in made.reason
-    (together,) = found.consensus
-    assert together.call == "inconclusive"
-    assert together.reason == (
-        "inconclusive by KSG; compresses by Binning, Other; the true I(X;T) did not change: "
-        "T tells all inputs apart at every look (12.00 bits)"
-    )
-    (alone,) = verdict(trace_of(ramp(5, 9, 3), estimators=["Binning"])).consensus
-    assert (alone.call, alone.reason[:22]) == ("inconclusive", "compresses by Binning;")
+    assert made.call == "compresses"
+    assert {answer.question: answer.call for answer in found.layer("hidden")} == {
+        **{"information": "inconclusive", "resolution": "compresses", "density": "inconclusive"},
+    }
 
 
 @pytest.mark.parametrize(
@@ -159,7 +154,7 @@ def test_where_the_truth_moved_or_is_unknown_the_estimate_is_believed(gap: str) 
     if gap == "a look without":
         exact[2, 7] = NAN
     found = verdict(trace_of(ramp(5, 9, 3), exact=exact, random=gap == "random"))
-    assert found.of("hidden").call == found.consensus[0].call == "compresses"
+    assert found.of("hidden").call == "compresses"
     assert "true I(X;T)" not in str(found)
 
 
@@ -173,18 +168,18 @@ def test_log2_n_is_a_ceiling_of_samples_and_the_truth_of_a_population(
     population: bool, call: str
 ) -> None:
     found = verdict(trace_of(np.full((5, 60), 12.0), estimators=["Exact"], population=population))
-    assert found.of("hidden").call == found.consensus[0].call == call
+    assert found.of("hidden").call == found.layer("hidden").information.call == call
     assert ("The probe is all of X" in str(found)) == population
     assert ("saturated at log2 N" in str(found)) == (not population)
 
 
 def test_on_a_population_the_rows_speak_for_the_law() -> None:
     trace = trace_of(ramp(5, 9, 3), estimators=["Binning"], population=True)
-    (together,) = verdict(trace).consensus
-    assert together.call == "estimator-dependent"
-    assert "does not compress by the distinct rows of T" in together.reason
+    layer = verdict(trace).layer("hidden")
+    assert [answer.call for answer in layer] == ["does not compress", "compresses"]
     flat = trace_of(ramp(5, 9, 3), population=True)  # KSG alone, whose fall is no one's
-    assert verdict(flat).consensus[0].call == "does not compress"
+    calls = [answer.call for answer in verdict(flat).layer("hidden")]
+    assert calls == ["does not compress", "inconclusive"]
 
 
 def test_population_travels_with_the_data(tmp_path: Path) -> None:
@@ -286,13 +281,13 @@ def test_an_invertible_map_of_t_does_not_compress(
     estimators: list[str], dtype: torch.dtype, tmp_path: Path
 ) -> None:
     found = grown(3, dtype, estimators, tmp_path / "run")
-    (together,) = found.consensus
-    assert together.call in ("inconclusive", "does not compress")
-    assert "the true I(X;T) did not change: T tells all inputs apart" in together.reason
-    assert f"({math.log2(60):.2f} bits)" in together.reason
-    for layer_verdict in found:
-        if layer_verdict.estimator not in ("Binning", "KDE", "AdaptiveBinning"):
-            assert layer_verdict.call != "compresses"
+    (layer,) = found
+    assert layer.information.call == "inconclusive"
+    level = f"I(X;T) is {math.log2(60):.2f} bits throughout (by the distinct rows of T, on 60"
+    assert layer.information.sentence.startswith(level)
+    for finding in found.findings:
+        if finding.question != "resolution":
+            assert finding.call != "compresses"
 
 
 MADE = Binning()
@@ -437,4 +432,4 @@ def test_a_truth_that_differs_between_seeds_alone_did_not_move() -> None:
     key = [("h", seed, epoch) for seed in (0, 1) for epoch in (0, 1)]
     rows = pd.DataFrame(key, columns=["layer", "seed", "epoch"])
     scalars = rows.assign(name=EXACT_BITS, value=[3.0, 3.0, 5.0, 5.0])
-    assert truths(rows, scalars, {"h": 5.0})["h"].moved == 0
+    assert count(rows, scalars).truths({"h": 5.0})["h"].moved == 0

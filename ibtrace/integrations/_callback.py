@@ -65,7 +65,7 @@ class Traced:
         return self.tracer.trace
 
     def verdict(self) -> Verdict:
-        """Which layers compress, by which estimators: see `ibtrace.plane.verdict`."""
+        """Does each layer compress, a question at a time: see `ibtrace.plane.verdict`."""
         return self.tracer.verdict()
 
     def _start(

@@ -75,8 +75,8 @@ def _relu_follows(traces: Traces) -> Outcome:
         return Outcome("inconclusive", f"which module makes {layer} is not known")
     frame = events(trace, [DIFFUSION]).frame
     turned = np.isfinite(frame.loc[frame["layer"] == module, "at"])
-    judged = verdict(trace, estimators=[RANGED_BINS]).of(layer)
-    fall = judged.held_out
+    judged = verdict(trace, estimators=[RANGED_BINS]).of(layer, RANGED_BINS)
+    fall = judged.evidence.held_out
     number = (
         f"the SNR falls below 1 in {turned.sum()} of {len(turned)} networks; {layer} "
         f"{judged.call}, held-out fall {fall.mean:.2f} bits [{fall.lower:.2f}, {fall.upper:.2f}]"

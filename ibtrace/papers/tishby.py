@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,7 @@ from ibtrace.papers._explanations import EXPLANATIONS
 from ibtrace.papers._explanations import PAPERS_BINS as PAPERS_BINS
 from ibtrace.papers._explanations import RANGED_BINS as RANGED_BINS
 from ibtrace.papers._paper import Paper
-from ibtrace.plane import LayerVerdict, Verdict, interval, phases, verdict
+from ibtrace.plane import Finding, interval, phases, verdict
 from ibtrace.types import I_TY, I_XT, TraceLike, label
 
 EXACT = label(Exact())
@@ -30,17 +30,18 @@ def _numbers(trace: TraceLike, quantity: str, estimator: str) -> pd.DataFrame:
     return frame[(frame["quantity"] == quantity) & (frame["estimator"] == estimator)]
 
 
-def _judged(trace: TraceLike, estimator: str) -> Verdict:
-    return verdict(trace, estimators=[estimator])
+def _judged(trace: TraceLike, estimator: str, layers: Sequence[str]) -> list[Finding]:
+    judged = verdict(trace, estimators=[estimator])
+    return [judged.of(layer, estimator) for layer in layers]
 
 
-def _from_call(judged: LayerVerdict, wanted: str) -> Outcome:
-    """A claim about one layer, by the call of the verdict on it."""
-    drop, held_out = judged.drop, judged.held_out
+def _from_call(judged: Finding, wanted: str) -> Outcome:
+    """A claim about one layer, by the call of an estimator on it."""
+    drop, held_out = judged.evidence.drop, judged.evidence.held_out
     number = (
         f"{judged.layer} {judged.call}: peak-to-final drop {drop.mean:.2f} bits "
         f"[{drop.lower:.2f}, {drop.upper:.2f}], held out {held_out.mean:.2f} "
-        f"[{held_out.lower:.2f}, {held_out.upper:.2f}], {len(judged.seeds_kept)} seeds"
+        f"[{held_out.lower:.2f}, {held_out.upper:.2f}], {len(judged.evidence.seeds.kept)} seeds"
     )
     if judged.call == "inconclusive":
         return Outcome("inconclusive", f"{number}; {judged.cause}")
@@ -63,32 +64,32 @@ def _fitting(traces: Mapping[str, TraceLike]) -> Outcome:
 
 def _last_tanh_compresses(traces: Mapping[str, TraceLike]) -> Outcome:
     layer = _hidden(traces["tanh"])[-1]
-    return _from_call(_judged(traces["tanh"], PAPERS_BINS).of(layer), "compresses")
+    (judged,) = _judged(traces["tanh"], PAPERS_BINS, [layer])
+    return _from_call(judged, "compresses")
 
 
 def _every_tanh_layer_compresses(traces: Mapping[str, TraceLike]) -> Outcome:
-    judged = _judged(traces["tanh"], PAPERS_BINS)
-    verdicts = [judged.of(layer) for layer in _hidden(traces["tanh"])]
-    compress = [v.layer for v in verdicts if v.call == "compresses"]
-    others = [f"{v.layer} {v.drop.mean:.2f}" for v in verdicts if v.layer not in compress]
-    number = f"{len(compress)} of {len(verdicts)} compress ({', '.join(compress) or 'none'})"
+    judged = _judged(traces["tanh"], PAPERS_BINS, _hidden(traces["tanh"]))
+    compress = [f.layer for f in judged if f.call == "compresses"]
+    others = [f"{f.layer} {f.evidence.drop.mean:.2f}" for f in judged if f.layer not in compress]
+    number = f"{len(compress)} of {len(judged)} compress ({', '.join(compress) or 'none'})"
     if not others:
         return Outcome("held", number)
     number = f"{number}; drops of the others in bits: {', '.join(others)}"
     # a layer that stays at the ceiling does not compress, whatever else is unknown of it
-    undecided = any(v.call == "inconclusive" and v.cause.kind != "saturated" for v in verdicts)
+    undecided = any(f.call == "inconclusive" and f.cause.kind != "saturated" for f in judged)
     return Outcome("inconclusive" if undecided else "failed", number)
 
 
 def _most_epochs_compress(traces: Mapping[str, TraceLike]) -> Outcome:
     trace = traces["tanh"]
     layer = _hidden(trace)[-1]
-    judged = _judged(trace, PAPERS_BINS).of(layer)
+    (judged,) = _judged(trace, PAPERS_BINS, [layer])
     if judged.call != "compresses":
         return Outcome("inconclusive", f"{layer} {judged.call}: {judged.cause}")
     numbers = _numbers(trace, I_XT, PAPERS_BINS)
     peaks = phases(numbers[numbers["layer"] == layer])
-    share = 1 - peaks["peak_epoch"].to_numpy() / judged.final_epoch
+    share = 1 - peaks["peak_epoch"].to_numpy() / judged.evidence.final.epoch
     return _decide(share, "of the epochs lie after the peak", above=0.5)
 
 
@@ -103,7 +104,8 @@ def _order_of_layers(traces: Mapping[str, TraceLike]) -> Outcome:
 
 def _relu_does_not(traces: Mapping[str, TraceLike]) -> Outcome:
     layer = _hidden(traces["relu"])[-1]
-    return _from_call(_judged(traces["relu"], RANGED_BINS).of(layer), "does not compress")
+    (judged,) = _judged(traces["relu"], RANGED_BINS, [layer])
+    return _from_call(judged, "does not compress")
 
 
 def _true_entropy_constant(traces: Mapping[str, TraceLike]) -> Outcome:

@@ -192,10 +192,11 @@ def _compression(traces: Traces, activation: str, percent: int, wanted: str) -> 
         return Outcome(
             "inconclusive", f"no verdict: nearly every sample has a bin of its own: {number}"
         )
-    judged = verdict(trace, estimators=[BINS]).of(trace.layers[-2])
+    judged = verdict(trace, estimators=[BINS]).of(trace.layers[-2], BINS)
+    drop = judged.evidence.drop
     number = (
-        f"{judged.layer} {judged.call}: peak-to-final drop {judged.drop.mean:.2f} bits "
-        f"[{judged.drop.lower:.2f}, {judged.drop.upper:.2f}]; {number}"
+        f"{judged.layer} {judged.call}: peak-to-final drop {drop.mean:.2f} bits "
+        f"[{drop.lower:.2f}, {drop.upper:.2f}]; {number}"
     )
     if judged.call == "inconclusive":
         return Outcome("inconclusive", f"{number}; {judged.cause}")

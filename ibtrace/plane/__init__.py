@@ -1,5 +1,8 @@
 """From a trace to coordinates, phases and a verdict. Pure: tables in, frozen objects out."""
 
+from ibtrace.plane.answer import Answer as Answer
+from ibtrace.plane.answer import AnswerCall as AnswerCall
+from ibtrace.plane.answer import LayerVerdict as LayerVerdict
 from ibtrace.plane.cause import Call as Call
 from ibtrace.plane.cause import Cause as Cause
 from ibtrace.plane.cause import CauseKind as CauseKind
@@ -16,11 +19,11 @@ from ibtrace.plane.drops import interval as interval
 from ibtrace.plane.drops import lasting_drops as lasting_drops
 from ibtrace.plane.drops import peak_to_final_drops as peak_to_final_drops
 from ibtrace.plane.drops import windowed as windowed
+from ibtrace.plane.finding import Evidence as Evidence
+from ibtrace.plane.finding import Finding as Finding
+from ibtrace.plane.finding import Point as Point
+from ibtrace.plane.finding import Seeds as Seeds
 from ibtrace.plane.judge import judge as judge
 from ibtrace.plane.judge import verdict as verdict
-from ibtrace.plane.layer_resolution import LayerResolution as LayerResolution
-from ibtrace.plane.resolution import Resolution as Resolution
-from ibtrace.plane.result import Consensus as Consensus
-from ibtrace.plane.result import LayerVerdict as LayerVerdict
-from ibtrace.plane.result import Rule as Rule
 from ibtrace.plane.result import Verdict as Verdict
+from ibtrace.plane.rule import Rule as Rule

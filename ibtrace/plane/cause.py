@@ -25,7 +25,7 @@ CauseKind = Literal[
 ]
 """What decides a call, in the order in which it is asked:
 
-- ``no I(X;T)``: undefined at every look, so that the estimator has no vote;
+- ``no I(X;T)``: undefined at every look, so that the estimator has no say;
 - ``one snapshot``, ``constant``, ``few seeds``: nothing to judge by;
 - ``not to the end``: others have measured on, so that its last look is not the training's;
 - ``nothing seen``, ``below zero``: the curve shows no information, or less than none;

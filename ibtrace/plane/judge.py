@@ -25,30 +25,38 @@
    estimate is not saturated and training had converged. Else "inconclusive".
 4. A curve that shows nothing gets no call: one at 0 within `Rule.errors` standard errors at every
    look, and one that falls below 0 by more. Nor does one that ends before others of the run do.
-5. At every look the tracer counts the distinct rows of T, which give the exact I(X;T) on the
-   probe. Where that did not move, a fall of an estimate of T itself is one of the estimate
-   ("inconclusive"); a variable made of T (binned, noisy) may lose information, but the estimators
-   together do not say that the layer compresses. Where the probe is all of X, the count speaks for
-   the law: the layer "does not compress", and at H(X) nothing is saturated.
+5. Estimators that ask different things are never counted together (`Tags.question`): the
+   information itself, what is left of it at a resolution, and what estimates of densities give.
+   The answer to a question is what all say that ask it and can see a fall; where some say the one
+   and some the other, that it hangs on the resolution, or on the estimator.
+6. At every look the tracer counts the distinct rows of T, which give the exact I(X;T) on the
+   probe where T is a function of X: the information itself is judged by them where no estimator
+   asks for it. Where that did not move, a fall of an estimate of T's density is one of the estimate
+   ("inconclusive"). Where the probe is all of X, H(X) is no ceiling: a layer that stays there "does
+   not compress".
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from ibtrace.errors import InvalidInput
-from ibtrace.plane.consensus import consensus
+from ibtrace.plane import notes
+from ibtrace.plane.answer import layer_verdict
+from ibtrace.plane.circumstances import ROWS_OF_T, Truth, count, training
 from ibtrace.plane.coordinates import check_frame, clock, on_clock
-from ibtrace.plane.evidence import training, truths
-from ibtrace.plane.layer import Curve, judge_layer
-from ibtrace.plane.result import LayerVerdict, Rule, Verdict
+from ibtrace.plane.finding import Finding
+from ibtrace.plane.gathering import Curve, Run
+from ibtrace.plane.layer import judge_layer
+from ibtrace.plane.result import Verdict
+from ibtrace.plane.rule import Rule
+from ibtrace.plane.sentences import Known
 from ibtrace.runtime.arguments import require_instance, require_members
-from ibtrace.types import I_XT, TraceLike, Variable
+from ibtrace.types import I_XT, Question, TraceLike, Variable
 
 
 def verdict(
@@ -57,9 +65,9 @@ def verdict(
     """Judge every layer of a trace by every estimator.
 
     Args:
-        trace: The trace; its meta entries ``n``, ``input_entropy``, ``population``, ``variables``
-            and ``seeds``, its scalar ``train_loss`` and the exact bits of its layers are used where
-            they exist.
+        trace: The trace; its meta entries ``n``, ``input_entropy``, ``population``, ``questions``,
+            ``variables`` and ``seeds``, its scalar ``train_loss`` and the exact bits of its layers
+            are used where they exist.
         rule: What counts as compression (default: ``Rule()``).
         estimators: Only by the estimators of these labels; None for all of the trace.
 
@@ -86,42 +94,12 @@ def verdict(
         scalars=trace.scalars(),
         seeds=meta.get("seeds"),
         population=bool(meta.get("population", False)),
+        questions=meta.get("questions"),
         variables=meta.get("variables"),
         rule=rule,
     )
-    stopped = _stopped(meta, trace.frame())
-    return replace(judged, notes=(*stopped, *judged.notes, *_of_layers(meta)))
-
-
-def _stopped(meta: Mapping[str, Any], frame: pd.DataFrame) -> list[str]:
-    """Whether training ended before the epochs that were configured, in a sentence."""
-    epochs = (meta.get("config") or {}).get("epochs")
-    if epochs is None:
-        return []
-    ends = frame.groupby("seed")["epoch"].max()
-    seeds = meta.get("seeds") or ends.index
-    short = {seed: int(end) for seed, end in ends.items() if end < epochs}
-    missing = [str(seed) for seed in seeds if seed not in ends.index]
-    places = {f"epoch {end} of {epochs}" for end in short.values()}
-    notes = []
-    if len(places) == 1:
-        who = "" if len(short) == len(ends) else f"Seed {', '.join(map(str, short))} "
-        notes.append(f"{who or 'Training '}stopped at {places.pop()}.")
-    elif places:
-        each = ", ".join(f"seed {seed} at epoch {end}" for seed, end in short.items())
-        notes.append(f"Training stopped before epoch {epochs}: {each}.")
-    if missing:
-        notes.append(f"Not begun: seed {', '.join(missing)} of {len(seeds)} seeds.")
-    return notes
-
-
-def _of_layers(meta: Mapping[str, Any]) -> list[str]:
-    """Which layers a trace does not have, in sentences."""
-    notes = [str(meta["layers_note"])] if meta.get("layers_note") else []
-    if left_out := meta.get("left_out"):
-        names = ", ".join([*left_out][:6]) + (", …" if len(left_out) > 6 else "")
-        notes.append(f"Left out of the trace: {names}; trace.meta['left_out'] says why.")
-    return notes
+    stopped = notes.stopped(meta, trace.frame())
+    return replace(judged, notes=(*stopped, *judged.notes, *notes.of_layers(meta)))
 
 
 def judge(
@@ -133,6 +111,7 @@ def judge(
     scalars: pd.DataFrame | None = None,
     seeds: Sequence[int] | None = None,
     population: bool = False,
+    questions: Mapping[str, Question] | None = None,
     variables: Mapping[str, Mapping[str, Variable]] | None = None,
     rule: Rule | None = None,
 ) -> Verdict:
@@ -144,10 +123,12 @@ def judge(
         input_entropy: H(X) of the probe in bits, a lower ceiling where inputs repeat.
         layer_entropies: H(X) where it is another for a layer: of one token, ``{layer: bits}``.
         scalars: `Trace.scalars`; ``train_loss`` tells whether training had converged, the exact
-            bits of a layer whether its true I(X;T) moved.
+            bits of a layer what its I(X;T) itself is.
         seeds: The seeds that were run, if some of them may have left no row.
         population: Whether the probe is all of X: H(X) is then no ceiling but the truth where
             nothing is lost.
+        questions: What each estimator asks, ``{label: question}`` (`Tags.question`); where it is
+            not there, of a ``resolution``, which claims least.
         variables: What stands for T by each estimator in each layer, ``{label: {layer: variable}}``
             (`ibtrace.types.variable_of`); ``made`` where it is not there.
         rule: What counts as compression (default: ``Rule()``).
@@ -159,49 +140,123 @@ def judge(
     scalars = None if scalars is None else on_clock(frame, scalars)
     frame = on_clock(frame)
     check_frame(frame)
+    counts = count(frame, scalars)
     rows = frame[frame["quantity"] == I_XT]
-    if rows.empty:
+    if rows.empty and not counts.known:
         raise InvalidInput("there is no I(X;T) to judge; trace at least one snapshot")
     copies = _copies(rows)
+    rows = pd.concat([rows, counts.rows()], ignore_index=True) if counts.known else rows
     rows = rows[~rows["seed"].isin(copies)]
-    run = sorted({*rows["seed"].tolist(), *(seeds or ())} - {*copies})
-    sampled = min(np.log2(n) if n else np.inf, np.inf if input_entropy is None else input_entropy)
     layers = [str(layer) for layer in rows["layer"].unique()]
-    entropies = {layer: (layer_entropies or {}).get(layer, sampled) for layer in layers}
-    known = truths(rows, scalars, entropies)
-    still = {layer: truth for layer, truth in known.items() if truth.moved < rule.least_drop}
-    trained = training(scalars, rule, counted)
-    judged = []
-    for estimator, layer in rows[["estimator", "layer"]].drop_duplicates().itertuples(index=False):
-        of_layer = rows[(rows["estimator"] == estimator) & (rows["layer"] == layer)]
-        curve = Curve(
-            rows=of_layer,
-            run=run,
-            entropy=min(np.inf if population else entropies[layer], _part_ceiling(of_layer, n)),
-            training=trained,
-            still=still.get(layer),
-            of_itself=(variables or {}).get(estimator, {}).get(layer) == "itself",
+    sampled = min(np.log2(n) if n else np.inf, np.inf if input_entropy is None else input_entropy)
+    probe = _Probe(
+        n=n,
+        entropies={layer: (layer_entropies or {}).get(layer, sampled) for layer in layers},
+        tokens=frozenset(layer_entropies or ()),
+        population=population,
+    )
+    measured = _Measured(
+        rows=rows,
+        probe=probe,
+        questions={**(questions or {}), ROWS_OF_T: "information"},
+        variables={**(variables or {}), ROWS_OF_T: dict.fromkeys(layers, "itself")},
+        still={
+            layer: truth
+            for layer, truth in counts.truths(probe.entropies).items()
+            if truth.moved < rule.least_drop
+        },
+        run=Run(
+            seeds=sorted({*rows["seed"].tolist(), *(seeds or ())} - {*copies}),
+            training=training(scalars, rule, counted),
             clock=counted,
             end=int(rows["epoch"].max()),
+        ),
+    )
+    pairs = rows[["estimator", "layer"]].drop_duplicates().itertuples(index=False)
+    findings = [judge_layer(measured.curve(*pair), rule) for pair in pairs]
+    said = (
+        measured.run.training.note,
+        *notes.silent(findings),
+        *notes.repeated(copies),
+        *(("The probe is all of X: H(X) is the truth where nothing is lost.",) * population),
+        *notes.few_seeds(max(len(finding.evidence.seeds.kept) for finding in findings), rule),
+    )
+    answered = (
+        layer_verdict(
+            layer,
+            _asked(findings, layer),
+            Known(probe.entropies[layer], counts.given_x(layer), counted),
         )
-        judged.append(judge_layer(curve, rule))
-    vote = population and trained.converged is not False
-    together = tuple(
-        consensus(layer, [v for v in judged if v.layer == layer], still.get(layer), vote)
         for layer in layers
     )
-    notes = (
-        trained.note,
-        *_silent(judged),
-        *(
-            f"Seed {copy} is seed {first} over again, number for number: one network, which counts "
-            "once; give every network a seed of its own."
-            for copy, first in copies.items()
-        ),
-        *(("The probe is all of X: H(X) is the truth where nothing is lost.",) * population),
-        *_few_seeds(max(len(v.seeds_kept) for v in judged), rule),
+    return Verdict(tuple(answered), said, rule, counted)
+
+
+@dataclass(frozen=True)
+class _Probe:
+    """What the samples can show.
+
+    Args:
+        n: How many they are, if known.
+        entropies: H(X) for each layer, in bits.
+        tokens: Layers whose samples are tokens.
+        population: Whether they are all of X.
+    """
+
+    n: int | None
+    entropies: Mapping[str, float]
+    tokens: frozenset[str]
+    population: bool
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What a table holds, as the judge of a layer takes it.
+
+    Args:
+        rows: Rows of I(X;T), of the count of the rows of T as well.
+        probe: The samples.
+        questions: What each estimator asks.
+        variables: What stands for T by each estimator in each layer.
+        still: The true I(X;T) of layers of which it is known not to have moved.
+        run: The run.
+    """
+
+    rows: pd.DataFrame
+    probe: _Probe
+    questions: Mapping[str, Question]
+    variables: Mapping[str, Mapping[str, Variable]]
+    still: Mapping[str, Truth]
+    run: Run
+
+    def curve(self, estimator: str, layer: str) -> Curve:
+        """What a layer is judged by, for one estimator."""
+        rows, probe = self.rows, self.probe
+        rows = rows[(rows["estimator"] == estimator) & (rows["layer"] == layer)]
+        part = _part(rows, probe.n)
+        entropy = np.inf if probe.population else probe.entropies[layer]
+        return Curve(
+            rows=rows,
+            question=self.questions.get(estimator, "resolution"),
+            variable=self.variables.get(estimator, {}).get(layer, "made"),
+            samples=part or (None if layer in probe.tokens else probe.n),
+            entropy=min(entropy, np.log2(part) if part else np.inf),
+            whole=probe.population and part is None,
+            still=self.still.get(layer),
+            run=self.run,
+        )
+
+
+def _asked(findings: Sequence[Finding], layer: str) -> list[Finding]:
+    """The findings of a layer; the count of its rows only where no estimator tells the same."""
+    of_layer = [finding for finding in findings if finding.layer == layer]
+    estimated = [finding for finding in of_layer if finding.estimator != ROWS_OF_T]
+    told = any(
+        finding.question == "information"
+        and finding.cause.kind not in ("no I(X;T)", "not to the end")
+        for finding in estimated
     )
-    return Verdict(tuple(judged), together, notes, rule, counted)
+    return estimated if told else of_layer
 
 
 def _copies(rows: pd.DataFrame) -> dict[int, int]:
@@ -223,19 +278,7 @@ def _copies(rows: pd.DataFrame) -> dict[int, int]:
     }
 
 
-def _silent(judged: Sequence[LayerVerdict]) -> tuple[str, ...]:
-    """Which estimators have no vote, in a sentence."""
-    names = dict.fromkeys(v.estimator for v in judged if v.silent)
-    return (f"No I(X;T) is given by {', '.join(names)}: no vote on it.",) if names else ()
-
-
-def _part_ceiling(rows: pd.DataFrame, n: int | None) -> float:
-    """log2 of the samples that were measured, if these are a part of the n of the probe; or inf."""
+def _part(rows: pd.DataFrame, n: int | None) -> int | None:
+    """The samples that were measured, if these are a part of the n of the probe."""
     samples = float(rows["samples"].max()) if "samples" in rows else np.nan
-    return float(np.log2(samples)) if n and samples < n else np.inf
-
-
-def _few_seeds(seeds: int, rule: Rule) -> tuple[str, ...]:
-    if not rule.least_seeds <= seeds < 5:
-        return ()
-    return (f"{seeds} seeds are few: their interval is long, and a fall is often missed; run 5.",)
+    return int(samples) if n and samples < n else None

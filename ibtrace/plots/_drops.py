@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ibtrace.errors import InvalidInput
-from ibtrace.plane import Call, LayerVerdict, Rule, verdict
+from ibtrace.plane import Call, Finding, Rule, verdict
 from ibtrace.plots._style import (
     EPOCHS,
     GREY,
@@ -59,17 +59,17 @@ def drops(
     rule = rule or Rule()
     named = as_mapping(traces)
     judged = {name: _judged(trace, estimator, rule) for name, trace in named.items()}
-    names = list(dict.fromkeys(v.layer for layers in judged.values() for v in layers))
+    names = list(dict.fromkeys(f.layer for findings in judged.values() for f in findings))
     figure = NotebookFigure(figsize=(min(12, 2 + 0.65 * len(names)), 3.2), layout="constrained")
     axes = figure.subplots()
     colours = EPOCHS(np.linspace(0.1, 0.75, max(2, len(judged))))
     width = 0.6 / len(judged)
-    for index, (name, layers) in enumerate(judged.items()):
+    for index, (name, findings) in enumerate(judged.items()):
         look: Any = {"color": colours[index], "marker": MARKERS[index % len(MARKERS)]}
-        for layer in layers:
-            place = names.index(layer.layer) + (index - (len(judged) - 1) / 2) * width
-            _draw(axes, place, layer, width, look)
-        axes.plot([], [], label=name or layers[0].estimator, **_MARK, **look)
+        for finding in findings:
+            place = names.index(finding.layer) + (index - (len(judged) - 1) / 2) * width
+            _draw(axes, place, finding, width, look)
+        axes.plot([], [], label=name or findings[0].estimator, **_MARK, **look)
     axes.axhline(0, color="0.1", linewidth=0.6, zorder=0)
     axes.axhline(rule.least_drop, color=GREY, linewidth=0.7, linestyle=(0, (1, 2)), zorder=0)
     axes.set_xticks(range(len(names)), names)
@@ -78,37 +78,39 @@ def drops(
         for label in axes.get_xticklabels():
             label.set(horizontalalignment="right", rotation_mode="anchor")
     axes.set_xlim(-0.6, len(names) - 0.4)
-    estimand = either(pair for layers in judged.values() for v in layers for pair in v.estimands)
+    estimand = either(
+        pair for findings in judged.values() for f in findings for pair in f.estimands
+    )
     wrapped = wrap(estimand, rest="", width=45)
     axes.set_ylabel(f"Peak-to-final drop of I(X;T) (bits)\n{wrapped}")
     _legend(figure, axes, rule)
     return figure
 
 
-def _judged(trace: TraceLike, estimator: str | None, rule: Rule) -> list[LayerVerdict]:
+def _judged(trace: TraceLike, estimator: str | None, rule: Rule) -> list[Finding]:
     """The layers by the estimator, or by the first that gave I(X;T)."""
     choose(trace, estimator)  # an empty trace, or an estimator that it lacks
-    layers = list(verdict(trace, rule))
-    estimator = estimator or layers[0].estimator
-    judged = [layer for layer in layers if layer.estimator == estimator]
+    findings = verdict(trace, rule).findings
+    gave = [name for name in trace.estimators if any(f.estimator == name for f in findings)]
+    estimator = estimator or gave[0]
+    judged = [finding for finding in findings if finding.estimator == estimator]
     if not judged:
-        known = ", ".join(dict.fromkeys(layer.estimator for layer in layers))
+        known = ", ".join(gave)
         raise InvalidInput(f"{estimator} gave no I(X;T) to draw a drop of; choose from {known}")
     return judged
 
 
-def _draw(
-    axes: Axes, place: float, layer: LayerVerdict, width: float, look: dict[str, Any]
-) -> None:
-    each = np.fromiter(layer.drops.values(), dtype=float)
+def _draw(axes: Axes, place: float, finding: Finding, width: float, look: dict[str, Any]) -> None:
+    drop = finding.evidence.drop
+    each = np.fromiter(finding.evidence.drops.values(), dtype=float)
     if len(each) > 1:
         spread = np.linspace(-0.3, 0.3, len(each)) * width
         colour = look["color"]
         axes.scatter(place + spread, each, s=5, color=colour, alpha=0.4, linewidths=0, zorder=1)
-    if np.isfinite(layer.drop.lower):
-        ends = (layer.drop.lower, layer.drop.upper)
+    if np.isfinite(drop.lower):
+        ends = (drop.lower, drop.upper)
         axes.vlines(place, *ends, color=look["color"], linewidth=1.3, zorder=2)
-    axes.plot(place, layer.drop.mean, zorder=3, **_MARK, **_FILLS[layer.call], **look)
+    axes.plot(place, drop.mean, zorder=3, **_MARK, **_FILLS[finding.call], **look)
 
 
 def _legend(figure: Figure, axes: Axes, rule: Rule) -> None:

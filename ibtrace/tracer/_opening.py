@@ -195,3 +195,4 @@ def _join_instruments(run: str, trace: Trace, meta: Mapping[str, Any]) -> None:
                 stacklevel=6,
             )
         trace.update_meta({key: {**held, **now}})
+    trace.update_meta({"questions": {**trace.meta.get("questions", {}), **meta["questions"]}})

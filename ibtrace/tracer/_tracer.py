@@ -450,13 +450,13 @@ class Tracer:
         self._lenses.load_state_dict(state, view.of_state)
 
     def verdict(self) -> Verdict:
-        """Which layers compress, by which estimators: see `ibtrace.plane.verdict`.
+        """Does each layer compress, a question at a time: see `ibtrace.plane.verdict`.
 
         On ranks other than 0, which measure nothing, a verdict on no layer that says so.
         """
         if not self._leads:
             note = f"Rank {distributed.rank()} measures nothing; the verdict is on rank 0."
-            return Verdict((), (), (note,), Rule())
+            return Verdict((), (note,), Rule())
         return self.trace.verdict()
 
     def plot(self) -> Figure:
@@ -622,7 +622,7 @@ class Tracer:
                     if estimator in self._deferred
                     and (at == 0 or last or every(at) or (label(estimator), at) in measured)
                 ]
-                look = stored_look(self.trace, [seed], at, values)
+                look = stored_look(self.trace, seed, at, values)
                 rows += measure(
                     look.activations,
                     look.contexts,
@@ -677,6 +677,7 @@ class Tracer:
             "labels": self.probe.label_kind,
             "class_names": self.probe.class_names and list(self.probe.class_names),
             "configurations": {label(e): repr(e) for e, _ in self._estimators},
+            "questions": {label(e): e.tags.question for e, _ in self._estimators},
             "lens_configurations": self._lenses.configurations(),
             **meta,
         }

@@ -1,20 +1,27 @@
-"""What a trace says beside the estimates: had training converged, and did the true I(X;T) move."""
+"""What a trace says beside the estimates: had training converged, and what its rows of T tell."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from ibtrace.plane.cause import Cause
 from ibtrace.plane.drops import Array
-from ibtrace.plane.result import Rule
-from ibtrace.types import EXACT_BITS
+from ibtrace.plane.rule import Rule
+from ibtrace.types import EXACT_BITS, I_XT
+
+ROWS_OF_T = "the distinct rows of T"
+"""What the count of them is called beside the estimators."""
+
+GivenX = Literal["a function", "maybe random", "unknown"]
+"""What T is once X is given: a function of it at every look, perhaps random at some."""
 
 _ROUNDING = 1e-9
+_LOOK = ["layer", "seed", "epoch"]
 
 
 class Training(NamedTuple):
@@ -65,29 +72,68 @@ class Truth:
         return f"the true I(X;T) {how}: {what} at every look ({self.bits:.2f} bits)"
 
 
-def truths(
-    rows: pd.DataFrame, scalars: pd.DataFrame | None, entropies: Mapping[str, float]
-) -> dict[str, Truth]:
-    """Layers whose exact I(X;T) is known wherever they have an estimate.
+@dataclass(frozen=True)
+class Count:
+    """The exact bits of every layer by its distinct rows, wherever it has an estimate.
 
     Args:
-        rows: Rows of I(X;T).
-        scalars: `Trace.scalars`.
-        entropies: H(X) of the probe for each layer, in bits.
+        bits: I(X;T) in bits by ``layer, seed, epoch``; NaN if T may be random given X, or if
+            nothing was counted.
+        counted: The layers of which every such look has an entry, NaN or not.
     """
-    if scalars is None:
-        return {}
-    key = ["layer", "seed", "epoch"]
-    exact = scalars[scalars["name"] == EXACT_BITS].set_index(key)["value"]
-    looks = rows[key].drop_duplicates().set_index(key).index
-    known = {}
-    for layer, bits in exact.reindex(looks).groupby(level="layer", sort=False):
-        if bits.notna().all():
+
+    bits: pd.Series
+    counted: frozenset[str]
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """Layers of which T is a function of X at every look, in their order."""
+        each = self.bits.groupby(level="layer", sort=False)
+        return tuple(str(layer) for layer, bits in each if bits.notna().all())
+
+    def given_x(self, layer: str) -> GivenX:
+        """What T of a layer is once X is given."""
+        if layer in self.known:
+            return "a function"
+        return "maybe random" if layer in self.counted else "unknown"
+
+    def rows(self) -> pd.DataFrame:
+        """The layers known as rows of `Trace.frame`, by `ROWS_OF_T`."""
+        bits = self.bits[self.bits.index.isin(self.known, level="layer")]
+        constant = np.where(bits <= _ROUNDING, "constant", "")
+        origin = {"estimator": ROWS_OF_T, "estimand": "T exactly, by its distinct values"}
+        rows = bits.rename("bits").reset_index()
+        return rows.assign(quantity=I_XT, flags=constant, stderr=np.nan, variable="", **origin)
+
+    def truths(self, entropies: Mapping[str, float]) -> dict[str, Truth]:
+        """What the rows of each layer known say.
+
+        Args:
+            entropies: H(X) of the probe for each layer, in bits.
+        """
+        truths = {}
+        for layer in self.known:
+            bits = self.bits.xs(layer, level="layer")
             each = bits.groupby(level="seed")
             span = each.max() - each.min()
-            tells_all = bool((bits >= entropies[str(layer)] - _ROUNDING).all())
-            known[str(layer)] = Truth(float(bits.mean()), float(span.max()), tells_all)
-    return known
+            tells_all = bool((bits >= entropies[layer] - _ROUNDING).all())
+            truths[layer] = Truth(float(bits.mean()), float(span.max()), tells_all)
+        return truths
+
+
+def count(frame: pd.DataFrame, scalars: pd.DataFrame | None) -> Count:
+    """What the trace counted of its layers at the looks that have estimates.
+
+    Args:
+        frame: `Trace.frame`.
+        scalars: `Trace.scalars`; None if there are none.
+    """
+    looks = frame[_LOOK].drop_duplicates().set_index(_LOOK).index
+    if scalars is None:
+        return Count(pd.Series(np.nan, looks), frozenset())
+    exact = scalars[scalars["name"] == EXACT_BITS].set_index(_LOOK)["value"]
+    entered = pd.Series(looks.isin(exact.index), looks).groupby(level="layer").all()
+    return Count(exact.reindex(looks), frozenset(map(str, entered.index[entered])))
 
 
 def empty_of_information(mean: Array, error: Array, rule: Rule) -> Cause | None:

@@ -1,0 +1,135 @@
+"""Answers in numbers and plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ibtrace.plane.circumstances import GivenX
+from ibtrace.plane.finding import Finding, bits, ends
+
+_STILL = 0.005  # bits: what two decimals do not show
+_BY_INTERVAL = frozenset({"wide interval", "seeds apart", "not converged"})
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a trace says of a layer beside the curves.
+
+    Args:
+        entropy: H(X) of the probe in bits; infinite if unknown.
+        given_x: What T is once X is given: ``a function`` of it at every look (its distinct rows
+            were counted), ``maybe random`` at some, or ``unknown``.
+        clock: What the looks are counted by.
+    """
+
+    entropy: float
+    given_x: GivenX
+    clock: str
+
+
+def of_the_information(findings: Sequence[Finding], known: Known) -> str:
+    """What is known of I(X;T) itself.
+
+    Args:
+        findings: Those that speak of it.
+        known: What the trace says beside.
+    """
+    if findings:
+        return " ".join(_itself(finding, known) for finding in findings)
+    if known.given_x == "maybe random":
+        return (
+            "I(X;T) itself is not known: T may be random given X, so that its distinct rows do not "
+            "tell."
+        )
+    return "I(X;T) itself is not known: the trace holds no count of the distinct rows of T."
+
+
+def at_a_resolution(findings: Sequence[Finding], known: Known, *, hangs: bool) -> str:
+    """What bins, noise and kernels leave of it, each at its scale.
+
+    Args:
+        findings: Of the estimators that have a resolution and say something.
+        known: What the trace says beside.
+        hangs: Whether they contradict each other.
+    """
+    clauses: dict[str, list[str]] = {}
+    for finding in findings:
+        clauses.setdefault(_seen(finding, known), []).append(f"as {finding.estimand}")
+    parts = [f"{' and '.join(scales)}, it {clause}" for clause, scales in clauses.items()]
+    start = "Whether a fall is seen hangs on the resolution:" if hangs else "Seen"
+    return f"{start} {'; '.join(parts)}."
+
+
+def of_densities(findings: Sequence[Finding], known: Known, *, hangs: bool) -> str:
+    """What estimators of densities say, and whether there is a density.
+
+    Args:
+        findings: Of the estimators of densities that say something.
+        known: What the trace says beside.
+        hangs: Whether they contradict each other.
+    """
+    clauses: dict[str, list[str]] = {}
+    for finding in findings:
+        clauses.setdefault(_seen(finding, known), []).append(finding.estimator)
+    parts = [f"by {' and '.join(names)} it {clause}" for clause, names in clauses.items()]
+    start = "Taken for continuous" + ", a fall hangs on the estimator" * hangs
+    if known.given_x == "a function" and any(f.variable == "itself" for f in findings):
+        start += ", though T is a function of X and they have no joint density"
+    return f"{start}: {'; '.join(parts)}."
+
+
+def _itself(finding: Finding, known: Known) -> str:
+    """One estimator on the information itself."""
+    evidence, kind = finding.evidence, finding.cause.kind
+    by = f"by {finding.estimator}"
+    if finding.whole or finding.samples is not None:
+        by += ", all of X" if finding.whole else f", on {finding.samples:,} samples"
+    if np.isnan(evidence.final.bits):
+        return f"I(X;T) {_seen(finding, known)} ({by})."
+    if evidence.highest - evidence.lowest >= _STILL:
+        end = "" if kind in ("no fall", "saturated") else f"; it ends at {_last(finding)}"
+        return f"I(X;T) {_seen(finding, known)} ({by}){end}."
+    level = f"I(X;T) is {_last(finding)} throughout ({by})"
+    if kind == "saturated":
+        return f"{level}, the most that they can show: whether it falls is open."
+    if kind != "no fall":
+        return f"{level}; no call: {finding.cause}."
+    if finding.whole and evidence.lowest >= known.entropy - _STILL:
+        return f"{level}: that is H(X), nothing is lost."
+    return f"{level}."
+
+
+def _seen(finding: Finding, known: Known) -> str:
+    """What one estimator sees, as the end of a sentence."""
+    held_out = finding.evidence.held_out
+    fall = f"{bits(held_out.mean)} bits {ends(held_out)}"
+    match finding.cause.kind:
+        case "fall":
+            return f"falls by {fall} after {known.clock} {finding.evidence.peak.epoch}"
+        case "no fall":
+            return f"does not fall and ends at {_last(finding)}"
+        case "saturated":
+            return f"ends at {_last(finding)}, near its ceiling, where no fall would be seen"
+        case "wide interval":
+            return f"may or may not fall, by {fall}"
+        case "seeds apart":
+            return f"may or may not fall: {finding.cause}"
+        case "not converged":
+            return f"does not fall so far ({fall}), but training had not converged"
+        case _:
+            return _uncalled(finding)
+
+
+def _uncalled(finding: Finding) -> str:
+    peak, final = finding.evidence.peak.bits, finding.evidence.final.bits
+    if np.isnan(final):
+        return f"gets no call: {finding.cause}"
+    below = f"{bits(peak - final)} below its peak"
+    return f"ends at {_last(finding)}, {below}, without a call: {finding.cause}"
+
+
+def _last(finding: Finding) -> str:
+    return f"{bits(finding.evidence.final.bits)} bits"
