@@ -324,6 +324,11 @@ def test_layers_of_which_the_same_is_said_share_a_sentence() -> None:
     assert first.startswith("fc1, fc2  I(X;T) is 12.00 bits throughout (by the distinct rows of T")
     said = " ".join(found.summary().split())
     assert said.count("1 seed, at least 3 are needed") == 2  # itself, and as it is seen
+    two = traced({"Binning": FALLS[:1], "KDE": RISES[:1]}, FLAT[:1])
+    said = layer_of(two).sentence
+    assert said.count("1 seed, at least 3 are needed") == 2
+    assert "as T by KDE, it ends at 6.0" in said
+    assert said.endswith("0.00 below its peak; no call: 1 seed, at least 3 are needed.")
     assert math.isnan(found.of("fc1", "Binning").evidence.held_out.mean)
 
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from ibtrace.plane.cause import CauseKind
 from ibtrace.plane.circumstances import GivenX
 from ibtrace.plane.finding import Finding, bits, ends
 
+_UNCALLED: frozenset[CauseKind] = frozenset(
+    {"one snapshot", "not to the end", "constant", "few seeds", "nothing seen", "below zero"}
+)
+"""Causes by which the numbers decide nothing."""
+
 _STILL = 0.005  # bits: what two decimals do not show
-_BY_INTERVAL = frozenset({"wide interval", "seeds apart", "not converged"})
 
 
 @dataclass(frozen=True)
@@ -55,12 +60,10 @@ def at_a_resolution(findings: Sequence[Finding], known: Known, *, hangs: bool) -
         known: What the trace says beside.
         hangs: Whether they contradict each other.
     """
-    clauses: dict[str, list[str]] = {}
-    for finding in findings:
-        clauses.setdefault(_seen(finding, known), []).append(f"as {finding.estimand}")
-    parts = [f"{' and '.join(scales)}, it {clause}" for clause, scales in clauses.items()]
+    scales = {f"as {finding.estimand}": finding for finding in findings}
+    parts = [f"{names}, it {clause}" for names, clause in _clauses(scales, known)]
     start = "Whether a fall is seen hangs on the resolution:" if hangs else "Seen"
-    return f"{start} {'; '.join(parts)}."
+    return f"{start} {'; '.join([*parts, *_shared(findings)])}."
 
 
 def of_densities(findings: Sequence[Finding], known: Known, *, hangs: bool) -> str:
@@ -71,14 +74,12 @@ def of_densities(findings: Sequence[Finding], known: Known, *, hangs: bool) -> s
         known: What the trace says beside.
         hangs: Whether they contradict each other.
     """
-    clauses: dict[str, list[str]] = {}
-    for finding in findings:
-        clauses.setdefault(_seen(finding, known), []).append(finding.estimator)
-    parts = [f"by {' and '.join(names)} it {clause}" for clause, names in clauses.items()]
+    labels = {finding.estimator: finding for finding in findings}
+    parts = [f"by {names} it {clause}" for names, clause in _clauses(labels, known)]
     start = "Taken for continuous" + ", a fall hangs on the estimator" * hangs
     if known.given_x == "a function" and any(f.variable == "itself" for f in findings):
         start += ", though T is a function of X and they have no joint density"
-    return f"{start}: {'; '.join(parts)}."
+    return f"{start}: {'; '.join([*parts, *_shared(findings)])}."
 
 
 def _itself(finding: Finding, known: Known) -> str:
@@ -102,8 +103,26 @@ def _itself(finding: Finding, known: Known) -> str:
     return f"{level}."
 
 
-def _seen(finding: Finding, known: Known) -> str:
-    """What one estimator sees, as the end of a sentence."""
+def _clauses(findings: Mapping[str, Finding], known: Known) -> Iterator[tuple[str, str]]:
+    """Names and what is said by them, once for all of which the same is said."""
+    alike: dict[str, list[str]] = {}
+    why = not _shared([*findings.values()])
+    for name, finding in findings.items():
+        alike.setdefault(_seen(finding, known, why=why), []).append(name)
+    return ((" and ".join(names), clause) for clause, names in alike.items())
+
+
+def _shared(findings: Sequence[Finding]) -> tuple[str, ...]:
+    """Why there is no call, if that is the same for all of several estimators."""
+    causes = {finding.cause for finding in findings}
+    if len(findings) < 2 or len(causes) > 1:
+        return ()
+    (cause,) = causes
+    return (f"no call: {cause}",) if cause.kind in _UNCALLED else ()
+
+
+def _seen(finding: Finding, known: Known, *, why: bool = True) -> str:
+    """What one estimator sees, as the end of a sentence; with the cause if there is no call."""
     held_out = finding.evidence.held_out
     fall = f"{bits(held_out.mean)} bits {ends(held_out)}"
     match finding.cause.kind:
@@ -120,15 +139,15 @@ def _seen(finding: Finding, known: Known) -> str:
         case "not converged":
             return f"does not fall so far ({fall}), but training had not converged"
         case _:
-            return _uncalled(finding)
+            return _uncalled(finding, why=why)
 
 
-def _uncalled(finding: Finding) -> str:
+def _uncalled(finding: Finding, *, why: bool) -> str:
     peak, final = finding.evidence.peak.bits, finding.evidence.final.bits
     if np.isnan(final):
-        return f"gets no call: {finding.cause}"
-    below = f"{bits(peak - final)} below its peak"
-    return f"ends at {_last(finding)}, {below}, without a call: {finding.cause}"
+        return f"gets no call: {finding.cause}" if why else "has no last number"
+    end = f"ends at {_last(finding)}, {bits(peak - final)} below its peak"
+    return f"{end}, without a call: {finding.cause}" if why else end
 
 
 def _last(finding: Finding) -> str:
