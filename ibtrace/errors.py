@@ -55,6 +55,10 @@ class ConstantMean(UserWarning):
     """T of a layer is a mean that its normalisation makes the same for every sample."""
 
 
+class PaddingGuessed(UserWarning):
+    """T of layers leaves out, or may hold, padding that nobody stated; says how to state it."""
+
+
 class LensFailed(UserWarning):
     """A lens that gives no number; says why. The training and the other instruments go on."""
 

@@ -545,13 +545,38 @@ def test_a_batch_with_one_longest_sequence_is_asked_about() -> None:
         looked(Trims(), {"input_ids": ids(0), "attention_mask": real}, ["act"])
 
 
-@pytest.mark.parametrize("model", [Halves, TrimsLeft])
-def test_what_is_cut_in_another_way_is_asked_about(model: type[nn.Module]) -> None:
-    lengths = torch.tensor([2, 3, 2, LENGTH, 2, 3, 2, LENGTH])
+@pytest.mark.parametrize("left", [False, True])
+def test_what_is_cut_in_another_way_is_asked_about(left: bool) -> None:
+    """Half of a batch's longest; and the first tokens of sequences that are padded on the left."""
+    lengths = torch.tensor([2, 3, 2, LENGTH - 1, 2, 3, 2, LENGTH - 1])
     real = (torch.arange(LENGTH) < lengths[:, None]).long()
-    real = real.flip(1) if model is TrimsLeft else real
-    with pytest.raises(InvalidInput, match=r"'act': .*cut to a batch's longest"):
-        looked(model(), {"input_ids": ids(0), "attention_mask": real}, ["act"])
+    model, real = (Trims(), real.flip(1)) if left else (Halves(), real)
+    x = {"input_ids": ids(0), "attention_mask": real}
+    with pytest.raises(
+        InvalidInput, match=r"'act': .*cut to a batch's longest.*callable that"
+    ) as e:
+        looked(model, x, ["act"])
+    assert "flatten" not in str(e.value)
+    layer = looked(model, x, ["act"], reduce={"act": lambda out: out[:, 0]}, batch_size=3)["act"]
+    torch.testing.assert_close(layer.values, torch.tanh(model.embed(x["input_ids"][:, 0])))
+
+
+@pytest.mark.parametrize("longest", [LENGTH, LENGTH - 1])
+@pytest.mark.parametrize("batch_size", [3, 8])
+@pytest.mark.parametrize("reduce", [None, "token:cls", "tokens"])
+def test_the_last_tokens_are_read_where_padding_on_the_left_is_cut(
+    longest: int, batch_size: int, reduce: str | None
+) -> None:
+    torch.manual_seed(0)
+    lengths = torch.tensor([2, 3, 2, longest, 2, 3, 2, longest])
+    real = (torch.arange(LENGTH) < lengths[:, None]).long().flip(1)
+    model, x = TrimsLeft(), {"input_ids": ids(0), "attention_mask": real}
+    tokens = torch.tanh(model.embed(x["input_ids"]))
+    rows = torch.arange(N)
+    of_t = {None: mean(tokens, real), "tokens": tokens[real.bool()]}
+    first = tokens[rows, LENGTH - lengths]
+    layer = looked(model, x, ["act"], batch_size=batch_size, reduce=reduce)["act"]
+    torch.testing.assert_close(layer.values, of_t.get(reduce, first))
 
 
 def test_some_of_the_samples_that_tell_are_padded() -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ibtrace.capture import Look, looks, read_layers
-from ibtrace.errors import ConfigError, InvalidInput, RunError
+from ibtrace.errors import ConfigError, InvalidInput, PaddingGuessed, RunError
 from ibtrace.probe import Probe
 from ibtrace.tracer import Keep, Tracer
 
@@ -102,13 +102,82 @@ def mean(model: nn.Module, x: Tensor, tokens: Tensor) -> Tensor:
     """Of the block's output over real tokens, one sequence at a time."""
     outputs: list[Tensor] = []
     handle = model.get_submodule("block").register_forward_hook(
-        lambda _m, _a, out: outputs.append(out[0] if isinstance(out, tuple) else out)
+        lambda _m, _a, out: (
+            outputs.append(out[0] if isinstance(out, tuple) else out.mT)
+            if isinstance(out, tuple) or isinstance(model, Rolled)
+            else outputs.append(out)
+        )
     )
     with torch.no_grad():
         model.eval()(x)
     handle.remove()
     pairs = zip(outputs[0].double(), tokens, strict=True)
     return torch.stack([value[row].mean(0) for value, row in pairs]).float()
+
+
+class Rolled(nn.Module):
+    """Convolves numbers along time, ``(n, c, t)``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.block = nn.Conv1d(3, 5, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.block(x).amax(2)
+        return out
+
+
+class OfSeries(nn.Module):
+    """A recurrent layer over single numbers, ``(n, t)``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.block = nn.GRU(1, 5, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.block(x[..., None].float())[0][:, -1]
+        return out
+
+
+def started() -> Tensor:
+    """A decoder's inputs, which begin with the id that pads them."""
+    return torch.cat([torch.zeros(N, 1, dtype=torch.long), ids()[:, :-1]], 1)
+
+
+def centred() -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(5)
+    begin = torch.randint(0, 4, (N, 1), generator=generator)
+    length = torch.randint(2, 6, (N, 1), generator=generator)
+    at = torch.arange(LENGTH)
+    tokens = (at >= begin) & (at < begin + length)
+    return torch.where(tokens, ids().clamp(1), 0), tokens
+
+
+def odd() -> tuple[Tensor, Tensor]:
+    """The id that pads stands inside one text."""
+    x = ids()
+    x[7] = torch.tensor([3, 0, 5, 2, 1, 9, 0, 0, 0])
+    return x, x != 0
+
+
+def few() -> tuple[Tensor, Tensor]:
+    x, tokens = ids().clamp(1), torch.ones(N, LENGTH, dtype=torch.bool)
+    tokens[3, 6:], tokens[8, 4:] = False, False
+    return torch.where(tokens, x, 0), tokens
+
+
+FLOATS = torch.randn(N, LENGTH, generator=torch.Generator().manual_seed(6)) * real()
+
+
+class OfChannel(OfSeries):
+    """The same, of ``(n, 1, t)``."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x[:, 0])
+
+
+def real_after_a_first() -> Tensor:
+    return torch.cat([torch.ones(N, 1, dtype=torch.bool), real()[:, :-1]], 1)
 
 
 CASES: dict[str, tuple[Any, Tensor, Tensor]] = {
@@ -118,6 +187,15 @@ CASES: dict[str, tuple[Any, Tensor, Tensor]] = {
     "a model without a mask": (Recurrent, ids(), real()),
     "small whole numbers": (Recurrent, ids().int(), real()),
     "vectors": (OfVectors, vectors(), real()),
+    "channels first": (Rolled, vectors().mT.contiguous(), real()),
+    "channels first, on the left": (Rolled, vectors().mT.flip(2), real().flip(1)),
+    "a series": (OfSeries, FLOATS, real()),
+    "a series in double precision": (OfSeries, FLOATS.double(), real()),
+    "a series of one channel": (lambda: OfChannel(), FLOATS[:, None], real()),
+    "a decoder's first token": (Recurrent, started(), real_after_a_first()),
+    "at both ends": (Recurrent, *centred()),
+    "inside one text": (Recurrent, *odd()),
+    "in two texts alone": (Recurrent, *few()),
 }
 
 
@@ -125,24 +203,29 @@ CASES: dict[str, tuple[Any, Tensor, Tensor]] = {
 def test_padding_is_left_out_of_the_mean_and_said(case: str) -> None:
     make, x, tokens = CASES[case]
     model = make()
-    with said("stands only where sequences of x end"):
-        probe = Probe(x, Y)
-    t = seen(model, probe)
+    with said(""):
+        probe, plain = Probe(x, Y), Probe(x, Y, padding=None)
+    with said(r"T of block leaves out padding: \d stands at the .* of \d+ of 60 sequences of x"):
+        t = seen(model, probe)
     torch.testing.assert_close(t, mean(model, x, tokens))
     with said(""):
-        plain = Probe(x, Y, padding=None)
-    t = seen(model, plain)
-    torch.testing.assert_close(t, mean(model, x, torch.ones_like(tokens)))
+        t = seen(model, plain)
+        torch.testing.assert_close(t, mean(model, x, torch.ones_like(tokens)))
+        stated = Probe(x, Y, padding=probe.padding)  # as a run that is read back states it
+        torch.testing.assert_close(seen(model, stated), mean(model, x, tokens))
 
 
 def test_an_id_that_is_given_is_left_out_wherever_it_stands() -> None:
     x = ids()
     x[:, 1] = 0  # as "x == 0" has it
+    model, probe = Attending(), Probe(x, Y)
+    assert probe.padding == {}  # then its place does not tell
+    with said(r"T of block may hold padding: 0 stands at the end of \d+ of 60 .* elsewhere in"):
+        t = seen(model, probe)
+    torch.testing.assert_close(t, mean(model, x, torch.ones_like(x) == 1))
+    probe = Probe(x, Y, padding=0)
     with said(""):
-        assert Probe(x, Y).padding == {}  # then its place does not tell
-        probe = Probe(x, Y, padding=0)
-    model = Attending()
-    t = seen(model, probe)
+        t = seen(model, probe)
     torch.testing.assert_close(t, mean(model, x, x != 0))
     assert probe.take(slice(10)).padding == probe.to("cpu").padding == {"": 0.0}
 
@@ -154,8 +237,7 @@ def test_each_real_token_is_a_sample() -> None:
 
 def test_inputs_have_their_own_padding_and_masks_theirs() -> None:
     x = {"src": ids(), "tgt": ids(3)}
-    with said("0 stands only .* src .*|3 stands only .* tgt"):
-        assert Probe(x, Y).padding == {"src": 0.0, "tgt": 3.0}
+    assert Probe(x, Y).padding == {"src": 0.0, "tgt": 3.0}
     assert Probe(x, Y, padding={"tgt": 3}).padding == {"tgt": 3.0}
     masked = {"input_ids": ids(), "attention_mask": real().long()}
     with said(""):
@@ -170,30 +252,6 @@ def test_a_number_of_tokens_that_is_not_read_is_settled_by_the_id() -> None:
     stream = Probe(x, Y, padding=0).streams[0]
     assert not stream.unclear
     assert torch.equal(stream.tokens(N), real())
-
-
-GENERATOR = torch.Generator().manual_seed(4)
-NO_PADDING: dict[str, Tensor] = {
-    "tokens": torch.randint(0, KINDS, (N, LENGTH), generator=GENERATOR),
-    "many kinds of tokens": torch.randint(0, 30_000, (N, LENGTH), generator=GENERATOR),
-    "bits": torch.randint(0, 2, (N, LENGTH), generator=GENERATOR),
-    "a thermometer": (torch.arange(LENGTH) < torch.arange(N)[:, None] % LENGTH).long(),
-    "an end of sentence": torch.cat([ids()[:, :5].clamp(1), torch.full((N, 1), 0)], 1),
-    "all of one length": torch.cat([ids()[:, :5].clamp(1), torch.full((N, 3), 0)], 1),
-    "sorted": torch.randint(0, 5, (N, LENGTH), generator=GENERATOR).sort().values,
-    "pairs": torch.cartesian_prod(torch.arange(8), torch.arange(8))[:N],
-    "features": torch.randn(N, LENGTH, generator=GENERATOR) * real(),
-    "images": torch.nn.functional.pad(torch.rand(N, 5, 9, generator=GENERATOR), (0, 0, 2, 2)),
-    "bools": real(),
-}
-
-
-@pytest.mark.parametrize("name", NO_PADDING)
-def test_what_only_looks_like_padding_is_none(name: str) -> None:
-    with said(""):
-        probe = Probe(NO_PADDING[name], Y)
-    assert probe.padding == {}
-    assert not any(stream.padded for stream in probe.streams)
 
 
 @pytest.mark.parametrize("padding", [True, "0", float("nan"), [0], {"": "0"}, {"mask": 0}, b"0"])
@@ -263,3 +321,195 @@ def test_by_default_the_last_state_and_the_steps_of_packed_sequences() -> None:
         "block": "token:mean",
         "output": "",
     }
+
+
+class Table(nn.Module):
+    """Takes all columns at once, whatever they are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.block, self.act = nn.Linear(LENGTH, 5), nn.Tanh()
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.act(self.block(x.float()))
+        return out
+
+
+class Pictures(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.block = nn.Conv2d(1, 5, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.block(x[:, None].float()).amax((2, 3))
+        return out
+
+
+@pytest.mark.parametrize(
+    ("model", "x", "options"),
+    [
+        (Table(), ids(), {}),
+        (Table(), FLOATS, {}),
+        (Recurrent(), ids(), {"reduce": "flatten"}),
+        (Recurrent(), ids(), {"reduce": lambda out: out[:, 2]}),
+    ],
+)
+def test_nothing_is_said_where_nothing_is_left_out(
+    model: nn.Module, x: Tensor, options: dict[str, Any]
+) -> None:
+    with said(""):
+        probe = Probe(x, Y)
+        t = seen(model, probe, **options)
+    assert probe.padding
+    torch.testing.assert_close(t, seen(model, Probe(x, Y, padding=None), **options))
+
+
+def test_padding_along_one_of_two_axes_is_asked_about() -> None:
+    """A spectrogram's frames end, an image has black rows: by 2-d convolutions it is not told."""
+    tokens = real()[..., None]
+    dense = torch.rand(N, LENGTH, 8, generator=torch.Generator().manual_seed(7)) * tokens
+    with pytest.raises(InvalidInput, match="shows in its positions along several axes"):
+        seen(Pictures(), Probe(dense, Y))
+    model, sparse = Pictures(), dense * (dense > 0.5)
+    with said("T of block may hold padding: 0 stands at the end of"):
+        t = seen(model, Probe(sparse, Y))
+    with said(""):
+        torch.testing.assert_close(t, seen(model, Probe(sparse, Y, padding=None)))
+
+
+def test_it_is_said_once_of_all_layers_that_it_concerns() -> None:
+    class Two(Recurrent):
+        def __init__(self) -> None:
+            super().__init__()
+            self.more = nn.GRU(5, 5, batch_first=True)
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = self.more(self.block(self.embed(x))[0])[0][:, -1]
+            return out
+
+    model, probe = Two(), Probe(ids(), Y)
+    look = Look(layers=["block", "more", "output"])
+    evidence = read_layers(model, probe, look)
+    filled = int((~real()).any(1).sum())
+    words = (
+        f"T of block, more leaves out padding: 0 stands at the end of {filled} of 60 sequences of "
+        r"x alone; Probe\(…, padding=0\) says so, padding=None that it is none"
+    )
+    with pytest.warns(PaddingGuessed, match=words) as record:
+        list(looks(model, probe, look, evidence=evidence))
+    assert len(record) == 1
+    with said(""):
+        list(looks(model, probe, look, evidence=evidence))
+
+
+class OfTwo(nn.Module):
+    """Takes two sequences, in order or by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = Recurrent(), Recurrent()
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        out: Tensor = self.first(a) + self.second(b)
+        return out
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_each_input_is_called_as_it_is_given(named: bool) -> None:
+    model, b = OfTwo(), torch.randint(0, KINDS, (N, LENGTH - 2))
+    x: Any = {"a": ids(3), "b": b} if named else (ids(3), b)
+    name, key = ("a", "a") if named else (r"x\[0\]", "0")
+    probe = Probe(x, Y)
+    assert probe.padding == {key: 3.0}
+    look = Look(layers=["first.block", "second.block"])
+    stated = rf"sequences of {name} alone; Probe\(…, padding=\{{'{key}': 3\}}\) says so"
+    with pytest.warns(PaddingGuessed, match=f"T of first.block leaves out .* {stated}"):
+        parts = list(looks(model, probe, look, evidence=read_layers(model, probe, look)))
+    t = {name: layer.values for part in parts for name, layer in part.items()}
+    torch.testing.assert_close(t["first.block"], mean(model.first, ids(3), ids(3) != 3))
+    every = torch.ones(N, LENGTH - 2, dtype=torch.bool)
+    torch.testing.assert_close(t["second.block"], mean(model.second, b, every))
+
+
+def test_an_empty_text_has_no_t() -> None:
+    x = ids()
+    x[4] = 0
+    with pytest.raises(InvalidInput, match=r"1 of 60 samples have no real token.*padding=None"):
+        seen(Recurrent(), Probe(x, Y))
+    rest = torch.arange(N) != 4
+    model = Recurrent()
+    with said("T of block leaves out padding"):
+        t = seen(model, Probe(x[rest], Y[rest]))
+    torch.testing.assert_close(t, mean(model, x[rest], real()[rest]))
+
+
+class Classed(nn.Module):
+    """Puts tokens of its own before the text, or behind."""
+
+    def __init__(self, *, behind: bool = False, masks: bool = True) -> None:
+        super().__init__()
+        self.own, self.embed = nn.Parameter(torch.randn(1, 2, 8)), nn.Embedding(KINDS, 8)
+        self.block = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True)
+        self.behind, self.masks = behind, masks
+
+    def forward(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
+        own, text = self.own.expand(len(x), -1, -1), self.embed(x)
+        parts = [text, own] if self.behind else [own, text]
+        mask = None
+        if padding_mask is not None and self.masks:
+            sides = (0, 2) if self.behind else (2, 0)
+            mask = nn.functional.pad(padding_mask, sides, value=False)
+        out: Tensor = self.block(torch.cat(parts, 1), src_key_padding_mask=mask)
+        return out[:, 0]
+
+
+def outputs(model: nn.Module, **x: Tensor) -> Tensor:
+    held: list[Tensor] = []
+    block = model.get_submodule("block")
+    handle = block.register_forward_hook(lambda _m, _a, out: held.append(out))
+    with torch.no_grad():
+        model.eval()(**x)
+    handle.remove()
+    return held[0]
+
+
+@pytest.mark.parametrize("masks", [False, True])
+def test_a_class_token_before_the_text_is_the_first(masks: bool) -> None:
+    model, x = Classed(masks=masks), ids()
+    with said(""):
+        t = seen(model, Probe(x, Y, padding=0), reduce="token:cls")
+    torch.testing.assert_close(t, outputs(model, x=x)[:, 0])
+    with pytest.raises(InvalidInput, match=r"padding \(0 in x\) shows in its 11 positions.* has 9"):
+        seen(model, Probe(x, Y, padding=0))
+    with pytest.raises(InvalidInput, match=r"\(0 in x\), found by .*Probe\(…, padding=None\)"):
+        seen(model, Probe(x, Y))
+    left = Probe(ids(left=True), Y, padding=0)  # then the first may be padding
+    with pytest.raises(InvalidInput, match="shows in its 11 positions"):
+        seen(model, left, reduce="token:cls")
+
+
+@pytest.mark.parametrize("behind", [False, True])
+@pytest.mark.parametrize("left", [False, True])
+def test_tokens_beside_a_masked_text_are_real(behind: bool, left: bool) -> None:
+    model, x, tokens = Classed(behind=behind), ids(left=left), real(left=left)
+    probe = Probe({"x": x, "padding_mask": ~tokens}, Y)
+    every = nn.functional.pad(tokens, (0, 2) if behind else (2, 0), value=True)
+    values = outputs(model, x=x, padding_mask=~tokens)
+    by_hand = torch.stack([v[row].mean(0) for v, row in zip(values, every, strict=True)])
+    torch.testing.assert_close(seen(model, probe), by_hand)
+    with pytest.raises(InvalidInput, match="not known whose tokens its positions are"):
+        seen(model, probe, reduce="tokens")
+
+
+def test_labels_of_tokens_go_with_the_real_ones() -> None:
+    x, tokens = ids(), real()
+    y = torch.where(tokens, x % 3, -100)
+    probe = Probe(x, y)
+    with said("T of block leaves out padding"):
+        t = seen(Recurrent(), probe, reduce="tokens")
+    of_tokens = probe.tokens(len(t), ("",))
+    assert torch.equal(of_tokens.y, x[tokens] % 3)
+    assert torch.equal(of_tokens.inputs[""], x[tokens])
+    plain = Probe(x, y, padding=None)
+    with pytest.raises(InvalidInput, match=r"negative label.*Probe\(…, padding=…\)"):
+        plain.tokens(N * LENGTH, ("",))

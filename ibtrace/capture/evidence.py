@@ -37,11 +37,13 @@ class Reading:
         reduction: What is done with it, if that is known.
         stream: The input whose tokens its positions are, if any.
         trouble: Why it cannot be read, for a warning or an error; empty if it can.
+        padding: What is to be said of padding in T that nobody stated; empty if nothing is.
     """
 
     reduction: Reduction | None = None
     stream: Stream | None = None
     trouble: str = ""
+    padding: str = ""
 
     def mask(self, rows: slice | Tensor) -> Tensor | None:
         """Which positions are real in these samples, bool ``(n, positions)``; None: all."""
@@ -58,12 +60,14 @@ class Evidence:
         layers: Each layer that ran, by name.
         left_out: Why a layer is not traced; looks add to it.
         rounded: Layers whose T was said to be a constant but for rounding; looks add to it.
+        guessed: Layers of whose padding was said that it is guessed; looks add to it.
         defaults: The layers to trace, where nobody chose any.
     """
 
     layers: Mapping[str, Reading] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
     rounded: set[str] = field(default_factory=set)
+    guessed: set[str] = field(default_factory=set)
     defaults: Defaults | None = None
 
     def of(self, name: str) -> Reading:
@@ -132,7 +136,8 @@ def gather(
     readings |= _of_users(run, probe, rows, readings)
     axes = {n: r.reduction.axes for n, r in readings.items() if r.reduction and r.reduction.masked}
     for name, positions in whose(_forward(run), probe, axes, rows).items():
-        readings[name] = _with_positions(name, readings[name], positions)
+        shape = seen[name].shape
+        readings[name] = _with_positions(name, readings[name], positions, probe, shape)
     return Evidence(readings)
 
 
@@ -204,16 +209,42 @@ def _reading(
     return Reading(trouble=f"{why}; choose another layer, or unfold it by a callable in reduce=")
 
 
-def _with_positions(name: str, reading: Reading, positions: Positions) -> Reading:
-    if not positions.trouble and reading.reduction and reading.reduction.per_token:
-        if positions.stream is None:
+def _with_positions(
+    name: str, reading: Reading, positions: Positions, probe: Probe, shape: Sequence[int]
+) -> Reading:
+    reduction = reading.reduction
+    if not positions.trouble and reduction and reduction.per_token:
+        if not any(positions.stream is stream for stream in probe.streams):
             positions = Positions(trouble="it is not known whose tokens its positions are")
+    if positions.begins and reduction and reduction.first:
+        return Reading(reduction)
     if not positions.trouble:
-        return Reading(reading.reduction, positions.stream)
-    return Reading(
-        trouble=f"{positions.trouble}; say what T is of it by reduce={{{name!r}: 'flatten'}} "
-        "or a callable"
-    )
+        notice = _of_guesses(reduction, positions.stream, probe, shape)
+        return Reading(reduction, positions.stream, padding=notice)
+    how = f"reduce={{{name!r}: 'flatten'}} or a callable"
+    if positions.cut:  # flattened, its rows would have another width in each batch
+        how = (
+            f"a callable that makes rows of one width: reduce={{{name!r}: lambda out: out[:, -1]}}"
+        )
+    return Reading(trouble=f"{positions.trouble}; say what T is of it by {how}")
+
+
+def _of_guesses(
+    reduction: Reduction | None, stream: Stream | None, probe: Probe, shape: Sequence[int]
+) -> str:
+    """What is to be said of padding that nobody stated, where T hangs on it.
+
+    Padding that is left out is that of the layer's own input. What may be padding concerns every
+    layer of which positions are averaged or chosen: its own input's, or any one's if that is not
+    known.
+    """
+    if reduction is None or not reduction.masked:
+        return ""
+    if all(shape[axis] < 2 for axis in reduction.axes.positions(len(shape))):
+        return ""
+    if stream is not None and (stream.padded or len(probe.streams) > 1):
+        return stream.notice
+    return next((s.notice for s in probe.streams if s.notice and not s.padded), "")
 
 
 def _watched(run: Run, probe: Probe) -> dict[str, _Seen] | None:

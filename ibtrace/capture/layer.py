@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
 
-from ibtrace.errors import ConstantMean, NonFinite
+from ibtrace.errors import ConstantMean, NonFinite, PaddingGuessed
 from ibtrace.numerics.finite import count_non_finite
 
 
@@ -26,6 +26,7 @@ class Layer:
         random: Whether something random had been drawn in the forward before it.
         rounded: Whether T is a mean that differed between samples by rounding alone, and was made
             the constant that it is.
+        padding: What is to be said of padding in T that nobody stated; empty if nothing is.
     """
 
     values: Tensor
@@ -35,6 +36,7 @@ class Layer:
     token_inputs: tuple[str, ...] | None
     random: bool = False
     rounded: bool = False
+    padding: str = ""
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Layer:
         """The same layer with other values."""
@@ -61,14 +63,34 @@ def say_rounded(layers: Mapping[str, Layer], known: set[str]) -> None:
     new = [name for name, layer in layers.items() if layer.rounded and name not in known]
     known.update(new)
     if new:
-        listed = ", ".join(new[:6]) + (f" and {len(new) - 6} more" if len(new) > 6 else "")
         warnings.warn(
-            f"T of {listed} is the same for every sample: it is the mean over positions of what a "
-            "softmax or a norm made to have one mean, and differs by rounding alone, which is "
-            f"taken out; reduce={{{new[0]!r}: 'flatten'}} keeps what the mean loses",
+            f"T of {listed(new)} is the same for every sample: it is the mean over positions of "
+            "what a softmax or a norm made to have one mean, and differs by rounding alone, which "
+            f"is taken out; reduce={{{new[0]!r}: 'flatten'}} keeps what the mean loses",
             ConstantMean,
             stacklevel=3,
         )
+
+
+def say_padding(layers: Mapping[str, Layer], known: set[str]) -> None:
+    """Warn of padding that was guessed, or may be there, each layer once for all looks.
+
+    Args:
+        layers: Those of a look.
+        known: Those that were named already; added to.
+    """
+    new: dict[str, list[str]] = {}
+    for name, layer in layers.items():
+        if layer.padding and name not in known:
+            new.setdefault(layer.padding, []).append(name)
+    for notice, names in new.items():
+        known.update(names)
+        warnings.warn(f"T of {listed(names)} {notice}", PaddingGuessed, stacklevel=3)
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first six names, and how many more there are."""
+    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
 
 
 def require_finite(layer: str, value: Tensor) -> None:

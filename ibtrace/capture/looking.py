@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ibtrace.capture.defaults import default_choice
 from ibtrace.capture.evidence import Evidence
-from ibtrace.capture.layer import Layer, say_rounded
+from ibtrace.capture.layer import Layer, say_padding, say_rounded
 from ibtrace.capture.look import Look
 from ibtrace.capture.one_pass import Pass, refuse_all, say_left_out
 from ibtrace.capture.plan import read_layers, rows_for_defaults, standing_out_of
@@ -71,6 +71,7 @@ def looks(
             refuse_all(refused)
         say_left_out(evidence, current.refused)
         say_rounded(part, evidence.rounded)
+        say_padding(part, evidence.guessed)
         if part:
             yield part
         del part, current
@@ -147,4 +148,5 @@ def reduced(
     rounded = [store.settle(own) for store, own in zip(stores, values, strict=True)]
     layer = stores[0].layer(values, all(rounded))
     say_rounded({name: layer}, evidence.rounded)
+    say_padding({name: layer}, evidence.guessed)
     return layer

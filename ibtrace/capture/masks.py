@@ -8,15 +8,16 @@ samples; where the layer changes, it holds them.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from ibtrace.capture.reduce import Axes
 from ibtrace.errors import InvalidInput
 from ibtrace.probe import Probe
-from ibtrace.probe.padding import Stream, altered
+from ibtrace.probe.padding import Stream, altered, called
 
 Forward = Callable[[Probe], Mapping[str, Tensor]]
 """Every layer's output on a probe, the model left as it was."""
@@ -29,10 +30,17 @@ class Positions:
     Args:
         stream: The input whose tokens they are, if any.
         trouble: Why that cannot be told, for the message; empty if it can.
+        cut: Whether there are more or fewer of them from batch to batch.
+        begins: Whether the first one is surely no padding, though the others are not known.
     """
 
     stream: Stream | None = None
     trouble: str = ""
+    cut: bool = False
+    begins: bool = False
+
+
+_CUT = Positions(None, "its positions are cut to a batch's longest sequence", cut=True)
 
 
 def whose(
@@ -69,7 +77,7 @@ def whose(
             outputs is not None and name in outputs and outputs[name].shape != shape
             for outputs in unmasked
         ):
-            result[name] = Positions(None, "its positions are cut to a batch's longest sequence")
+            result[name] = _CUT
             continue
         effects = [
             _Effect(
@@ -124,11 +132,27 @@ class _Effect:
     @property
     def padding_stays(self) -> bool:
         """Whether altered padding changes the layer at the padding's places and nowhere else."""
-        if not isinstance(self.places, Tensor) or self.real is None:
+        return self.real is not None and self._shows_only_where(~self.real)
+
+    def _shows_only_where(self, padding: Tensor) -> bool:
+        """Whether altered padding changes the layer there and nowhere else."""
+        if not isinstance(self.places, Tensor) or self.places.shape != padding.shape:
             return False
-        if self.places.shape != self.real.shape or not bool(self.places.any()):
-            return False
-        return not bool((self.places & self.real).any())
+        return bool(self.places.any()) and not bool((self.places & ~padding).any())
+
+    def lengthened(self, length: int) -> Stream | None:
+        """The stream with tokens that a model puts before its own, or behind (a class token).
+
+        None unless altered padding shows that it is one of the two.
+        """
+        more, real = length - self.stream.length, self.stream.real
+        if more <= 0 or real is None or self.real is None:
+            return None
+        sides = [(more, 0), (0, more)]
+        fitting = [s for s in sides if self._shows_only_where(~pad(self.real, s, value=True))]
+        if len(fitting) != 1:
+            return None
+        return replace(self.stream, length=length, real=pad(real, fitting[0], value=True))
 
     @property
     def elsewhere(self) -> bool:
@@ -151,6 +175,9 @@ def _decide(length: int, effects: list[_Effect]) -> Positions:
     fitting = [effect for effect in effects if effect.stream.length == length and length > 0]
     if at_home := [effect for effect in fitting if effect.padding_stays]:
         return Positions(at_home[0].stream)
+    longer = [] if fitting else [effect.lengthened(length) for effect in effects]
+    if lengthened := [stream for stream in longer if stream is not None]:
+        return Positions(lengthened[0])
     unclear = [effect.stream.mask for effect in effects if effect.stream.unclear]
     if len(fitting) > 1:
         decoders = [effect for effect in fitting if effect.stream.inputs[0].startswith("decoder_")]
@@ -173,12 +200,20 @@ def _decide(length: int, effects: list[_Effect]) -> Positions:
     if unclear:
         return Positions(None, f"{unclear[0]} does not say which tokens are real")
     shows = [effect.stream for effect in effects if effect.stream.padded and effect.padding_shows]
-    if shows:
-        stream = shows[0]
-        mask = stream.mask or "its token"
-        clash = f"padding shows in its {length} positions, {mask} is for {stream.length}"
-        return Positions(None, clash)
-    return Positions()
+    return _showing(length, shows) if shows else Positions()
+
+
+def _showing(length: int, streams: list[Stream]) -> Positions:
+    """What is said of a layer in which padding of these shows, but not where."""
+    stream = streams[0]
+    begins = all(s.length < length and bool(s.tokens(0)[:, 0].all()) for s in streams)
+    what = "" if stream.fill is None else f" ({stream.fill:g} in {called(stream.inputs[0])})"
+    if stream.notice:
+        what += ", found by where it stands (Probe(…, padding=None) if it is none),"
+    where = f"{length} positions" if length else "positions along several axes"
+    whose = f"{stream.mask} is for" if stream.mask else "its input has"
+    trouble = f"padding{what} shows in its {where}, {whose} {stream.length}"
+    return Positions(None, trouble, begins=begins)
 
 
 def _outputs(
@@ -229,7 +264,8 @@ def _cut_to_longest(
 ) -> dict[str, Positions]:
     """The layers that have fewer positions in a batch without its longest sequences.
 
-    They hold an input's tokens up to the longest of a batch where they have as many, in both.
+    They hold an input's tokens up to the longest of a batch where they have as many, in both: the
+    first ones, or of sequences that are padded on the left the last, if these reach the layer.
     """
     cut = {}
     for stream in probe.streams:
@@ -244,15 +280,35 @@ def _cut_to_longest(
             without = forward(probe.take(rows[short]))
         except (InvalidInput, RuntimeError, ValueError, LookupError):
             continue
-        begins = not bool((real[:, 1:] & ~real[:, :-1]).any())  # on the left others would be cut
+        begins = not bool((stream.real[:, 1:] & ~stream.real[:, :-1]).any())
+        ends = not bool((stream.real[:, :-1] & ~stream.real[:, 1:]).any())
+        held = _holding_the_last(forward, probe, stream) if ends and not begins else set()
         longest = (int(lengths.max()), int(lengths[short].max()))
         for name in axes.keys() & without.keys() & before.keys():
             had, has = (axes[name].length(each[name].shape) for each in (before, without))
             if had != has:
-                whole = begins and (had, has) == longest
-                trouble = "its positions are cut to a batch's longest sequence"
-                cut[name] = Positions(stream) if whole else Positions(None, trouble)
+                whole = (begins or name in held) and (had, has) == longest
+                cut[name] = Positions(stream) if whole else _CUT
     return cut
+
+
+def _holding_the_last(forward: Forward, probe: Probe, stream: Stream) -> set[str]:
+    """The layers that the last tokens of sequences reach, padded on the left.
+
+    A layer that holds a batch's longest, but is cut on the other side, does not hold these: each is
+    replaced by another sample's, so that none becomes padding.
+    """
+    assert stream.real is not None
+    short = (stream.real[:, -1] & ~stream.real[:, 0]).nonzero()[:8, 0]
+    few, name = probe.take(short), stream.inputs[0]
+    value = few.inputs[name].movedim(stream.axis, 1).clone()
+    value[:, -1] = value[:, -1].roll(1, 0)
+    other = few.with_inputs({**few.inputs, name: value.movedim(1, stream.axis)})
+    try:
+        before, after = forward(few), forward(other)
+    except (InvalidInput, RuntimeError, ValueError, LookupError):
+        return set()
+    return {name for name in before if _changes(before, after, name)}
 
 
 def _changes(

@@ -12,7 +12,7 @@ from ibtrace.capture.calling import call
 from ibtrace.capture.evidence import Evidence, Reading
 from ibtrace.capture.functional import Functional
 from ibtrace.capture.hooks import hooked
-from ibtrace.capture.layer import Layer, require_finite
+from ibtrace.capture.layer import Layer, listed, require_finite
 from ibtrace.capture.look import Look
 from ibtrace.capture.reduce import Reduction
 from ibtrace.capture.store import ANOTHER, ONE_BATCH, LayerStore
@@ -244,13 +244,8 @@ def say_left_out(evidence: Evidence, refused: Mapping[str, str]) -> None:
     for name, why in new.items():
         by_cause.setdefault(why, []).append(name)
     if new:
-        causes = "; ".join(f"{_listed(names)}: {why}" for why, names in by_cause.items())
+        causes = "; ".join(f"{listed(names)}: {why}" for why, names in by_cause.items())
         warnings.warn(f"left out of the trace: {causes}", LeftOut, stacklevel=3)
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 6} more" if len(names) > 6 else ""
-    return ", ".join(names[:6]) + more
 
 
 def refuse_all(left_out: Mapping[str, str]) -> None:

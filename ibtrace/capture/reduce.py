@@ -65,6 +65,7 @@ class Reduction:
         masked: Whether padding has to be left out.
         raw: Whether it is the user's function, given a copy of the output as the layer made it.
         averages: Whether T is a mean over positions.
+        first: Whether T is the first real token alone.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Reduction:
     masked: bool = False
     raw: bool = False
     averages: bool = False
+    first: bool = False
 
     def __call__(self, output: Tensor, mask: Tensor | None = None) -> Tensor:
         """T of some samples.
@@ -246,6 +248,7 @@ def choose(reduce: Reduce, layer: str, shape: Sequence[int], axes: Axes) -> Redu
         axes=settled,
         masked=True,
         averages=of_tokens is _mean,
+        first=of_tokens is _first,
     )
 
 
@@ -321,9 +324,12 @@ def _by_tokens(
 
 
 def _of_positions(mask: Tensor | None, positions: int) -> Tensor | None:
-    """The mask of the first positions, where a layer is cut to a batch's longest sequence."""
-    cut = mask is not None and not bool(mask[:, positions:].any())
-    return mask[:, :positions] if mask is not None and cut else mask
+    """The mask of the first or last positions, where a layer is cut to a batch's longest."""
+    if mask is None or mask.shape[1] <= positions:
+        return mask
+    if not bool(mask[:, positions:].any()):
+        return mask[:, :positions]
+    return mask if bool(mask[:, :-positions].any()) else mask[:, -positions:]
 
 
 def _require_tokens(
@@ -334,6 +340,7 @@ def _require_tokens(
         raise InvalidInput(f"{positions} positions, but the mask has {mask.shape[1]}")
     if of_tokens is not _each and (empty := int((~mask.any(1)).sum())):
         raise InvalidInput(
-            f"{empty} of {len(mask)} samples have no real token, of which T could be made: their "
-            "mask is 0 throughout; leave these samples out of the probe"
+            f"{empty} of {len(mask)} samples have no real token, of which T could be made: all are "
+            "padding; leave these samples out of the probe (or Probe(…, padding=None), if no mask "
+            "says so and it is none)"
         )

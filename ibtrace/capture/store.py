@@ -133,7 +133,8 @@ class LayerStore:
         stream = self._reading.stream
         tokens = None if not self.per_token else () if stream is None else stream.inputs
         variable = ", ".join(self._made_by)
-        return Layer(values, variable, self._shape, self._bounds, tokens, self.random, rounded)
+        of_output = self._shape, self._bounds, tokens, self.random, rounded
+        return Layer(values, variable, *of_output, self._reading.padding)
 
 
 def frame_of(name: str, width: int, to: int) -> Tensor:

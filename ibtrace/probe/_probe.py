@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,8 +18,9 @@ from ibtrace.numerics.bins import row_ids
 from ibtrace.numerics.entropy import entropy, sample_counts
 from ibtrace.numerics.finite import count_non_finite
 from ibtrace.probe.inputs import Inputs, leaves, mapped, read_inputs, require_paired, samples_first
-from ibtrace.probe.padding import Padding, Stream, padding_values, streams, with_padding
+from ibtrace.probe.padding import Stream, streams
 from ibtrace.probe.reading import read
+from ibtrace.probe.unmasked import Padding, with_padding
 from ibtrace.runtime.arguments import flag, is_alone, seed_number, shown
 from ibtrace.runtime.arguments import whole as count
 
@@ -52,9 +52,11 @@ class Probe:
         population: Whether x is all of X, each value as often as its law says, and not a sample:
             log2 n is then the truth where nothing is lost, not the most that n samples can show.
         padding: What fills sequences where they end, if no mask says which tokens are real: an id
-            (0), by name of input where they differ, or None if nothing does. ``"auto"`` takes an id
-            (of sequences of numbers, 0) for padding that stands in runs at one end of sequences
-            alone, and warns. T of a layer of tokens leaves padding out, as it does by a mask.
+            or number (0), by name of input where they differ, or None if nothing does. T of a layer
+            of tokens leaves it out, wherever it stands, as it does by a mask (but for a decoder's
+            first token, if it opens every sequence). ``"auto"`` looks where tokens stand: what
+            nothing but padding explains is taken for it, what may be padding is not, and both are
+            said (`ibtrace.errors.PaddingGuessed`) of the layers whose T hangs on it.
 
     Attributes:
         class_names: The names of classes 0, 1, …, or None.
@@ -107,11 +109,10 @@ class Probe:
             y, targets = labels.values.clone(), labels.targets.clone()
         inputs = samples_first(x, whole)
         _check(x, inputs, y, whole)
-        filled = padding_values(padding, inputs)
-        known = labels.classes, labels.names, whole, population, filled, labels.one_hot
-        self._set(x, y, targets, *known)
-        if filled and isinstance(padding, str):
-            _say_padding(filled, self.streams)
+        sequences = with_padding(padding, streams(inputs), inputs)
+        fills = {s.inputs[0]: s.fill for s in sequences if s.fill is not None}
+        known = labels.classes, labels.names, whole, population, fills, labels.one_hot
+        self._set(x, y, targets, *known, sequences)
 
     def _set(
         self,
@@ -124,6 +125,7 @@ class Probe:
         population: bool,
         padding: Mapping[str, float],
         one_hot: int,
+        sequences: Sequence[Stream] | None = None,
     ) -> None:
         object.__setattr__(self, "x", x)
         object.__setattr__(self, "y", y)
@@ -134,6 +136,8 @@ class Probe:
         object.__setattr__(self, "population", population)
         object.__setattr__(self, "padding", padding)
         object.__setattr__(self, "one_hot", one_hot)
+        if sequences is not None:
+            self.__dict__["streams"] = list(sequences)
 
     def replaced(
         self,
@@ -142,6 +146,7 @@ class Probe:
         *,
         targets: Tensor | None = None,
         population: bool | None = None,
+        streams: Sequence[Stream] | None = None,
     ) -> Probe:
         """The probe of other tensors, whose labels mean what these mean.
 
@@ -150,12 +155,13 @@ class Probe:
             y: Labels, as `Probe.y` has them.
             targets: Labels, as `Probe.targets` has them; None: y.
             population: Whether x is all of X; None: if it is here.
+            streams: Its sequences, if they are these, or some of these; None: to be found.
         """
         probe = object.__new__(Probe)
         known = self.classes, self.class_names, self.whole
         population = self.population if population is None else population
         of_x = population, self.padding, self.one_hot
-        probe._set(x, y, y if targets is None else targets, *known, *of_x)
+        probe._set(x, y, y if targets is None else targets, *known, *of_x, streams)
         return probe
 
     @classmethod
@@ -215,7 +221,8 @@ class Probe:
     def take(self, rows: slice | Tensor) -> Probe:
         """The probe of some of the samples: a population no more."""
         x, y, targets = self.batch(rows), self.y[rows], self.targets[rows]
-        return self.replaced(x, y, targets=targets, population=False)
+        few = [stream.take(rows) for stream in self.streams]
+        return self.replaced(x, y, targets=targets, population=False, streams=few)
 
     def batch(self, rows: slice | Tensor, device: torch.device | str | None = None) -> Inputs:
         """The inputs of some of the samples: `x` cut to them, and copied.
@@ -264,12 +271,12 @@ class Probe:
     @cached_property
     def streams(self) -> list[Stream]:
         """The sequences and other things that the inputs consist of, and their padding."""
-        return with_padding(streams(self.inputs), self.inputs, self.padding)
+        return with_padding(self.padding, streams(self.inputs), self.inputs)
 
     def with_inputs(self, inputs: Mapping[str, Tensor]) -> Probe:
         """The probe with other inputs of the same names."""
         x = mapped(self.x, lambda name, value: inputs.get(name, value))
-        return self.replaced(x, self.y, targets=self.targets)
+        return self.replaced(x, self.y, targets=self.targets, streams=self.streams)
 
     @property
     def labelled(self) -> bool:
@@ -376,7 +383,8 @@ class Probe:
 
     def _moved(self, device: torch.device | str) -> Probe:
         x, y = self.batch(slice(None), device), self.y.to(device)
-        return self.replaced(x, y, targets=self.targets.to(device))
+        moved = [stream.to(device) for stream in self.streams]
+        return self.replaced(x, y, targets=self.targets.to(device), streams=moved)
 
     def tokens(self, count: int, names: Sequence[str] | None = None) -> Probe:
         """The probe of which each real token is a sample: its own input is X, its sequence's Y.
@@ -407,7 +415,8 @@ class Probe:
         real = fitting[0].tokens(self.n).to(self.device)
         of_tokens = fitting[0].of_tokens
         inputs = {name: of_tokens(self.inputs[name], real) for name in fitting[0].inputs}
-        return self.replaced(as_x(inputs), self._token_labels(real))
+        y = self._token_labels(real)
+        return self.replaced(as_x(inputs), y, streams=streams(inputs))
 
     def _token_labels(self, mask: Tensor) -> Tensor:
         """The label of each real token: its own, or that of its sequence."""
@@ -428,7 +437,7 @@ class Probe:
         if ignored := int((y < 0).sum()):
             raise InvalidInput(
                 f"Probe: {ignored} real tokens have a negative label; give them a class of their "
-                "own, or 0 in attention_mask"
+                "own, or say that they are padding: 0 in attention_mask, or Probe(…, padding=…)"
             )
         return y
 
@@ -466,20 +475,6 @@ def _names(whole: Any) -> tuple[str, ...]:
     if not all(isinstance(name, str) for name in names):
         raise ConfigError(f"Probe: whole must be names of inputs, got {shown(whole)}")
     return names
-
-
-def _say_padding(values: Mapping[str, float], streams: Sequence[Stream]) -> None:
-    """Warn of what is taken for padding because of where it stands."""
-    for stream in streams:
-        name = stream.inputs[0]
-        if name in values and stream.real is not None:
-            rows, value = int((~stream.real).any(1).sum()), f"{values[name]:g}"
-            warnings.warn(
-                f"Probe: {value} stands only where sequences of {name or 'x'} end (or begin), in "
-                f"{rows} of {len(stream.real)}: taken for padding, which T leaves out; "
-                f"Probe(…, padding={value}) says so, padding=None says that it is none",
-                stacklevel=4,
-            )
 
 
 def as_x(inputs: dict[str, Tensor]) -> Inputs:

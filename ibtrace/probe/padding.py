@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, replace
-from numbers import Real
-from typing import Any, Literal
 
 import torch
 from torch import Tensor
-
-from ibtrace.errors import ConfigError, InvalidInput
-from ibtrace.runtime.arguments import shown
 
 _COMPANIONS = re.compile(
     r"(token_type|position|segment|lang|type)_?(ids|s)$|global_attention_mask$"
@@ -26,10 +20,6 @@ _ONE_IS_PADDING = re.compile(r"pad(ding)?_mask$")
 _DECODER = "decoder"
 _NOBODY = "\0"
 _LARGE = 1000.0
-_FEWEST = 3
-
-Padding = Literal["auto"] | float | Mapping[str, float] | None
-"""What stands for padding in inputs without a mask: see `ibtrace.Probe`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +33,9 @@ class Stream:
         mask: The name of the input that marks the padding; empty if none does, though a token may.
         real: Which tokens are real, bool ``(n, length)``; None if all are, or if it is unclear.
         unclear: Whether a mask goes with it that cannot be read.
+        told: Whether a mask says that all tokens are real.
+        fill: The token that is padding, where no mask says which tokens are.
+        notice: What a trace has to say of padding that was found, or that there may be.
     """
 
     inputs: tuple[str, ...]
@@ -51,6 +44,20 @@ class Stream:
     mask: str = ""
     real: Tensor | None = None
     unclear: bool = False
+    told: bool = False
+    fill: float | None = None
+    notice: str = ""
+
+    def take(self, rows: slice | Tensor) -> Stream:
+        """That of some of the samples: what is padding of all of them is padding of these."""
+        if self.real is None:
+            return self
+        real = self.real[rows]
+        return replace(self, real=None if bool(real.all()) else real)
+
+    def to(self, device: torch.device | str) -> Stream:
+        """The same on another device."""
+        return self if self.real is None else replace(self, real=self.real.to(device))
 
     def tokens(self, n: int) -> Tensor:
         """Which of n sequences' tokens are real, bool ``(n, length)``."""
@@ -129,132 +136,9 @@ def streams(inputs: Mapping[str, Tensor]) -> list[Stream]:
     ]
 
 
-def padding_values(padding: Any, inputs: Mapping[str, Tensor]) -> dict[str, float]:
-    """By the name of an input, what fills its sequences where they end.
-
-    Args:
-        padding: As of a probe.
-        inputs: The inputs by name, ``(n, ...)``.
-
-    Raises:
-        ConfigError: If it is of another type, or names an input that is no sequence.
-        InvalidInput: If what is called padding is not there.
-    """
-    unmasked = {s.inputs[0]: s for s in streams(inputs) if s.length > 1 and not s.padded}
-    if padding is None:
-        return {}
-    if isinstance(padding, str) and padding == "auto":
-        ends = {
-            name: _end(inputs[name].movedim(stream.axis, 1))
-            for name, stream in unmasked.items()
-            if not stream.unclear
-        }
-        return {name: value for name, value in ends.items() if value is not None}
-    given = padding if isinstance(padding, Mapping) else dict.fromkeys(unmasked, padding)
-    for name, value in given.items():
-        if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
-            raise ConfigError(
-                "Probe: padding must be the number that fills sequences where they end (0), such "
-                f"numbers by input, 'auto' or None, got {shown(padding)}"
-            )
-        if name not in unmasked:
-            known = ", ".join(repr(name) for name in unmasked) or "none"
-            raise ConfigError(
-                f"Probe: padding: {name!r} is no sequence without a mask; these are: {known}"
-            )
-    fills = {
-        name: float(value)
-        for name, value in given.items()
-        if bool(_filled(inputs[name].movedim(unmasked[name].axis, 1), float(value)).any())
-    }
-    if (given and not fills) or (isinstance(padding, Mapping) and fills.keys() != given.keys()):
-        raise InvalidInput(f"Probe: padding: no token is {shown(padding)}; padding=None if none is")
-    return fills
-
-
-def with_padding(
-    padded: Iterable[Stream], inputs: Mapping[str, Tensor], values: Mapping[str, float]
-) -> list[Stream]:
-    """The streams, with what their own tokens say of their padding where no mask does.
-
-    Args:
-        padded: What `streams` gave.
-        inputs: The inputs by name, ``(n, ...)``.
-        values: What `padding_values` gave.
-    """
-    told = []
-    for stream in padded:
-        name = stream.inputs[0]
-        if name in values and stream.length > 1 and not stream.padded:
-            filled = _filled(inputs[name].movedim(stream.axis, 1), values[name])
-            stream = replace(stream, mask="", real=~filled if filled.any() else None, unclear=False)
-        told.append(stream)
-    return told
-
-
-def _end(tokens: Tensor) -> float | None:
-    """The id, or 0 of numbers, that stands where sequences end and nowhere else, if one does.
-
-    Args:
-        tokens: Ids ``(n, tokens)``, or rows of numbers ``(n, tokens, d)``.
-    """
-    if tokens.dim() == 3:
-        return 0.0 if _only_at_an_end(_filled(tokens, 0)) else None
-    if tokens.dtype == torch.bool or tokens.is_floating_point() or tokens.shape[1] < 2:
-        return None
-    last, first = (_candidates(tokens, ends) for ends in (tokens[:, -2:], tokens[:, :2]))
-    one_end = last or first if not (last and first) else []  # both: they are sorted
-    return float(one_end[0]) if one_end else None
-
-
-def _candidates(tokens: Tensor, ends: Tensor) -> list[int]:
-    """The ids that two tokens at one end of sequences agree in, and that stand like padding."""
-    values, counts = ends[ends[:, 0] == ends[:, 1], 0].unique(return_counts=True)
-    values = values[counts.argsort(descending=True)]
-    values = values[_stand_in_runs(tokens, values)]
-    return [
-        value
-        for value in values.tolist()
-        if _only_at_an_end(tokens == value, lengths=3 if value else 2)
-        and tokens[tokens != value].unique().numel() > 1
-    ]
-
-
-def _stand_in_runs(tokens: Tensor, values: Tensor) -> Tensor:
-    """Which ids stand in runs at one end of rows alone, seen of all of them at once."""
-    known, numbers, total = tokens.unique(return_inverse=True, return_counts=True)
-    alone = torch.zeros_like(known, dtype=torch.bool)
-    for rows in (numbers, numbers.flip(1)):
-        end = rows[:, -1]
-        runs = (rows == end[:, None]).flip(1).cumprod(1).sum(1)
-        alone |= torch.zeros_like(total).scatter_add(0, end, runs) == total
-    return alone[torch.searchsorted(known, values)]
-
-
-def _filled(tokens: Tensor, value: float) -> Tensor:
-    """Which tokens are this value (all of their numbers), bool ``(n, tokens)``."""
-    if float(value).is_integer() and abs(value) < 2**63:
-        value = int(value)  # ids are compared as whole numbers
-    return (tokens == value).reshape(*tokens.shape[:2], -1).all(-1)
-
-
-def _only_at_an_end(where: Tensor, lengths: int = 2) -> bool:
-    """Whether this is so in runs at one end of the rows alone, as padding is.
-
-    The runs have several lengths, some (`_FEWEST`) are longer than one token, and none is a whole
-    row.
-
-    Args:
-        where: Bool ``(n, tokens)``.
-        lengths: How many lengths there have to be: 0 is padding by custom, another id needs more.
-    """
-    for rows in (where, where.flip(1)):
-        runs = rows.flip(1).cumprod(1).sum(1)
-        if torch.equal(runs, where.sum(1)):
-            several = int((runs > 1).sum()) >= _FEWEST
-            differ = len(runs.unique()) >= lengths
-            return several and differ and bool(runs.max() < where.shape[1])
-    return False
+def called(name: str) -> str:
+    """What an input is called in a message: ``x``, ``x[0]``, ``input_ids``."""
+    return f"x[{name}]" if name.isdigit() else name or "x"
 
 
 def _positions(value: Tensor, masks: Iterable[Tensor]) -> int:
@@ -368,7 +252,10 @@ def _stream(
     readable = len(real) == len(read) and all(t.shape[1] == length for t in real)
     if not readable or not all(torch.equal(real[0], tokens) for tokens in real):
         return Stream(names, length, axis, ", ".join(read), unclear=True)
-    return Stream(names, length, axis, next(iter(read), ""), real[0] if real else None)
+    by_mask = [real_tokens(name, mask) for name, mask in masks.items() if name not in doubtful]
+    told = any(tokens is not None and bool(tokens.all()) for tokens in by_mask)
+    mask = next(iter(read), "")
+    return Stream(names, length, axis, mask, real[0] if real else None, told=told)
 
 
 def _goes_with(name: str, owner: str, inputs: Mapping[str, Tensor]) -> bool:
