@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import multiprocessing
-import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import product
 from typing import Literal, TypeVar
 
 import pandas as pd
-import torch
 from torch import Tensor
 
 from ibtrace import estimators as registered
@@ -30,6 +26,7 @@ from ibtrace.runtime.arguments import (
     several,
     whole,
 )
+from ibtrace.runtime.workers import results
 from ibtrace.types import Estimator, join_flags, label
 
 NAN = float("nan")
@@ -168,28 +165,7 @@ def trials(
         ConfigError: If ``jobs`` is not positive; and as `compare`.
     """
     jobs = whole("compare: jobs", jobs, least=1)
-    grid = list(_grid(estimators, problems, n, seeds))
-    if jobs == 1:
-        for task in grid:
-            yield _try(*task)
-        return
-    # spawn: a forked child inherits torch's thread pool in a state that can hang
-    spawn = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_alone)
-    futures = [pool.submit(_try, *task) for task in grid]
-    try:
-        for future in futures:
-            yield future.result()
-    finally:
-        for future in futures:  # the pool's own cancel_futures is lost if it is collected first
-            future.cancel()
-        pool.shutdown(wait=False)
-
-
-def _alone() -> None:
-    """Set up a worker: one thread, for it shares its core; Ctrl-C is the parent's to handle."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(1)
+    yield from results(_try, _grid(estimators, problems, n, seeds), jobs)
 
 
 def table(done: Iterable[Trial]) -> pd.DataFrame:

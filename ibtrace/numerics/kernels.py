@@ -50,13 +50,60 @@ def gaussian_sums(points: Tensor, variance: Tensor, groups: Sequence[Tensor]) ->
     return membership.own(sums)
 
 
-class _Exponents:
-    """Blocks of minus the squared distances among points, accurate to `_ROUNDING`."""
+def nested_gaussian_sums(
+    points: Tensor, variance: float, levels: int, groups: Sequence[Tensor]
+) -> Tensor:
+    """For each point, sums of a kernel of the squared distances D at variances that part by 4.
 
-    def __init__(self, points: Tensor) -> None:
+    ``exp(-D / 2v)`` at a quarter of the variance is its own fourth power: one exponential per pair
+    serves all levels, in float64. From one level to the next its relative error grows by 4; where
+    all kernels are 0 or 1 the finer levels are the same.
+
+    Cost: one exponential, and for each level two products and a matrix product, per pair.
+
+    Args:
+        points: ``(n, d)`` floats.
+        variance: The largest variance, above 0; at level k it is ``variance / 4 ** k``.
+        levels: How many variances.
+        groups: Ways to put the points in classes, ids ``0..k-1`` ``(n,)`` each.
+
+    Returns:
+        ``(levels, 1 + groups, n)`` float64: the sums over all points, and over those in each
+        point's class, at the largest variance first.
+    """
+    n, device = len(points), points.device
+    scaled = centred(points) / (2 * variance) ** 0.5
+    membership = _Membership(groups, n, device)
+    sums = torch.zeros(levels, n, membership.width, dtype=torch.float64, device=device)
+    step = 512 if device.type == "cpu" else 4096
+    blocks = [slice(start, min(start + step, n)) for start in range(0, n, step)]
+    exponents = _Exponents(scaled, finer=4.0 ** (levels - 1))
+    for index, rows in enumerate(blocks):
+        for columns in blocks[index:]:
+            kernel = exponents(rows, columns).clamp_(_LOWEST_EXPONENT, 0).exp_()
+            if columns is rows:
+                kernel.fill_diagonal_(1)
+            for level, total in enumerate(sums):
+                if level:
+                    kernel.clamp_(min=_SMALLEST_FOURTH_ROOT).square_().square_()
+                total[rows] += membership.sums(kernel, rows, columns)
+                if columns is not rows:
+                    total[columns] += membership.sums(kernel.T, columns, rows)
+    return torch.stack([membership.own(total[None])[:, 0] for total in sums])
+
+
+class _Exponents:
+    """Blocks of minus the squared distances among points, accurate to `_ROUNDING`.
+
+    Args:
+        points: ``(n, d)`` float64.
+        finer: By how much the distances will yet be multiplied.
+    """
+
+    def __init__(self, points: Tensor, finer: float = 1.0) -> None:
         self.points = points
         self.squares = points.square().sum(1)
-        rounding = float(self.squares.max()) * torch.finfo(torch.float64).eps
+        rounding = finer * float(self.squares.max()) * torch.finfo(torch.float64).eps
         self.expand = rounding < _ROUNDING
 
     def __call__(self, rows: slice, columns: slice) -> Tensor:
@@ -104,12 +151,12 @@ class _Membership:
         return sums
 
     def own(self, sums: Tensor) -> Tensor:
-        """``sums (2, n, width)`` of all points and of each point's own classes."""
+        """``sums (kernels, n, width)`` of all points and of each point's own classes."""
         totals = [sums[..., 0]]
         for place in self.place:
             if place is None:
                 totals.append(torch.ones_like(totals[0]))
             else:
-                column = place.expand(2, -1).unsqueeze(-1)
+                column = place.expand(len(sums), -1).unsqueeze(-1)
                 totals.append(sums.gather(-1, column).squeeze(-1))
         return torch.stack(totals)

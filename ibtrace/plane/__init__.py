@@ -25,5 +25,7 @@ from ibtrace.plane.finding import Point as Point
 from ibtrace.plane.finding import Seeds as Seeds
 from ibtrace.plane.judge import judge as judge
 from ibtrace.plane.judge import verdict as verdict
+from ibtrace.plane.layer_resolution import LayerResolution as LayerResolution
+from ibtrace.plane.resolution import Resolution as Resolution
 from ibtrace.plane.result import Verdict as Verdict
 from ibtrace.plane.rule import Rule as Rule

@@ -16,4 +16,5 @@ from ibtrace.plots._grid import Strip as Strip
 from ibtrace.plots._grid import grid as grid
 from ibtrace.plots._plane import information_plane as information_plane
 from ibtrace.plots._plane import information_planes as information_planes
+from ibtrace.plots._resolution import resolution_map as resolution_map
 from ibtrace.plots._style import save as save

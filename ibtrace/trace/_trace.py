@@ -20,9 +20,10 @@ from torch import Tensor
 
 from ibtrace.alignment import EVENTS, Event, Events, Named, Order, coincidence, events, order
 from ibtrace.errors import InvalidInput, RunError
-from ibtrace.plane import Rule, Verdict, verdict
+from ibtrace.plane import Resolution, Rule, Verdict, verdict
 from ibtrace.probe import Probe, as_x
 from ibtrace.runtime.arguments import require_mapping, require_path
+from ibtrace.trace.resolving import resolve
 from ibtrace.trace.storage import (
     ACTIVATIONS,
     FILE_NAME,
@@ -384,6 +385,19 @@ class Trace:
     def verdict(self, rule: Rule | None = None) -> Verdict:
         """Does each layer compress, a question at a time, with intervals (`ibtrace.plane`)."""
         return verdict(self, rule)
+
+    def resolution(self, scales: Sequence[float] | None = None, **arguments: Any) -> Resolution:
+        """Information at every resolution, of a trace that keeps its activations.
+
+        Print it to read at which scales each layer compresses; draw it with
+        `ibtrace.plots.resolution_map`.
+
+        Args:
+            scales: Widths of bins, or deviations of noise; None spans the range of the layers.
+            **arguments: ``reader``, ``samples``, ``layers``, ``seeds``, ``looks``, ``rule``,
+                ``jobs``, ``progress``: see `ibtrace.trace.resolving.resolve`.
+        """
+        return resolve(self, scales, **arguments)
 
     def events(self, looked_for: Iterable[Event] = EVENTS) -> Events:
         """When what happened in each seed, with intervals (`ibtrace.alignment.events`)."""

@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 from ibtrace.measure import flatten
-from ibtrace.trace import Trace
+from ibtrace.trace.stored import StoredTrace
 
 _POOLED_ROWS = 2**20
 
 
-def pooled(trace: Trace, seed: int) -> dict[str, Tensor]:
+def pooled(trace: StoredTrace, seed: int) -> dict[str, Tensor]:
     """Each layer's values over all snapshots of a network that are kept, ``(m, d)``.
 
     Of each snapshot evenly spaced rows, so that all are 2²⁰ at most; where that leaves some

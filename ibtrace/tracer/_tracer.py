@@ -622,7 +622,7 @@ class Tracer:
                     if estimator in self._deferred
                     and (at == 0 or last or every(at) or (label(estimator), at) in measured)
                 ]
-                look = stored_look(self.trace, seed, at, values)
+                look = stored_look(self.trace, [seed], at, values)
                 rows += measure(
                     look.activations,
                     look.contexts,

@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -20,12 +19,12 @@ from ibtrace.comparison import (
     named_estimators,
     trials,
 )
-from ibtrace.errors import IbtraceError, InvalidInput, RunError
+from ibtrace.errors import IbtraceError, InvalidInput
 from ibtrace.measure import flatten, measure
 from ibtrace.probe import Probe
 from ibtrace.trace import Trace
 from ibtrace.trace.pooling import pooled
-from ibtrace.trace.stored import stored_look
+from ibtrace.trace.stored import require_activations, spread, stored_look, thinned
 from ibtrace.types import Estimator, LayerContext, needs_trace
 
 SNAPSHOTS = 6
@@ -85,13 +84,11 @@ def compare_run(
         RunError: If the run kept no activations, or not the probe.
         InvalidInput: If ``n`` is larger than the probe or a number is not positive.
     """
-    if not source.activation_epochs():
-        advice = "train with store_activations: true (Keep(FOLDER, activations=True))"
-        raise RunError(f"{source.path}: keeps no activations; {advice}")
+    require_activations(source)
     if min(seeds, snapshots) < 1:
         raise InvalidInput(f"seeds and snapshots must be positive, got {seeds} and {snapshots}")
     whole = source.probe()
-    probe, rows = _thinned(whole, n)
+    probe, rows = thinned(whole, n)
     labelled = _labelled(estimators, probe.n)
     meta = {"n": probe.n, "input_entropy": probe.input_entropy, "layers": source.layers}
     meta["clock"] = source.clock
@@ -101,7 +98,7 @@ def compare_run(
     looks = [
         (seed, epoch)
         for seed in source.seeds[:seeds]
-        for epoch in _spread(source.activation_epochs(seed), snapshots)
+        for epoch in spread(source.activation_epochs(seed), snapshots)
     ]
     try:
         _measure(comparison, source, probe, rows, labelled, looks, progress)
@@ -127,7 +124,7 @@ def _measure(
     total = len(labelled) * len(looks)
     with tqdm(total=total, desc="measure", disable=not progress, unit=" planes") as bar:
         for (seed, at), (label, estimator) in _by_estimator(looks, labelled):
-            look = stored_look(source, seed, at, over_trace.get(seed))
+            look = stored_look(source, [seed], at, over_trace.get(seed))
             for name, value in look.activations.items():
                 told = look.contexts[name]
                 try:
@@ -225,20 +222,3 @@ def _labelled(estimators: Sequence[str | Estimator] | None, n: int) -> dict[str,
         fields = {"matrix_renyi": {"alpha": 2.0}}
         estimators = [registered.make(name, **fields.get(name, {})) for name in registered.names()]
     return named_estimators(estimators)
-
-
-def _thinned(probe: Probe, n: int | None) -> tuple[Probe, Tensor]:
-    """The probe, or n of its samples at random, and which they are."""
-    if n is None or n == probe.n:
-        return probe, torch.arange(probe.n)
-    if not 2 <= n < probe.n:
-        raise InvalidInput(f"n must lie between 2 and the probe's {probe.n} samples, got {n}")
-    order = np.random.default_rng(0).permutation(probe.n)[:n]
-    rows = torch.from_numpy(np.sort(order))
-    return probe.take(rows), rows
-
-
-def _spread(epochs: Sequence[int], count: int) -> list[int]:
-    """``count`` of the epochs, evenly by their place: log-spaced ones stay so."""
-    places = np.linspace(0, len(epochs) - 1, min(count, len(epochs))).round().astype(int)
-    return [epochs[place] for place in sorted(set(places.tolist()))]
