@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ibtrace.capture import Look, snapshot
+from ibtrace.capture.listing import layers
 from ibtrace.errors import InvalidInput, LeftOut
 from ibtrace.probe import Probe
 from ibtrace.runtime.generators import Draws, Generators, held_generators
@@ -278,6 +279,34 @@ class Mapped(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.head(torch.func.vmap(lambda v: torch.tanh(self.layer(v)))(x))
         return out
+
+
+class OwnSine(nn.Module):
+    """An activation that is known by what it does alone."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.sin(x)
+
+
+@pytest.mark.parametrize("act", [nn.Tanh, OwnSine])
+def test_modules_inside_a_models_own_vmap_are_left_out_by_name(act: type[nn.Module]) -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.act, self.last = nn.Linear(3, 4), act(), nn.ReLU()
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = self.last(torch.vmap(lambda row: self.act(self.layer(row)))(x))
+            return out
+
+    with pytest.warns(LeftOut, match=r"act: it runs inside torch\.func\.vmap"):
+        tracer = Tracer(Net(), probe(), estimators="binning")
+    assert set(tracer.trace.frame().layer) == {"last"}
+    table = {row.layer: row for row in layers(Net(), probe()).rows}
+    for name in ("act", "layer"):
+        assert table[name].why_not.startswith("it runs inside torch.func.vmap")
+        assert not table[name].default
+    assert table["last"].why_not == ""
 
 
 def test_a_forward_that_differentiates_is_traced_or_told_how() -> None:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from ibtrace.capture.functional import Functional, asked_for, functional_calls
+from ibtrace.capture.hooks import bare
 from ibtrace.capture.targets import Defaults, Target, is_activation, named_layers, output_name, stem
 from ibtrace.errors import InvalidInput
 from ibtrace.models.activations import BY_NAME
@@ -186,6 +187,11 @@ class _Watch:
             return False
         if given.numel() < 4 or any(r() is output for r, _, _ in self._tensors):
             return False
+        if bare(given) is not given:  # in the model's own vmap, which cannot compare values
+            given, result = bare(given), self._tried(module, bare(given))
+            if result is None:
+                return False
+            output = result
         given, output = numeric(given), numeric(output)
         rolled = self._tried(module, given.flatten().roll(1).view_as(given))
         wider, mirrored = (self._tried(module, by * given) for by in (10, -10))

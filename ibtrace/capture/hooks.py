@@ -139,6 +139,13 @@ def _is_mapped_over(tensor: Tensor, level: int) -> bool:
     return False
 
 
+def bare(tensor: Tensor) -> Tensor:
+    """The tensor inside those of torch.func, its hidden axes shown; any other as it is."""
+    while _vmap.is_functorch_wrapped_tensor(tensor):
+        tensor = _vmap.get_unwrapped(tensor)
+    return tensor
+
+
 def _version(tensor: Tensor) -> int:
     """How often it was changed in place; an inference tensor does not count that."""
     return -1 if tensor.is_inference() else tensor._version

@@ -106,14 +106,19 @@ def layers(model: nn.Module, data: Any, look: Look | None = None) -> LayerTable:
     defaults = read_layers(model, probe, replace(look.at(None), functional=False)).defaults
     assert defaults is not None
     states = [name for name in map(stem, defaults.names) if name.endswith("]")]
-    run = runner(model, look.at(["**", *states]))
+    refused: dict[str, str] = {}
+
+    def refuse(name: str, why: str) -> None:
+        refused[name] = why
+
+    run = runner(model, look.at(["**", *states]), refuse)
     evidence = gather(run, probe, look.reduce, look.batch_size)
     shown = _shown(run, probe, evidence, look.batch_size)
     modules = {**named_layers(model), output_name(model): model}
     calls = Counter(stem(name) for name in evidence.layers)
     traced = {stem(name) for name in defaults.names}
     rows, first = [], aliases(model)
-    for name in [*calls, *(name for name in modules if name not in calls)]:
+    for name in dict.fromkeys([*calls, *refused, *modules]):
         module, (shape, t) = modules.get(name.partition("[")[0]), shown.get(name, ((), None))
         reading = evidence.of(name)
         rows.append(
@@ -125,8 +130,10 @@ def layers(model: nn.Module, data: Any, look: Look | None = None) -> LayerTable:
                 t=t,
                 variable=reading.reduction.name if reading.reduction and calls[name] else "",
                 parameters=_weights(module),
-                default=name in traced,
-                why_not=reading.trouble if calls[name] else _not_run(name, first),
+                default=name in traced and name not in refused,
+                why_not=reading.trouble
+                if calls[name]
+                else refused.get(name) or _not_run(name, first),
             )
         )
     return LayerTable(tuple(rows), defaults.note)

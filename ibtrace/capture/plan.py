@@ -12,7 +12,7 @@ from ibtrace.capture.calling import call
 from ibtrace.capture.defaults import Candidate, all_of, candidates, default_choice
 from ibtrace.capture.evidence import Evidence, Run, gather, settling_rows
 from ibtrace.capture.functional import Functional
-from ibtrace.capture.hooks import Keep, hooked
+from ibtrace.capture.hooks import Keep, Refuse, hooked
 from ibtrace.capture.look import Look
 from ibtrace.capture.targets import (
     Defaults,
@@ -141,8 +141,14 @@ def standing_out_of(model: nn.Module, probe: Probe, look: Look, rows: Tensor) ->
     return standing_out
 
 
-def runner(model: nn.Module, look: Look) -> Run:
-    """What runs the model on a probe, under hooks on these layers."""
+def runner(model: nn.Module, look: Look, refuse: Refuse = lambda name, why: None) -> Run:
+    """What runs the model on a probe, under hooks on these layers.
+
+    Args:
+        model: Any module.
+        look: How it is looked at.
+        refuse: Told of layers that run and cannot be taken; a look itself says so.
+    """
 
     def run(probe: Probe, keep: Keep) -> None:
         with (
@@ -153,7 +159,7 @@ def runner(model: nn.Module, look: Look) -> Run:
                 resolve(model, look.layers),
                 keep,
                 functional=look.functional,
-                refuse=lambda name, why: None,  # the look itself will say so
+                refuse=refuse,
             ) as begin,
         ):
             device = next((p.device for p in model.parameters()), probe.device)
