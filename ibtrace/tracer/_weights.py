@@ -129,7 +129,8 @@ def _checksum(value: Tensor) -> int:
     """
     if value.device.type != "cpu" or value.is_conj() or value.is_neg():
         return digest(value)
-    return zlib.crc32(value.contiguous().reshape(-1).view(torch.uint8).numpy())
+    data: Any = value.contiguous().reshape(-1).view(torch.uint8).numpy()  # its stub knows no buffer
+    return zlib.crc32(data)
 
 
 def _states(model: nn.Module) -> dict[tuple[str, str], tuple[Any, ...]]:
