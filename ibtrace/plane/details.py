@@ -10,7 +10,7 @@ from ibtrace.plane.rule import Rule
 from ibtrace.runtime.text import wrap
 from ibtrace.types import either
 
-_LAYER_WIDTH = 16
+_LAYER_WIDTH, _ANSWER_WIDTH = 16, 40
 
 
 def blocks(findings: Sequence[Finding], rule: Rule, clock: str) -> list[str]:
@@ -47,7 +47,7 @@ def calls(layers: Sequence[LayerVerdict]) -> str:
         answers = {answer.question: str(answer.call) for answer in layer}
         lines.append([layer.layer, *(answers.get(question, "") for question in questions)])
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-    widths[0] = min(widths[0], _LAYER_WIDTH)
+    widths[0] = min(widths[0], _ANSWER_WIDTH)
     rows = []
     for name, *cells in lines:
         padded = "  ".join(f"{cell:{width}}" for cell, width in zip(cells, widths[1:], strict=True))
