@@ -322,6 +322,31 @@ def _plot(options: argparse.Namespace) -> int:
     return 0
 
 
+def _add_report(commands: _Commands) -> None:
+    parser = commands.add_parser(
+        "report",
+        help="one HTML file of a run, or of several side by side",
+        description="Write verdicts, figures to look into (a slider of epochs, toggles, hover, "
+        "SVG and CSV of each), claims and provenance as one HTML file that asks for nothing from "
+        "anywhere.",
+    )
+    parser.add_argument("runs", metavar="RUN", nargs="+", help="a run folder")
+    parser.add_argument(
+        "-o",
+        "--out",
+        metavar="FILE",
+        help="where to (default: RUN/report.html; of several runs, report.html)",
+    )
+    parser.set_defaults(call=_report)
+
+
+def _report(options: argparse.Namespace) -> int:
+    from ibtrace.reports import paging
+
+    print(paging.write_page(options.runs, options.out))
+    return 0
+
+
 def _add_verdict(commands: _Commands) -> None:
     text = "does I(X;T) of each layer fall: the information itself, and as estimators see it"
     parser = commands.add_parser("verdict", help=text, description=f"{text.capitalize()}.")
@@ -367,6 +392,7 @@ _COMMANDS: tuple[Callable[[_Commands], None], ...] = (
     _add_trace,
     _add_compare,
     _add_plot,
+    _add_report,
     _add_verdict,
     _add_list,
 )

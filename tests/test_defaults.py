@@ -19,8 +19,7 @@ from ibtrace.datasets import digits
 from ibtrace.ensemble import Ensemble
 from ibtrace.errors import CostWarning
 from ibtrace.estimators import KDE, KSG, AdaptiveBinning, Binning, Ross, information, make
-from ibtrace.plane import verdict
-from ibtrace.plots._style import ceilings
+from ibtrace.plane import ceilings, verdict
 from ibtrace.probe import Probe
 from ibtrace.tracer import At, Subsampled, Tracer, _cost, default_estimators
 from ibtrace.training import config

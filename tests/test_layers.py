@@ -17,7 +17,7 @@ ROOMS = [
     ["numerics", "runtime"],
     ["estimators", "problems", "datasets"],
     ["models", "probe", "plane", "alignment", "comparison"],
-    ["capture", "measure", "lenses", "checkpoints", "plots", "claims", "predictions"],
+    ["capture", "measure", "lenses", "checkpoints", "plots", "page", "claims", "predictions"],
     ["trace", "testing"],  # a lens is tested on views, which capture makes
     ["tracer", "ensemble"],
     ["training", "papers", "integrations"],

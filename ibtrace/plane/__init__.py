@@ -6,6 +6,7 @@ from ibtrace.plane.answer import LayerVerdict as LayerVerdict
 from ibtrace.plane.cause import Call as Call
 from ibtrace.plane.cause import Cause as Cause
 from ibtrace.plane.cause import CauseKind as CauseKind
+from ibtrace.plane.ceilings import ceilings as ceilings
 from ibtrace.plane.coordinates import clock as clock
 from ibtrace.plane.coordinates import coordinates as coordinates
 from ibtrace.plane.coordinates import estimands as estimands

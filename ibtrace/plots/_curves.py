@@ -12,11 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from ibtrace.errors import InvalidInput, UnknownName
-from ibtrace.plane import clock, on_clock
+from ibtrace.plane import ceilings, clock, on_clock
 from ibtrace.plots._style import (
     GREY,
     NotebookFigure,
-    ceilings,
     choose,
     epoch_axis,
     estimands,

@@ -16,14 +16,13 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
 from ibtrace.errors import InvalidInput
-from ibtrace.plane import clock, coordinates, mean_coordinates
+from ibtrace.plane import ceilings, clock, coordinates, mean_coordinates
 from ibtrace.plots._style import (
     EPOCHS,
     GREY,
     MARKERS,
     NotebookFigure,
     as_mapping,
-    ceilings,
     choose,
     epoch_norm,
     epoch_ticks,

@@ -21,7 +21,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from ibtrace import plane
 from ibtrace.errors import InvalidInput, UnknownName
 from ibtrace.runtime.files import written_whole
-from ibtrace.types import I_TY, I_XT, TraceLike, either
+from ibtrace.types import I_XT, TraceLike, either
 
 GREY = "0.45"
 # Of things that have no order.
@@ -132,25 +132,6 @@ def choose(trace: TraceLike, estimator: str | None) -> str:
 def estimands(frame: pd.DataFrame) -> str:
     """What stands for T in I(X;T), all variants of it."""
     return either(plane.estimands(frame[frame["quantity"] == I_XT]))
-
-
-def ceilings(trace: TraceLike, frame: pd.DataFrame) -> dict[str, tuple[float, str]]:
-    """The most that a plug-in estimate can reach, ``{quantity: (bits, label)}``, where known.
-
-    Args:
-        trace: The run.
-        frame: The rows that are drawn: of fewer samples than the run's probe has, perhaps.
-    """
-    meta = trace.meta
-    known = {}
-    if n := meta.get("n"):
-        measured = frame["samples"].max() if "samples" in frame else np.nan
-        bits = float(np.log2(min(n, measured) if np.isfinite(measured) else n))
-        known[I_XT] = bits, f"log₂ N = {bits:.4g}"
-    bits = float(meta.get("label_entropy", np.nan))
-    if np.isfinite(bits):  # of continuous targets there is none
-        known[I_TY] = bits, f"H(Y) = {bits:.3g}"
-    return known
 
 
 def legend_below(figure: Figure, handles: Sequence[Artist], labels: Sequence[str]) -> None:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ibtrace.alignment import EVENTS, Event, Events, Named, Order, coincidence, events, order
 from ibtrace.errors import InvalidInput, RunError
+from ibtrace.page import write
 from ibtrace.plane import Resolution, Rule, Verdict, verdict
 from ibtrace.probe import Probe, as_x
 from ibtrace.runtime.arguments import require_mapping, require_path
@@ -421,6 +422,24 @@ class Trace:
         if self.meta.get("labels") == "none":
             return plots.curves(self, estimator)
         return plots.information_plane(self, estimator)
+
+    def report(self, path: str | os.PathLike[str] | None = None) -> Path:
+        """Write the trace as one HTML file with figures to look into, and return its path.
+
+        Verdict, planes over time, curves, every other quantity, the record of the run: see
+        `ibtrace.page`. ``ibtrace report RUN`` adds the claims of a replication.
+
+        Args:
+            path: The file, which is replaced; None is ``report.html`` in the run folder, or of a
+                trace in memory in the folder that is current.
+
+        Raises:
+            InvalidInput: If the trace is empty, or the name is no page's.
+            RunError: If the file cannot be written.
+        """
+        folder = None if self.path is None else self.path.parent
+        file = (folder or Path()) / "report.html" if path is None else path
+        return write({folder.resolve().name: self} if folder else self, file)
 
     # --- activations ------------------------------------------------------------------------
 

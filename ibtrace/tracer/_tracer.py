@@ -463,6 +463,13 @@ class Tracer:
         """The information plane of the trace as a figure."""
         return self.trace.plot()
 
+    def report(self, path: str | Path | None = None) -> Path | None:
+        """Write the trace as one HTML file and return its path: see `ibtrace.Trace.report`.
+
+        On ranks other than 0, which measure nothing, no file is written and None is returned.
+        """
+        return self.trace.report(path) if self._leads else None
+
     def __enter__(self) -> Tracer:
         return self
 

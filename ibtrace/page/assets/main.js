@@ -1,0 +1,30 @@
+/* The page comes to life. */
+
+function addContents() {
+  const nav = document.getElementById("contents");
+  for (const section of document.querySelectorAll("main section")) {
+    if (section.hidden) continue;
+    nav.append(element("a", { href: `#${section.id}` }, section.querySelector("h2").textContent));
+  }
+}
+
+function start() {
+  document.getElementById("drawn").hidden = false;
+  document.querySelector("main").classList.toggle("single", DATA.runs.length === 1);
+  addControls();
+  addPlanes();
+  addCurves();
+  for (const panels of document.querySelectorAll("#drawn section .panels")) {
+    if (!panels.children.length) panels.closest("section").hidden = true;
+  }
+  addPlayer();
+  addContents();
+  if (matchMedia("(max-width: 700px)").matches) document.getElementById("filters").open = false;
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+    paintSwatches();
+    redraw();
+  });
+  new ResizeObserver(redraw).observe(document.querySelector("main"));
+}
+
+start();

@@ -1,0 +1,182 @@
+/* The information plane: one panel for each estimator, a subplot for each run. */
+
+const [I_XT, I_TY] = DATA.quantities;
+
+function factsOf(run, estimator) {
+  return run.ceilings.find((known) => known.estimator === estimator);
+}
+
+/** The looks of a layer at which both coordinates are known, as pairs of points; made once. */
+function pairs(run, estimator, layer) {
+  const across = blockOf(run, I_XT, estimator);
+  const upward = blockOf(run, I_TY, estimator);
+  if (!across?.layers.includes(layer) || !upward?.layers.includes(layer)) return [];
+  across.pairs ??= new Map();
+  const held = across.pairs.get(layer);
+  if (held && held.changes === state.changes) return held.all;
+  const known = new Map(curve(upward, layer).map((point) => [point.look, point]));
+  const all = curve(across, layer)
+    .filter((point) => known.has(point.look))
+    .map((x) => ({ x, y: known.get(x.look), across, upward, layer }));
+  across.pairs.set(layer, { changes: state.changes, all });
+  return all;
+}
+
+function planeRuns(estimator) {
+  return shownRuns().filter((run) =>
+    DATA.layers.some((layer) => isShown(layer) && pairs(run, estimator, layer).length)
+  );
+}
+
+function hoverOf(pair) {
+  pair.hover ??= pairHover(pair);
+  return pair.hover;
+}
+
+function pairHover(pair) {
+  const { x, y, across, upward, layer } = pair;
+  const lines = [
+    `<b>${plain(layer)}</b> · ${CLOCK} ${x.look.toLocaleString("en")}`,
+    `${I_XT} ${told(across, x)}`,
+    `${I_TY} ${told(upward, y)}`,
+  ];
+  if (x.n > 1) lines.push(`mean of ${x.n} seeds [${100 * DATA.confidence} % interval]`);
+  for (const [name, block, point] of [[I_XT, across, x], [I_TY, upward, y]]) {
+    const own = ownError(block, layer, point.place);
+    const flags = flagsAt(block, layer, point.place);
+    if (own) lines.push(`${name}: ${own}`);
+    if (flags) lines.push(`${name} flagged ${plain(flags)}`);
+  }
+  return lines.join("<br>");
+}
+
+/** Where each seed of a layer stands at a pair's look. */
+function seedDots(pair) {
+  const { x, y, across, upward, layer } = pair;
+  const dots = { x: [], y: [], text: [] };
+  for (const seed of shownSeeds(across)) {
+    const other = upward.seeds.indexOf(across.seeds[seed]);
+    if (other < 0) continue;
+    const [bits, label] = [single(across, layer, seed, x.place), single(upward, layer, other, y.place)];
+    if (!Number.isFinite(bits.value) || !Number.isFinite(label.value)) continue;
+    dots.x.push(bits.value);
+    dots.y.push(label.value);
+    const flags = [...new Set([...bits.flags.split(","), ...label.flags.split(",")])].filter(Boolean);
+    dots.text.push(
+      `<b>${plain(layer)}</b> · seed ${across.seeds[seed]} · ${CLOCK} ${x.look}` +
+        `<br>${I_XT} ${short(bits.value)} bits<br>${I_TY} ${short(label.value)} bits` +
+        (flags.length ? `<br>flagged ${plain(flags.join(", "))}` : "")
+    );
+  }
+  return dots;
+}
+
+/** What Plotly draws of one layer. */
+function layerTraces(all, layer, axes, { theme, legend }) {
+  const now = LOOKS[state.at];
+  const past = all.filter((pair) => pair.x.look <= now);
+  const { colour, symbol } = look(layer, theme);
+  const line = (some) => ({
+    type: "scatter", mode: "lines", ...axes,
+    x: some.map((pair) => pair.x.mean), y: some.map((pair) => pair.y.mean),
+  });
+  const group = { legendgroup: groupOf(layer), showlegend: false };
+  const ghost = { ...line(all), ...group, hoverinfo: "skip", line: { color: colour, width: 1 }, opacity: 0.25 };
+  const trail = {
+    ...line(past), ...group, line: { color: colour, width: 2 }, opacity: 0.75,
+    hoverinfo: "text", hovertext: past.map(hoverOf),
+  };
+  const here = past.slice(-1);
+  const start = all.slice(0, 1).filter((pair) => pair.x.look <= now);
+  const dots = here.length ? seedDots(here[0]) : { x: [], y: [], text: [] };
+  const seeds = {
+    type: "scatter", mode: "markers", ...axes, ...group, x: dots.x, y: dots.y,
+    hoverinfo: "text", hovertext: dots.text,
+    marker: { color: colour, size: 5, symbol, opacity: dots.x.length > 1 ? 0.45 : 0 },
+  };
+  const mark = (some, look, more) => ({
+    ...line(some), ...group, ...more, mode: "markers", hoverinfo: "text", hovertext: some.map(hoverOf), marker: look,
+  });
+  const ring = { color: THEMES[theme].paper, size: 7, symbol: "circle", line: { color: colour, width: 1.5 } };
+  const solid = { color: colour, size: 12, symbol, line: { color: THEMES[theme].paper, width: 1.5 } };
+  return [
+    ghost, trail, seeds, mark(start, ring, {}),
+    mark(here, solid, { name: plain(layer), showlegend: legend }),
+  ];
+}
+
+function planeSpec(estimator, options) {
+  const { theme, width, legend } = options;
+  const runs = planeRuns(estimator);
+  const layout = gridOf(runs.map((run) => run.name), {
+    theme, width, height: width < 560 ? 300 : 380,
+    x: { title: { text: `${I_XT} (bits)`, standoff: 6 } },
+    y: { title: { text: `${I_TY} (bits)`, standoff: 6 } },
+  });
+  const data = [];
+  runs.forEach((run, at) => {
+    const axes = { xaxis: at ? `x${at + 1}` : "x", yaxis: at ? `y${at + 1}` : "y" };
+    const most = factsOf(run, estimator)?.most ?? {};
+    if (most[I_XT]) ceilingLine(layout, most[I_XT], at, theme, false);
+    if (most[I_TY]) ceilingLine(layout, most[I_TY], at, theme, true);
+    const known = DATA.layers
+      .filter(isShown)
+      .map((layer) => [layer, pairs(run, estimator, layer)])
+      .filter(([, all]) => all.length);
+    const stand = known
+      .map(([, all]) => all.filter((pair) => pair.x.look <= LOOKS[state.at]).pop())
+      .filter(Boolean);
+    data.push({
+      type: "scatter", mode: "lines", ...axes, hoverinfo: "skip", showlegend: false,
+      x: stand.map((pair) => pair.x.mean), y: stand.map((pair) => pair.y.mean),
+      line: { color: THEMES[theme].soft, width: 1 }, opacity: 0.7,
+    });
+    for (const [layer, all] of known) {
+      data.push(...layerTraces(all, layer, axes, { theme, legend: legend && at === 0 }));
+    }
+  });
+  if (legend) layout.annotations.push({
+    text: `${CLOCK} ${LOOKS[state.at].toLocaleString("en")}`, showarrow: false, xref: "paper",
+    yref: "paper", x: 1, y: 1, xanchor: "right", yanchor: "bottom", yshift: 6,
+  });
+  return { data, layout };
+}
+
+function planePeek(estimator) {
+  const rows = planeRuns(estimator).flatMap((run) =>
+    DATA.layers.filter(isShown).flatMap((layer) => {
+      const here = pairs(run, estimator, layer).filter((p) => p.x.look <= LOOKS[state.at]).pop();
+      if (!here) return [];
+      const flags = [flagsAt(here.across, layer, here.x.place), flagsAt(here.upward, layer, here.y.place)];
+      return [[layer, run.name || "–", String(here.x.look), told(here.across, here.x),
+        told(here.upward, here.y), String(here.x.n), flags.filter(Boolean).join("; ") || "–"]];
+    })
+  );
+  return { head: ["layer", "run", CLOCK, I_XT, I_TY, "seeds", "flags"], rows };
+}
+
+function addPlanes() {
+  DATA.estimators.forEach((estimator, at) => {
+    const has = (run) => blockOf(run, I_XT, estimator) && blockOf(run, I_TY, estimator);
+    if (!DATA.runs.some(has)) return;
+    addPanel({
+      id: `plane-${at}`,
+      section: "plane",
+      title: `Information plane by ${estimator}`,
+      note: estimandOf(estimator),
+      moves: true,
+      shown: () => state.estimators.has(at) && planeRuns(estimator).length > 0,
+      spec: (options) => planeSpec(estimator, options),
+      layers: () => DATA.layers.filter((layer) => isShown(layer) &&
+        planeRuns(estimator).some((run) => pairs(run, estimator, layer).length)),
+      rows: () => planeRuns(estimator).flatMap((run) =>
+        DATA.quantities.flatMap((quantity) => rowsOf(run, blockOf(run, quantity, estimator)))),
+      peek: () => planePeek(estimator),
+    });
+  });
+}
+
+function estimandOf(estimator) {
+  const told = DATA.runs.map((run) => factsOf(run, estimator)?.estimand).filter(Boolean);
+  return [...new Set(told)].join("; ");
+}

@@ -1,0 +1,162 @@
+"""The numbers of traces as the page's scripts read them: dense, rounded to what a figure shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+from ibtrace.errors import InvalidInput
+from ibtrace.page.embed import packed
+from ibtrace.plane import ceilings, clock, estimands, on_clock
+from ibtrace.types import I_TY, I_XT, TraceLike, either
+
+CONFIDENCE = 0.95
+_ROOM = 5_500_000  # bytes: with the drawing library the page stays under 8 MB
+_BYTES = 4 * (4 + 1) / 3  # of a number and its flags, in base64
+_LEAST = 24  # looks that a curve keeps, however many networks there are
+
+Block = dict[str, Any]
+
+
+def numbers(traces: Mapping[str, TraceLike]) -> dict[str, Any]:
+    """All that is drawn of traces, as JSON values.
+
+    ``runs`` holds for each trace its ``blocks``: the numbers of one quantity by one instrument as
+    an array ``(layers, seeds, looks)``, with an index into ``flags`` for each. Epochs are those of
+    the trace's clock. Where all numbers would need too much room, long curves are thinned, and
+    ``thinned`` says to how many looks.
+
+    Args:
+        traces: The traces by name.
+
+    Raises:
+        InvalidInput: If there is none, one is empty, or their looks are not counted alike.
+    """
+    frames = {name: trace.frame() for name, trace in traces.items()}
+    tables = {name: _table(name, trace, frames[name]) for name, trace in traces.items()}
+    if not tables:
+        raise InvalidInput("report: there is no trace to report; pass one, or {name: trace}")
+    clocks = {name: counted for name, (counted, _) in tables.items()}
+    if len(set(clocks.values())) > 1:
+        said = ", ".join(f"{name or 'one'} counts {counted}s" for name, counted in clocks.items())
+        raise InvalidInput(f"report: traces in one report need one clock, but {said}; report each")
+    groups = {name: _groups(table) for name, (_, table) in tables.items()}
+    most = _looks_each([rows for parts in groups.values() for _, rows in parts])
+    flags = pd.Index(sorted({"", *(f for _, table in tables.values() for f in table["flags"])}))
+    runs = [
+        {
+            "name": name,
+            "seeds": sorted(map(int, tables[name][1]["seed"].unique())),
+            "ceilings": _ceilings(trace, frames[name]),
+            "blocks": [_block(key, rows, trace, flags, most) for key, rows in groups[name]],
+        }
+        for name, trace in traces.items()
+    ]
+    longest = max(rows["epoch"].nunique() for parts in groups.values() for _, rows in parts)
+    seeds = max(len(run["seeds"]) for run in runs)
+    freedom = np.arange(1, max(2, seeds))  # the first is that of 2 seeds
+    student = np.asarray(stats.t.ppf((1 + CONFIDENCE) / 2, freedom))
+    return {
+        "clock": next(iter(clocks.values())),
+        "layers": _joined(trace.layers for trace in traces.values()),
+        "estimators": _joined(trace.estimators for trace in traces.values()),
+        "quantities": [I_XT, I_TY],
+        "flags": flags.to_list(),
+        "confidence": CONFIDENCE,
+        "student": student.round(6).tolist(),
+        "thinned": [most, longest] if most < longest else None,
+        "runs": runs,
+    }
+
+
+def _table(name: str, trace: TraceLike, frame: pd.DataFrame) -> tuple[str, pd.DataFrame]:
+    """The trace's clock, and all its numbers with their looks counted by it."""
+    readings = trace.readings()
+    if readings.empty:
+        raise InvalidInput(f"report: the trace {name!r} is empty; take a snapshot first")
+    counted = frame if len(frame) else readings
+    return clock(counted), on_clock(counted, readings)
+
+
+def _groups(table: pd.DataFrame) -> list[tuple[tuple[str, str], pd.DataFrame]]:
+    """The rows of each quantity by each instrument that gave a number, in the trace's order."""
+    return [
+        ((str(quantity), str(instrument)), rows)
+        for (quantity, instrument), rows in table.groupby(["quantity", "instrument"], sort=False)
+        if np.isfinite(rows["value"]).any()
+    ]
+
+
+def _joined(names: Iterable[Sequence[str]]) -> list[str]:
+    return list(dict.fromkeys(name for each in names for name in each))
+
+
+def _looks_each(groups: Sequence[pd.DataFrame]) -> int:
+    """The most looks that a curve may have for the page to stay small."""
+    curves = np.array([rows["layer"].nunique() * rows["seed"].nunique() for rows in groups])
+    looks = np.array([rows["epoch"].nunique() for rows in groups])
+    most = int(looks.max(initial=0))
+    while most > _LEAST and float((curves * np.minimum(looks, most)).sum()) * _BYTES > _ROOM:
+        most -= 1
+    return most
+
+
+def _block(
+    key: tuple[str, str], rows: pd.DataFrame, trace: TraceLike, flags: pd.Index, most: int
+) -> Block:
+    quantity, instrument = key
+    names = ["", *trace.layers, *trace.modules]
+    present = set(rows["layer"])
+    layers = [name for name in names if name in present]
+    looks = np.array(sorted(rows["epoch"].unique()))
+    if len(looks) > most:
+        looks = looks[np.unique(np.linspace(0, len(looks) - 1, most).round().astype(int))]
+    seeds = sorted(rows["seed"].unique())
+    places = pd.MultiIndex.from_product([layers, seeds, looks], names=["layer", "seed", "epoch"])
+    dense = rows.set_index(["layer", "seed", "epoch"]).reindex(places)
+    shape = len(layers), len(seeds), len(looks)
+    raised = flags.get_indexer(pd.Index(dense["flags"].fillna("")))
+    block = {
+        "quantity": quantity,
+        "instrument": instrument,
+        "unit": str(rows["unit"].iloc[0]),
+        "layers": layers,
+        "seeds": [int(seed) for seed in seeds],
+        "looks": looks.tolist(),
+        "values": packed(dense["value"].to_numpy()),
+        "flags": packed(raised, "<u2" if len(flags) > 255 else "<u1") if raised.any() else None,
+    }
+    # the instrument's own error, of which one number a look is told: the mean over seeds
+    for name in ("stderr", "lower", "upper"):
+        own = dense[name].to_numpy().reshape(shape)
+        block[name] = packed(_mean(own)) if np.isfinite(own).any() else None
+    return block
+
+
+def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The mean over seeds, of those that have a number; NaN where none has."""
+    finite = np.isfinite(values)
+    total = np.where(finite, values, 0).sum(axis=1)
+    counts = finite.sum(axis=1)
+    return np.where(counts > 0, total / np.maximum(counts, 1), np.nan)
+
+
+def _ceilings(trace: TraceLike, frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """For each estimator what stands for T, and the most that it can reach."""
+    known = []
+    for estimator, rows in frame.groupby("estimator", sort=False):
+        most = ceilings(trace, rows)
+        told = either(estimands(rows[rows["quantity"] == I_XT]))
+        known.append(
+            {
+                "estimator": str(estimator),
+                "estimand": told,
+                "most": {quantity: [bits, text] for quantity, (bits, text) in most.items()},
+            }
+        )
+    return known

@@ -1,0 +1,27 @@
+"""The most that a plug-in estimate can reach."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from ibtrace.types import I_TY, I_XT, TraceLike
+
+
+def ceilings(trace: TraceLike, frame: pd.DataFrame) -> dict[str, tuple[float, str]]:
+    """The most that a plug-in estimate can reach, ``{quantity: (bits, label)}``, where known.
+
+    Args:
+        trace: The run.
+        frame: The rows that are drawn: of fewer samples than the run's probe has, perhaps.
+    """
+    meta = trace.meta
+    known = {}
+    if n := meta.get("n"):
+        measured = frame["samples"].max() if "samples" in frame else np.nan
+        bits = float(np.log2(min(n, measured) if np.isfinite(measured) else n))
+        known[I_XT] = bits, f"log₂ N = {bits:.4g}"
+    bits = float(meta.get("label_entropy", np.nan))
+    if np.isfinite(bits):  # of continuous targets there is none
+        known[I_TY] = bits, f"H(Y) = {bits:.3g}"
+    return known

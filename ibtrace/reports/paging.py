@@ -1,0 +1,60 @@
+"""The report of run folders as one HTML file: their traces, and what came of their claims."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from os.path import commonpath
+from pathlib import Path
+
+import pandas as pd
+
+from ibtrace import page
+from ibtrace.errors import RunError
+from ibtrace.trace import Trace
+from ibtrace.training import runner
+
+FILE = "report.html"
+
+
+def write_page(folders: Sequence[str | Path], out: str | Path | None = None) -> Path:
+    """Write the page of one run, or of several side by side.
+
+    Claims and predictions are those that ``ibtrace replicate`` left in the folders.
+
+    Args:
+        folders: The run folders; one with variants has a trace for each.
+        out: The file; None is ``report.html`` in the run folder, or of several runs in the one
+            that is current.
+
+    Returns:
+        The file.
+
+    Raises:
+        RunError: If a folder holds no run, is named twice, or the file cannot be written.
+        InvalidInput: If the runs do not fit into one report.
+    """
+    paths = [Path(folder).resolve() for folder in folders]
+    if len(set(paths)) < len(paths):
+        raise RunError("report: a run is named twice; name each once")
+    names = _names(paths) if len(paths) > 1 else [""]
+    traces: dict[str, Trace] = {}
+    tested: dict[str, dict[str, pd.DataFrame]] = {"claims": {}, "predictions": {}}
+    for path, name in zip(paths, names, strict=True):
+        for variant, trace in runner.load(path).items():
+            traces["/".join(filter(None, (name, variant))) or path.name] = trace
+        for kind, tables in tested.items():
+            if (file := path / f"{kind}.csv").is_file():
+                tables[name] = pd.read_csv(file, dtype={"trace": str}).fillna("")
+    if out is None:
+        out = Path(FILE) if len(paths) > 1 else paths[0] / FILE
+    title = " · ".join(path.name for path in paths)
+    return page.write(traces, out, title=title, **tested)
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """What tells the folders apart: their names, or as much of their paths as is needed."""
+    names = [path.name for path in paths]
+    if len(set(names)) == len(names):
+        return names
+    shared = Path(commonpath(paths))
+    return [str(path.relative_to(shared)) if path != shared else path.name for path in paths]
