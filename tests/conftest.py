@@ -3,8 +3,11 @@
 import matplotlib as mpl
 import pytest
 import torch
+from hypothesis import settings
 
 mpl.use("Agg")
+settings.register_profile("untimed", deadline=None)  # how long a case takes says what else runs
+settings.load_profile("untimed")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -77,7 +77,7 @@ def test_of_ids_it_is_the_plug_in() -> None:
 
 
 @given(st.integers(4, 40), st.integers(1, 30))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_weights_cancel_the_two_biases(members: int, d: int) -> None:
     ts, weights = ensemble(members, d)
     assert len(ts) == members

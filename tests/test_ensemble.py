@@ -317,7 +317,7 @@ def test_dropout_differs_over_seeds_and_steps_and_rests_in_eval_mode() -> None:
 # --- stopping and going on ------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=12)
+@settings(max_examples=12)
 @given(
     stop=st.integers(0, 11),
     build=st.sampled_from([chain("tanh"), chain("relu"), conv, dropout]),

@@ -48,7 +48,7 @@ DTYPES = [torch.bool, torch.int8, torch.int16, torch.int32, torch.int64, torch.f
 
 @pytest.mark.parametrize("dtype", [*DTYPES, torch.float64, torch.float16, torch.bfloat16])
 @given(seed=seeds, n=st.integers(1, 60), d=st.integers(1, 20), values=st.integers(1, 3))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_row_ids_are_numpys_unique_rows(
     dtype: torch.dtype, seed: int, n: int, d: int, values: int
 ) -> None:
@@ -105,7 +105,7 @@ def test_the_global_generator_is_left_alone() -> None:
 
 
 @given(seed=seeds, n=st.integers(1, 50))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_joint_ids_are_the_pairs(seed: int, n: int) -> None:
     a, b = draw(seed, n), draw(seed + 1, 2, n)
     joint = bins.joint_ids(bins.dense_ids(a * 1000 - 7), bins.dense_ids(b))
@@ -138,7 +138,7 @@ def test_floor_bins_beyond_int32_stay_apart() -> None:
     count=st.integers(1, 300),
     seed=seeds,
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_uniform_bins_know_their_ends(
     dtype: torch.dtype, low: int, extent: int, count: int, seed: int
 ) -> None:
@@ -160,7 +160,7 @@ def test_uniform_bins_know_their_ends(
 
 @pytest.mark.parametrize("shared", [True, False])
 @given(seed=seeds, count=st.integers(1, 200))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_digitise_is_numpys(shared: bool, seed: int, count: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     edges = torch.randn((count,) if shared else (3, count), generator=generator).sort(-1).values
@@ -184,7 +184,7 @@ def test_digitise_linspace_is_digitise_at_the_edges_too(dtype: torch.dtype) -> N
 
 
 @given(seed=seeds, m=st.integers(1, 200), count=st.integers(2, 40))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_quantile_bins_hold_equal_mass_and_follow_increasing_maps(
     seed: int, m: int, count: int
 ) -> None:
@@ -223,7 +223,7 @@ def naive_entropy(ids: list[int], correction: Correction) -> float:
 
 @pytest.mark.parametrize("correction", CORRECTIONS)
 @given(seed=seeds, n=st.integers(2, 60), values=st.integers(1, 100))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_entropy_is_the_textbook_sum(
     correction: Correction, seed: int, n: int, values: int
 ) -> None:
@@ -242,7 +242,7 @@ def test_a_correction_halves_the_bias(correction: Correction) -> None:
 
 
 @given(seed=seeds, n=st.integers(2, 60), values=st.integers(1, 8))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_information_is_the_table_sum(seed: int, n: int, values: int) -> None:
     x, y = draw(seed, n, values=values), draw(seed + 1, n, values=3)
     table = np.zeros((values, 3))
@@ -275,7 +275,7 @@ def test_independence_and_constants_give_exactly_nothing() -> None:
 
 
 @given(seed=seeds)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_uniform_masses_are_counts(seed: int) -> None:
     ids = bins.dense_ids(draw(seed, 3, 20))
     masses = sample_masses(ids, torch.full((20,), 1 / 20))
@@ -305,7 +305,7 @@ def test_no_correction_adds_nothing() -> None:
 
 
 @given(seed=seeds, n=st.integers(2, 300), a=st.integers(1, 300), b=st.integers(1, 20))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_the_null_is_the_expected_information_of_permuted_labels(
     seed: int, n: int, a: int, b: int
 ) -> None:

@@ -75,7 +75,7 @@ def test_weights_take_the_bias_off_in_four_dimensions() -> None:
 
 
 @given(st.integers(1, 14), st.integers(0, 30))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_weights_meet_berretts_constraints(d: int, more: int) -> None:
     k = d + more
     weights = np.array(neighbour_weights(k, d))

@@ -104,7 +104,7 @@ def test_the_correction_takes_the_bias_off() -> None:
 
 
 @given(st.integers(0, 99))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_order_swap_and_monotone_maps_do_not_matter(seed: int) -> None:
     x, y = noise(40, 2, seed=seed), noise(40, 3, seed=seed + 1)
     order = torch.randperm(40, generator=torch.Generator().manual_seed(seed))

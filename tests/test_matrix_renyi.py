@@ -96,7 +96,7 @@ def test_near_alpha_1_ids_have_their_plug_in_information() -> None:
 
 
 @given(st.floats(0.3, 4), st.lists(st.integers(1, 9), min_size=1, max_size=6))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_entropy_lies_between_0_and_log2_and_falls_with_alpha(
     alpha: float, sizes: list[int]
 ) -> None:

@@ -165,7 +165,7 @@ def test_atoms_apart_are_what_normal_with_atoms_needs() -> None:
 
 
 @given(st.integers(0, 99), st.sampled_from(list(draws(6))), st.sampled_from(["apart", "near"]))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_order_swap_shift_and_common_scale_do_not_matter(seed: int, law: str, atoms: Any) -> None:
     x, y = draws(50)[law]
     order = torch.randperm(50, generator=torch.Generator().manual_seed(seed))

@@ -106,7 +106,7 @@ def test_trees_count_as_blocks_do(closed: bool, k: int) -> None:
 
 
 @given(st.integers(1, 5), st.integers(5, 700), st.integers(0, 99))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_k_smallest_is_topk(k: int, n: int, seed: int) -> None:
     values = torch.rand(3, n, generator=torch.Generator().manual_seed(seed))
     found, columns = k_smallest(values, k)
@@ -122,7 +122,7 @@ def test_k_smallest_is_topk(k: int, n: int, seed: int) -> None:
     st.floats(-100, 100),
     st.floats(0.01, 100),
 )
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_ksg_is_invariant_to_order_swap_shift_and_common_scale(
     seed: int, norm: Norm, variant: Variant, widths: tuple[int, int], shift: float, scale: float
 ) -> None:

@@ -44,7 +44,7 @@ def test_the_interval_covers_the_integrated_truth(problem: GaussianChannel) -> N
     assert float(found[0].stderr) == pytest.approx(float(spread), rel=0.3)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(std=st.floats(0.05, 3.0), classes=st.integers(2, 30), seed=st.integers(0, 99))
 def test_kde_brackets_it(std: float, classes: int, seed: int) -> None:
     t = random_layer(seed=seed)

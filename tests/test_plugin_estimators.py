@@ -166,7 +166,7 @@ def naive_symbols(estimator: Any, t: Array) -> Array:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("estimator", EVERY, ids=label)
 @given(seed=seeds, n=st.integers(2, 60), d=st.integers(1, 4))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 def test_naive_twin_in_batches(
     estimator: Any, dtype: torch.dtype, seed: int, n: int, d: int
 ) -> None:
@@ -303,7 +303,7 @@ def test_the_estimand_is_said(estimator: Any, text: str) -> None:
 
 
 @given(seed=seeds, bins=st.integers(2, 40))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_adaptive_bins_see_only_the_order(seed: int, bins: int) -> None:
     t, y = normal(seed, 2, 60, 3, dtype=torch.float64), integers(seed, 60)
     estimator = AdaptiveBinning(bins=bins)

@@ -40,7 +40,7 @@ def train(model: nn.Module, steps: int = 150) -> float:
     return float((model(PATTERNS).argmax(1) == LABELS).double().mean())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     bits=st.integers(2, 16),
     low=st.floats(-5, 0, width=32),

@@ -22,7 +22,7 @@ from ibtrace.tracer import Tracer
 FIRST, LAST = Axes(0, frozenset({1})), Axes(0, frozenset({2}))
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     st.integers(1, 4), st.integers(1, 5), st.integers(1, 3), st.integers(0, 2**16), st.booleans()
 )

@@ -66,7 +66,7 @@ def dependent(n: int = 300, dx: int = 5, dy: int = 4, seed: int = 0) -> tuple[Te
 # --- sliced ---------------------------------------------------------------------------------
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(d=st.integers(1, 8), seed=st.integers(0, 1000), data=st.data())
 def test_frames_are_orthonormal(d: int, seed: int, data: st.DataObject) -> None:
     k = data.draw(st.integers(1, d))

@@ -95,7 +95,7 @@ def test_empty_trace_gives_an_empty_frame_of_the_same_types(run: Path) -> None:
     seed=st.integers(0, 2**62),
     layer=st.text(st.characters(exclude_categories=["Cs"]), min_size=1),
 )
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_numbers_come_back_bit_for_bit(bits: float, other: float, seed: int, layer: str) -> None:
     trace = Trace.create()
     trace.append(

@@ -206,7 +206,7 @@ def test_x_and_y_weigh_alike_whatever_their_dimensions() -> None:
 
 
 @given(st.integers(0, 99), st.sampled_from([2, 5]))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_a_variable_may_be_rotated(seed: int, d: int) -> None:
     turn = torch.linalg.qr(normal(seed, d, d))[0]
     x = normal(seed + 1, 400, d)
@@ -271,7 +271,7 @@ def test_heavy_tails_are_right_or_flagged(name: str) -> None:
 
 
 @given(st.integers(0, 99), st.integers(2, 40), st.integers(1, 4))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_the_spread_is_the_median_distance_that_is_not_zero(seed: int, n: int, d: int) -> None:
     x = normal(seed, n, d).round()
     middle = torch.from_numpy(np.median(x.numpy(), 0))
@@ -286,7 +286,7 @@ def test_the_spread_is_the_median_distance_that_is_not_zero(seed: int, n: int, d
 
 
 @given(st.integers(0, 99), st.integers(1, 40), st.sampled_from(["plain", "round", "relu", "clamp"]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_spread_of_a_column_is_its_median_distance_that_is_not_zero(
     seed: int, n: int, kind: str
 ) -> None:
@@ -302,7 +302,7 @@ def test_the_spread_of_a_column_is_its_median_distance_that_is_not_zero(
 
 
 @given(st.integers(0, 99), st.floats(-320, 300), st.floats(0, 307), st.integers(0, 3))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_values_are_brought_to_where_they_square(
     seed: int, size: float, outlying: float, far: int
 ) -> None:

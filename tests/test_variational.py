@@ -86,7 +86,7 @@ def naive(scores: Tensor, tau: float = 1.0) -> dict[str, float]:
     }
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(k=st.integers(2, 12), seed=st.integers(0, 10_000), scale=st.floats(0, 4))
 def test_bounds_equal_their_naive_twins_and_are_in_order(k: int, seed: int, scale: float) -> None:
     scores = random_scores(k, seed, scale)
