@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -291,6 +292,44 @@ def _exit_status(whole: bool) -> int:
     return 0 if whole else 130
 
 
+def _add_multiverse(commands: _Commands) -> None:
+    parser = commands.add_parser(
+        "multiverse",
+        help="the verdict under every analysis, and at every resolution, of a run's activations",
+        description="Judge every layer under a grid of analysis choices, say which choice the "
+        "verdict turns on, and map binned information at every width of bins. The run must have "
+        "kept its activations (store_activations: true); of checkpoints they are made by "
+        "'ibtrace trace CONFIG --checkpoints … --set store_activations=true'.",
+    )
+    parser.add_argument("run", metavar="RUN", help="a run folder with stored activations")
+    parser.add_argument("--grid", metavar="FILE", help="a YAML file of choices (default: shipped)")
+    parser.add_argument("--layers", metavar="A,B", help="only these (default: all)")
+    parser.add_argument(
+        "--looks", type=int, metavar="K", help="snapshots of the resolution map (default: all)"
+    )
+    parser.add_argument("--jobs", type=int, metavar="N", help="processes (default: one a core)")
+    parser.add_argument("--out", metavar="DIR", help="where to (default: RUN/multiverse)")
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    parser.set_defaults(call=_multiverse)
+
+
+def _multiverse(options: argparse.Namespace) -> int:
+    from ibtrace.reports import multiverse
+    from ibtrace.training import runner
+
+    out = Path(options.out or Path(options.run) / "multiverse")
+    jobs = options.jobs or os.cpu_count() or 1
+    common: dict[str, Any] = {"jobs": jobs, "progress": not options.quiet}
+    common["layers"] = None if options.layers is None else _names(options.layers)
+    for variant, trace in runner.load(options.run).items():
+        judged = trace.multiverse(options.grid, **common)
+        resolution = trace.resolution(looks=options.looks, **common)
+        if variant:
+            print(f"{variant}\n{'=' * len(variant)}")
+        print(multiverse.leave(judged, resolution, out / variant))
+    return 0
+
+
 def _add_plot(commands: _Commands) -> None:
     parser = commands.add_parser(
         "plot", help="draw the figures of a run", description="Draw the figures of a run."
@@ -391,6 +430,7 @@ _COMMANDS: tuple[Callable[[_Commands], None], ...] = (
     _add_run,
     _add_trace,
     _add_compare,
+    _add_multiverse,
     _add_plot,
     _add_report,
     _add_verdict,

@@ -10,12 +10,15 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import ibtrace
 from ibtrace import cli
 from ibtrace.datasets import digits
+from ibtrace.trace import Choices
+from tests.stored_traces import NARROW, WIDE, coded, kept_trace
 
 pytestmark = [
     # Lightning walks data loaders with a torch function that torch has deprecated, and asks for
@@ -28,6 +31,7 @@ pytestmark = [
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 MODEL_PAGE = ROOT / "docs" / "your-model.md"
+RESOLUTION_PAGE = ROOT / "docs" / "resolution.md"
 NOTEBOOK = ROOT / "docs" / "notebook.ipynb"
 _BLOCK = re.compile(r"(?:<!-- ([^\n]*) -->\n)?^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
@@ -164,6 +168,31 @@ def _after_the_run() -> dict[str, Any]:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_the_page_on_resolution_runs_as_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    plan = {0: WIDE, 1: WIDE, 5: NARROW, 20: NARROW}
+    looks = {
+        epoch: [{"hidden5": layers["hidden"]} for layers in seeds]
+        for epoch, seeds in coded(plan).items()
+    }
+    losses = [0.1 * seed for seed in range(5)]
+    kept_trace(Path("runs/mine"), looks, losses=losses)
+    (grid,) = blocks(RESOLUTION_PAGE, "yaml")
+    assert len(Choices.read(yaml.safe_load(grid))) == (9 * 3 + 2) * 2 * 2 * 2
+    assert f"{len(Choices.read(None))} analyses" in RESOLUTION_PAGE.read_text()
+    small = Path("grid.yaml")  # the default's 204 verdicts take seconds
+    small.write_text("families: [{estimator: binning, width: [0.5, 1.0]}]\n")
+    monkeypatch.setattr("ibtrace.trace.choices.DEFAULT", small)
+    scope: dict[str, Any] = {"ibtrace": ibtrace}
+    for block in blocks(RESOLUTION_PAGE, "python"):
+        exec(compile(block, str(RESOLUTION_PAGE), "exec"), scope)
+    said = capsys.readouterr().out
+    assert "hidden5: I(X;T) falls, seen in bins of width" in said
+    assert "hidden5 compresses under 100 % of 2 analyses" in said
+
+
 def test_the_notebook_runs_and_shows_what_is_stored_in_it() -> None:
     nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
     stored = nbformat.read(NOTEBOOK, as_version=4)

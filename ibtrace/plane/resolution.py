@@ -108,24 +108,49 @@ def resolution(
     if not about_x or len(scales) < 2 or len(epochs) < 2:
         got = f"{len(about_x)} layers, {len(scales)} scales and {len(epochs)} looks"
         raise InvalidInput(f"a resolution map needs a layer, 2 scales and 2 looks, got {got}")
+    copies = _copies(about_x, seeds)
+    distinct = np.array([seed not in copies for seed in seeds], dtype=bool)
     layers, kept, lost = [], {}, []
     for name, bits in about_x.items():
         finite: Mask = np.atleast_1d(np.isfinite(bits).all(axis=(0, 2)))
-        kept[name] = tuple(seed for seed, whole in zip(seeds, finite, strict=True) if whole)
         lost += [f"{name} of seed {s}" for s, whole in zip(seeds, finite, strict=True) if not whole]
+        used = finite & distinct
+        kept[name] = tuple(seed for seed, one in zip(seeds, used, strict=True) if one)
         layers.append(
             LayerResolution(
                 layer=name,
                 reader=reader,
                 scales=np.asarray(scales, dtype=np.float64),
                 epochs=np.asarray(epochs, dtype=np.int64),
-                about_x=bits[:, finite],
-                about_y=about_y[name][:, finite],
+                about_x=bits[:, used],
+                about_y=about_y[name][:, used],
                 null=null[name],
                 input_entropy=entropies[name][0],
                 label_entropy=entropies[name][1],
                 rule=rule or Rule(),
             )
         )
-    said = (f"Left out, for its values are not all finite: {', '.join(lost)}.",) if lost else ()
+    said = [f"Left out, for its values are not all finite: {', '.join(lost)}."] if lost else []
+    said += [
+        f"Seed {copy} is seed {first} over again, number for number: it counts once."
+        for copy, first in copies.items()
+    ]
     return Resolution(tuple(layers), kept, clock, (*notes, *said))
+
+
+def _copies(about_x: Mapping[str, Array], seeds: Sequence[int]) -> dict[int, int]:
+    """Seeds whose numbers are another's to the last digit at every look: ``{seed: the first}``.
+
+    Curves that stand still all along tell nothing: those of different networks may be equal.
+    """
+    moving = [bits[(np.ptp(bits, axis=2) > 0).any(axis=1)] for bits in about_x.values()]
+    curves = np.concatenate([np.moveaxis(b, 1, 0).reshape(len(seeds), -1) for b in moving], axis=1)
+    firsts: dict[bytes, int] = {}
+    if not curves.shape[1]:
+        return {}
+    return {
+        seed: first
+        for seed, curve in zip(seeds, curves, strict=True)
+        if np.isfinite(curve).all()
+        if (first := firsts.setdefault(curve.tobytes(), seed)) != seed
+    }

@@ -14,6 +14,7 @@ from ibtrace.plots._drops import drops as drops
 from ibtrace.plots._grid import Series as Series
 from ibtrace.plots._grid import Strip as Strip
 from ibtrace.plots._grid import grid as grid
+from ibtrace.plots._multiverse import specification_curve as specification_curve
 from ibtrace.plots._plane import information_plane as information_plane
 from ibtrace.plots._plane import information_planes as information_planes
 from ibtrace.plots._resolution import resolution_map as resolution_map

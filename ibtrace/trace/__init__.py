@@ -4,3 +4,4 @@ from ibtrace.trace._trace import COLUMNS as COLUMNS
 from ibtrace.trace._trace import READING_COLUMNS as READING_COLUMNS
 from ibtrace.trace._trace import Scalar as Scalar
 from ibtrace.trace._trace import Trace as Trace
+from ibtrace.trace.choices import Choices as Choices

@@ -21,9 +21,11 @@ from torch import Tensor
 from ibtrace.alignment import EVENTS, Event, Events, Named, Order, coincidence, events, order
 from ibtrace.errors import InvalidInput, RunError
 from ibtrace.page import write
-from ibtrace.plane import Resolution, Rule, Verdict, verdict
+from ibtrace.plane import Multiverse, Resolution, Rule, Verdict, verdict
 from ibtrace.probe import Probe, as_x
 from ibtrace.runtime.arguments import require_mapping, require_path
+from ibtrace.trace.analysing import analyse
+from ibtrace.trace.choices import Choices
 from ibtrace.trace.resolving import resolve
 from ibtrace.trace.storage import (
     ACTIVATIONS,
@@ -399,6 +401,23 @@ class Trace:
                 ``jobs``, ``progress``: see `ibtrace.trace.resolving.resolve`.
         """
         return resolve(self, scales, **arguments)
+
+    def multiverse(
+        self,
+        grid: Choices | Mapping[str, Any] | str | os.PathLike[str] | None = None,
+        **arguments: Any,
+    ) -> Multiverse:
+        """Every layer judged under a grid of analysis choices, from the activations kept.
+
+        Print it to read under how many analyses each layer compresses and on which choice that
+        turns; draw it with `ibtrace.plots.specification_curve`.
+
+        Args:
+            grid: A YAML file, what one says, or `ibtrace.trace.Choices`; None is the default grid.
+            **arguments: ``layers``, ``seeds``, ``rule``, ``jobs``, ``progress``: see
+                `ibtrace.trace.analysing.analyse`.
+        """
+        return analyse(self, grid, **arguments)
 
     def events(self, looked_for: Iterable[Event] = EVENTS) -> Events:
         """When what happened in each seed, with intervals (`ibtrace.alignment.events`)."""

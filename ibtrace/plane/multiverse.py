@@ -1,0 +1,207 @@
+"""Verdicts under many analyses, and which choice they turn on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from ibtrace.errors import UnknownName
+from ibtrace.numerics.variance_shares import Shares, variance_shares
+from ibtrace.plane.cause import Call
+from ibtrace.runtime.text import wrap
+
+Outcome = Literal["fall", "call"]
+
+COMPRESSES: Call = "compresses"
+DENIED: Call = "does not compress"
+
+FAMILY = "family"
+"""The choice that groups the others: each family has settings of its own."""
+
+
+@dataclass(frozen=True)
+class Multiverse:
+    """Every layer judged under every combination of analysis choices; ``print`` it.
+
+    Args:
+        table: One row for each analysis and layer: ``analysis`` (its number), ``layer``, a column
+            of text for each choice (empty where a family has no such choice), ``estimator`` (its
+            label), ``question`` (what it asks of I(X;T)), ``held_out`` with its interval ``held_out_lower`` and ``held_out_upper`` in
+            bits, ``call``, ``cause``, and the peak and the end of the mean curve.
+        layers: The layers, in the network's order.
+        choices: The columns that are choices; the first is ``family``.
+        seeds: The seeds that were run.
+        looks: How many snapshots.
+        clock: What the looks are counted by.
+        declined: Why an estimator gave no number for a layer, by both.
+    """
+
+    table: pd.DataFrame
+    layers: tuple[str, ...]
+    choices: tuple[str, ...]
+    seeds: tuple[int, ...] = ()
+    looks: int = 0
+    clock: str = "epoch"
+    declined: Mapping[tuple[str, str], str] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return int(self.table["analysis"].nunique())
+
+    def __iter__(self) -> Iterator[LayerMultiverse]:
+        return (self.of(layer) for layer in self.layers)
+
+    def of(self, layer: str) -> LayerMultiverse:
+        """The analyses of one layer.
+
+        Raises:
+            UnknownName: If there is none of this name; lists those that there are.
+        """
+        if layer not in self.layers:
+            known = ", ".join(self.layers)
+            raise UnknownName(f"no layer {layer!r} in the multiverse; it has {known}")
+        rows = self.table[self.table["layer"] == layer].reset_index(drop=True)
+        return LayerMultiverse(layer, rows, self.choices)
+
+    def summary(self) -> pd.DataFrame:
+        """One row for each layer: shares of the calls, the falls, what they turn on."""
+        return pd.DataFrame([layer.record() for layer in self])
+
+    def shares(self, outcome: Outcome = "fall") -> pd.DataFrame:
+        """`LayerMultiverse.shares` of all layers: one row for each layer and choice."""
+        parts = [
+            {"layer": layer.layer, "choice": name, "share": share}
+            for layer in self
+            for name, share in layer.shares(outcome).items()
+        ]
+        return pd.DataFrame(parts)
+
+    def __str__(self) -> str:
+        """For each layer: under how many analyses it compresses, and on what that turns."""
+        said = [wrap(layer.sentence(), rest="  ") for layer in self]
+        reasons: dict[str, list[str]] = {}
+        for (estimator, layer), reason in self.declined.items():
+            reasons.setdefault(f"{estimator}: {reason}", []).append(layer)
+        said += [
+            wrap(f"No number in {', '.join(names)} by {reason}", rest="  ")
+            for reason, names in reasons.items()
+        ]
+        return "\n".join(said)
+
+
+@dataclass(frozen=True)
+class LayerMultiverse:
+    """One layer under many analyses.
+
+    Args:
+        layer: The layer.
+        rows: Its rows of `Multiverse.table`.
+        choices: The columns that are choices.
+    """
+
+    layer: str
+    rows: pd.DataFrame
+    choices: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def share_of(self, call: Call) -> float:
+        """The share of the analyses that make a call."""
+        return float((self.rows["call"] == call).mean()) if len(self.rows) else np.nan
+
+    @property
+    def varied(self) -> list[str]:
+        """The choices that take several values."""
+        return [name for name in self.choices if len({*self.rows[name]} - {""}) > 1]
+
+    def levels(self, choice: str) -> dict[str, pd.DataFrame]:
+        """The analyses at each value of a choice, of the families that have it."""
+        having = self.rows[self.rows[choice] != ""]
+        return {str(level): rows for level, rows in having.groupby(choice, sort=False)}
+
+    def shares(self, outcome: Outcome = "fall") -> dict[str, float]:
+        """How much of the spread over the analyses each choice explains; ``together`` is the rest.
+
+        The variance of the held-out falls (or of the call, 1 where it is "compresses") is parted
+        among the families and, within these, their settings (`variance_shares`). NaN where all
+        analyses agree.
+
+        Args:
+            outcome: ``fall`` or ``call``.
+        """
+        rows = self.rows if outcome == "call" else self.rows[np.isfinite(self.rows["held_out"])]
+        outcomes = rows["call"] == COMPRESSES if outcome == "call" else rows["held_out"]
+        values = np.asarray(outcomes, dtype=np.float64)
+        names = [name for name in self.varied if name != FAMILY]
+        shares: Shares = variance_shares(
+            values, [*rows[FAMILY]], {name: [*rows[name]] for name in names}
+        )
+        group = {FAMILY: shares.group} if FAMILY in self.varied else {}
+        return {**group, **shares.factors, "together": shares.rest}
+
+    def turns_on(self, outcome: Outcome = "fall") -> tuple[str, float] | None:
+        """The single choice that explains most, and its share; None where nothing varies."""
+        shares = {name: share for name, share in self.shares(outcome).items() if name != "together"}
+        if not shares or np.isnan([*shares.values()]).any():
+            return None
+        name = max(shares, key=lambda each: shares[each])
+        return name, shares[name]
+
+    def record(self) -> dict[str, object]:
+        """The layer's row of `Multiverse.summary`."""
+        falls, most = self.rows["held_out"].dropna(), self.turns_on()
+        call = self.turns_on("call")
+        return {
+            "layer": self.layer,
+            "analyses": len(self),
+            "compresses": self.share_of(COMPRESSES),
+            "does_not_compress": self.share_of(DENIED),
+            "lowest_fall": falls.min(),
+            "median_fall": falls.median(),
+            "highest_fall": falls.max(),
+            "falls_turn_on": most[0] if most else "",
+            "falls_share": most[1] if most else np.nan,
+            "call_turns_on": call[0] if call else "",
+            "call_share": call[1] if call else np.nan,
+        }
+
+    def sentence(self) -> str:
+        """Under how many analyses it compresses, how far it falls, and what that turns on."""
+        falls = self.rows["held_out"].dropna()
+        if falls.empty:
+            return f"{self.layer}: no analysis of {len(self)} has a fall over seeds."
+        yes, no = self.share_of(COMPRESSES), self.share_of(DENIED)
+        parts = [f"{self.layer} compresses under {_percent(yes)} of {len(self)} analyses"]
+        others = [f"does not under {_percent(no)}"] if no else []
+        others += [f"{_percent(1 - yes - no)} leave it open"] if yes + no < 1 - 1e-9 else []
+        parts += others
+        ends = f"{falls.min() + 0.0:.2f} to {falls.max() + 0.0:.2f}"
+        text = f"{', '.join(parts)}; held-out falls from {ends} bits, median {falls.median():.2f}."
+        if most := self.turns_on():
+            text += f" Of the falls' spread the {_name(most[0])} explains {_percent(most[1])}."
+        if call := self.turns_on("call"):
+            text += f" The call turns most on the {_name(call[0])}: {self._by_level(call[0])}."
+        return text
+
+    def _by_level(self, choice: str) -> str:
+        """The share of the analyses that compress, at each value of a choice."""
+        shares = {
+            level: float((rows["call"] == COMPRESSES).mean())
+            for level, rows in self.levels(choice).items()
+        }
+        ordered = sorted(shares.items(), key=lambda item: -item[1])
+        return ", ".join(f"{_percent(share)} with {level}" for level, share in ordered)
+
+
+def _name(choice: str) -> str:
+    return {"family": "family of estimators", "samples": "share of the probe"}.get(
+        choice, choice.replace("_", " ")
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
