@@ -30,8 +30,9 @@ class Multiverse:
     Args:
         table: One row for each analysis and layer: ``analysis`` (its number), ``layer``, a column
             of text for each choice (empty where a family has no such choice), ``estimator`` (its
-            label), ``question`` (what it asks of I(X;T)), ``held_out`` with its interval ``held_out_lower`` and ``held_out_upper`` in
-            bits, ``call``, ``cause``, and the peak and the end of the mean curve.
+            label), ``question`` (what it asks of I(X;T)), ``held_out`` with its interval
+            ``held_out_lower`` and ``held_out_upper`` in bits, ``call``, ``cause``, and the peak and
+            the end of the mean curve.
         layers: The layers, in the network's order.
         choices: The columns that are choices; the first is ``family``.
         seeds: The seeds that were run.

@@ -20,7 +20,7 @@ _COLOURS: dict[Call, str] = {
     "does not compress": COLOURS[0],
 }
 _HEAT = mpl.colormaps["OrRd"]
-_NAMES = {"family": "Estimator", "samples": "Probe", "least_drop": "Least drop"}
+_NAMES = {"family": "Estimator", "samples": "Probe", "least_drop": "Least drop", "k": "k"}
 
 
 @styled

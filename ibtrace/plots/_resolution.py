@@ -133,7 +133,7 @@ def _falls(axes: Axes, row: LayerResolution) -> None:
     axes.axvline(row.rule.least_drop, **least)
     _shaded(axes, row)
     axes.xaxis.set_major_locator(MaxNLocator(4))
-    axes.set_xlabel("Held-out fall of I(X;T) (bits)")
+    axes.set_xlabel("Held-out fall (bits)")
 
 
 def _slopes(axes: Axes, row: LayerResolution, clock: str) -> None:
