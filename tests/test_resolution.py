@@ -350,6 +350,16 @@ def test_bands_part_where_a_width_between_does_not_fall() -> None:
     )
 
 
+def test_one_seed_that_falls_while_nine_rise_excludes_no_fall() -> None:
+    """The mean rises surely; what the one lost for good is seen by the lasting drop alone."""
+    curves = np.repeat([[[4.0, 4.0, 4.0, 7.0]]], 10, axis=1).repeat(2, axis=0)
+    curves[:, 0] = [4.0, 4.0, 2.0, 2.0]
+    curves[:, :, 1] += 0.01 * np.arange(10)
+    layer = made(curves, [0.1, 0.2]).of("a")
+    assert (layer.held_out[2] < 0.1).all()
+    assert not layer.excluded.any()
+
+
 def test_the_labels_of_the_codes_are_the_digit_of_size_one() -> None:
     assert torch.equal(labels(), (codes(WIDE)[:, 0] % 2 >= 1).long())
     assert torch.equal(labels(), (codes(NARROW)[:, 0] % 2 >= 1).long())
