@@ -198,10 +198,17 @@ class LayerMultiverse:
         return ", ".join(f"{_percent(share)} with {level}" for level, share in ordered)
 
 
+_NAMES = {
+    "family": "family of estimators",
+    "samples": "share of the probe",
+    "bins": "number of bins",
+    "training": "share of the training",
+    "seeds": "choice of seeds",
+}
+
+
 def _name(choice: str) -> str:
-    return {"family": "family of estimators", "samples": "share of the probe"}.get(
-        choice, choice.replace("_", " ")
-    )
+    return _NAMES.get(choice, choice.replace("_", " "))
 
 
 def _percent(share: float) -> str:
