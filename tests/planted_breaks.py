@@ -177,8 +177,8 @@ BREAKS: tuple[Break, ...] = (
     Break(
         "edge",
         "lenses/edge.py",
-        "scale = first * ((moments / second).sqrt() + state.eps)",
-        "scale = (moments / second).sqrt() + state.eps",
+        "scale = first * ((moments / second).sqrt() + state.adam.eps)",
+        "scale = (moments / second).sqrt() + state.adam.eps",
         ("test_lens_curvature.py::test_adams_preconditioner_and_sharpness",),
     ),
     Break(

@@ -213,10 +213,10 @@ class TestRecipe:
         view = NetworkView(stacked, Probe(X, Y), setting)
         state = view.optimizer
         assert state is not None
-        assert (state.kind, state.lr, state.betas, state.weight_decay) == (
+        assert (state.kind, state.lr, state.adam.betas, state.weight_decay) == (
             *("adamw", 0.1, (0.8, 0.9), 0.3),
         )
-        assert (view.batch_size, state.steps, state.second_moments) == (7, 0, {})
+        assert (view.batch_size, state.steps, state.adam.second) == (7, 0, {})
         for value in own.values():
             value.grad = torch.full_like(value, 2.0)
         optimizer.step()
@@ -224,7 +224,7 @@ class TestRecipe:
         assert state is not None
         assert state.steps == 1
         for name, value in own.items():
-            torch.testing.assert_close(state.second_moments[name], torch.full_like(value, 0.4))
+            torch.testing.assert_close(state.adam.second[name], torch.full_like(value, 0.4))
 
     def test_one_network_has_its_moments_first_dimension(self) -> None:
         model = net()
@@ -235,7 +235,7 @@ class TestRecipe:
         state = NetworkView(Stacked.of_module(model), Probe(X, Y), setting).optimizer
         assert state is not None
         shapes = {name: (1, *value.shape) for name, value in model.named_parameters()}
-        assert {n: tuple(v.shape) for n, v in state.second_moments.items()} == shapes
+        assert {n: tuple(v.shape) for n, v in state.adam.second.items()} == shapes
 
     def test_groups_that_differ_are_refused(self) -> None:
         model = net()

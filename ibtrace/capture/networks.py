@@ -111,8 +111,8 @@ class Stacked:
         state = optimizer_state(optimizer, self.own)
         # one network's own parameters have no dimension for the networks, and so have its moments
         alone = {n for n, value in self.own.items() if value.dim() < self.parameters[n].dim()}
-        moments = {n: v[None] if n in alone else v for n, v in state.second_moments.items()}
-        return replace(state, second_moments=moments)
+        moments = {n: v[None] if n in alone else v for n, v in state.adam.second.items()}
+        return replace(state, adam=replace(state.adam, second=moments))
 
 
 @dataclass(frozen=True, eq=False)

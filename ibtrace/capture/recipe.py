@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from ibtrace.errors import ConfigError, InvalidInput, Unsupported
 from ibtrace.probe import Probe
 from ibtrace.runtime.arguments import flag, require_instance, shown, whole
-from ibtrace.types import OptimizerState
+from ibtrace.types import AdamMoments, OptimizerState
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +134,8 @@ def optimizer_state(optimizer: Optimizer, parameters: Mapping[str, Tensor]) -> O
     """
     names = {id(value): name for name, value in parameters.items()}
     groups = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
-    if any(_plain(group) != _plain(groups[0]) for group in groups):
+    settings = _plain(groups[0])
+    if any(_plain(group) != settings for group in groups):
         raise Unsupported(
             "the optimiser's groups of parameters have different settings; lenses of the next "
             "step take one setting for all"
@@ -149,12 +150,13 @@ def optimizer_state(optimizer: Optimizer, parameters: Mapping[str, Tensor]) -> O
             squares = state.get("max_exp_avg_sq", state["exp_avg_sq"])
             moments[names[id(value)]] = squares.detach().clone()
             steps = int(state["step"])
+    of_adam = {name: settings.pop(name) for name in ("betas", "eps") if name in settings}
     return OptimizerState(
         kind=type(optimizer).__name__.lower(),
         steps=steps,
         trained=tuple(names[id(value)] for value in trained),
-        second_moments=moments,
-        **_plain(groups[0]),
+        adam=AdamMoments(second=moments, **of_adam),
+        **settings,
     )
 
 

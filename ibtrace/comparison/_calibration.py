@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pandas as pd
 from scipy.optimize import brentq
 
-from ibtrace.comparison._trials import Trial, table
+from ibtrace.comparison._trial import Trial, table
 from ibtrace.errors import InvalidInput
 from ibtrace.problems import GaussianChannel, Problem, Rescaled, SparseNormal, Swapped
 from ibtrace.types import I_TY, I_XT

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ibtrace.comparison._trials import COLUMNS, DECLINED, FAILED, INFORMATION, OK
+from ibtrace.comparison._trial import COLUMNS, DECLINED, FAILED, INFORMATION, OK
 from ibtrace.errors import InvalidInput
 from ibtrace.types import split_flags
 

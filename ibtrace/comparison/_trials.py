@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import pandas as pd
 from torch import Tensor
@@ -15,6 +13,15 @@ from torch import Tensor
 from ibtrace import estimators as registered
 from ibtrace import problems as laws
 from ibtrace.comparison._suite import suite
+from ibtrace.comparison._trial import (
+    DECLINED,
+    FAILED,
+    INFORMATION,
+    Outcome,
+    Sample,
+    Trial,
+    table,
+)
 from ibtrace.errors import IbtraceError, InvalidInput
 from ibtrace.problems import Problem
 from ibtrace.runtime.arguments import (
@@ -29,69 +36,8 @@ from ibtrace.runtime.arguments import (
 from ibtrace.runtime.workers import results
 from ibtrace.types import Estimator, join_flags, label
 
-NAN = float("nan")
-INFORMATION = "I(X;Y)"
-
-Status = Literal["ok", "not applicable", "failed"]
-OK: Status = "ok"
-DECLINED: Status = "not applicable"
-FAILED: Status = "failed"
-
 Progress = Callable[[int, int], None]
 _Thing = TypeVar("_Thing")
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One estimator on one sample of one law; in bits.
-
-    Args:
-        estimator: The estimator's label.
-        problem: The law's name.
-        n: Number of samples.
-        seed: The seed of the sample, and of the estimator.
-        truth: I(X;Y) of the law.
-        bits: The estimate; NaN where there is none.
-        stderr: Its standard error by the estimator's own account.
-        lower: Lower end of the estimator's own interval.
-        upper: Upper end of it.
-        error: Estimate less truth; where it is not ``of_information``, also a difference of what
-            is estimated.
-        seconds: Wall time of the estimate.
-        flags: The flags raised, as `ibtrace.types.join_flags` writes them.
-        status: Whether there is an estimate; ``"not applicable"`` where the estimator declines.
-        reason: Why there is none; empty where there is one.
-        measures: What the estimator estimates, by its tags; I(X;Y) on two discrete variables.
-        of_information: Whether that is I(X;Y) itself, by its tags; so on two discrete variables.
-        x_kind: The kind of X.
-        y_kind: The kind of Y.
-        x_dim: The dimension of X.
-        y_dim: The dimension of Y.
-    """
-
-    estimator: str
-    problem: str
-    n: int
-    seed: int
-    truth: float
-    bits: float = NAN
-    stderr: float = NAN
-    lower: float = NAN
-    upper: float = NAN
-    error: float = NAN
-    seconds: float = NAN
-    flags: str = ""
-    status: Status = OK
-    reason: str = ""
-    measures: str = INFORMATION
-    of_information: bool = True
-    x_kind: str = "continuous"
-    y_kind: str = "continuous"
-    x_dim: int = 1
-    y_dim: int = 1
-
-
-COLUMNS = tuple(field.name for field in dataclasses.fields(Trial))
 
 
 def compare(
@@ -119,9 +65,8 @@ def compare(
             ``table(trials)`` makes the same DataFrame of those there are.
 
     Returns:
-        One row for each estimator, law, n and seed, with the fields of `Trial` as columns. A
-        combination that an estimator does not take has a row that says so in ``status``, and why in
-        ``reason``.
+        One row for each estimator, law, n and seed, as `Trial.row` gives it. A combination that an
+        estimator does not take has a row that says so in ``status``, and why in ``reason``.
 
     Raises:
         UnknownName: If an estimator or a law does not exist; lists those that do.
@@ -166,12 +111,6 @@ def trials(
     """
     jobs = whole("compare: jobs", jobs, least=1)
     yield from results(_try, _grid(estimators, problems, n, seeds), jobs)
-
-
-def table(done: Iterable[Trial]) -> pd.DataFrame:
-    """Trials as a tidy DataFrame, one row each."""
-    frame = pd.DataFrame([dataclasses.asdict(trial) for trial in done], columns=[*COLUMNS])
-    return frame.reset_index(drop=True)
 
 
 def named_estimators(estimators: Sequence[str | Estimator] | None) -> dict[str, Estimator]:
@@ -219,7 +158,7 @@ def _by_name(what: str, named: list[tuple[str, _Thing]]) -> dict[str, _Thing]:
     return dict(named)
 
 
-_Task = tuple[str, Estimator, str, Problem, float, int, int]
+_Task = tuple[str, Estimator, Problem, Sample]
 
 
 def _grid(
@@ -240,54 +179,42 @@ def _grid(
     for name, problem in named_problems(problems).items():
         truth = float(problem.bits)
         for size, (tag, estimator), seed in product(sizes, labelled.items(), which):
-            yield tag, estimator, name, problem, truth, size, seed
+            sample = Sample(name, size, seed, truth, problem.kinds, problem.dims)
+            yield tag, estimator, problem, sample
 
 
-def _try(
-    tag: str, estimator: Estimator, name: str, problem: Problem, truth: float, n: int, seed: int
-) -> Trial:
+def _try(tag: str, estimator: Estimator, problem: Problem, sample: Sample) -> Trial:
     """One trial; what goes wrong in it is said in its status and its reason."""
-    discrete = problem.kinds == ("discrete", "discrete")
-    start = Trial(
-        estimator=tag,
-        problem=name,
-        n=n,
-        seed=seed,
-        truth=truth,
-        measures=INFORMATION if discrete else estimator.tags.estimand,
-        of_information=discrete or estimator.tags.of_information,
-        x_kind=problem.x_kind,
-        y_kind=problem.y_kind,
-        x_dim=problem.dims[0],
-        y_dim=problem.dims[1],
-    )
-    for variable, kind in zip("xy", problem.kinds, strict=True):
+    discrete = sample.kinds == ("discrete", "discrete")
+    measures = INFORMATION if discrete else estimator.tags.estimand
+    of_information = discrete or estimator.tags.of_information
+    outcome = _outcome(tag, estimator, problem, sample)
+    return Trial(tag, sample, outcome, measures, of_information)
+
+
+def _outcome(tag: str, estimator: Estimator, problem: Problem, sample: Sample) -> Outcome:
+    """The estimate, or why there is none."""
+    for variable, kind in zip("xy", sample.kinds, strict=True):
         if kind not in getattr(estimator.tags, variable):
-            reason = f"{tag} does not take {kind} {variable}"
-            return dataclasses.replace(start, status=DECLINED, reason=reason)
-    x, y = problem.sample(n, seed=seed)
+            return Outcome(status=DECLINED, reason=f"{tag} does not take {kind} {variable}")
+    x, y = problem.sample(sample.n, seed=sample.seed)
     try:
-        return _estimate(start, estimator, x, y)
+        return _estimate(estimator, x, y, sample.seed)
     except IbtraceError as error:
-        return dataclasses.replace(start, status=DECLINED, reason=str(error))
+        return Outcome(status=DECLINED, reason=str(error))
     except Exception as error:  # a user's own estimator may raise anything; it is said, and counted
-        reason = f"{type(error).__name__}: {error}"
-        return dataclasses.replace(start, status=FAILED, reason=reason)
+        return Outcome(status=FAILED, reason=f"{type(error).__name__}: {error}")
 
 
-def _estimate(start: Trial, estimator: Estimator, x: Tensor, y: Tensor) -> Trial:
-    """The trial with its numbers."""
+def _estimate(estimator: Estimator, x: Tensor, y: Tensor, seed: int) -> Outcome:
     begin = time.perf_counter()
-    estimate = estimator(x, y, seed=start.seed)
+    estimate = estimator(x, y, seed=seed)
     seconds = time.perf_counter() - begin
-    bits = float(estimate.bits)
-    return dataclasses.replace(
-        start,
-        bits=bits,
+    return Outcome(
+        bits=float(estimate.bits),
         stderr=float(estimate.stderr),
         lower=float(estimate.lower),
         upper=float(estimate.upper),
-        error=bits - start.truth,
         seconds=seconds,
         flags=join_flags(flag for flag, raised in estimate.flags.items() if bool(raised)),
     )

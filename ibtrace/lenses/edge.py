@@ -128,7 +128,7 @@ def threshold_of(state: OptimizerState) -> float:
         raise Unsupported(f"a learning rate of {state.lr} has no threshold")
     if state.kind in _ADAMS:
         apart = state.weight_decay if state.kind == "adamw" else 0.0
-        threshold = thresholds.adam(state.lr, state.betas[0], apart)
+        threshold = thresholds.adam(state.lr, state.adam.betas[0], apart)
     elif state.kind == "sgd":
         threshold = thresholds.descent(state.lr, state.momentum, state.dampening, state.nesterov)
         threshold -= state.weight_decay
@@ -164,11 +164,11 @@ def preconditioner(state: OptimizerState, view: View) -> Tensor:
             scale = torch.ones_like(value)
         elif state.steps == 0:
             scale = torch.full_like(value, torch.nan)
-        elif name not in state.second_moments:
+        elif name not in state.adam.second:
             raise Unsupported(f"the optimiser has made no step of {name}")
         else:
-            first, second = (1 - beta**state.steps for beta in state.betas)
-            moments = state.second_moments[name].to(value.device).double()
-            scale = first * ((moments / second).sqrt() + state.eps)
+            first, second = (1 - beta**state.steps for beta in state.adam.betas)
+            moments = state.adam.second[name].to(value.device).double()
+            scale = first * ((moments / second).sqrt() + state.adam.eps)
         scales[name] = scale.double()
     return flattened(scales)

@@ -25,6 +25,7 @@ from ibtrace.types.estimators import Variable as Variable
 from ibtrace.types.estimators import bound_to as bound_to
 from ibtrace.types.estimators import needs_trace as needs_trace
 from ibtrace.types.estimators import variable_of as variable_of
+from ibtrace.types.lenses import AdamMoments as AdamMoments
 from ibtrace.types.lenses import Head as Head
 from ibtrace.types.lenses import Lens as Lens
 from ibtrace.types.lenses import LensTags as LensTags

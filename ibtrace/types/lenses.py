@@ -107,6 +107,22 @@ class Head:
 
 
 @dataclass(frozen=True)
+class AdamMoments:
+    """What Adam and its kin divide a gradient by.
+
+    Args:
+        betas: Decay of the running means of gradients and of their squares.
+        eps: Added to the root.
+        second: Running mean of squared gradients, ``{parameter: (s, ...)}``; empty before the
+            first step.
+    """
+
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    second: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class OptimizerState:
     """How the next step is made: what `torch.optim` holds.
 
@@ -116,13 +132,10 @@ class OptimizerState:
         momentum: Of SGD.
         dampening: Of SGD.
         nesterov: Of SGD.
-        betas: Of Adam.
-        eps: Of Adam.
-        weight_decay: Of either.
+        weight_decay: Of SGD and Adam.
         steps: Steps done, as Adam counts them.
         trained: The parameters that it trains, by name; empty: all.
-        second_moments: Adam's running mean of squared gradients, ``{parameter: (s, ...)}``; empty
-            before the first step.
+        adam: Of Adam.
     """
 
     kind: str
@@ -130,12 +143,10 @@ class OptimizerState:
     momentum: float = 0.0
     dampening: float = 0.0
     nesterov: bool = False
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = 1e-8
     weight_decay: float = 0.0
     steps: int = 0
     trained: tuple[str, ...] = ()
-    second_moments: Mapping[str, Tensor] = field(default_factory=dict)
+    adam: AdamMoments = field(default_factory=AdamMoments)
 
 
 class View(Protocol):
