@@ -14,6 +14,7 @@ from ibtrace.estimators import KDE, Binning
 from ibtrace.runtime.schedule import Steps, log_spaced, schedule
 from ibtrace.tracer import At
 from ibtrace.training import config
+from ibtrace.training.experiment import Split
 from ibtrace.training.loop import train
 
 
@@ -29,23 +30,24 @@ def test_every_shipped_configuration_is_sound(name: str) -> None:
         raw = {**variant, "seeds": 1}
         parser_only = {key: value for key, value in raw.items() if key != "data"}
         data = small()["data"]  # other data sets may need a download
-        assert config.build({**parser_only, "data": data}).seed_list == [0]
+        assert config.build({**parser_only, "data": data}).training.seed_list == [0]
 
 
 def test_the_replication_is_the_recipe_of_the_papers_code() -> None:
     runs = {name: config.build(raw) for name, raw in config.variants(config.read("tishby")).items()}
     assert list(runs) == ["tanh", "relu"]
     for name, experiment in runs.items():
-        assert (experiment.epochs, experiment.batch_size, experiment.shuffle) == (8000, 512, False)
-        assert experiment.split == config.Split(0.8, "contiguous")
+        training = experiment.training
+        assert (training.epochs, training.batch_size, training.shuffle) == (8000, 512, False)
+        assert training.split == Split(0.8, "contiguous")
         assert len(experiment.data) == 4096
-        model = experiment.model()
+        model = training.model()
         kinds = {"tanh": nn.Tanh, "relu": nn.ReLU}
         assert isinstance(model.get_submodule("hidden5"), kinds[name])
-        optimizer = experiment.optimizer(model.parameters())
+        optimizer = training.optimizer(model.parameters())
         assert optimizer.defaults["lr"] == 4e-4
-        assert sum(map(experiment.schedule(), range(8001))) == 275
-        (first, *_) = experiment.build_estimators() or []
+        assert sum(map(experiment.instruments.every, range(8001))) == 275
+        (first, *_) = experiment.instruments.estimators or []
         assert first == Binning.idnns()
 
 
@@ -55,7 +57,7 @@ def test_entries_of_the_estimators() -> None:
         {"name": "binning", "bins": 5, "range": [-2, 2]},
         {"name": "kde", "noise_variance": 0.1, "snapshots": 2},
     ]
-    built = config.build({**small(), "estimators": entries}).build_estimators() or []
+    built = config.build({**small(), "estimators": entries}).instruments.estimators or []
     assert built[0] == Binning.idnns()
     assert built[1] == Binning(bins=5, range=(-2, 2))
     assert isinstance(built[2], At)
@@ -190,7 +192,7 @@ def test_a_function_without_annotations_makes_the_model(functions: str, entry: A
         named: Any = f"{functions}.{entry}"
     else:
         named = {**entry, "class_path": f"{functions}.{entry['class_path']}"}
-    model = config.build({**small(), "model": named}).model()
+    model = config.build({**small(), "model": named}).training.model()
     width = 4 if isinstance(entry, str) else 3
     assert model.get_submodule("0").weight.shape == (width, 12)
 
@@ -231,7 +233,7 @@ def test_functions_that_will_not_do_are_one_line(
     elif isinstance(entry, tuple):
         named = {"class_path": f"{functions}.{entry[0]}", "init_args": entry[1]}
     with pytest.raises(ConfigError, match=match) as caught:
-        config.build({**small(), key: named}).model()
+        config.build({**small(), key: named}).training.model()
     assert "\n" not in str(caught.value)
 
 
@@ -257,7 +259,7 @@ def test_a_configuration_says_how_the_model_is_called(
 
 def due(key: str, value: Any, until: int = 12) -> list[int]:
     """The epochs, or steps, of a schedule."""
-    every = config.build({**small(), "snapshots": None, key: value, "epochs": 12}).schedule()
+    every = config.build({**small(), "snapshots": None, key: value, "epochs": 12}).instruments.every
     return [at for at in range(until + 1) if every(at)]
 
 
@@ -279,7 +281,7 @@ def test_every_is_spelt_as_in_python(every: Any, python: Any) -> None:
     expected = schedule(python)
     assert due("every", every) == [at for at in range(13) if expected(at)]
     built = config.build({**small(), "snapshots": None, "every": every})
-    assert built.by_steps == isinstance(python, Steps)
+    assert built.instruments.by_steps == isinstance(python, Steps)
 
 
 def test_snapshots_follow_the_number_of_epochs() -> None:

@@ -13,7 +13,9 @@ from ibtrace import datasets
 from ibtrace.datasets import Dataset, corrupt, corrupted
 from ibtrace.errors import ConfigError, InvalidInput
 from ibtrace.training import config
-from ibtrace.training.loop import _Together, probe_of
+from ibtrace.training.experiment import Experiment
+from ibtrace.training.parts import probe_of
+from ibtrace.training.trainers import _Together
 
 Y = torch.arange(20_000) % 5
 
@@ -60,7 +62,7 @@ def test_a_corrupted_data_set_remembers_the_truth() -> None:
     assert torch.equal(true.truth, true.y)
 
 
-def experiment(**changes: Any) -> config.Experiment:
+def experiment(**changes: Any) -> Experiment:
     raw = {
         "data": {
             "class_path": "ibtrace.datasets.corrupted",

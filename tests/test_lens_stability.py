@@ -84,7 +84,7 @@ def test_a_run_trains_the_twins_and_its_own_networks_are_the_same_bit_for_bit(
 def test_the_twin_of_a_run_is_the_one_trained_by_hand() -> None:
     from ibtrace.datasets import tishby
     from ibtrace.training import config
-    from ibtrace.training.loop import _Together
+    from ibtrace.training.trainers import _Together
 
     experiment = config.build(raw(["stability"]))
     training = _Together(experiment, [3, 7])

@@ -22,7 +22,7 @@ from ibtrace.runtime.schedule import Every
 from ibtrace.trace import Trace
 from ibtrace.tracer import At
 from ibtrace.training import config
-from ibtrace.training.loop import probe_of
+from ibtrace.training.parts import probe_of
 from tests.test_train import raw
 
 MINE = '''
@@ -76,10 +76,10 @@ def small(**changes: Any) -> config.Raw:
 
 def test_a_configuration_names_lenses_with_fields_and_schedules() -> None:
     entries = ["saturation", {"name": "saturation", "share": 0.5, "every": 2}]
-    built = config.build(small(lenses=entries)).build_lenses()
+    built = config.build(small(lenses=entries)).instruments.lenses
     assert built == [Saturation(), At(Saturation(0.5), Every(2))]
-    assert config.build(small(lenses="saturation")).build_lenses() == [Saturation()]
-    assert config.build(small()).build_lenses() == []
+    assert config.build(small(lenses="saturation")).instruments.lenses == [Saturation()]
+    assert config.build(small()).instruments.lenses == []
     assert config.build(small(lenses=entries)).tracing()["lenses"] == built
 
 
@@ -137,8 +137,8 @@ def test_the_loss_is_the_one_that_is_trained_on(mine: Path) -> None:
     assert main(["run", "mine.yaml", "--quiet"]) == 0
     experiment = config.build(config.read("mine.yaml"))
     torch.manual_seed(0)
-    model, probe = experiment.model(), probe_of(experiment)
-    assert experiment.loss == "nll"
+    model, probe = experiment.training.model(), probe_of(experiment)
+    assert experiment.training.loss == "nll"
     nn.functional.nll_loss(model(probe.x).log(), probe.labels).backward()
     norm = sum(float(p.grad.square().sum()) for p in model.parameters() if p.grad is not None)
     frame = Trace.load("runs/mine").readings()

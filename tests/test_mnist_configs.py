@@ -18,7 +18,8 @@ from ibtrace.cli import main
 from ibtrace.models import CNN, MLP
 from ibtrace.trace import Trace
 from ibtrace.training import config, runner
-from ibtrace.training.loop import _split, probe_of
+from ibtrace.training.experiment import Experiment
+from ibtrace.training.parts import probe_of, split_of
 from ibtrace.types import I_TY, I_XT
 
 REAL = os.environ.get("IBTRACE_DATA")
@@ -154,7 +155,7 @@ def test_digits_stand_in_and_standard_error_says_so(tmp_path: Path) -> None:
     assert done.stdout.startswith("Data: digits-28x28, ")
 
 
-def parts(probe: dict[str, Any], how: str, seeds: list[int]) -> config.Experiment:
+def parts(probe: dict[str, Any], how: str, seeds: list[int]) -> Experiment:
     """The 12-bit task, information measured on a part of it."""
     raw = next(iter(config.variants(config.read("tishby")).values()))
     split = {"fraction": 0.5, "how": how}
@@ -168,14 +169,14 @@ def test_a_part_that_is_measured_is_that_part_for_every_seed(part: str, how: str
     bits = 2.0 ** torch.arange(12)
     measured = set((probe_of(experiment).features @ bits).tolist())
     assert len(measured) == 300
-    for seed in experiment.seed_list:
+    for seed in experiment.training.seed_list:
         train, test = (
-            set((experiment.data.x[rows] @ bits).tolist()) for rows in _split(experiment, seed)
+            set((experiment.data.x[rows] @ bits).tolist()) for rows in split_of(experiment, seed)
         )
         assert measured <= (train if part == "train" else test)
         assert not train & test
     everything = parts({"part": "all"}, how, [3, 4])
-    one, other = (_split(everything, seed)[0].sort().values for seed in (3, 4))
+    one, other = (split_of(everything, seed)[0].sort().values for seed in (3, 4))
     assert not torch.equal(one, other)
 
 

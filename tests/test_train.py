@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ibtrace.errors import NonFinite, RunError
 from ibtrace.trace import Trace
-from ibtrace.training import config, loop, runner
+from ibtrace.training import config, loop, runner, trainers
 
 KEY = ["seed", "epoch", "layer", "quantity", "estimator"]
 
@@ -71,7 +71,7 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(
     experiment = config.build(raw(model=model, shuffle=True, batch_size=1000, **changes))
     whole = loop.train(experiment, tmp_path / "whole")
     monkeypatch.setattr(loop, "_CHECKPOINT_SECONDS", 0.0)
-    kind = loop._Together if model == "together" else loop._Alone
+    kind = trainers._Together if model == "together" else trainers._Alone
     steps = 0
     epoch = kind.epoch
 
@@ -204,5 +204,5 @@ def test_information_may_be_measured_on_a_part_of_the_data(tmp_path: Path) -> No
 def test_rows_carry_the_steps_that_the_epochs_took(tmp_path: Path) -> None:
     experiment = config.build(raw(epochs=2, seeds=1, batch_size=1000, snapshots=[1, 2]))
     frame = loop.train(experiment, tmp_path / "run").frame()
-    batches = -(-round(4096 * experiment.split.fraction) // 1000)
+    batches = -(-round(4096 * experiment.training.split.fraction) // 1000)
     assert frame.groupby("epoch").step.max().dropna().to_dict() == {1: batches, 2: 2 * batches}

@@ -16,7 +16,7 @@ from ibtrace.trace import Trace
 from ibtrace.trace.storage import FILE_NAME
 from ibtrace.tracer import At, Keep, Tracer
 from ibtrace.training import config, runner
-from ibtrace.training.loop import probe_of
+from ibtrace.training.parts import probe_of
 from ibtrace.types import Row
 
 
@@ -61,7 +61,7 @@ def trace_checkpoints(
     experiment = config.build(configured)
     states = find(paths, epochs)
     with torch.random.fork_rng():
-        model = experiment.model().to(experiment.device)
+        model = experiment.training.network()
     resolve(model, experiment.look.layers)
     load_into(model, states[0])
     _claim(folder, raw, name, seed)

@@ -22,7 +22,9 @@ from ibtrace.runtime.files import written_whole
 from ibtrace.trace import Trace
 from ibtrace.tracer import Tracer
 from ibtrace.training import config
-from ibtrace.training.loop import probe_of, train
+from ibtrace.training.experiment import Experiment
+from ibtrace.training.loop import train
+from ibtrace.training.parts import probe_of
 
 CONFIG = "config.yaml"
 
@@ -140,13 +142,13 @@ def _variant_order(folder: Path) -> Any:
     return lambda name: (known.index(name) if name in known else len(known), name)
 
 
-def _rehearse(experiment: config.Experiment) -> None:
+def _rehearse(experiment: Experiment) -> None:
     """Find what only a look can tell is wrong, before any work and any file."""
     probe = probe_of(experiment)
     # no lens: one that fails stops nothing, and some have to know the training
     first = {**experiment.tracing(), "estimators": "exact", "lenses": ()}
     with torch.random.fork_rng():
-        Tracer(experiment.model().to(experiment.device), probe, **first)
+        Tracer(experiment.training.network(), probe, **first)
 
 
 def prepare(folder: Path, raw: config.Raw, resume: bool) -> None:
