@@ -35,6 +35,7 @@ def chain_of(
     links: list[tuple[str, nn.Module, list[str]]] = []
     last = _only_input(batch)
     for name, module, given, output in _calls(network, batch, forward):
+        # The very tensor: equal values may have come another way (a skip, a reshape between).
         if given is not last:
             raise Unsupported(
                 f"the network is no chain of modules: {name} is not given what comes before it; "

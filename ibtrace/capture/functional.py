@@ -110,12 +110,15 @@ def functional_calls(
     def leave(_module: nn.Module, _args: Any, _output: Any) -> None:
         running.pop()
 
+    # Reversed, so that a module of several names keeps its first.
     layers = {id(m): (name, m) for name, m in reversed(named_layers(model).items())}
     with ExitStack() as stack:
         for name, module in layers.values():
             if isinstance(module, torch.jit.ScriptModule):
                 continue
             enters = enter(name, is_activation(module))
+            # Before the user's own hooks, whose calls are the module's too; and left even by a
+            # forward that raises, or all that follows would bear this module's name.
             stack.callback(module.register_forward_pre_hook(enters, prepend=True).remove)
             stack.callback(module.register_forward_hook(leave, always_call=True).remove)
         stack.enter_context(_Watch(seen))

@@ -22,6 +22,9 @@ Keep = Callable[[str, Tensor, tuple[float, float] | None], None]
 Refuse = Callable[[str, str], None]
 """Takes the name of a layer that cannot be taken, and why."""
 
+PassOver = Callable[[str, Sequence[str]], bool]
+"""Takes the name of the model's output and of layers whose tensor it is; True: pass it over."""
+
 _MAPPED = "it runs inside torch.func.vmap, on one sample at a time; choose a layer outside of it"
 
 _vmap = torch._C._functorch  # torch has no public word for what a transform hides of a tensor
@@ -35,7 +38,7 @@ def hooked(
     *,
     start: Callable[[], None] | None = None,
     functional: Functional = False,
-    pass_over: Callable[[str, Sequence[str]], bool] | None = None,
+    pass_over: PassOver | None = None,
     refuse: Refuse | None = None,
 ) -> Iterator[Callable[[], None]]:
     """Call ``keep`` for each target as the forward passes of a model reach it.
@@ -58,71 +61,94 @@ def hooked(
     Yields:
         What says that a batch begins.
     """
-    calls: Counter[str] = Counter()
-    level = _vmap.maybe_current_level() or 0
-    seen: list[tuple[Callable[[], Tensor | None], int, str]] = []
-
-    def begin() -> None:
-        calls.clear()
-        seen.clear()
+    taking = _Taking(model, keep, pass_over, refuse)
 
     def on_begin(_module: nn.Module, _args: Any) -> None:
-        begin()
+        taking.begin()
         if start is not None:
             start()
-
-    def give(name: str, tensor: Tensor, bounds: tuple[float, float] | None) -> None:
-        if _is_mapped_over(tensor, level):
-            if refuse is None:
-                raise InvalidInput(f"layer {name!r}: {_MAPPED}")
-            refuse(name, _MAPPED)
-            return
-        times = calls[name]
-        calls[name] += 1
-        full = f"{name}:{times}" if times else name
-        if pass_over is not None:
-            seen.append((weakref.ref(tensor), _version(tensor), full))
-        keep(full, tensor.detach(), bounds)
-
-    def give_part(target: Target, value: Any, bounds: tuple[float, float] | None) -> None:
-        try:
-            tensor = target.tensor(value)
-        except InvalidInput as error:
-            if target.choice == "" or refuse is None:
-                raise
-            refuse(target.name, str(error))
-            return
-        whole = target.module is model and not target.part and not target.path
-        if pass_over is not None and whole:
-            same = [name for r, v, name in seen if r() is tensor and v == _version(tensor)]
-            if pass_over(target.name, same):
-                return
-        give(target.name, tensor, bounds)
-
-    def on_output(target: Target) -> Callable[..., None]:
-        bounds = target.activation_range
-        return lambda _module, _args, output: give_part(target, output, bounds)
-
-    def on_input(target: Target) -> Callable[..., None]:
-        def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            given = [*args, *kwargs.values()]
-            first = next((value for value in given if isinstance(value, Tensor)), None)
-            give_part(target, next(iter(given), None) if first is None else first, None)
-
-        return hook
 
     with ExitStack() as stack:
         if start is not None:
             stack.callback(model.register_forward_pre_hook(on_begin).remove)
         for target in targets:
             if target.part == "input":
-                handle = target.module.register_forward_pre_hook(on_input(target), with_kwargs=True)
+                hook = taking.on_input(target)
+                handle = target.module.register_forward_pre_hook(hook, with_kwargs=True)
             else:
-                handle = target.module.register_forward_hook(on_output(target))
+                handle = target.module.register_forward_hook(taking.on_output(target))
             stack.callback(handle.remove)
         if functional:
-            stack.enter_context(functional_calls(model, functional, give))
-        yield begin
+            stack.enter_context(functional_calls(model, functional, taking.give))
+        yield taking.begin
+
+
+class _Taking:
+    """Gives on what the hooks reach, each tensor by the name of its call; see `hooked`."""
+
+    def __init__(
+        self, model: nn.Module, keep: Keep, pass_over: PassOver | None, refuse: Refuse | None
+    ) -> None:
+        self.model, self.keep, self.pass_over, self.refuse = model, keep, pass_over, refuse
+        # Transforms around the model as a whole are the caller's, and known to it; an axis that
+        # one inside the model hides is not.
+        self.level = _vmap.maybe_current_level() or 0
+        self.calls: Counter[str] = Counter()
+        # Weakly, or every activation of the forward would be held at once; with the version, for
+        # a tensor that was changed in place since is no longer what that layer gave.
+        self.seen: list[tuple[Callable[[], Tensor | None], int, str]] = []
+
+    def begin(self) -> None:
+        """A forward begins: calls are counted anew."""
+        self.calls.clear()
+        self.seen.clear()
+
+    def give(self, name: str, tensor: Tensor, bounds: tuple[float, float] | None) -> None:
+        """One layer's tensor, at one call of it."""
+        if _is_mapped_over(tensor, self.level):
+            if self.refuse is None:
+                raise InvalidInput(f"layer {name!r}: {_MAPPED}")
+            self.refuse(name, _MAPPED)
+            return
+        times = self.calls[name]
+        self.calls[name] += 1
+        full = f"{name}:{times}" if times else name
+        if self.pass_over is not None:
+            self.seen.append((weakref.ref(tensor), _version(tensor), full))
+        self.keep(full, tensor.detach(), bounds)
+
+    def give_part(self, target: Target, value: Any, bounds: tuple[float, float] | None) -> None:
+        """That part of a module's input or output which a target means."""
+        try:
+            tensor = target.tensor(value)
+        except InvalidInput as error:
+            if target.choice == "" or self.refuse is None:
+                raise
+            self.refuse(target.name, str(error))
+            return
+        whole = target.module is self.model and not target.part and not target.path
+        if self.pass_over is not None and whole:
+            # a model that returns its last layer's very tensor would be traced twice
+            same = [name for r, v, name in self.seen if r() is tensor and v == _version(tensor)]
+            if self.pass_over(target.name, same):
+                return
+        self.give(target.name, tensor, bounds)
+
+    def on_output(self, target: Target) -> Callable[..., None]:
+        """The hook of a target that is a module's output."""
+        bounds = target.activation_range
+        return lambda _module, _args, output: self.give_part(target, output, bounds)
+
+    def on_input(self, target: Target) -> Callable[..., None]:
+        """The hook of a target that is a module's input: its first tensor, named or not."""
+
+        def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            given = [*args, *kwargs.values()]
+            first = next((value for value in given if isinstance(value, Tensor)), None)
+            # with no tensor there, what is there, for the error to name it
+            self.give_part(target, next(iter(given), None) if first is None else first, None)
+
+        return hook
 
 
 def _is_mapped_over(tensor: Tensor, level: int) -> bool:

@@ -71,6 +71,8 @@ class Objective:
         """
         of_each = self._calls.samples.of_each
         few = [every[0][:FEW] for every in (self._calls.first_outputs, of_each(self.targets))]
+        # A sum, or shapes that broadcast, give the same for one sample and other than the mean for
+        # several: a few samples tell.
         alone = [loss(*(part[at : at + 1] for part in few)) for at in range(len(few[0]))]
         mean, together = torch.stack([value.mean() for value in alone]).mean(), loss(*few)
         if together.dim() or not torch.allclose(together, mean, 1e-3, 1e-6, equal_nan=True):

@@ -147,6 +147,7 @@ def optimizer_state(optimizer: Optimizer, parameters: Mapping[str, Tensor]) -> O
     for value in trained:
         state = optimizer.state.get(value, {})
         if "exp_avg_sq" in state:
+            # AMSGrad divides by the largest mean so far, not by the last one.
             squares = state.get("max_exp_avg_sq", state["exp_avg_sq"])
             moments[names[id(value)]] = squares.detach().clone()
             steps = int(state["step"])

@@ -66,11 +66,13 @@ class LayerStore:
             )
         if self._frame is None and self._max_width and t[0].numel() > self._max_width:
             self._frame = frame_of(self._name, t.shape[1], self._max_width).to(t.device)
+            # A sum of many columns: their ranges bound it no more.
             self._made_by.append(f"{self._max_width} random projections of {t.shape[1]}")
             self._bounds = None
             if self._rounding is not None:
                 self._rounding = self._rounding.projected(self._frame)
         if self._frame is not None:
+            # In double: half precision would round thousands of products before they are summed.
             t = (t.double() @ self._frame).to(torch.promote_types(t.dtype, torch.float32))
         return t
 
@@ -139,5 +141,6 @@ class LayerStore:
 
 def frame_of(name: str, width: int, to: int) -> Tensor:
     """The fixed frame by which a wide layer is projected, ``(width, to)`` float64."""
+    # Not hash(): that differs between processes, and the same layer would be projected otherwise.
     generator = torch.Generator().manual_seed(zlib.crc32(f"{name}/{width}/{to}".encode()))
     return orthonormal(1, width, to, generator)[0]

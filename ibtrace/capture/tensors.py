@@ -51,6 +51,7 @@ class SavedTensor:
         with _raw():
             for memory in self._memory:
                 memory.resize()
+            # What was computed into a leaf in place made it part of a graph.
             if self._is_leaf and not tensor.is_leaf:
                 tensor.detach_()
             if self._memory and not _shows_the_same(tensor, self._shown):
@@ -109,7 +110,7 @@ class _Memory:
         """Whether the values are as they were."""
         if self._bits is None or self._values is None:
             return True
-        return torch.equal(self._bits, self._values)
+        return torch.equal(self._bits, self._values)  # as integers, so that NaN equals itself
 
     def refill(self) -> None:
         """Write the values back where they have changed."""
@@ -120,6 +121,7 @@ class _Memory:
 @contextmanager
 def _raw() -> Iterator[None]:
     """Tensors without gradients, and without what a subclass makes of an operation."""
+    # What is made in inference mode could not take a normal tensor's place outside of it.
     with torch.inference_mode(False), torch.no_grad(), torch._C.DisableTorchFunctionSubclass():
         yield
 

@@ -63,6 +63,7 @@ def slopes(
     if not one_by_one:
         gradients: Tensors = (grad if number else jacrev)(value)(at)
         return gradients
+    # Of copies: the network's own tensors are not to be marked as needing gradients.
     leaves = {name: held.detach().clone().requires_grad_() for name, held in at.items()}
     with torch.enable_grad():
         made = value(leaves)
@@ -75,7 +76,7 @@ def slopes(
 
 
 def _gradient(value: Tensor, leaves: Sequence[Tensor]) -> Sequence[Tensor]:
-    if not value.requires_grad:
+    if not value.requires_grad:  # it depends on none of them, which autograd refuses to say
         return [torch.zeros_like(leaf) for leaf in leaves]
     return torch.autograd.grad(value, leaves, retain_graph=True, materialize_grads=True)
 

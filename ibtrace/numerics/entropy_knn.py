@@ -39,6 +39,7 @@ def nearest(points: Tensor, k: int) -> Nearest:
     """
     n, d = points.shape
     if points.device.type == "cpu" and d <= _TREE_DIMENSIONS:
+        # Each point is its own nearest, at 0; where it repeats, the first may be a twin, also at 0.
         neighbours = KDTree(points.numpy()).query(points.numpy(), k + 1)
         return Nearest(
             *(torch.from_numpy(np.ascontiguousarray(part[:, 1:])) for part in neighbours)
@@ -89,6 +90,7 @@ def neighbour_weights(k: int, d: int) -> tuple[float, ...]:
         for power in range(constraints + 1)
     ]
     rows = np.array(powers)
+    # The constraints' sizes lie orders apart; unscaled, least squares would hear the largest alone.
     scale = np.abs(rows).max(1, keepdims=True)
     wanted = np.eye(constraints + 1)[0]
     solution = np.linalg.lstsq(rows / scale, wanted, rcond=None)[0]
@@ -141,6 +143,7 @@ def entropy_taken_away(
     if neighbours.distances.shape[1] <= k or not bool(logs.isfinite().all()):
         return torch.zeros(len(logs), dtype=torch.float64, device=logs.device)
     w = torch.tensor(weights or (0.0,) * (k - 1) + (1.0,), dtype=torch.float64, device=logs.device)
+    # Summed from the far end: when the m-th goes, each from the m-th on is replaced by its next.
     steps = d * w * logs.diff(dim=1)[:, :k] / math.log(2)
     gain = steps.flip(1).cumsum(1).flip(1)
     return taken_away(gain, neighbours.points[:, :k])

@@ -29,6 +29,7 @@ def copula_normal(x: Tensor) -> tuple[Tensor, Tensor]:
     ordered = columns.sort(-1).values
     below = torch.searchsorted(ordered, columns)
     through = torch.searchsorted(ordered, columns, right=True)
+    # Equal values hold the ranks below + 1 to through, of which this is the mean.
     ranks = (below + through + 1).to(torch.float64) / 2
     scores = torch.special.ndtri(ranks / (n + 1)).T
     return scores - scores.mean(0), (through - below).T
@@ -88,6 +89,7 @@ def information_of_whitened(x: Tensor, y: Tensor) -> NormalInformation | None:
         y: ``(n, ry)`` from `whiten`.
     """
     n = len(x)
+    # So few samples always have a direction of x that is a combination of y's, whatever their law.
     if n <= x.shape[1] + y.shape[1] + 1:
         return None
     left, rho, right = torch.linalg.svd(x.T @ y / (n - 1), full_matrices=False)
@@ -101,6 +103,7 @@ def _information(u: Tensor, v: Tensor, rho: Tensor) -> NormalInformation:
     """From canonical variates of unit variance and their correlations."""
     rest = 1 - rho.square()
     nats = -0.5 * rest.log().sum()
+    # What the joint normal law weighs each sample by, less what the two marginal laws do.
     quadratic = (u.square() + v.square() - 2 * rho * u * v) / rest - u.square() - v.square()
     return NormalInformation(nats, nats - 0.5 * quadratic.sum(1))
 
@@ -179,6 +182,7 @@ def normal_class(points: Tensor) -> NormalClass:
     if singular:
         products = centred.square().T @ centred.square() / n - (centred.T @ centred / n).square()
         strength = _shrinkage(products, covariance - identity, n) if n > 1 else 1.0
+        # The identity has the same eigenvectors as any matrix, so only the eigenvalues move.
         values = (1 - strength) * values.clamp(min=0) + strength
     scores = centred @ vectors / values.sqrt()
     log_determinant = values.log().sum()

@@ -39,6 +39,7 @@ class GaussianGram:
 
 def _kernel(squares: Tensor, width: float, start: int) -> Tensor:
     block = (squares / (-2 * width**2)).exp_()
+    # A point's distance to itself is held as infinite, so that it is never its own neighbour.
     block.diagonal(start).fill_(1)
     return block
 
@@ -98,6 +99,8 @@ def spectrum(grams: Sequence[Gram]) -> Tensor:
     sizes, n = torch.bincount(ids), len(ids)
     if not smooth:
         return sizes.to(torch.float64) / n
+    # Points of different ids do not meet in the product: it has a block for each id, and blocks of
+    # one point are the number 1.
     parts = [torch.ones(int((sizes == 1).sum()), dtype=torch.float64, device=ids.device)]
     for block in (sizes > 1).nonzero().flatten():
         rows = (ids == block).nonzero().flatten()

@@ -27,6 +27,7 @@ def matched(reference: Tensor, other: Tensor, signs: bool = False) -> tuple[Tens
         (tensor([1, 0]), tensor([-1.,  1.], dtype=torch.float64))
     """
     alike = (_unit(reference).mT @ _unit(other)).nan_to_num().cpu()
+    # Over all units at once: taking the best partner unit by unit would give one away twice.
     gain = alike.abs() if signs else alike
     _, columns = linear_sum_assignment(gain.numpy(), maximize=True)
     order = torch.as_tensor(columns)

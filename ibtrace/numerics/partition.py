@@ -50,9 +50,11 @@ def partition(t: Tensor, x_ids: Tensor) -> Partition:
     elif t.is_floating_point() and t.element_size() < 2:
         t = t.float()
     x = sample_counts(x_ids)
+    # First as if all rows were distinct; then only those problems in which some may not be.
     rows = torch.full(t.shape[:1], n, device=t.device)
     bits = local_information(x, torch.ones_like(x), torch.ones_like(x)).mean(-1)
     bits = bits.expand(t.shape[:1]).clone()
+    # What differs in some columns differs; what is equal in them has to be looked at in full.
     subset = t[..., :: _step(t)]
     for problem in (~certainly_distinct(subset)).nonzero()[:, 0].tolist():
         ids = _ids(t[problem])
