@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -36,9 +37,24 @@ def part(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
+EXPORTS = {
+    alias.name: node.module or ""
+    for node in ast.parse((PACKAGE / "__init__.py").read_text()).body
+    if isinstance(node, ast.ImportFrom)
+    for alias in node.names
+}
+NAMED = re.compile(r"ibtrace(\.[A-Za-z_]\w*)+")
+
+
 def imports(path: Path) -> Iterator[str]:
-    """Every module that a file imports: at the top, in a function, or for types only."""
+    """Every module that a file imports or names: at the top, late, for types, in a text."""
     for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            if NAMED.fullmatch(node.value):  # import_module("ibtrace.tracer"), a class_path
+                yield node.value
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            if node.value.id == "ibtrace" and not node.attr.startswith("__"):
+                yield EXPORTS.get(node.attr, f"ibtrace.{node.attr}")
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -89,6 +105,10 @@ def test_importing_ibtrace_loads_nothing_heavy() -> None:
         "import ibtrace.tracer",
         "from ibtrace.runtime import files",
         "from ibtrace.nowhere import thing",
+        "def late() -> None:\n    importlib.import_module('ibtrace.tracer')",
+        "def late() -> None:\n    __import__('ibtrace.tracer')",
+        "import ibtrace\ndef late() -> None:\n    ibtrace.Tracer",
+        "import ibtrace\ndef late() -> None:\n    ibtrace.tracer.Tracer",
     ],
 )
 def test_an_upward_import_is_seen(

@@ -1,6 +1,6 @@
 """No decision reads a part of a text made for people: a label, an estimand, a cause, a status.
 
-What a decision reads is a field (`Tags.of_information`, `Cause.kind`, `Trial.status`), compared
+What a decision reads is a field (`Tags.of_information`, `Cause.kind`, `Outcome.status`), compared
 whole. This test reads the package's syntax trees for `startswith`, `in`, `split`, regexes and the
 like on whatever is called by one of these words. Words are known by their names, so it sees what a
 reader would see; a text renamed on its way is followed through one assignment or loop.
@@ -23,10 +23,21 @@ SENTENCES = {"estimand", "cause", "reason", "remark", "measures", "verdict"}  # 
 MANY = {f"{text}s" for text in TEXTS - {"measures"}} | {"lenses"}
 NAMED = {"estimator", "lens", "law", "problem", "instrument", "quantity"}  # whose .name is a label
 PARTS = {"startswith", "endswith", "removeprefix", "removesuffix", "partition", "rpartition"}
-PARTS |= {"split", "rsplit", "find", "rfind", "rindex", "replace", "translate"}
+PARTS |= {"split", "rsplit", "find", "rfind", "index", "rindex", "count", "replace", "translate"}
 PARTS |= {"contains", "match", "fullmatch", "search", "extract", "slice"}  # of .str
 REGEX = {"match", "fullmatch", "search", "findall", "finditer", "split", "sub", "subn"}
-SAME = {"lower", "upper", "strip", "casefold", "astype"}  # what gives the text, little changed
+REGEX |= {"fnmatch", "fnmatchcase"}
+SAME = {
+    "lower",
+    "upper",
+    "title",
+    "strip",
+    "casefold",
+    "encode",
+    "astype",
+}  # the text, little changed
+EACH = {"unique", "tolist", "dropna", "drop_duplicates", "to_numpy"}  # of a column, its texts
+MAPPED = {"map", "apply", "transform", "agg"}  # by a function of each text of a column
 
 ALLOWED = {
     ("types/traces.py", "split_flags"): "the one place where a table's entry of flags is parted",
@@ -55,10 +66,22 @@ class Reader(ast.NodeVisitor):
             self.aliases |= {target.id for target in node.targets if isinstance(target, ast.Name)}
         elif isinstance(node, ast.NamedExpr) and self.is_text(node.value):
             self.aliases.add(node.target.id)
-        elif isinstance(node, ast.For | ast.comprehension) and isinstance(node.target, ast.Name):
-            column = isinstance(node.iter, ast.Subscript) and self.is_text(node.iter)
-            if column or word(node.iter) in MANY:
-                self.aliases.add(node.target.id)
+        elif isinstance(node, ast.For | ast.comprehension):
+            for target, source in _in_step(node.target, node.iter):
+                if isinstance(target, ast.Name) and self.is_many(source):
+                    self.aliases.add(target.id)
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            if node.func.attr in MAPPED and self.is_text(node.func.value):
+                functions = [each for each in node.args if isinstance(each, ast.Lambda)]
+                self.aliases |= {each.args.args[0].arg for each in functions}
+
+    def is_many(self, node: ast.expr) -> bool:
+        """Whether it gives such texts one after the other: a column, its values, a list."""
+        while isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            if node.func.attr not in EACH:
+                break
+            node = node.func.value
+        return (isinstance(node, ast.Subscript) and self.is_text(node)) or word(node) in MANY
 
     def is_text(self, node: ast.expr) -> bool:
         """Whether an expression is a text made for people, as far as names tell."""
@@ -73,6 +96,11 @@ class Reader(ast.NodeVisitor):
                 return self.is_text(node.func.value)
             if isinstance(node.func, ast.Name) and node.func.id == "str" and node.args:
                 return self.is_text(node.args[0])
+            if isinstance(node.func, ast.Name) and node.func.id == "repr" and node.args:
+                return word(node.args[0]) in NAMED
+        if isinstance(node, ast.JoinedStr):
+            parts = [part.value for part in node.values if isinstance(part, ast.FormattedValue)]
+            return any(map(self.is_text, parts))
         if isinstance(node, ast.Subscript) and constant(node.slice) == "flags":
             return True  # a table's entry; a mapping of flags is called by its name alone
         return word(node) in TEXTS
@@ -92,16 +120,32 @@ class Reader(ast.NodeVisitor):
 
     def visit_Compare(self, node: ast.Compare) -> None:
         for operator, right in zip(node.ops, node.comparators, strict=True):
-            part = isinstance(operator, ast.In | ast.NotIn) and self.is_text(right)
+            part = isinstance(operator, ast.In | ast.NotIn) and (
+                self.is_text(right) or (constant(right) and self.is_text(node.left))
+            )
             sides = (node.left, right)
             if part or (any(map(constant, sides)) and any(map(is_sentence, sides))):
                 self._say(node, ast.unparse(node))
         self.generic_visit(node)
 
     def visit_Subscript(self, node: ast.Subscript) -> None:
-        if isinstance(node.slice, ast.Slice) and self.is_text(node.value):
+        number = isinstance(node.slice, ast.Constant) and isinstance(node.slice.value, int)
+        single = isinstance(node.value, ast.Name | ast.Call)  # a column has a [0] too
+        cut = isinstance(node.slice, ast.Slice) and not isinstance(node.value, ast.JoinedStr)
+        if (cut or (number and single)) and self.is_text(node.value):
             self._say(node, ast.unparse(node))
         self.generic_visit(node)
+
+
+def _in_step(target: ast.expr, source: ast.expr) -> Iterator[tuple[ast.expr, ast.expr]]:
+    """What a loop gives to each name: of ``zip`` and ``enumerate`` the one that goes with it."""
+    pairs = isinstance(source, ast.Call) and word(source.func) in ("zip", "enumerate")
+    if isinstance(source, ast.Call) and pairs and isinstance(target, ast.Tuple):
+        targets = target.elts[word(source.func) == "enumerate" :]
+        for pair in zip(targets, source.args, strict=False):
+            yield from _in_step(*pair)
+    else:
+        yield target, source
 
 
 def is_sentence(node: ast.expr) -> bool:
@@ -187,6 +231,16 @@ def test_the_exceptions_are_still_there() -> None:
         'flags.split(",")',
         '[each for each in frame["flags"] if "undefined" in each]',
         '(said := v.reason) and "fall" in said',
+        'label(estimator)[0] == "E"',
+        'label.index("Exact")',
+        'f"{label}, {n}".startswith("Exact")',
+        'label.lower() in "exact, binning"',
+        'fnmatch.fnmatch(label, "Exact*")',
+        'repr(estimator).startswith("KSG")',
+        'frame["estimator"].map(lambda n: n.startswith("B"))',
+        '[n for n in frame["estimator"].unique() if "Bin" in n]',
+        '[n for at, n in zip(places, trace.estimators) if n.startswith("E")]',
+        '[n for at, n in enumerate(trace.estimators) if n.startswith("E")]',
     ],
 )
 def test_a_part_of_a_text_is_seen(line: str) -> None:
