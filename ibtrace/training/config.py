@@ -9,7 +9,7 @@ import copy
 import os
 import re
 from argparse import ArgumentError
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from inspect import signature
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
@@ -178,7 +178,7 @@ def require_unset(raw: Raw, keys: Iterable[str]) -> None:
 
 def looking(
     layers: str | list[str] | None = None,
-    exclude: str | list[str] | None = None,
+    exclude: str | Sequence[str] = (),
     reduce: str | dict[str, str] | None = None,
     functional: bool | list[str] = False,
     forward: Callable[[nn.Module, Any], Any] | None = None,
@@ -200,7 +200,7 @@ def looking(
     """
     return Look(
         layers=layers,
-        exclude=[] if exclude is None else exclude,
+        exclude=exclude,
         reduce=reduce,
         functional=functional,
         forward=forward,

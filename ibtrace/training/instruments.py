@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ibtrace import estimators as known_estimators
@@ -21,7 +21,7 @@ Raw = dict[str, Any]
 def instruments(
     epochs: int,
     estimators: str | list[str | Raw] | None = None,
-    lenses: str | list[str | Raw] | None = None,
+    lenses: str | Sequence[str | Raw] = (),
     snapshots: int | list[int] | None = None,
     every: int | list[int] | str | None = None,
 ) -> Instruments:
@@ -52,13 +52,17 @@ def instruments(
         None
         if estimators is None
         else _built("estimators", estimators, known_estimators.make, epochs, due),
-        _built("lenses", lenses or [], known_lenses.make, epochs, due),
+        _built("lenses", lenses, known_lenses.make, epochs, due),
         due,
     )
 
 
 def _built(
-    role: str, entries: str | list[str | Raw], make: Callable[..., Any], epochs: int, run: Schedule
+    role: str,
+    entries: str | Sequence[str | Raw],
+    make: Callable[..., Any],
+    epochs: int,
+    run: Schedule,
 ) -> list[Any]:
     """Instruments by their names and fields, or by their classes and arguments."""
     by_steps = isinstance(run, Steps)
