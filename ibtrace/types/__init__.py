@@ -25,14 +25,9 @@ from ibtrace.types.estimators import Variable as Variable
 from ibtrace.types.estimators import bound_to as bound_to
 from ibtrace.types.estimators import needs_trace as needs_trace
 from ibtrace.types.estimators import variable_of as variable_of
-from ibtrace.types.lenses import AdamMoments as AdamMoments
-from ibtrace.types.lenses import Head as Head
 from ibtrace.types.lenses import Lens as Lens
 from ibtrace.types.lenses import LensTags as LensTags
-from ibtrace.types.lenses import Link as Link
 from ibtrace.types.lenses import Need as Need
-from ibtrace.types.lenses import OptimizerState as OptimizerState
-from ibtrace.types.lenses import View as View
 from ibtrace.types.names import Labelled as Labelled
 from ibtrace.types.names import Preset as Preset
 from ibtrace.types.names import either as either
@@ -53,3 +48,8 @@ from ibtrace.types.traces import Row as Row
 from ibtrace.types.traces import TraceLike as TraceLike
 from ibtrace.types.traces import join_flags as join_flags
 from ibtrace.types.traces import split_flags as split_flags
+from ibtrace.types.views import AdamMoments as AdamMoments
+from ibtrace.types.views import Head as Head
+from ibtrace.types.views import Link as Link
+from ibtrace.types.views import OptimizerState as OptimizerState
+from ibtrace.types.views import View as View
