@@ -20,7 +20,7 @@ from ibtrace.errors import ConfigError, InvalidInput, NonFinite
 from ibtrace.estimators import Binning
 from ibtrace.trace import Trace
 from ibtrace.tracer import Tracer
-from ibtrace.training import config, loop, runner
+from ibtrace.training import config, runner, trainers
 from ibtrace.training.after import trace_checkpoints
 from tests.arguments import grouped
 from tests.test_train import raw
@@ -318,14 +318,14 @@ def test_shards_of_a_language_model_with_a_tied_head(tmp_path: Path) -> None:
 def live(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a run, its configuration ``mine.yaml``, and its networks ``0.pt`` to 4."""
     folder = tmp_path_factory.mktemp("live")
-    epoch_of = loop._Alone.epoch
+    epoch_of = trainers._Alone.epoch
     done = 0
 
-    def keep(training: loop._Alone, steps: int) -> None:
+    def keep(training: trainers._Alone, steps: int) -> None:
         state = {"epoch": done, "step": done * steps, "model": training.networks.state_dict()}
         torch.save(state, folder / f"{done}.pt")
 
-    def keeping(self: loop._Alone) -> Iterator[int]:
+    def keeping(self: trainers._Alone) -> Iterator[int]:
         nonlocal done
         if done == 0:
             keep(self, 0)
@@ -338,7 +338,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Path:
     mine = raw(model="alone", **shape, probe={"part": "test", "samples": 200})
     (folder / "mine.yaml").write_text(yaml.safe_dump(mine))
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(loop._Alone, "epoch", keeping)
+        patched.setattr(trainers._Alone, "epoch", keeping)
         runner.run(mine, folder / "run", progress=False)
     return folder
 
