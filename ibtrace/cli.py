@@ -376,13 +376,20 @@ def _add_report(commands: _Commands) -> None:
         metavar="FILE",
         help="where to (default: RUN/report.html; of several runs, report.html)",
     )
+    parser.add_argument(
+        "--no-maps",
+        action="store_true",
+        help="no resolution maps, which runs that keep their activations get otherwise",
+    )
+    parser.add_argument("--quiet", action="store_true", help="no progress bar of the maps")
     parser.set_defaults(call=_report)
 
 
 def _report(options: argparse.Namespace) -> int:
     from ibtrace.reports import paging
 
-    print(paging.write_page(options.runs, options.out))
+    maps = not options.no_maps
+    print(paging.write_page(options.runs, options.out, maps=maps, progress=not options.quiet))
     return 0
 
 

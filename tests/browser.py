@@ -30,17 +30,18 @@ class Browser:
         self.saved = saved
 
     def open(
-        self, file: Path, *, width: int = 1280, phone: bool = False, dark: bool = False
+        self, file: Path, *, phone: bool = False, dark: bool = False, panel: str = "plane-0"
     ) -> None:
-        """Open a report as a person would, and go to its first figure."""
-        size = {"width": 390 if phone else width, "height": 844, "deviceScaleFactor": 1}
+        """Open a report as a person would, and go to a figure."""
+        size = {"width": 390 if phone else 1280, "height": 844, "deviceScaleFactor": 1}
         self.cdp("Emulation.setDeviceMetricsOverride", **size, mobile=phone)
         self.media(dark=dark)
         self.driver.get("about:blank")
         self.logged()
         self.requests()
         self.driver.get(file.resolve().as_uri())
-        self.show("plane-0")
+        if panel:
+            self.show(panel)
 
     def media(self, *, dark: bool = False, still: bool = False) -> None:
         """What the system prefers."""

@@ -27,6 +27,7 @@ def traced(
     estimand: str = "T in 30 bins on [-1, 1]",
     lens: str = "Saturation",
     draw: int = 0,
+    logged: bool = True,
     **meta: Any,
 ) -> Trace:
     """A run whose layers fall by as many bits on the way from the first epoch to the last."""
@@ -42,12 +43,17 @@ def traced(
                 flags = flag if depth == 0 and seed < 2 else ""
                 where = (seed, epoch, None, layer)
                 for estimator in estimators:
-                    for quantity, bits in ((I_XT, 10 - depth - fall * done), (I_TY, 0.9 * done)):
+                    for quantity, bits in (
+                        (I_XT, 10 - depth - fall * done),
+                        (I_TY, 0.9 * done + 0 * fall),
+                    ):
                         value = bits + rng.normal(0, 0.05)
                         named = (*where, quantity, estimator, estimand)
                         rows.append(Row(*named, value, 0.01, *none, flags, {}, 0.0))
+                if not lens:
+                    continue
                 share = (*where, "saturated share", lens, "")
                 rows.append(Row(*share, rng.uniform(), NAN, *none, "", {}, 0.0, unit="1"))
         losses = [Scalar(seed, epoch, "", "train_loss", 0.7 * 0.5**done) for seed in range(seeds)]
-        trace.append(rows, losses)
+        trace.append(rows, losses if logged else ())
     return trace

@@ -24,8 +24,9 @@ from ibtrace.page import page, write
 from ibtrace.page.data import numbers
 from ibtrace.page.embed import as_json, packed
 from ibtrace.trace import Scalar, Trace
-from ibtrace.types import I_XT
+from ibtrace.types import I_TY, I_XT
 from tests.report_traces import EPOCHS, ESTIMATORS, LAYERS, traced
+from tests.stored_traces import NARROW, WIDE, codes, kept_trace
 
 HOSTILE = (
     "</script><script>window.broken=1</script>",
@@ -100,6 +101,47 @@ def test_an_estimators_own_error_is_the_mean_over_seeds() -> None:
     assert own == pytest.approx(0.01)
     assert len(own) == len(LAYERS) * len(EPOCHS)
     assert block["lower"] is None
+
+
+def fallen(folder: Path) -> Trace:
+    """A trace whose layer falls at the widths 1/2 to 2 alone."""
+    falling = {epoch: [{"a": codes(WIDE)}] * 3 for epoch in range(8)}
+    falling |= {epoch: [{"a": codes(NARROW)}] * 3 for epoch in range(8, 16)}
+    return kept_trace(folder, falling)
+
+
+def test_a_map_is_that_of_the_trace(tmp_path: Path) -> None:
+    trace = fallen(tmp_path / "run")
+    resolution = trace.resolution([0.25, 0.5, 1.0, 2.0, 4.0])
+    (layer,) = resolution
+    (held,) = numbers({"": trace}, {"": resolution})["runs"][0]["maps"]
+    assert held["scales"] == [0.25, 0.5, 1.0, 2.0, 4.0]
+    assert held["bands"] == [[0.5, 2.0]]
+    assert held["looks"] == list(range(16))
+    for quantity, bits in ((I_XT, layer.mean_x), (I_TY, layer.mean_y)):
+        drawn = np.frombuffer(base64.b64decode(held["bits"][quantity]), "<f4")
+        assert drawn.reshape(5, 16) == pytest.approx(bits, abs=1e-6)
+        assert held["most"][quantity] == bits.max()
+    assert held["fall"][0] == pytest.approx(layer.held_out[0].tolist())
+    file = trace.report(resolution=resolution)
+    said = _Elements(file.read_text()).text
+    for line in str(resolution).splitlines():
+        assert line in said
+
+
+@pytest.mark.filterwarnings("default:run. no resolution map:UserWarning")
+def test_a_run_that_keeps_activations_gets_maps_unless_they_are_not_wanted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fallen(tmp_path / "run")
+    file = tmp_path / "run" / "report.html"
+    assert main(["report", str(tmp_path / "run"), "--quiet"]) == 0
+    assert [m["layer"] for m in embedded(file.read_text())["runs"][0]["maps"]] == ["a"]
+    assert main(["report", str(tmp_path / "run"), "--no-maps"]) == 0
+    assert embedded(file.read_text())["runs"][0]["maps"] == []
+    (tmp_path / "run" / "probe.safetensors").unlink()
+    assert main(["report", str(tmp_path / "run"), "--quiet"]) == 0
+    assert "no resolution map: " in capsys.readouterr().err
 
 
 def test_a_number_that_is_missing_is_missing_in_the_page() -> None:

@@ -19,7 +19,7 @@ from ibtrace.trace import Trace
 from ibtrace.types import I_TY, I_XT
 from tests.browser import Browser, started
 from tests.report_traces import EPOCHS, LAYERS, traced
-from tests.test_page import HOSTILE, made_of, said_of
+from tests.test_page import HOSTILE, fallen, made_of, said_of
 
 
 @pytest.fixture(scope="module")
@@ -453,6 +453,39 @@ def test_the_table_follows_the_slider(browser: Browser, file: Path) -> None:
     browser.until(f"{cell} === '300'")
     slide(browser, 1)
     assert browser.run(cell) == "1"
+
+
+def test_maps_are_drawn_with_the_scales_of_a_sure_fall(browser: Browser, tmp_path: Path) -> None:
+    trace = fallen(tmp_path / "run")
+    resolution = trace.resolution([0.25, 0.5, 1.0, 2.0, 4.0])
+    browser.open(trace.report(resolution=resolution), panel="map-0-0")
+    heat, peaks = browser.run(
+        "return document.getElementById('map-0-0-draw').data.map((t) => [t.x, t.y, t.z])"
+    )
+    assert heat[0] == pytest.approx(np.log10(1 + np.arange(16)))
+    assert heat[1] == [-2, -1, 0, 1, 2]
+    assert np.array(heat[2]) == pytest.approx(resolution.of("a").mean_x, abs=1e-6)
+    assert [x is not None for x in peaks[0]] == [False, True, True, True, False]
+    (bar,) = browser.run(
+        "return document.getElementById('map-0-0-draw').layout.shapes"
+        ".filter((s) => s.type === 'rect').map((s) => [s.y0, s.y1])"
+    )
+    assert bar == [-1.5, 1.5]
+    table = pd.read_csv(io.StringIO(browser.download("map-0-1", "CSV")))
+    assert len(table) == 5 * 16
+    assert table["mean"].to_numpy() == pytest.approx(resolution.of("a").mean_y.ravel(), abs=1e-6)
+    ElementTree.fromstring(browser.download("map-0-0", "SVG"))
+    assert browser.logged() == []
+
+
+def test_a_trace_without_a_finite_number_is_still_a_page(browser: Browser, tmp_path: Path) -> None:
+    file = write(traced(fall=np.nan, lens="", logged=False), tmp_path / "nothing.html")
+    browser.open(file, panel="")
+    assert browser.logged() == []
+    links = browser.run(
+        "return [...document.querySelectorAll('#contents a')].map((a) => a.textContent)"
+    )
+    assert links == ["Verdict", "Configuration and provenance"]
 
 
 def test_hovering_tells_layer_epoch_bits_interval_and_flags(browser: Browser, file: Path) -> None:

@@ -12,7 +12,7 @@ from scipy import stats
 
 from ibtrace.errors import InvalidInput
 from ibtrace.page.embed import packed
-from ibtrace.plane import ceilings, clock, estimands, on_clock
+from ibtrace.plane import LayerResolution, Resolution, ceilings, clock, estimands, on_clock
 from ibtrace.types import I_TY, I_XT, TraceLike, either
 
 CONFIDENCE = 0.95
@@ -23,7 +23,9 @@ _LEAST = 24  # looks that a curve keeps, however many networks there are
 Block = dict[str, Any]
 
 
-def numbers(traces: Mapping[str, TraceLike]) -> dict[str, Any]:
+def numbers(
+    traces: Mapping[str, TraceLike], maps: Mapping[str, Resolution] | None = None
+) -> dict[str, Any]:
     """All that is drawn of traces, as JSON values.
 
     ``runs`` holds for each trace its ``blocks``: the numbers of one quantity by one instrument as
@@ -33,6 +35,7 @@ def numbers(traces: Mapping[str, TraceLike]) -> dict[str, Any]:
 
     Args:
         traces: The traces by name.
+        maps: Resolution maps of some of them.
 
     Raises:
         InvalidInput: If there is none, one is empty, or their looks are not counted alike.
@@ -54,10 +57,13 @@ def numbers(traces: Mapping[str, TraceLike]) -> dict[str, Any]:
             "seeds": sorted(map(int, tables[name][1]["seed"].unique())),
             "ceilings": _ceilings(trace, frames[name]),
             "blocks": [_block(key, rows, trace, flags, most) for key, rows in groups[name]],
+            "maps": [_map(layer) for layer in (maps or {}).get(name, ())],
         }
         for name, trace in traces.items()
     ]
-    longest = max(rows["epoch"].nunique() for parts in groups.values() for _, rows in parts)
+    longest = max(
+        (rows["epoch"].nunique() for parts in groups.values() for _, rows in parts), default=0
+    )
     seeds = max(len(run["seeds"]) for run in runs)
     freedom = np.arange(1, max(2, seeds))  # the first is that of 2 seeds
     student = np.asarray(stats.t.ppf((1 + CONFIDENCE) / 2, freedom))
@@ -160,3 +166,25 @@ def _ceilings(trace: TraceLike, frame: pd.DataFrame) -> list[dict[str, Any]]:
             }
         )
     return known
+
+
+def _map(layer: LayerResolution) -> dict[str, Any]:
+    """A layer at every resolution: bits ``(scales, looks)``, means over seeds."""
+    means = {I_XT: layer.mean_x, I_TY: layer.mean_y}
+    known = {quantity: bits for quantity, bits in means.items() if np.isfinite(bits).any()}
+    return {
+        "layer": layer.layer,
+        "reader": layer.reader,
+        "scales": layer.scales.tolist(),
+        "looks": layer.epochs.tolist(),
+        "seeds": layer.about_x.shape[1],
+        "bits": {quantity: packed(bits) for quantity, bits in known.items()},
+        "most": {quantity: float(np.nanmax(bits)) for quantity, bits in known.items()},
+        "peaks": layer.peaks.tolist(),
+        "bands": [list(band) for band in layer.bands],
+        "fall": [[_finite(value) for value in ends] for ends in layer.held_out],
+    }
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

@@ -21,7 +21,8 @@ from ibtrace.errors import InvalidInput
 from ibtrace.page.data import numbers
 from ibtrace.page.embed import as_json, asset, digest, script
 from ibtrace.page.tables import definitions, folded, preformatted, table, text
-from ibtrace.plane import Verdict, verdict
+from ibtrace.plane import Resolution, Verdict, verdict
+from ibtrace.plane.answer import QUESTIONS, LayerVerdict
 from ibtrace.runtime.arguments import require_path
 from ibtrace.runtime.files import written_whole
 from ibtrace.types import TraceLike
@@ -34,6 +35,7 @@ _SCRIPTS = (
     "panels.js",
     "plane.js",
     "curves.js",
+    "resolution.js",
     "controls.js",
     "player.js",
     "main.js",
@@ -69,6 +71,7 @@ def page(
     title: str = "",
     claims: Mapping[str, pd.DataFrame] | None = None,
     predictions: Mapping[str, pd.DataFrame] | None = None,
+    maps: Mapping[str, Resolution] | None = None,
 ) -> str:
     """The page of traces as HTML.
 
@@ -77,6 +80,7 @@ def page(
         title: Its heading; by default the names of the traces.
         claims: What came of a paper's claims (`ibtrace.claims.claims_table`), by what was tested.
         predictions: How predictions fared (`ibtrace.predictions.predictions_table`), likewise.
+        maps: Resolution maps (`ibtrace.Trace.resolution`) of some of the traces, by their names.
 
     Raises:
         InvalidInput: If there is no trace, one is empty, or their looks are not counted alike.
@@ -85,7 +89,7 @@ def page(
     scripts = script(asset(name) for name in _SCRIPTS)
     # The policy allows these by their digests, and nothing that a name could bring in.
     library = script([asset("plotly-cartesian.min.js")])
-    drawn = numbers(named)
+    drawn = numbers(named, maps)
     heading = title or " · ".join(filter(None, named)) or "One run"
     return Template(asset("page.html")).substitute(
         policy=f"default-src 'none'; script-src {digest(library)} {digest(scripts)}; "
@@ -94,6 +98,7 @@ def page(
         facts=_facts(named, drawn),
         style=asset("page.css"),
         verdicts=_of_each(named, _verdict),
+        answers=_answers(maps or {}),
         claims=_tested("Claims", claims or {}) + _tested("Predictions", predictions or {}),
         provenance=_of_each(named, _provenance),
         made=_made(named),
@@ -151,10 +156,33 @@ def _sentences(judged: Verdict) -> str:
     """What was found of each layer, those of which the same is said together; then the notes."""
     together: dict[str, list[str]] = {}
     for layer in judged.layers:
-        together.setdefault(layer.sentence, []).append(layer.layer)
-    entries = {", ".join(names): sentence for sentence, names in together.items()}
+        told = f"{_calls(layer)}<p>{text(layer.sentence)}</p>"
+        together.setdefault(told, []).append(layer.layer)
+    entries = "".join(
+        f"<dt>{text(', '.join(names))}</dt><dd>{told}</dd>" for told, names in together.items()
+    )
     notes = "".join(f"<li>{text(note)}</li>" for note in judged.notes)
-    return f'<div class="found">{definitions(entries)}</div><ul class="notes">{notes}</ul>'
+    return f'<dl class="found">{entries}</dl><ul class="notes">{notes}</ul>'
+
+
+def _calls(layer: LayerVerdict) -> str:
+    """The answers in a word or two, a question at a time."""
+    return "".join(
+        f'<span class="calls">{text(QUESTIONS[answer.question])}: <b>{text(answer.call)}</b></span>'
+        for answer in layer
+    )
+
+
+def _answers(maps: Mapping[str, Resolution]) -> str:
+    """At which scales each layer compresses, in words."""
+    if not maps:
+        return ""
+    parts = []
+    for name, resolution in maps.items():
+        head = f"<h3>{text(name)}</h3>" if name else ""
+        told = preformatted(str(resolution), "The resolutions in words")
+        parts.append(f'<article class="run">{head}{told}</article>')
+    return f'<div class="runs">{"".join(parts)}</div>'
 
 
 def _tested(title: str, tables: Mapping[str, pd.DataFrame]) -> str:

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from os.path import commonpath
 from pathlib import Path
 
 import pandas as pd
 
 from ibtrace import page
-from ibtrace.errors import RunError
+from ibtrace.errors import InvalidInput, RunError
+from ibtrace.plane import Resolution
 from ibtrace.trace import Trace
 from ibtrace.training import runner
 
 FILE = "report.html"
+_LOOKS = 60
 
 
-def write_page(folders: Sequence[str | Path], out: str | Path | None = None) -> Path:
+def write_page(
+    folders: Sequence[str | Path],
+    out: str | Path | None = None,
+    *,
+    maps: bool = True,
+    progress: bool = False,
+) -> Path:
     """Write the page of one run, or of several side by side.
 
     Claims and predictions are those that ``ibtrace replicate`` left in the folders.
@@ -25,6 +34,8 @@ def write_page(folders: Sequence[str | Path], out: str | Path | None = None) -> 
         folders: The run folders; one with variants has a trace for each.
         out: The file; None is ``report.html`` in the run folder, or of several runs in the one
             that is current.
+        maps: Whether runs that keep their activations get resolution maps, of at most 60 looks.
+        progress: Draw a progress bar of the maps.
 
     Returns:
         The file.
@@ -48,7 +59,19 @@ def write_page(folders: Sequence[str | Path], out: str | Path | None = None) -> 
     if out is None:
         out = Path(FILE) if len(paths) > 1 else paths[0] / FILE
     title = " · ".join(path.name for path in paths)
-    return page.write(traces, out, title=title, **tested)
+    resolutions = dict(_maps(traces, progress)) if maps else {}
+    return page.write(traces, out, title=title, maps=resolutions, **tested)
+
+
+def _maps(traces: Mapping[str, Trace], progress: bool) -> Iterator[tuple[str, Resolution]]:
+    """The resolution maps of those traces that keep what they are made of."""
+    for name, trace in traces.items():
+        if not trace.activation_epochs():
+            continue
+        try:
+            yield name, trace.resolution(looks=_LOOKS, progress=progress)
+        except (InvalidInput, RunError) as error:  # of a run that has just begun, say
+            warnings.warn(f"{name}: no resolution map: {error}", stacklevel=2)
 
 
 def _names(paths: Sequence[Path]) -> list[str]:

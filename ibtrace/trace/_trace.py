@@ -442,7 +442,9 @@ class Trace:
             return plots.curves(self, estimator)
         return plots.information_plane(self, estimator)
 
-    def report(self, path: str | os.PathLike[str] | None = None) -> Path:
+    def report(
+        self, path: str | os.PathLike[str] | None = None, *, resolution: Resolution | None = None
+    ) -> Path:
         """Write the trace as one HTML file with figures to look into, and return its path.
 
         Verdict, planes over time, curves, every other quantity, the record of the run: see
@@ -451,6 +453,7 @@ class Trace:
         Args:
             path: The file, which is replaced; None is ``report.html`` in the run folder, or of a
                 trace in memory in the folder that is current.
+            resolution: What `Trace.resolution` gave, to be drawn too.
 
         Raises:
             InvalidInput: If the trace is empty, or the name is no page's.
@@ -458,7 +461,8 @@ class Trace:
         """
         folder = None if self.path is None else self.path.parent
         file = (folder or Path()) / "report.html" if path is None else path
-        return write({folder.resolve().name: self} if folder else self, file)
+        name = folder.resolve().name if folder else ""
+        return write({name: self}, file, maps={name: resolution} if resolution else None)
 
     # --- activations ------------------------------------------------------------------------
 

@@ -42,9 +42,9 @@ function numbersOf(block) {
 }
 
 /** The looks of all runs, ascending. */
-const LOOKS = [...new Set(DATA.runs.flatMap((run) => run.blocks.flatMap((b) => b.looks)))].sort(
-  (a, b) => a - b
-);
+const LOOKS = [
+  ...new Set(DATA.runs.flatMap((run) => [...run.blocks, ...run.maps].flatMap((part) => part.looks))),
+].sort((a, b) => a - b);
 
 const state = {
   at: LOOKS.length - 1,

@@ -3,17 +3,19 @@
 function addContents() {
   const nav = document.getElementById("contents");
   for (const section of document.querySelectorAll("main section")) {
-    if (section.hidden) continue;
+    if (section.hidden || section.closest("[hidden]")) continue;
     nav.append(element("a", { href: `#${section.id}` }, section.querySelector("h2").textContent));
   }
 }
 
 function start() {
+  if (!LOOKS.length) return addContents(); // no number is finite: there is nothing to draw
   document.getElementById("drawn").hidden = false;
   document.querySelector("main").classList.toggle("single", DATA.runs.length === 1);
   addControls();
   addPlanes();
   addCurves();
+  addMaps();
   for (const panels of document.querySelectorAll("#drawn section .panels")) {
     if (!panels.children.length) panels.closest("section").hidden = true;
   }

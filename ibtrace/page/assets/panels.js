@@ -151,12 +151,12 @@ function lookAxis() {
 }
 
 /** A layout with a subplot for each run: side by side where there is room, one scale for all. */
-function gridOf(names, { theme, width, height, x, y }) {
+function gridOf(names, { theme, width, height, x, y, left = 54 }) {
   const colours = THEMES[theme];
   const columns = Math.max(1, Math.min(names.length, width >= 900 ? 3 : width >= 480 ? 2 : 1));
   const rows = Math.max(1, Math.ceil(names.length / columns));
   const titled = names.length > 1 || names[0];
-  const [left, right, top, bottom] = [54, 12, titled ? 30 : 12, 44];
+  const [right, top, bottom] = [12, titled ? 30 : 12, 44];
   const [apart, under] = [46, 74];
   const each = (width - left - right - apart * (columns - 1)) / columns;
   const total = rows * height + (rows - 1) * under;
@@ -190,7 +190,7 @@ function gridOf(names, { theme, width, height, x, y }) {
       ...(at ? { matches: "x" } : {}),
     };
     layout[`yaxis${key}`] = {
-      ...axis, ...y, domain: [Math.max(high - height / total, 0), high], anchor: `x${key}`,
+      ...axis, ...y, ...(y.range ? { autorange: false } : {}), domain: [Math.max(high - height / total, 0), high], anchor: `x${key}`,
       ...(at ? { matches: "y" } : {}), ...(column ? { title: undefined } : {}),
     };
     if (!titled) return;
