@@ -41,6 +41,7 @@ def kept_trace(
     y: Tensor | None = None,
     population: bool = True,
     losses: Sequence[float] = (),
+    clock: str = "epoch",
 ) -> Trace:
     """A trace that keeps activations.
 
@@ -50,6 +51,7 @@ def kept_trace(
         y: The labels; None for `labels`.
         population: Whether the probe is all of X.
         losses: The training loss of each seed at the last look.
+        clock: What the looks are counted by; of steps all are in epoch 0.
     """
     y = labels() if y is None else y
     x = torch.arange(len(y), dtype=torch.float32)[:, None]
@@ -63,19 +65,22 @@ def kept_trace(
         "label_entropy": probe.label_entropy,
         "layers": [*first[0]],
         "seeds": list(range(len(first))),
+        "clock": clock,
+        "epochs": {str(at): 0 for at in looks},
     }
     trace = Trace.create(folder, meta=meta)
     trace.save_probe(probe)
     last = max(looks)
-    for epoch, seeds in looks.items():
+    for at, seeds in looks.items():
+        epoch, step = (at, None) if clock == "epoch" else (0, at)
         for seed, layers in enumerate(seeds):
-            trace.save_activations(epoch, layers, seed)
+            trace.save_activations(at, layers, seed)
             rows = [
-                Row(seed, epoch, None, name, I_XT, "Exact", "T", NAN, NAN, NAN, NAN, "", {}, 0.0)
+                Row(seed, epoch, step, name, I_XT, "Exact", "T", NAN, NAN, NAN, NAN, "", {}, 0.0)
                 for name in layers
             ]
-            scalars = [Scalar(seed, epoch, "", "train_loss", losses[seed])] if losses else []
-            trace.append(rows, scalars if epoch == last else [])
+            scalars = [Scalar(seed, epoch, "", "train_loss", losses[seed], step)] if losses else []
+            trace.append(rows, scalars if at == last else [])
     return trace
 
 

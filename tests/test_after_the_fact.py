@@ -19,7 +19,7 @@ from ibtrace.cli import main
 from ibtrace.errors import ConfigError, InvalidInput, NonFinite
 from ibtrace.estimators import Binning
 from ibtrace.trace import Trace
-from ibtrace.tracer import Tracer
+from ibtrace.tracer import Keep, Tracer
 from ibtrace.training import config, runner, trainers
 from ibtrace.training.after import trace_checkpoints
 from tests.arguments import grouped
@@ -94,6 +94,24 @@ def test_the_rows_of_a_plain_loop(keep: Callable[..., None], tmp_path: Path) -> 
     same_rows(after.trace, live.trace)
     assert sorted(after.trace.frame().epoch.unique()) == [0, 1, 2, 3, 4]
     assert after.trace.meta["captured"] == live.trace.meta["captured"]
+
+
+def test_a_multiverse_of_checkpoints_is_that_of_the_live_run(tmp_path: Path) -> None:
+    """Checkpoints traced with their activations kept can be judged under every analysis."""
+    keep = {name: Keep(tmp_path / name, activations=True) for name in ("live", "after")}
+    options: dict[str, Any] = {"estimators": ["exact"], "every": 1}
+    model = network()
+    with Tracer(model, data(), keep=keep["live"], **options) as live:
+        for epoch, _ in epochs_of(model, lambda *at: as_state_dict(model, tmp_path, *at)):
+            live.snapshot(epoch)
+    files = str(tmp_path / "*.pt")
+    after = Tracer.from_checkpoints(network(), files, data(), keep=keep["after"], **options)
+    bins = {"estimator": "binning", "bins": [4, 8], "range": ["activation", "snapshot", "trace"]}
+    tables = [trace.multiverse({"families": [bins]}).table for trace in (live.trace, after.trace)]
+    pd.testing.assert_frame_equal(*tables)
+    assert tables[0]["final_bits"].notna().all()
+    maps = [trace.resolution().frame() for trace in (live.trace, after.trace)]
+    pd.testing.assert_frame_equal(*maps)
 
 
 def test_the_rows_of_bins_that_need_the_whole_trace(tmp_path: Path) -> None:

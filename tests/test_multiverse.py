@@ -124,6 +124,23 @@ def test_the_best_half_is_of_the_lowest_losses(tmp_path: Path) -> None:
         bare.multiverse({"families": [WIDTHS], "seeds": 5})
 
 
+def test_a_trace_that_counts_steps_is_judged_by_its_steps(tmp_path: Path) -> None:
+    looks, grid = coded(FALLING, 4), {"families": [WIDTHS], "training": [1, "1/4"]}
+    losses = [0.2, 0.1, 0.8, 0.9]
+    grid |= {"seeds": ["all", "best half"]}
+    by_epoch, by_step = (
+        kept_trace(tmp_path / clock, looks, losses=losses, clock=clock)
+        for clock in ("epoch", "step")
+    )
+    rule = Rule(least_seeds=2)
+    table = by_step.multiverse(grid, rule=rule).table
+    pd.testing.assert_frame_equal(table, by_epoch.multiverse(grid, rule=rule).table)
+    maps = [trace.resolution([0.25, 0.5, 1.0]) for trace in (by_epoch, by_step)]
+    assert maps[1].frame().columns.tolist()[3] == "step"
+    assert np.array_equal(maps[0].of("hidden").about_x, maps[1].of("hidden").about_x)
+    assert "after step" in " ".join(str(maps[1]).split())
+
+
 # --- each analysis is the one that would be made alone --------------------------------------
 
 
