@@ -108,10 +108,10 @@ def test_a_multiverse_of_checkpoints_is_that_of_the_live_run(tmp_path: Path) -> 
     after = Tracer.from_checkpoints(network(), files, data(), keep=keep["after"], **options)
     bins = {"estimator": "binning", "bins": [4, 8], "range": ["activation", "snapshot", "trace"]}
     tables = [trace.multiverse({"families": [bins]}).table for trace in (live.trace, after.trace)]
-    pd.testing.assert_frame_equal(*tables)
+    pd.testing.assert_frame_equal(tables[0], tables[1])
     assert tables[0]["final_bits"].notna().all()
     maps = [trace.resolution().frame() for trace in (live.trace, after.trace)]
-    pd.testing.assert_frame_equal(*maps)
+    pd.testing.assert_frame_equal(maps[0], maps[1])
 
 
 def test_the_rows_of_bins_that_need_the_whole_trace(tmp_path: Path) -> None:

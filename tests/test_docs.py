@@ -190,7 +190,7 @@ def test_the_page_on_resolution_runs_as_printed(
         exec(compile(block, str(RESOLUTION_PAGE), "exec"), scope)
     said = capsys.readouterr().out
     assert "hidden5: I(X;T) falls, seen in bins of width" in said
-    assert "hidden5 compresses under 100 % of 2 analyses" in said
+    assert "hidden5: Seen at a resolution: compresses under 100 % of 2 analyses" in said
 
 
 def test_the_notebook_runs_and_shows_what_is_stored_in_it() -> None:

@@ -64,7 +64,10 @@ def test_where_the_range_alone_matters_it_has_the_whole_share(tmp_path: Path) ->
     assert layer.turns_on() == ("range", shares["range"])
     assert turns_on(layer, "call") == "range"
     said = " ".join(str(found).split())
-    assert "hidden compresses under 50 % of 8 analyses, does not under 50 %;" in said
+    assert (
+        "hidden: Seen at a resolution: compresses under 50 % of 8 analyses, does not under 50 %;"
+        in said
+    )
     assert "Of the falls' spread the range explains 100 %." in said
     assert "The call turns most on the range: 100 % with trace, 0 % with snapshot." in said
 
@@ -75,7 +78,7 @@ def test_where_nothing_moves_nothing_compresses_under_any(tmp_path: Path) -> Non
     assert layer.share_of("does not compress") == 1
     assert layer.turns_on() is None
     assert layer.turns_on("call") is None
-    assert "hidden compresses under 0 % of 2 analyses, does not under 100 %; held" in str(found)
+    assert "compresses under 0 % of 2 analyses, does not under 100 %; falls from" in str(found)
 
 
 def test_three_seeds_in_ten_turn_on_the_seeds(tmp_path: Path) -> None:
@@ -246,6 +249,17 @@ def test_layers_and_looks_are_chosen_and_what_is_declined_is_said(tmp_path: Path
         Trace.create().multiverse(grid)
 
 
+def test_what_asks_different_things_is_not_counted_together(tmp_path: Path) -> None:
+    families = [WIDTHS, {"estimator": "ksg", "k": [3, 5]}, {"estimator": "exact"}]
+    found = kept_trace(tmp_path, noisy()).multiverse({"families": families})
+    summary = found.summary()
+    of_hidden = summary[summary["layer"] == "hidden"].set_index("question")["analyses"].to_dict()
+    assert of_hidden == {"information": 1, "resolution": 2, "density": 2}
+    said = " ".join(str(found).split())
+    assert "hidden: The information itself: compresses under 0 % of 1 analysis, does not" in said
+    assert "Taken for continuous: compresses under" in said
+
+
 def test_an_estimator_that_declines_is_named(tmp_path: Path) -> None:
     trace = kept_trace(tmp_path, coded(FALLING, 3))
     families = [WIDTHS, {"estimator": "ksg", "k": 63, "samples": "1/4"}]
@@ -263,8 +277,7 @@ def test_tables_of_layers_and_choices(tmp_path: Path) -> None:
     assert table.columns.tolist()[:8] == first
     assert table["analysis"].tolist() == [0, 1, 2, 3] * 2
     assert table.groupby("analysis")[[*found.choices]].nunique().to_numpy().max() == 1
-    summary = found.summary().set_index("layer")
-    assert summary.loc["last", "analyses"] == 4
+    assert found.summary()["analyses"].tolist() == [4, 4]
     shares = found.shares()
     sums = shares.groupby("layer")["share"].sum()
     assert np.allclose(sums, 1)
@@ -321,7 +334,7 @@ def test_the_command_leaves_tables_figures_and_the_answer(
     said = capsys.readouterr().out
     assert all(len(line) <= 110 for line in said.splitlines() if not line.startswith("  /"))
     assert "2 analyses of 1 layers, 5 seeds, 4 snapshots" in said
-    assert "hidden compresses under 50 % of 2 analyses" in said
+    assert "hidden: Seen at a resolution: compresses under 50 % of 2 analyses" in said
     assert "hidden: I(X;T) falls, seen in bins of width" in said
     folder = run / "multiverse"
     assert {path.name for path in folder.iterdir()} == {

@@ -11,8 +11,10 @@ import pandas as pd
 
 from ibtrace.errors import UnknownName
 from ibtrace.numerics.variance_shares import Shares, variance_shares
+from ibtrace.plane.answer import QUESTIONS
 from ibtrace.plane.cause import Call
 from ibtrace.runtime.text import wrap
+from ibtrace.types import Question
 
 Outcome = Literal["fall", "call"]
 
@@ -68,8 +70,11 @@ class Multiverse:
         return LayerMultiverse(layer, rows, self.choices)
 
     def summary(self) -> pd.DataFrame:
-        """One row for each layer: shares of the calls, the falls, what they turn on."""
-        return pd.DataFrame([layer.record() for layer in self])
+        """One row for each layer and question: shares of the calls, the falls, what they turn on.
+
+        Analyses that ask different things of I(X;T) are not counted together.
+        """
+        return pd.DataFrame([record for layer in self for record in layer.records()])
 
     def shares(self, outcome: Outcome = "fall") -> pd.DataFrame:
         """`LayerMultiverse.shares` of all layers: one row for each layer and choice."""
@@ -152,36 +157,39 @@ class LayerMultiverse:
         name = max(shares, key=lambda each: shares[each])
         return name, shares[name]
 
-    def record(self) -> dict[str, object]:
-        """The layer's row of `Multiverse.summary`."""
-        falls, most = self.rows["held_out"].dropna(), self.turns_on()
-        call = self.turns_on("call")
-        return {
-            "layer": self.layer,
-            "analyses": len(self),
-            "compresses": self.share_of(COMPRESSES),
-            "does_not_compress": self.share_of(DENIED),
-            "lowest_fall": falls.min(),
-            "median_fall": falls.median(),
-            "highest_fall": falls.max(),
-            "falls_turn_on": most[0] if most else "",
-            "falls_share": most[1] if most else np.nan,
-            "call_turns_on": call[0] if call else "",
-            "call_share": call[1] if call else np.nan,
-        }
+    @property
+    def asked(self) -> dict[Question, pd.DataFrame]:
+        """The analyses by what they ask of I(X;T): no share is taken across questions."""
+        rows = {question: self.rows[self.rows["question"] == question] for question in QUESTIONS}
+        return {question: some for question, some in rows.items() if len(some)}
+
+    def records(self) -> list[dict[str, object]]:
+        """The layer's rows of `Multiverse.summary`."""
+        most, call = self.turns_on(), self.turns_on("call")
+        return [
+            {
+                "layer": self.layer,
+                "question": question,
+                "analyses": len(rows),
+                "compresses": float((rows["call"] == COMPRESSES).mean()),
+                "does_not_compress": float((rows["call"] == DENIED).mean()),
+                "lowest_fall": rows["held_out"].min(),
+                "median_fall": rows["held_out"].median(),
+                "highest_fall": rows["held_out"].max(),
+                "falls_turn_on": most[0] if most else "",
+                "falls_share": most[1] if most else np.nan,
+                "call_turns_on": call[0] if call else "",
+                "call_share": call[1] if call else np.nan,
+            }
+            for question, rows in self.asked.items()
+        ]
 
     def sentence(self) -> str:
         """Under how many analyses it compresses, how far it falls, and what that turns on."""
-        falls = self.rows["held_out"].dropna()
-        if falls.empty:
+        if self.rows["held_out"].isna().all():
             return f"{self.layer}: no analysis of {len(self)} has a fall over seeds."
-        yes, no = self.share_of(COMPRESSES), self.share_of(DENIED)
-        parts = [f"{self.layer} compresses under {_percent(yes)} of {len(self)} analyses"]
-        others = [f"does not under {_percent(no)}"] if no else []
-        others += [f"{_percent(1 - yes - no)} leave it open"] if yes + no < 1 - 1e-9 else []
-        parts += others
-        ends = f"{falls.min() + 0.0:.2f} to {falls.max() + 0.0:.2f}"
-        text = f"{', '.join(parts)}; held-out falls from {ends} bits, median {falls.median():.2f}."
+        text = " ".join(_calls(question, rows) for question, rows in self.asked.items())
+        text = f"{self.layer}: {text}"
         if most := self.turns_on():
             text += f" Of the falls' spread the {_name(most[0])} explains {_percent(most[1])}."
         if call := self.turns_on("call"):
@@ -196,6 +204,21 @@ class LayerMultiverse:
         }
         ordered = sorted(shares.items(), key=lambda item: -item[1])
         return ", ".join(f"{_percent(share)} with {level}" for level, share in ordered)
+
+
+def _calls(question: Question, rows: pd.DataFrame) -> str:
+    """The calls and the falls of the analyses that ask one question."""
+    yes, no = (float((rows["call"] == call).mean()) for call in (COMPRESSES, DENIED))
+    asked = QUESTIONS[question]
+    parts = [f"{asked[0].upper()}{asked[1:]}: compresses under {_percent(yes)} of {len(rows)}"]
+    parts[0] += f" analys{'e' if len(rows) != 1 else 'i'}s"
+    parts += [f"does not under {_percent(no)}"] if no else []
+    parts += [f"{_percent(1 - yes - no)} leave it open"] if yes + no < 1 - 1e-9 else []
+    falls = rows["held_out"].dropna()
+    if falls.empty:
+        return f"{', '.join(parts)}; none has a fall over seeds."
+    ends = f"{falls.min() + 0.0:.2f} to {falls.max() + 0.0:.2f}"
+    return f"{', '.join(parts)}; falls from {ends} bits, median {falls.median():.2f}."
 
 
 _NAMES = {
