@@ -18,6 +18,7 @@ from ibtrace import lenses as lenses
 from ibtrace import problems as problems
 from ibtrace.capture import Look as Look
 from ibtrace.capture import Recipe as Recipe
+from ibtrace.capture import Twins as Twins
 from ibtrace.capture import layers as layers
 from ibtrace.capture import snapshot as snapshot
 from ibtrace.comparison import compare as compare

@@ -90,7 +90,7 @@ def _add_replicate(commands: _Commands) -> None:
         "--activation",
         action="append",
         metavar="A",
-        help="only this nonlinearity; may be repeated (default: tanh and relu)",
+        help="only this nonlinearity; may be repeated (default: those of its configuration)",
     )
     parser.add_argument("--full", action="store_true", help="the paper's size (tishby: 50 seeds)")
     _add_run_options(parser, "runs/NAME")

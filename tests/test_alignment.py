@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+import pandas as pd
 import pytest
+from matplotlib.text import Text
 from numpy.typing import NDArray
 from scipy.stats import binom
 
-from ibtrace.alignment import EVENTS, Event, apart, coincidence, events, order
+from ibtrace import plots
+from ibtrace.alignment import EVENTS, Event, Events, apart, coincidence, events, order
 from ibtrace.alignment.events import median_interval
 from ibtrace.errors import InvalidInput
 from ibtrace.trace import Trace
@@ -216,6 +219,40 @@ def test_which_comes_first_is_counted_and_tested_exactly() -> None:
     assert (none.before, none.after) == (0, 8)  # what never happens is later than what does
     same = order(events(trace, LOOKED_FOR), "half", "half")
     assert (same.together, same.p_value) == (8, 1.0)
+
+
+def test_a_seed_in_which_one_of_both_has_no_curve_is_not_counted() -> None:
+    whole = traced({(I_XT, "a"): hill(10), ("share", ""): share}, seeds=range(5))
+    part = traced({(I_XT, "a"): hill(10)}, seeds=[7, 8])
+    happened = [events(trace, LOOKED_FOR) for trace in (whole, part)]
+    both = Events(pd.concat([each.frame for each in happened], ignore_index=True), "epoch")
+    for pair in (("half", "peak of I(X;T)"), ("peak of I(X;T)", "half")):
+        found = order(both, *pair)
+        assert found.before + found.after + found.together == 5
+
+
+def test_a_median_of_an_even_number_of_seeds_is_an_epoch_at_which_it_happened() -> None:
+    def step(epochs: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
+        return np.where(epochs >= [1, 300][seed], 1.0, 0.0)
+
+    trace = traced({("share", ""): step}, range(2))
+    happened = events(trace, [Event("on", "share", "above", line=0.5)])
+    assert happened.table()["median"].item() == happened.frame["at"].min() == 1
+
+
+@pytest.mark.parametrize("names", [["test_loss"], ["test loss"], ["test_loss", "test loss"]])
+def test_the_lowest_test_loss_is_found_by_either_name_and_once(names: list[str]) -> None:
+    def valley(epochs: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
+        squared: NDArray[np.float64] = np.log((epochs + 1) / 31) ** 2
+        return squared
+
+    trace = traced({(name, ""): valley for name in names})
+    found = trace.events().table().set_index("event")
+    assert found.loc["lowest test loss", "happened"] == 5
+    assert found.loc["lowest test loss", "median"] == min(EPOCHS, key=lambda e: abs(e - 30))
+    assert trace.order("lowest test loss", "lowest test loss").together == 5
+    figure = plots.aligned(trace)
+    assert "lowest test loss" in " ".join(text.get_text() for text in figure.findobj(Text))
 
 
 def test_an_event_that_is_not_one_is_refused_with_those_there_are() -> None:

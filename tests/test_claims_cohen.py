@@ -176,8 +176,8 @@ def test_the_recipe_of_tishby_stays_below_both_lines() -> None:
 
 def test_the_configuration_has_the_variants_of_the_module() -> None:
     assert config.read("cohen")["variants"] == cohen.variants("tanh")
-    only = papers.find("cohen").changes({}, activations=["relu"])["variants"]
-    assert only["relu-adam"]["model.init_args.init"] == "he"
+    only = papers.find("cohen").changes({}, activations=["tanh"])["variants"]
+    assert only["tanh-adam"]["model.init_args.init"] == "idnns"
     assert yaml.safe_load(yaml.safe_dump(only)) == only
 
 

@@ -198,8 +198,8 @@ def test_the_law_is_inside_as_often_as_its_interval_says() -> None:
 
 def test_the_configuration_has_the_variants_of_the_module() -> None:
     assert config.read("nagarajan")["variants"] == nagarajan.variants("relu")
-    only = papers.find("nagarajan").changes({}, activations=["tanh"])["variants"]
-    assert only["tanh-64"]["model.init_args.init"] == "xavier"
+    only = papers.find("nagarajan").changes({}, activations=["relu"])["variants"]
+    assert only["relu-64"]["model.init_args.init"] == "he"
 
 
 def test_a_short_run_travels_further_with_more_samples(tmp_path: Path) -> None:

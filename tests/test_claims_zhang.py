@@ -149,9 +149,9 @@ def test_the_configuration_has_the_variants_of_the_module() -> None:
     raw = config.read("zhang")
     asked = {**zhang.variants("tanh"), **zhang.variants("relu")}
     assert raw["variants"] == asked
-    only = papers.find("zhang").changes({}, activations=["gelu"])["variants"]
-    assert [*only] == [f"gelu-{percent}" for percent in FRACTIONS]
-    assert only["gelu-25"]["model.init_args.activation"] == "gelu"
+    only = papers.find("zhang").changes({}, activations=["relu"])["variants"]
+    assert [*only] == [f"relu-{percent}" for percent in FRACTIONS]
+    assert only["relu-25"]["model.init_args.activation"] == "relu"
     assert yaml.safe_load(yaml.safe_dump(only)) == only
 
 

@@ -225,6 +225,10 @@ def test_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
         ),
         (["replicate", "tishby", "--epochs", "0"], "epochs must be at least 1, got 0"),
         (["replicate", "tishby", "--activation", "tahn"], "no activation 'tahn'"),
+        (["replicate", "cohen", "--activation", "relu"], "its claims are of tanh networks alone"),
+        (["replicate", "nagarajan", "--activation", "tanh"], "of relu networks alone"),
+        (["replicate", "zhang", "--activation", "gelu"], "of tanh and relu networks alone"),
+        (["replicate", "saxe-linear", "--activation", "tanh"], "leave --activation tanh out"),
         (
             ["replicate", "tishby", "--set", "estimators=[bining]"],
             "no estimator is called 'bining'",

@@ -13,7 +13,7 @@ from ibtrace.errors import ConfigError, IbtraceError, UnknownName
 from ibtrace.estimators import KDE, Binning
 from ibtrace.runtime.schedule import Steps, log_spaced, schedule
 from ibtrace.tracer import At
-from ibtrace.training import config
+from ibtrace.training import config, runner
 from ibtrace.training.experiment import Split
 from ibtrace.training.loop import train
 
@@ -315,3 +315,23 @@ def test_schedules_that_will_not_do_are_one_line(changes: config.Raw, match: str
     with pytest.raises(ConfigError, match=match) as caught:
         config.build({**small(), **changes})
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("output", ["logits", "log_softmax"])
+def test_a_likelihood_of_what_is_no_probability_is_refused_before_training(
+    output: str, tmp_path: Path
+) -> None:
+    raw: dict[str, Any] = {
+        "data": {"class_path": "ibtrace.datasets.tishby"},
+        "model": {
+            "class_path": "ibtrace.models.MLP",
+            "init_args": {"widths": [12, 3, 2], "activation": "tanh", "output": output},
+        },
+        "optimizer": {"class_path": "torch.optim.Adam", "init_args": {"lr": 0.01}},
+        "loss": "nll",
+        "epochs": 1,
+        "seeds": 1,
+        "estimators": ["exact"],
+    }
+    with pytest.raises(ConfigError, match=r"nll takes probabilities.*it is cross_entropy"):
+        runner.run(raw, tmp_path / "run")

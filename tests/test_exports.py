@@ -39,6 +39,7 @@ PUBLIC = {
     "Tags",
     "Trace",
     "TraceLike",
+    "Twins",
     "Tracer",
     "Verdict",
     "View",

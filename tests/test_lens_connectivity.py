@@ -11,10 +11,11 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
+from ibtrace.capture import chain
 from ibtrace.capture.networks import Setting, Stacked
 from ibtrace.capture.view import NetworkView
 from ibtrace.errors import ConfigError, Unsupported
-from ibtrace.lenses import Connectivity, connectivity
+from ibtrace.lenses import Connectivity
 from ibtrace.numerics.matching import matched
 from ibtrace.probe import Probe
 from ibtrace.types import Reading
@@ -107,7 +108,7 @@ def test_permutations_alone_do_not_bring_a_tanh_network_to_its_twin() -> None:
 
 def test_signs_are_no_symmetry_of_relu_and_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     view = view_of(after_descent("relu"), network("relu", torch.cos))
-    monkeypatch.setattr(connectivity, "ODD", frozenset({"relu"}))
+    monkeypatch.setattr(chain, "odd", lambda module: isinstance(module, nn.ReLU))
     readings = read(view)
     signed = readings["sign-aligned loss barrier"]
     assert signed.flags["outputs_changed"].all()
@@ -194,3 +195,15 @@ def test_matching_finds_an_order_with_signs_and_places_dead_units() -> None:
     places, signs = matched(t, t[:, order])
     assert places.tolist() == order.argsort().tolist()
     assert signs.tolist() == [1] * 6
+
+
+@pytest.mark.parametrize(("high", "odd"), [(1.0, True), (2.0, False)])
+def test_a_clipped_activation_is_odd_by_its_settings(high: float, odd: bool) -> None:
+    def made(seed: int) -> nn.Module:
+        torch.manual_seed(seed)
+        layers = nn.Linear(12, 4), nn.Hardtanh(-1.0, high), nn.Dropout(), nn.Linear(4, 2)
+        return nn.Sequential(*layers).double()
+
+    readings = read(view_of(made(0), made(1)), points=3)
+    assert ("sign-aligned loss barrier" in readings) is odd
+    assert "aligned loss barrier" in readings

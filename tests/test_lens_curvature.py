@@ -290,9 +290,80 @@ def test_what_has_no_threshold_says_so() -> None:
         (torch.optim.RMSprop(model.parameters()), "no threshold is known of rmsprop"),
         (torch.optim.SGD(model.parameters(), lr=0.1, weight_decay=21), "weight decay of 21"),
         (torch.optim.SGD(model.parameters(), lr=0.0), "learning rate of 0"),
+        (torch.optim.SGD(model.parameters(), lr=0.1, maximize=True), "climbs"),
+        (_of_another_package(model), r"no threshold is known of tests\.test_lens_curvature\.adam"),
+        (_with_a_setting_of_its_own(model), r"has settings \['clip'\]"),
+        (_two_decays(model), "groups of parameters have different settings"),
     ):
         with pytest.raises(Unsupported, match=said):
             read(Edge(), quadratic_view(model, optimizer=optimizer))
+
+
+class Adam(torch.optim.Adam):
+    """Of whose steps nothing is known but the name."""
+
+
+def _of_another_package(model: nn.Module) -> torch.optim.Optimizer:
+    return Adam(model.parameters())
+
+
+def _with_a_setting_of_its_own(model: nn.Module) -> torch.optim.Optimizer:
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    optimizer.param_groups[0]["clip"] = 1.0
+    return optimizer
+
+
+def _two_decays(model: nn.Module) -> torch.optim.Optimizer:
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.1, weight_decay=0.1)
+    optimizer.add_param_group({"params": [], "decoupled_weight_decay": True})
+    return optimizer
+
+
+def test_adam_that_decays_apart_from_the_gradient_is_adamw() -> None:
+    model = Quadratic([4.0, 1.0])
+    fields: dict[str, Any] = {"lr": 0.1, "weight_decay": 0.5}
+    for amsgrad in (False, True):
+        made = (
+            torch.optim.AdamW(model.parameters(), amsgrad=amsgrad, **fields),
+            torch.optim.Adam(
+                model.parameters(), amsgrad=amsgrad, decoupled_weight_decay=True, **fields
+            ),
+        )
+        edges = []
+        for optimizer in made:
+            moments = torch.tensor([1.0, 0.01]).double()
+            optimizer.state[model.w] = {
+                "step": torch.tensor(10.0),
+                "exp_avg": torch.zeros(2).double(),
+                "exp_avg_sq": moments,
+                **({"max_exp_avg_sq": 4 * moments} if amsgrad else {}),
+            }
+            edges.append(values(read(Edge(), quadratic_view(model, optimizer=optimizer))))
+        # the largest squared gradients are 4 times as large, and P twice
+        wanted = 1.531891 / (2 if amsgrad else 1)
+        assert edges[0] == pytest.approx([wanted, wanted / (1.95 * 1.9 / 0.01)], rel=1e-6)
+        assert edges[1] == edges[0]
+
+
+def test_what_schedules_take_down_changes_no_step() -> None:
+    model = Quadratic([1.0])
+    optimizer = torch.optim.SGD([("w", model.w)], lr=0.1, momentum=0.9)
+    torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=5)
+    assert read(Edge(), quadratic_view(model, optimizer=optimizer))
+
+
+@pytest.mark.parametrize(("batch", "flagged"), [(10, True), (20, False)])
+def test_a_batch_is_held_against_all_training_samples_not_those_that_are_read(
+    batch: int, flagged: bool
+) -> None:
+    model = network("tanh")
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    rows = PROBE.x[:20], PROBE.labels[:20]
+    view = view_of(model, data=rows, optimizer=optimizer, batch_size=batch)
+    view.networks = Stacked.of_module(model)
+    edge = read(Edge(steps=2, samples=5), view)["sharpness over threshold"]
+    assert edge.diagnostics["samples"].item() == 5
+    assert bool(edge.flags["minibatch"].all()) is flagged
 
 
 def test_before_adams_first_step_there_is_no_preconditioner() -> None:

@@ -144,7 +144,7 @@ def test_a_seed_that_diverged_leaves_the_others_theirs() -> None:
 
 
 def test_what_has_no_classes_is_refused_by_error() -> None:
-    with pytest.raises(Unsupported, match="one class a sample"):
+    with pytest.raises(Unsupported, match="Flatness by error takes networks that give a class"):
         read(line(), by="error")
 
 

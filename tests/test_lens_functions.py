@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from ibtrace.capture import Recipe
 from ibtrace.capture.view import NetworkView
 from ibtrace.errors import ConfigError, Unsupported
 from ibtrace.lenses import (
@@ -24,6 +25,7 @@ from ibtrace.lenses import (
 )
 from ibtrace.numerics.walsh import degrees, patterns, walsh
 from ibtrace.probe import Probe
+from ibtrace.tracer import Tracer
 from ibtrace.types import Lens, Reading
 from tests.reference_networks import PROBE, Kind, after_descent, network, view_of
 
@@ -369,10 +371,24 @@ def test_what_is_no_chain_and_has_no_classes_has_the_norm_of_all_weights() -> No
 
 @pytest.mark.parametrize(
     ("activation", "other"),
-    [(nn.Sigmoid, True), (nn.GELU, True), (nn.ReLU, False), (nn.Tanh, False), (nn.SELU, True)],
+    [
+        *((nn.Sigmoid(), True), (nn.GELU(), True), (nn.ReLU(), False), (nn.Tanh(), False)),
+        *(
+            (nn.SELU(), True),
+            (nn.Dropout(), False),
+            (nn.LayerNorm(4, elementwise_affine=False), True),
+        ),
+        *((nn.ELU(), False), (nn.ELU(alpha=3.0), True), (nn.CELU(alpha=3.0), False)),
+        *((nn.LeakyReLU(), False), (nn.LeakyReLU(2.0), True), (nn.LeakyReLU(-2.0), True)),
+        *((nn.Hardtanh(), False), (nn.Hardtanh(0.5, 3.0), True), (nn.ReLU6(), False)),
+        *((nn.Softshrink(), False), (nn.Hardshrink(), True)),
+    ],
+    ids=str,
 )
-def test_the_activations_of_a_spectral_bound_are_contractions(activation: Any, other: bool) -> None:
-    model = nn.Sequential(nn.Linear(12, 4), activation(), nn.Linear(4, 2), nn.Softmax(1)).double()
+def test_the_activations_of_a_spectral_bound_are_contractions(
+    activation: nn.Module, other: bool
+) -> None:
+    model = nn.Sequential(nn.Linear(12, 4), activation, nn.Linear(4, 2), nn.Softmax(1)).double()
     readings = Norms()(initially_itself(model, PROBE), PROBE)
     assert bool(readings["spectral complexity"][""].flags["other_activation"]) == other
     assert bool(readings["margin-normalised complexity"][""].flags["other_activation"]) == other
@@ -387,6 +403,74 @@ def test_the_path_norm_of_tanh_is_that_of_its_paths() -> None:
     probe = Probe(x, torch.arange(4) % 2)
     readings = Norms()(initially_itself(model.double(), probe), probe)
     assert float(readings["path norm"][""].value) == pytest.approx(30 * 2**0.5)
+
+
+def test_a_network_that_is_one_layer_is_read_under_its_weight() -> None:
+    model = nn.Linear(12, 2).double()
+    with Tracer(
+        model,
+        PROBE,
+        estimators="exact",
+        lenses=[Norms(), FeatureAlignment()],
+        loss="cross_entropy",
+        recipe=Recipe(PROBE),
+    ) as tracer:
+        pass
+    frame = tracer.trace.readings().set_index(["quantity", "layer"])["value"]
+    norm = torch.linalg.matrix_norm(model.weight.detach(), 2).item()
+    assert frame["spectral norm", "weight"] == pytest.approx(norm)
+    assert frame["product of spectral norms", ""] == pytest.approx(norm)
+    assert 0 < frame["feature alignment", "weight"] <= 1
+
+
+def test_frozen_layers_of_a_chain_are_read_with_the_others() -> None:
+    model = nn.Sequential(nn.Linear(12, 4), nn.Tanh(), nn.Linear(4, 2)).double()
+    first = model[0]
+    assert isinstance(first, nn.Linear)
+    first.requires_grad_(False)
+    lenses: list[Lens] = [Norms(), Balance(), Generalization()]
+    recipe = Recipe(PROBE, PROBE)
+    with Tracer(
+        model, PROBE, estimators="exact", lenses=lenses, loss="cross_entropy", recipe=recipe
+    ) as tracer:
+        pass
+    frame = tracer.trace.readings().set_index(["quantity", "layer"])["value"]
+    norm = torch.linalg.matrix_norm(first.weight.detach(), 2).item()
+    assert frame["spectral norm", "0"] == pytest.approx(norm)
+    assert frame["mean |balance|", "0"] > 0
+    model.requires_grad_(False)
+    view = view_of(model, data=PROBE, test=PROBE)
+    loss = nn.functional.cross_entropy(model(PROBE.x), PROBE.labels).item()
+    read = Generalization()(view, PROBE)
+    assert read["training loss"][""].value.item() == pytest.approx(loss)
+
+
+def test_feature_alignment_of_a_layer_that_is_called_twice_is_of_both_calls() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner, self.head = nn.Linear(4, 4), nn.Linear(4, 3)
+
+        def after(self, hidden: Tensor) -> Tensor:
+            out: Tensor = self.head(torch.tanh(self.inner(hidden)))
+            return out
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.after(torch.tanh(self.inner(x)))
+
+    torch.manual_seed(0)
+    model, x = Twice().double(), torch.randn(20, 4).double()
+    probe = Probe(x, torch.arange(20) % 3)
+    hidden = torch.tanh(model.inner(x)).detach()
+    outer = torch.zeros(4, 4).double()
+    for function, given in ((model, x), (model.after, hidden)):
+        slopes = torch.stack([torch.func.jacrev(function)(row) for row in given]).detach()
+        centred = slopes - slopes.mean(1, keepdim=True)
+        outer += torch.einsum("nki,nkj->ij", centred, centred)
+    gram = model.inner.weight.detach().T @ model.inner.weight.detach()
+    wanted = (gram * outer).sum() / gram.norm() / outer.norm()
+    read = FeatureAlignment()(view_of(model, probe=probe), probe)["feature alignment"]
+    assert float(read["inner"].value) == pytest.approx(float(wanted))
 
 
 def test_wrong_origin() -> None:

@@ -14,6 +14,7 @@ from ibtrace.capture.networks import Setting, Stacked
 from ibtrace.capture.view import NetworkView
 from ibtrace.errors import ConfigError, Unsupported
 from ibtrace.lenses import GradientNoise, OneStep
+from ibtrace.lenses._noise import curvature_of_noise
 from ibtrace.probe import Probe
 from ibtrace.types import Lens, Reading
 from tests.reference_networks import PROBE, Kind, network, view_of
@@ -170,6 +171,7 @@ def test_a_quadratic_loss_is_predicted_to_the_end() -> None:
     readings = {n: of[""] for n, of in read(OneStep(), view).items()}
     assert readings["loss change residual"].value.item() == pytest.approx(0, abs=1e-15)
     assert readings["measured loss change"].stderr.item() == 0
+    assert 0 < readings["predicted loss change"].stderr.item() < 1e-14  # rounding
     view = slope_view(model=model, optimizer=optimizer, batch_size=3)
     x, t = view.inputs[0, :, 0], view.labels[0, :, 0]
     gradients = (0.7 * x - t) * x
@@ -188,12 +190,62 @@ def test_a_quadratic_loss_is_predicted_to_the_end() -> None:
     assert abs(residual.value) < 4 * residual.stderr
 
 
+@pytest.mark.parametrize("batch", [40, None])
+@pytest.mark.parametrize("rate", [0.001, 0.2])
+def test_a_full_batch_is_off_by_the_third_order_and_the_prediction_says_so(
+    batch: int | None, rate: float
+) -> None:
+    model = network("tanh")
+    data = PROBE.x[:40], PROBE.labels[:40]
+    view = view_of(model, data=data, batch_size=batch)
+    readings = {n: of[""] for n, of in read(OneStep(lr=rate), view).items()}
+    residual = readings["loss change residual"]
+    assert readings["measured loss change"].stderr.item() == 0
+    assert residual.stderr.item() == readings["predicted loss change"].stderr.item()
+    names, own = zip(*model.named_parameters(), strict=True)
+
+    def loss(step: Tensor) -> Tensor:
+        moved = {n: p - step * g for n, p, g in zip(names, own, slopes, strict=True)}
+        outputs = torch.func.functional_call(model, moved, (data[0],))
+        return nn.functional.cross_entropy(outputs, data[1])
+
+    slopes = torch.autograd.grad(nn.functional.cross_entropy(model(data[0]), data[1]), own)
+    slopes = tuple(slope.detach() for slope in slopes)
+    third = torch.func.grad(torch.func.grad(torch.func.grad(loss)))(torch.tensor(0.0).double())
+    wanted = abs(third.item()) * rate**3 / 6
+    assert residual.stderr.item() == pytest.approx(wanted, rel=0.05 if rate < 0.1 else 0.9)
+    assert 0 < abs(residual.value.item()) < 1.96 * residual.stderr.item()
+
+
+def test_a_step_far_beyond_the_expansion_is_outside_its_error() -> None:
+    model = network("tanh")
+    view = view_of(model, data=(PROBE.x[:40], PROBE.labels[:40]), batch_size=40)
+    residual = read(OneStep(lr=20.0), view)["loss change residual"][""]
+    assert abs(residual.value.item()) > 1.96 * residual.stderr.item()
+
+
+def test_the_error_of_a_drawn_trace_is_that_of_its_share() -> None:
+    view = view_of(network("tanh"), data=(PROBE.x[:40], PROBE.labels[:40]), batch_size=8)
+    reading = read(OneStep(lr=0.1, exact=0, draws=5), view)["predicted loss change"][""]
+    _, error = curvature_of_noise(view.training or view, 0, 5, 0)
+    share = 0.1**2 / 2 * (1 / 8 - 1 / 40)
+    assert reading.stderr.item() == pytest.approx(share * error.item(), rel=1e-9)
+
+
+def test_combinations_of_samples_have_the_covariance_of_few_samples_too() -> None:
+    view = slope_view(2)
+    exact, _ = curvature_of_noise(view, 500, 2, 0)
+    drawn, error = curvature_of_noise(view, 0, 400, 0)
+    assert abs(drawn.item() - exact.item()) < 4 * error.item() < 0.3 * exact.item()
+
+
 def test_a_step_that_the_training_does_not_make_is_flagged() -> None:
     model = Slope()
     settings: list[tuple[Any, dict[str, Any], bool]] = [
         (torch.optim.SGD, {}, False),
         (torch.optim.SGD, {"momentum": 0.9}, True),
         (torch.optim.SGD, {"weight_decay": 0.1}, True),
+        (torch.optim.SGD, {"maximize": True}, True),
         (torch.optim.Adam, {}, True),
     ]
     for kind, fields, flagged in settings:
@@ -211,6 +263,22 @@ def test_an_optimiser_of_some_parameters_is_another() -> None:
     view = view_of(model, data=(PROBE.x[:50], PROBE.labels[:50]), optimizer=optimizer)
     view.networks = Stacked.of_module(model)
     assert read(OneStep(), view)["measured loss change"][""].flags["other_optimizer"].all()
+
+
+def test_frozen_parameters_that_the_optimiser_holds_are_no_other_step() -> None:
+    model = network("tanh")
+    next(model.parameters()).requires_grad_(False)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    view = view_of(model, data=(PROBE.x[:50], PROBE.labels[:50]), optimizer=optimizer)
+    view.networks = Stacked.of_module(model)
+    assert not read(OneStep(), view)["measured loss change"][""].flags["other_optimizer"].any()
+    model.requires_grad_(False)
+    next(model.parameters()).requires_grad_(True)
+    held = torch.optim.SGD([*model.parameters()][1:], lr=0.1)
+    view = view_of(model, data=(PROBE.x[:50], PROBE.labels[:50]), optimizer=held)
+    view.networks = Stacked.of_module(model)
+    with pytest.raises(Unsupported, match="trains no parameter of the network"):
+        read(OneStep(), view)
 
 
 def test_without_a_learning_rate_there_is_no_step() -> None:

@@ -138,7 +138,7 @@ def test_a_probe_that_is_not_whole_orbits_is_refused() -> None:
         read(network("tanh"), part)
     with pytest.raises(Unsupported, match="permutes 4 places, and inputs have 12"):
         read(network("tanh"), permutations=[CYCLE])
-    with pytest.raises(Unsupported, match="one logit for each class"):
+    with pytest.raises(Unsupported, match="one output for each class"):
         read(nn.Linear(4, 1).double(), Probe(bits, torch.arange(16) % 2), permutations=[CYCLE])
 
 

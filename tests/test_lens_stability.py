@@ -8,13 +8,14 @@ import pytest
 import torch
 from torch import nn
 
+from ibtrace.capture.networks import Stacked
 from ibtrace.capture.recipe import Part, Twins
 from ibtrace.errors import LensFailed
 from ibtrace.lenses import Stability
 from ibtrace.models import MLP
 from ibtrace.tracer import Tracer
 from ibtrace.training import runner
-from tests.reference_networks import PROBE, Kind, after_descent, network, view_of
+from tests.reference_networks import PROBE, Kind, after_descent, network, stacked, view_of
 
 REFERENCE = {  # distance; largest and mean difference; gap
     "tanh": (0.004049920143, 0.01713102565, 0.0006502195674, -2.134431e-06),
@@ -114,6 +115,42 @@ def test_the_twin_of_a_run_is_the_one_trained_by_hand() -> None:
         own = trained.networks.named_parameters()
         for name, value in model.named_parameters():
             torch.testing.assert_close(own[name][place], value, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(("times", "flagged"), [(0.5, True), (2.0, True), (4.0, False)])
+def test_a_twin_is_told_from_its_control_at_three_times_the_floor(
+    times: float, flagged: bool
+) -> None:
+    model = nn.Linear(12, 2).double()
+
+    def moved(by: float) -> nn.Module:
+        other = nn.Linear(12, 2).double()
+        other.load_state_dict(model.state_dict())
+        with torch.no_grad():
+            other.bias[0] += by
+        return other
+
+    held = stacked([moved(0.01 * times), moved(0.01)])
+    twins = Twins(_Networks(held), torch.tensor([[0, 1000]]), control=True)
+    view = view_of(model, data=Part(PROBE), twins=twins)
+    view.remember({"initial": view_of(moved(1.0))}.get)
+    readings = Stability()(view, PROBE)
+    distance = readings["twin distance"][""]
+    assert distance.value.item() == pytest.approx(0.01 * times)
+    assert distance.diagnostics["floor"].item() == pytest.approx(0.01)
+    for name, of in readings.items():
+        assert bool(of[""].flags["at_floor"].all()) is flagged, name
+
+
+class _Networks:
+    def __init__(self, networks: Stacked) -> None:
+        self._networks = networks
+
+    def named_parameters(self) -> Any:
+        return self._networks.parameters
+
+    def named_buffers(self) -> Any:
+        return self._networks.buffers
 
 
 def test_without_twins_it_says_how_to_have_them() -> None:

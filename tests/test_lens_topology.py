@@ -55,7 +55,7 @@ def test_a_dead_layer_is_undefined_and_more_samples_are_thinned() -> None:
     t = torch.stack([torch.full((40, 2), 0.1).double(), torch.randn(40, 2).double()])
     reading = read(t, labels, samples=10)
     assert reading.value.isnan().tolist() == [True, False] == reading.flags["constant"].tolist()
-    assert reading.diagnostics["samples"].tolist() == [10, 10]
+    assert reading.diagnostics["samples"].tolist() == [20, 20]  # of both classes
     with pytest.raises(ConfigError, match="Topology: samples"):
         Topology(samples=2)
 

@@ -254,18 +254,86 @@ def kept_of(view: NetworkView) -> Tensor:
     return torch.tensor([int((x == row).all(1).nonzero()[0]) for row in few])
 
 
-def test_a_linear_layer_that_is_called_twice_is_seen_at_its_first_call() -> None:
-    class Twice(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.layer, self.head = nn.Linear(3, 3), nn.Linear(3, 2)
+class Twice(nn.Module):
+    """One layer that is called twice, and one whose input the network reads beside it."""
 
-        def forward(self, x: Tensor) -> Tensor:
-            hidden = torch.tanh(self.layer(x))
-            out: Tensor = self.head(torch.tanh(self.layer(hidden)))
-            return out
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.gate, self.head = nn.Linear(3, 3), nn.Linear(3, 3), nn.Linear(3, 2)
 
-    view = view_of(Twice())
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = torch.tanh(self.layer(x) * torch.sigmoid(self.gate(x)) + x)
+        out: Tensor = self.head(torch.tanh(self.layer(hidden)))
+        return out
+
+    def after(self, hidden: Tensor) -> Tensor:
+        """What follows the second call's input."""
+        out: Tensor = self.head(torch.tanh(self.layer(hidden)))
+        return out
+
+
+def test_a_linear_layer_has_what_goes_in_at_every_call_and_its_whole_gradient() -> None:
+    model = Twice()
+    view = view_of(model)
     given, slopes = view.link_inputs["layer"]
-    torch.testing.assert_close(given[0], X)
-    torch.testing.assert_close(slopes, view.input_jacobian)
+    hidden = torch.tanh(model.layer(X) * torch.sigmoid(model.gate(X)) + X).detach()
+    torch.testing.assert_close(given[0], torch.cat([X, hidden]))
+    second = torch.stack([torch.func.jacrev(model.after)(row) for row in hidden]).detach()
+    torch.testing.assert_close(slopes[0], torch.cat([view.input_jacobian[0], second]))
+    _, of_gate = view.link_inputs["gate"]  # of one input, along all that it goes into
+    torch.testing.assert_close(of_gate, view.input_jacobian)
+
+
+class Aside(nn.Module):
+    """A network with parts that the loss does not see."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spare = nn.Linear(2, 2)
+        self.inner, self.aside, self.head = nn.Linear(3, 4), nn.Linear(4, 2), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        hidden = torch.tanh(self.inner(x))
+        return self.head(hidden), self.aside(hidden)
+
+
+def test_parameters_that_the_loss_does_not_see_have_no_curvature() -> None:
+    torch.manual_seed(0)
+    model = Aside()
+    view = view_of(model)
+    names = [name for name, _ in model.named_parameters()]
+    seen = nn.Sequential(model.inner, nn.Tanh(), model.head)
+    whole = view_of(seen).hessian[0]
+    places: list[int] = []
+    start = 0
+    for name, value in model.named_parameters():
+        if name.startswith(("inner", "head")):
+            places += range(start, start + value.numel())
+        start += value.numel()
+    expected = torch.zeros(start, start)
+    at = torch.tensor(places)
+    expected[at[:, None], at] = whole
+    assert names[0].startswith("spare")
+    torch.testing.assert_close(view.hessian[0], expected)
+    one = view.hessian_product({n: torch.ones_like(v) for n, v in view.parameters.items()})
+    flat = torch.cat([one[name].flatten() for name in names])
+    torch.testing.assert_close(flat, expected.sum(1))
+    slopes = view.link_inputs
+    torch.testing.assert_close(slopes["aside"], slopes["head"])  # one input, which the logits see
+
+
+def test_where_nothing_is_trained_it_is_said_in_one_line() -> None:
+    model = mlp()
+    model.requires_grad_(False)
+    view = view_of(model)
+    assert torch.equal(view.losses[0], losses(model))
+    for read in (
+        lambda: view.parameters,
+        lambda: view.gradient,
+        lambda: view.hessian,
+        lambda: view.sample_gradients,
+        lambda: view.jacobian,
+        lambda: view.hessian_product({}),
+    ):
+        with pytest.raises(Unsupported, match="no parameter of the network is trained"):
+            read()

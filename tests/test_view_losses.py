@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ibtrace.capture.networks import Setting, Stacked
 from ibtrace.capture.view import NetworkView
-from ibtrace.errors import ConfigError, InvalidInput
+from ibtrace.errors import ConfigError, InvalidInput, Unsupported
 from ibtrace.numerics.losses import mse
 from ibtrace.probe import Probe
 
@@ -137,11 +137,31 @@ def weighted(outputs: Tensor, y: Tensor) -> Tensor:
     return functional.cross_entropy(outputs, y, torch.tensor([1.0, 5.0, 2.0]))
 
 
+def ignoring(outputs: Tensor, y: Tensor) -> Tensor:
+    return functional.cross_entropy(outputs, y, ignore_index=2)
+
+
+SORTED = IDS.sort().values  # the first samples are of one class
+ONE_RARE = torch.tensor([0] * (N - 1) + [2])
+
+
 @pytest.mark.filterwarnings("ignore:Using a target size")
 @pytest.mark.parametrize(
     ("y", "outputs", "loss"),
-    [(IDS, 3, total), (IDS, 3, each), (IDS, 3, weighted), (SIGN, 1, functional.mse_loss)],
-    ids=["a sum", "one a sample", "weights of classes", "shapes that broadcast"],
+    [
+        (IDS, 3, total),
+        (IDS, 3, each),
+        (IDS, 3, weighted),
+        (SORTED, 3, weighted),
+        (ONE_RARE, 3, weighted),
+        (SORTED, 3, ignoring),
+        (ONE_RARE, 3, ignoring),
+        (SIGN, 1, functional.mse_loss),
+    ],
+    ids=[
+        *("a sum", "one a sample", "weights of classes", "weights, sorted", "weights, one rare"),
+        *("a class left out", "left out, one rare", "shapes that broadcast"),
+    ],
 )
 def test_a_loss_that_is_no_mean_over_the_samples_is_refused(
     y: Tensor, outputs: int, loss: Loss
@@ -164,8 +184,23 @@ def test_outputs_need_no_labels_that_a_loss_could_take() -> None:
     view = NetworkView(Stacked.of_module(linear(2)), tokens, Setting(loss="cross_entropy"))
     assert view.outputs.shape == (1, N, 2)
     assert view.input_jacobian.shape == (1, N, 2, 3)
-    with pytest.raises(InvalidInput, match="several class ids"):
+    with pytest.raises(Unsupported, match=r"several class ids .* given as a function"):
         _ = view.loss
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "nll"])
+def test_classes_that_the_network_has_no_output_for_are_named(loss: str) -> None:
+    for y, said in (
+        (IDS + 2, "labels 2 … 4 are not among the classes 0 … 2"),
+        (X[:, 0], "numbers"),
+    ):
+        view = NetworkView(
+            Stacked.of_module(nn.Sequential(linear(3), nn.Softmax(-1))), Probe(X, y), Setting(loss)
+        )
+        with pytest.raises(Unsupported, match=said):
+            _ = view.loss
+        with pytest.raises(Unsupported, match=said):
+            _ = view.sample_gradients
 
 
 def test_probes_that_are_made_of_one_keep_what_it_was_given() -> None:

@@ -18,7 +18,8 @@ class Apart:
         first: The one.
         second: The other.
         median: Over seeds, of (1 + when the first was) / (1 + when the second was); infinite if
-            the first did not happen, 0 if the second did not.
+            the first did not happen, 0 if the second did not; of an even number of seeds the
+            lower of the two in the middle.
         lower: The lower end of its interval.
         upper: The upper end.
         coverage: Of the interval; see `Events.table`.

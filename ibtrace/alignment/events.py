@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -36,6 +36,7 @@ class Event:
         margin: By how much the curve must leave a peak, in its unit; of ``fastest`` in radians by
             log-epoch.
         line: The line that is crossed.
+        also: Another name of the quantity, where a trace does not hold it by the first.
     """
 
     name: str
@@ -43,6 +44,13 @@ class Event:
     rule: Rule
     margin: float = 0.0
     line: float = float("nan")
+    also: str = ""
+
+    def of(self, quantities: Container[str]) -> Event:
+        """The same of the name by which the quantity is held: the first that is there."""
+        if self.quantity in quantities or self.also not in quantities:
+            return self
+        return replace(self, quantity=self.also, also="")
 
     @property
     def extreme(self) -> bool:
@@ -84,7 +92,7 @@ EVENTS: tuple[Event, ...] = (
     Event("kernel velocity peak", "NTK velocity", "fastest", margin=0.1),
     SATURATION,
     Event("collapse", "NC1 within over between classes", "below", line=1.0),
-    Event("lowest test loss", "test_loss", "lowest"),
+    Event("lowest test loss", "test_loss", "lowest", also="test loss"),  # a run's, a lens's
 )
 """What is looked for where nothing else is said."""
 
@@ -111,7 +119,8 @@ class Events:
         lower, upper, coverage``. The interval is that of order statistics for the median, at
         least 95 % where so many seeds allow it, else from the first to the last of them with the
         coverage that it has: 1 - 2^(1 - seeds). A seed in which it did not happen counts as later
-        than all.
+        than all. Of an even number of seeds the median is the lower of the two in the middle, an
+        epoch at which it did happen.
         """
         rows = []
         for key, part in self.frame.groupby(["event", "layer", "instrument"], sort=False):
@@ -165,7 +174,8 @@ def events(trace: TraceLike, looked_for: Iterable[Event] = EVENTS) -> Events:
     readings = trace.readings()
     clock = trace.clock
     rows: list[tuple[str, str, str, int, float, float, float, float]] = []
-    for event in looked_for:
+    held = set(readings["quantity"])
+    for event in (event.of(held) for event in looked_for):
         curves = readings[(readings["quantity"] == event.quantity) & readings["value"].notna()]
         for key, part in curves.groupby(["layer", "instrument"], sort=False):
             layer, instrument = map(str, key)

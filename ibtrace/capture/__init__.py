@@ -23,6 +23,7 @@ from ibtrace.capture.looking import reduced as reduced
 from ibtrace.capture.looking import snapshot as snapshot
 from ibtrace.capture.plan import read_layers as read_layers
 from ibtrace.capture.recipe import Recipe as Recipe
+from ibtrace.capture.recipe import Twins as Twins
 from ibtrace.capture.targets import OUTPUT as OUTPUT
 from ibtrace.capture.targets import WHOLE as WHOLE
 from ibtrace.capture.targets import Layers as Layers

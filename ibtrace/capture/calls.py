@@ -8,10 +8,10 @@ from functools import cached_property
 from typing import TypeVar, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call
 
-from ibtrace.capture.logits import Called, last_softmax
+from ibtrace.capture.logits import Before, Called, Squash, last_squash
 from ibtrace.capture.networks import Setting, Stacked
 from ibtrace.capture.samples import Samples
 from ibtrace.capture.transforms import Tensors, differentiable, each
@@ -21,7 +21,7 @@ from ibtrace.probe import Inputs
 from ibtrace.probe.inputs import mapped
 
 FEW = 8
-"""Samples on which it is seen what outputs look like, and that a loss is a mean."""
+"""Samples on which it is seen what outputs look like."""
 
 _log = logging.getLogger("ibtrace")
 
@@ -64,32 +64,56 @@ class Calls:
 
     def learn(self, others: Calls) -> None:
         """Take over what was seen of other networks of this architecture."""
-        if "softmax" in vars(others):
-            vars(self)["softmax"] = others.softmax
+        if "_ending" in vars(others):
+            vars(self)["_ending"] = others._ending
         self.one_by_one = others.one_by_one
+
+    @property
+    def trained(self) -> Tensors:
+        """The parameters, where there must be some.
+
+        Raises:
+            Unsupported: If nothing is trained.
+        """
+        if not self.parameters:
+            raise Unsupported(
+                "no parameter of the network is trained (requires_grad is off for all), and this "
+                "is of those that are"
+            )
+        return self.parameters
 
     @property
     def tensors(self) -> Tensors:
         """Parameters and buffers, ``{name: (s, ...)}``."""
         return {**self.parameters, **self.fixed}
 
-    @cached_property
-    def softmax(self) -> nn.Module | None:
-        """The softmax that the networks end in.
+    @property
+    def squash(self) -> Squash | None:
+        """What the networks make their outputs of logits by; None: they give logits.
 
         Raises:
-            Unsupported: If the outputs are probabilities that no module makes.
+            Unsupported: If the outputs are probabilities of which no logits are seen.
         """
-        with undisturbed(self.template):
-            return last_softmax(self.template, self.samples.few(), self.setting.forward)
+        if isinstance(self._ending, Unsupported):
+            raise Unsupported(*self._ending.args)
+        return self._ending
 
     @property
-    def softmax_or_none(self) -> nn.Module | None:
+    def squash_or_none(self) -> Squash | None:
         """The same; None where it is not known."""
-        try:
-            return self.softmax
-        except Unsupported:
-            return None
+        return None if isinstance(self._ending, Unsupported) else self._ending
+
+    @cached_property
+    def _ending(self) -> Squash | Unsupported | None:
+        with undisturbed(self.template):
+            try:
+                return last_squash(self.template, self.samples.few(), self.setting.forward)
+            except Unsupported as reason:
+                return reason
+
+    def see_the_end(self) -> None:
+        """See how the networks end, once for all that `learn` of them."""
+        _ = self._ending
 
     @cached_property
     def outputs(self) -> Tensor:
@@ -98,8 +122,13 @@ class Calls:
 
     @cached_property
     def logits(self) -> Tensor:
-        """The outputs, or what goes into the softmax that the networks end in."""
-        return self.outputs if self.softmax is None else self.forward(before=self.softmax)
+        """The outputs, or the logits that the networks make them of."""
+        return self.outputs if self.squash is None else self.forward(before=self.squash)
+
+    @property
+    def logits_or_outputs(self) -> Tensor:
+        """The logits; the outputs where none are seen."""
+        return self.outputs if isinstance(self._ending, Unsupported) else self.logits
 
     def release(self) -> None:
         """Let go of outputs and logits, which can be computed again."""
@@ -115,8 +144,8 @@ class Calls:
     def _few_outputs(self) -> Tensor:
         return self.forward(most=FEW)
 
-    def call(self, batch: Inputs, tensors: Tensors, before: nn.Module | None) -> Tensor:
-        """The output of a network with these tensors, or what goes into the module ``before``."""
+    def call(self, batch: Inputs, tensors: Tensors, before: Before) -> Tensor:
+        """The output of a network with these tensors, or what is ``before``: see `Called`."""
         # clones: a module that writes to its buffers even in eval mode must not reach ours
         own = {n: v.clone() if n in self.fixed else v for n, v in tensors.items()}
         named = {f"network.{name}": value for name, value in own.items()}
@@ -124,7 +153,7 @@ class Calls:
         output: Tensor = functional_call(called, named, (batch,))
         return output
 
-    def forward(self, before: nn.Module | None = None, most: int | None = None) -> Tensor:
+    def forward(self, before: Before = None, most: int | None = None) -> Tensor:
         """The outputs of all samples, ``(s, n, ...)``, or of the first if they can be parted."""
 
         def outputs(tensors: Tensors, batch: Inputs, _: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ibtrace.capture.calling import Forward, call
 from ibtrace.capture.logits import tensor_of
 from ibtrace.errors import Unsupported
-from ibtrace.models.activations import find
+from ibtrace.models.activations import contracts, find, is_plain, odd
 from ibtrace.probe import Inputs
 from ibtrace.probe.inputs import leaves
 from ibtrace.types import Link
@@ -32,7 +32,7 @@ def chain_of(
     Raises:
         Unsupported: If it is anything else.
     """
-    links: list[tuple[str, nn.Module, list[str]]] = []
+    links: list[tuple[str, nn.Module, list[nn.Module]]] = []
     last = _only_input(batch)
     for name, module, given, output in _calls(network, batch, forward):
         # The very tensor: equal values may have come another way (a skip, a reshape between).
@@ -47,7 +47,7 @@ def chain_of(
                 raise Unsupported(f"the network is no chain of modules: {name} runs twice")
             links.append((name, module, []))
         elif links:
-            links[-1][2].append(_kind(module))
+            links[-1][2].append(module)
     if not links:
         raise Unsupported("the network has no layer of weights")
     return tuple(
@@ -56,7 +56,9 @@ def chain_of(
             _kind(module),
             tensors.get(f"{name}.weight".lstrip(".")),
             tensors.get(f"{name}.bias".lstrip(".")),
-            tuple(then),
+            tuple(map(_kind, then)),
+            contracts=all(map(contracts, then)),
+            odd=any(map(odd, then)) and all(is_plain(m) or odd(m) for m in then),
         )
         for name, module, then in links
     )

@@ -117,14 +117,20 @@ def _products(
     """Vectors times the derivatives of gradients, several vectors together where torch can."""
 
     def product(along: Sequence[Tensor], batched: bool = False) -> Sequence[Tensor]:
-        return torch.autograd.grad(
+        products = torch.autograd.grad(
             slopes,
             leaves,
             along,
             retain_graph=True,
             is_grads_batched=batched,
-            materialize_grads=True,
+            allow_unused=True,
         )
+        # by hand: torch's own zeros are not batched
+        many = along[0].shape[: along[0].dim() - slopes[0].dim()]
+        return [
+            leaf.new_zeros(*many, *leaf.shape) if part is None else part
+            for part, leaf in zip(products, leaves, strict=True)
+        ]
 
     if not several:
         return product(vectors)

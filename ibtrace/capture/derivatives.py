@@ -23,7 +23,7 @@ def curves(calls: Calls, objective: Objective) -> Curves:
     """The mean loss as a function of the parameters, batch by batch."""
     mean, before = objective.mean
     networks, samples = calls.samples.networks, calls.samples.count
-    count = sum(v[0].numel() for v in calls.parameters.values())
+    count = sum(v[0].numel() for v in calls.trained.values())
     size = max(calls.setting.batch_size, _NUMBERS // max(1, count * networks))
 
     def of_batch(tensors: Tensors, batch: Inputs, y: Tensor) -> Tensor:
@@ -57,7 +57,7 @@ def sample_gradients(calls: Calls, objective: Objective) -> Tensors:
 
 def jacobian(calls: Calls) -> Tensors:
     """Derivatives of the logits, ``{parameter: (s, n, k, ...)}``, k logits."""
-    before = calls.softmax
+    before = calls.squash
 
     def logits(at: Tensors, tensors: Tensors, inputs: Tensors, _: Tensor) -> Tensor:
         return calls.call(calls.samples.single(inputs), {**tensors, **at}, before).flatten()
@@ -73,7 +73,7 @@ def input_jacobian(calls: Calls) -> Tensor:
     """
     if not calls.samples.inputs.is_floating_point():
         raise Unsupported("inputs that are whole numbers have no derivatives")
-    before = calls.softmax
+    before = calls.squash
 
     def logits(at: Tensors, tensors: Tensors, _inputs: Tensors, _: Tensor) -> Tensor:
         return calls.call(calls.samples.single(at), tensors, before).flatten()
@@ -107,7 +107,7 @@ def _of_samples(
 
     def computed(one_by_one: bool) -> Tensors:
         def of_sample(tensors: Tensors, inputs: Tensors, y: Tensor) -> Tensors:
-            at = inputs if of_inputs else {name: tensors[name] for name in calls.parameters}
+            at = inputs if of_inputs else {name: tensors[name] for name in calls.trained}
             return slopes(
                 lambda at: value(at, tensors, inputs, y),
                 at,
@@ -131,7 +131,8 @@ def _of_samples(
 def link_inputs(calls: Calls) -> dict[str, tuple[Tensor, Tensor]]:
     """What goes into each linear layer, ``(s, n, d)``, and the logits' derivatives in it.
 
-    The derivatives are ``(s, n, k, d)``; keys are the layers' names.
+    The derivatives are ``(s, n, k, d)``, along all paths; keys are the layers' names. Of a layer
+    that is called c times it is ``(s, c n, d)``, call after call.
 
     Raises:
         Unsupported: If no linear layer is called as a module, or one has several positions.
@@ -151,35 +152,48 @@ def _link_inputs_of(
     calls: Calls, at: int, linear: Mapping[str, nn.Module]
 ) -> dict[str, tuple[Tensor, Tensor]]:
     """The same of one network, ``(n, d)`` and ``(n, k, d)``."""
-    tensors = {name: value[at].clone() for name, value in calls.tensors.items()}
-    x = calls.samples.inputs[at].clone()
-    inputs: dict[str, Tensor] = {}
-    before, handles = calls.softmax, []
+    inputs: dict[str, list[Tensor]] = {}
+    before, handles = calls.squash, []
     try:
         for name, module in linear.items():
 
             def note(_: nn.Module, args: tuple[Any, ...], name: str = name) -> Any:
                 h = args[0] if args[0].requires_grad else args[0].detach().requires_grad_()
-                inputs.setdefault(name, h)
+                inputs.setdefault(name, []).append(h)
                 return h, *args[1:]
 
             handles.append(module.register_forward_pre_hook(note))
         template = calls.template
         with undisturbed(template), differentiable(template), torch.enable_grad():
+            # differentiable from the start, so that a tensor which several layers read is one
+            weights = dict(template.named_parameters())
+            tensors = {
+                name: _differentiable(value[at]) if name in weights else value[at].clone()
+                for name, value in calls.tensors.items()
+            }
+            x = _differentiable(calls.samples.inputs[at])
             logits = calls.call(calls.samples.like(x), tensors, before).flatten(1)
     finally:
         for handle in handles:
             handle.remove()
     if not inputs:
         raise Unsupported("no linear layer is called as a module, so none has inputs to see")
+    if any(h.dim() != 2 for of_calls in inputs.values() for h in of_calls):
+        raise Unsupported("linear layers of several positions have no one input a sample")
+    every = [h for of_calls in inputs.values() for h in of_calls]
     of_logits = [
-        torch.autograd.grad(logit.sum(), [*inputs.values()], retain_graph=True)
+        torch.autograd.grad(logit.sum(), every, retain_graph=True, materialize_grads=True)
         for logit in logits.unbind(1)
     ]
-    of_layers = [torch.stack(parts, dim=1) for parts in zip(*of_logits, strict=True)]
-    if any(h.dim() != 2 for h in inputs.values()):
-        raise Unsupported("linear layers of several positions have no one input a sample")
+    slopes = iter([torch.stack(parts, dim=1) for parts in zip(*of_logits, strict=True)])
     return {
-        name: (h.detach(), slope)
-        for (name, h), slope in zip(inputs.items(), of_layers, strict=True)
+        name: (torch.cat(of_calls).detach(), torch.cat([next(slopes) for _ in of_calls]))
+        for name, of_calls in inputs.items()
     }
+
+
+def _differentiable(value: Tensor) -> Tensor:
+    """A copy that has derivatives, and may be written to; of whole numbers just a copy."""
+    if not value.is_floating_point():
+        return value.clone()
+    return value.detach().clone().requires_grad_().clone()

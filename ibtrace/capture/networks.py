@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 from ibtrace.capture.calling import Forward
 from ibtrace.capture.recipe import Recipe, optimizer_state
-from ibtrace.errors import ConfigError, InvalidInput
+from ibtrace.errors import ConfigError, InvalidInput, Unsupported
 from ibtrace.numerics.losses import LOSSES
 from ibtrace.runtime.arguments import shown
 from ibtrace.types import OptimizerState
@@ -106,13 +106,18 @@ class Stacked:
         """How an optimiser of these networks will make its next step.
 
         Raises:
-            Unsupported: If its groups of parameters differ in their settings.
+            Unsupported: If its groups of parameters differ in their settings, or all that it holds
+                is frozen.
         """
         state = optimizer_state(optimizer, self.own)
         # one network's own parameters have no dimension for the networks, and so have its moments
         alone = {n for n, value in self.own.items() if value.dim() < self.parameters[n].dim()}
         moments = {n: v[None] if n in alone else v for n, v in state.adam.second.items()}
-        return replace(state, adam=replace(state.adam, second=moments))
+        learns = {name for name, value in self.template.named_parameters() if value.requires_grad}
+        trained = tuple(name for name in state.trained if name in learns)
+        if not trained:
+            raise Unsupported("the optimiser of the recipe trains no parameter of the network")
+        return replace(state, adam=replace(state.adam, second=moments), trained=trained)
 
 
 @dataclass(frozen=True, eq=False)

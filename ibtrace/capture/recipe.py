@@ -15,6 +15,14 @@ from ibtrace.probe import Probe
 from ibtrace.runtime.arguments import flag, require_instance, shown, whole
 from ibtrace.types import AdamMoments, OptimizerState
 
+_KNOWN: tuple[type[Optimizer], ...] = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)
+_SETTINGS = ("lr", "momentum", "dampening", "nesterov", "betas", "eps", "weight_decay", "maximize")
+_SAME_STEP = (
+    *("foreach", "fused", "capturable", "differentiable", "param_names", "name"),
+    *("initial_lr", "min_lr", "max_lr", "base_momentum", "max_momentum", "swa_lr"),
+)
+"""How a step is computed, and what schedules of the learning rate take down."""
+
 
 @dataclass(frozen=True, eq=False)
 class Part:
@@ -129,13 +137,15 @@ def optimizer_state(optimizer: Optimizer, parameters: Mapping[str, Tensor]) -> O
         parameters: The network's own, by name: ``(...)`` of one network, ``(s, ...)`` of several.
 
     Raises:
-        Unsupported: If its groups of parameters differ in their settings.
+        Unsupported: If its groups of parameters differ in their settings, or it has settings of
+            which it is not known what they do to a step.
         InvalidInput: If it does not train these parameters.
     """
+    _require_known(optimizer)
     names = {id(value): name for name, value in parameters.items()}
     groups = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
     settings = _plain(groups[0])
-    if any(_plain(group) != settings for group in groups):
+    if any(_compared(group) != _compared(groups[0]) for group in groups):
         raise Unsupported(
             "the optimiser's groups of parameters have different settings; lenses of the next "
             "step take one setting for all"
@@ -153,7 +163,7 @@ def optimizer_state(optimizer: Optimizer, parameters: Mapping[str, Tensor]) -> O
             steps = int(state["step"])
     of_adam = {name: settings.pop(name) for name in ("betas", "eps") if name in settings}
     return OptimizerState(
-        kind=type(optimizer).__name__.lower(),
+        kind=_kind(optimizer),
         steps=steps,
         trained=tuple(names[id(value)] for value in trained),
         adam=AdamMoments(second=moments, **of_adam),
@@ -161,13 +171,35 @@ def optimizer_state(optimizer: Optimizer, parameters: Mapping[str, Tensor]) -> O
     )
 
 
+def _kind(optimizer: Optimizer) -> str:
+    """Its class's name in small letters; of Adam also by how it decays the weights."""
+    kind, name = type(optimizer), type(optimizer).__name__.lower()
+    if kind is torch.optim.Adam and optimizer.param_groups[0].get("decoupled_weight_decay"):
+        return "adamw"
+    names = [known.__name__.lower() for known in _KNOWN]
+    return f"{kind.__module__}.{name}" if name in names and kind not in _KNOWN else name
+
+
+def _require_known(optimizer: Optimizer) -> None:
+    """Raise if descent or Adam has settings of which it is not known what they do to a step."""
+    if type(optimizer) not in _KNOWN:
+        return  # of its steps no lens is told but the length
+    known = {"params", *_SETTINGS, "amsgrad", "decoupled_weight_decay", *_SAME_STEP}
+    if names := sorted({name for group in optimizer.param_groups for name in group} - known):
+        raise Unsupported(
+            f"the optimiser ({type(optimizer).__name__}) has settings {names}, and what they do to "
+            "a step is not known here"
+        )
+
+
+def _compared(group: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What groups of parameters must agree in."""
+    return _plain(group), group.get("decoupled_weight_decay"), group.get("amsgrad")
+
+
 def _plain(group: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that `OptimizerState` knows, as Python's numbers."""
-    held = {
-        name: group[name]
-        for name in ("lr", "momentum", "dampening", "nesterov", "betas", "eps", "weight_decay")
-        if name in group
-    }
+    held = {name: group[name] for name in _SETTINGS if name in group}
     return {
         name: value.item() if isinstance(value, torch.Tensor) else value
         for name, value in held.items()

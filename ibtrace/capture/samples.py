@@ -81,6 +81,11 @@ class Samples:
             Unsupported: If there are none.
         """
         self.require_labels()
+        if self.probe.label_kind == "tokens":
+            raise Unsupported(
+                "this takes one label a sample, and these have several class ids for each (of its "
+                "tokens); a loss of tokens is given as a function of outputs and labels"
+            )
         return self.probe.labels.to(self.device)
 
     def require_labels(self) -> None:
@@ -90,7 +95,7 @@ class Samples:
             Unsupported: If there are none.
         """
         if not self.probe.labelled:
-            raise Unsupported("the probe has no labels, of which a loss could be taken")
+            raise Unsupported("the samples have no labels, which this is of: give them as (x, y)")
 
     def of_each(self, values: Tensor) -> Tensor:
         """Values of all samples ``(all, ...)`` as each network sees them, ``(s, n, ...)``."""

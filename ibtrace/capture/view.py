@@ -78,7 +78,7 @@ class NetworkView:
     @property
     def parameters(self) -> dict[str, Tensor]:
         """What is trained, ``{name: (s, ...)}``."""
-        return self._calls.parameters
+        return self._calls.trained
 
     @property
     def activations(self) -> Mapping[str, Tensor]:
@@ -187,8 +187,13 @@ class NetworkView:
 
     @property
     def logits(self) -> Tensor:
-        """The outputs, or what goes into the last softmax if the networks end in one."""
+        """The outputs, or what goes into a softmax or sigmoid if the networks end in one."""
         return self._calls.logits
+
+    @property
+    def decisions(self) -> Tensor:
+        """The class that each network gives to each sample, ``(s, n)``, or to each label."""
+        return self._objective.decisions
 
     @property
     def loss_unit(self) -> str:
@@ -198,8 +203,7 @@ class NetworkView:
     @cached_property
     def losses(self) -> Tensor:
         """The loss of each sample, ``(s, n)``."""
-        _, before = self._objective.mean
-        return self._objective.of_samples(self.outputs if before is None else self.logits)
+        return self._objective.of_samples
 
     @cached_property
     def loss(self) -> Tensor:
@@ -248,7 +252,8 @@ class NetworkView:
     def link_inputs(self) -> dict[str, tuple[Tensor, Tensor]]:
         """What goes into each linear layer, ``(s, n, d)``, and the logits' derivatives in it.
 
-        The derivatives are ``(s, n, k, d)``; keys are the layers' names.
+        The derivatives are ``(s, n, k, d)``, along all paths; keys are the layers' names. Of a
+        layer that is called c times it is ``(s, c n, d)``, call after call.
         """
         return derivatives.link_inputs(self._calls)
 
@@ -280,7 +285,7 @@ class NetworkView:
         if part.rows is not None and self._samples.differ:
             part = replace(part, rows=part.rows[of.to(part.rows.device)])
         view = self._like(self.networks.variants(of, parameters), part)
-        _ = self._calls.softmax  # seen once for all variants
+        self._calls.see_the_end()  # once for all variants
         view._calls.learn(self._calls)
         view._objective.learn(self._objective)
         return view

@@ -32,6 +32,7 @@ from ibtrace.lenses.ntk import NTK as NTK
 from ibtrace.lenses.one_step import OneStep as OneStep
 from ibtrace.lenses.pac_bayes import PACBayes as PACBayes
 from ibtrace.lenses.readings import checked as checked
+from ibtrace.lenses.readings import layer_of as layer_of
 from ibtrace.lenses.readings import modules_of as modules_of
 from ibtrace.lenses.redundancy import Redundancy as Redundancy
 from ibtrace.lenses.saturation import Saturation as Saturation

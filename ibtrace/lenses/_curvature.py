@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
+from ibtrace.errors import Unsupported
 from ibtrace.numerics.flat import flattened, unflattened
 from ibtrace.types import Reading, View
 
@@ -46,7 +47,11 @@ def device_of(view: View) -> torch.device:
 
 def diverged(view: View) -> Tensor:
     """Whether the weights of each network are no numbers any more, ``(s,)``."""
-    return ~flattened(view.parameters).isfinite().all(1)
+    try:
+        parameters = view.parameters
+    except Unsupported:  # weights that stand still do not diverge
+        return torch.zeros(len(view.seeds), dtype=torch.bool)
+    return ~flattened(parameters).isfinite().all(1)
 
 
 def eigenvalues(matrices: Tensor) -> Tensor:

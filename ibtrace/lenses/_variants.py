@@ -39,16 +39,6 @@ def mean_loss(view: View) -> Tensor:
     return view.losses.double().mean(-1)
 
 
-def error_rate(view: View) -> Tensor:
-    """The share of samples whose largest logit is not that of their class, ``(s,)``.
-
-    NaN of a network with a logit that is: no class is its largest.
-    """
-    logits = view.logits
-    wrong = (logits.argmax(-1) != view.labels).double().mean(-1)
-    return torch.where(logits.isnan().flatten(1).any(1), torch.nan, wrong)
-
-
 def outputs_differ(outputs: Tensor, reference: Tensor) -> Tensor:
     """Whether outputs ``(s, n, ...)`` of two networks differ by more than rounding, ``(s,)``."""
     difference, size = ((t.flatten(1).abs().amax(1)) for t in (outputs - reference, reference))

@@ -37,7 +37,8 @@ class Capacity:
     origin; Cohen et al. subtract the mean of all samples first (``centred``).
 
     Args:
-        samples: Of each class at most so many, drawn by the seed.
+        samples: Of each class at most so many, drawn by the seed; how many are read of all classes
+            together is a diagnostic.
         draws: Of t, for each class.
         centred: Whether to subtract the mean over all samples of the probe.
 
@@ -94,10 +95,12 @@ class Capacity:
         """The capacity of one layer of one network, from rows ``(n, d)``."""
         if self.centred:
             rows = rows - rows.mean(0)
-        cones = []
+        cones, read = [], 0
         for at, draws in enumerate(directions):
             members = rows[labels == at]
-            cones.append(cone(members[drawn(len(members), self.samples, seed)], draws))
+            some = members[drawn(len(members), self.samples, seed)]
+            cones.append(cone(some, draws))
+            read += len(some)
         inverse = torch.tensor([c.dimension for c in cones], dtype=torch.float64)
         errors = torch.tensor([c.stderr for c in cones], dtype=torch.float64)
         capacity = 1 / inverse.mean()
@@ -110,5 +113,5 @@ class Capacity:
                 "surrounds_origin": torch.tensor(any(c.everything for c in cones)),
                 "infinite": capacity.isinf(),
             },
-            diagnostics={"samples": torch.tensor(self.samples), **of_classes},
+            diagnostics={"samples": torch.tensor(read), **of_classes},
         )

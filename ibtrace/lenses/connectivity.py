@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from ibtrace.errors import Unsupported
+from ibtrace.lenses._classes import error_rate, require_decisions
 from ibtrace.lenses._curvature import together
-from ibtrace.lenses._rows import classes_of
 from ibtrace.lenses._training import training_view
-from ibtrace.lenses._variants import error_rate, mean_loss, of_variants, outputs_differ
+from ibtrace.lenses._variants import mean_loss, of_variants, outputs_differ
 from ibtrace.numerics.flat import flattened
 from ibtrace.numerics.landscape import barrier, between
 from ibtrace.numerics.matching import matched
@@ -27,11 +27,6 @@ ALIGNED_LOSS = Quantity("aligned loss barrier", LOSS, per="network")
 ALIGNED_ERROR = Quantity("aligned error barrier", "1", per="network")
 SIGNED_LOSS = Quantity("sign-aligned loss barrier", LOSS, per="network")
 SIGNED_ERROR = Quantity("sign-aligned error barrier", "1", per="network")
-
-ODD = frozenset({"tanh", "softsign", "hardtanh", "tanhshrink", "softshrink", "hardshrink"})
-"""Activations with f(-z) = -f(z): a unit and its weights may change sign together."""
-
-_NONE = frozenset({"Identity", "Dropout"})  # in eval mode
 
 
 @dataclass(frozen=True)
@@ -106,13 +101,13 @@ class Connectivity:
         _require_no_buffers(view, partners)
         training, flags = training_view(view)
         seen = training.thinned(self.samples, seed)
-        classes_of(seen, "Connectivity")
+        require_decisions(seen, "Connectivity")
         other = {name: value[partners] for name, value in seen.parameters.items()}
         pairs = [(LOSS_BARRIER, ERROR_BARRIER, other)]
         links = _linear_chain(view)
         if links:
             pairs.append((ALIGNED_LOSS, ALIGNED_ERROR, _aligned(seen, other, links, signs=False)))
-        if any(_odd(link) for link in links[:-1]):
+        if any(link.odd for link in links[:-1]):  # a unit and its weights may change sign
             pairs.append((SIGNED_LOSS, SIGNED_ERROR, _aligned(seen, other, links, signs=True)))
         known = {"partner": torch.tensor([view.seeds[at] for at in partners], dtype=torch.float64)}
         read: dict[str, Reading] = {}
@@ -158,10 +153,6 @@ def _linear_chain(view: View) -> Sequence[Link]:
     return links if all(link.kind == "linear" for link in links) else ()
 
 
-def _odd(link: Link) -> bool:
-    return bool(set(link.then) & ODD) and set(link.then) <= ODD | _NONE
-
-
 def _aligned(
     view: View, other: Mapping[str, Tensor], links: Sequence[Link], *, signs: bool
 ) -> dict[str, Tensor]:
@@ -169,7 +160,7 @@ def _aligned(
     own, theirs = view.link_inputs, view.at(other).link_inputs
     aligned = dict(other)
     for link, following in itertools.pairwise(links):
-        turn = signs and _odd(link)
+        turn = signs and link.odd
         before, after = own[following.name][0], theirs[following.name][0]
         pairs = [matched(*both, signs=turn) for both in zip(before, after, strict=True)]
         order, sign = (torch.stack(parts) for parts in zip(*pairs, strict=True))  # (s, d)

@@ -94,7 +94,8 @@ class Curvature:
         cost="P products with the Hessian, each of about 4 passes over N samples, or 60; memory "
         "P² or 30 P",
         caveats="of a ReLU network the curvature between kinks; not comparable between networks "
-        "that are scaled otherwise",
+        "that are scaled otherwise; in eval mode, which with batch normalisation or dropout is not "
+        "what is trained",
         looks=50,
     )
 

@@ -67,7 +67,8 @@ class Edge:
         "Edge of Stability; Cohen et al. 2022, Adaptive Gradient Methods at the Edge of Stability",
         needs=frozenset({"hessian", "training", "optimizer"}),
         cost="30 products with the Hessian, each of about 4 passes over N samples; memory 30 P",
-        caveats="of a quadratic loss, full batches and a P that stands still",
+        caveats="of a quadratic loss, full batches and a P that stands still; in eval mode, which "
+        "with batch normalisation or dropout is not what is trained",
         looks=10,
     )
 
@@ -124,6 +125,8 @@ def threshold_of(state: OptimizerState) -> float:
     Raises:
         Unsupported: If none is known, or there is none because the step is of no length.
     """
+    if state.maximize:
+        raise Unsupported("an optimiser that climbs (maximize=True) has no edge of stability")
     if state.lr <= 0:
         raise Unsupported(f"a learning rate of {state.lr} has no threshold")
     if state.kind in _ADAMS:

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from ibtrace.errors import Unsupported
+from ibtrace.lenses._classes import labels_or_none
+from ibtrace.lenses.readings import layer_of
 from ibtrace.runtime.arguments import whole
 from ibtrace.types import LensTags, ProbeLike, Quantity, Reading, View
 
@@ -20,7 +22,8 @@ ALIGNED = Quantity("feature alignment", "1")
 class FeatureAlignment:
     r"""The cosine of WᵀW and the average gradient outer product, of each linear layer.
 
-    With h the input of the layer and f the logits, less their mean over the classes (of two
+    With h the input of the layer (at every call, of one that is called several times) and f the
+    logits, less their mean over the classes (of two
     classes: their difference; what is no logit of a class is taken as it is), over the samples:
 
     .. math:: \cos\big( W^\top W,\; \mathbb E \textstyle\sum_k \nabla_h f_k \nabla_h f_k^\top \big)
@@ -65,15 +68,16 @@ class FeatureAlignment:
         classes = _has_classes(view)
         known = {"samples": torch.tensor(seen.samples)}
         read: dict[str, Reading] = {}
-        for name, (_, slopes) in seen.link_inputs.items():
-            weight = view.parameters.get(f"{name}.weight".lstrip("."))
+        for module, (_, slopes) in seen.link_inputs.items():
+            name = f"{module}.weight".lstrip(".")
+            weight = view.parameters.get(name)
             if weight is None:  # frozen
                 continue
             of_class = slopes - slopes.mean(2, keepdim=True) if classes else slopes
             rows = of_class.double().flatten(1, 2)
             outer = rows.mT @ rows
             value = _cosine(weight.double().mT @ weight.double(), outer)
-            read[name] = Reading(
+            read[layer_of(name)] = Reading(
                 value, "1", flags={"no_gradient": value.isnan()}, diagnostics=known
             )
         if not read:
@@ -83,10 +87,8 @@ class FeatureAlignment:
 
 def _has_classes(view: View) -> bool:
     """Whether the outputs are logits, of which a constant over the classes means nothing."""
-    try:
-        return view.logits.shape[-1] > 1 and not view.labels.is_floating_point()
-    except Unsupported:  # no labels
-        return False
+    labels = labels_or_none(view)
+    return labels is not None and not labels.is_floating_point() and view.logits.shape[-1] > 1
 
 
 def _cosine(a: Tensor, b: Tensor) -> Tensor:

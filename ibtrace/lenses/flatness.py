@@ -9,11 +9,11 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from ibtrace.errors import ConfigError, Unsupported
+from ibtrace.errors import ConfigError
+from ibtrace.lenses._classes import error_rate, require_decisions
 from ibtrace.lenses._curvature import parameters_of, together
-from ibtrace.lenses._rows import classes_of
 from ibtrace.lenses._training import training_view
-from ibtrace.lenses._variants import error_rate, mean_loss, of_variants
+from ibtrace.lenses._variants import mean_loss, of_variants
 from ibtrace.numerics.flat import flattened
 from ibtrace.numerics.spectra import mean_and_error
 from ibtrace.runtime.arguments import shown, whole
@@ -58,7 +58,7 @@ class Flatness:
     Raises:
         ConfigError: If ``limit`` is not above 0, ``by`` no criterion, ``draws`` no whole number
             above 1 or ``samples`` none above 0.
-        Unsupported: When called by error, if the labels are no classes of the logits.
+        Unsupported: When called by error, if the networks give no class to each sample.
 
     Example:
         >>> Flatness(by="error").tags.quantities[0].name
@@ -133,9 +133,7 @@ class Flatness:
     def _rise(self, view: View, seed: int) -> Callable[[Tensor], Tensor]:
         """What noise of scale σ ``(s,)`` costs each network, by pairs of draws ``(draws, s)``."""
         if self.by == "error":
-            classes_of(view, "Flatness")
-            if view.logits.dim() != 3 or int(view.labels.max()) >= view.logits.shape[2]:
-                raise Unsupported("Flatness by error takes networks with one logit for each class")
+            require_decisions(view, "Flatness by error")
         measure = mean_loss if self.by == "loss" else error_rate
         own, here = flattened(view.parameters).double(), measure(view)
         generator = torch.Generator().manual_seed(seed)

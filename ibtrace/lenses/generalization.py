@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ibtrace.errors import Unsupported
+from ibtrace.lenses._classes import decisions_or_none, scores
 from ibtrace.lenses._curvature import diverged
 from ibtrace.numerics.spectra import mean_and_error
 from ibtrace.types import LOSS, LensTags, ProbeLike, Quantity, Reading, View
@@ -29,7 +30,8 @@ class Generalization:
     The loss gap is test less training, the accuracy gap training less test, so that both are above
     0 where a network remembers more than it learns. Standard errors are over the draw of the
     samples, √(σ²/n), those of the gaps of both samples. Accuracies are left out where the labels
-    are not classes of the logits; of several labels a sample it is the share that is right.
+    are not classes that the networks give (that of the largest logit; one output is that of two
+    labels which costs less); of several labels a sample it is the share that is right.
 
     Raises:
         Unsupported: When called, if the training or the test samples are not known.
@@ -64,23 +66,23 @@ class Generalization:
             TEST_LOSS: test_loss,
             LOSS_GAP: _difference(test_loss, train_loss),
         }
-        if _has_classes(training) and _has_classes(test):
-            train, of_test = (_mean(_right(seen), "1", lost) for seen in (training, test))
+        right = [_right(seen) for seen in (training, test)]
+        if all(each is not None for each in right):
+            train, of_test = (_mean(each, "1", lost) for each in right if each is not None)
             read |= {TRAIN: train, TEST: of_test, GAP: _difference(train, of_test)}
         return {quantity.name: {"": reading} for quantity, reading in read.items()}
 
 
-def _has_classes(view: View) -> bool:
-    labels, logits = view.labels, view.logits
-    if labels.is_floating_point() or labels.shape != logits.shape[:-1] or logits.shape[-1] < 2:
-        return False
-    return 0 <= int(labels.min()) and int(labels.max()) < logits.shape[-1]
+def _right(view: View) -> Tensor | None:
+    """The share of each sample's labels that is right, ``(s, n)``; NaN where a logit is.
 
-
-def _right(view: View) -> Tensor:
-    """The share of each sample's labels that is right, ``(s, n)``; NaN where a logit is."""
-    right = (view.logits.argmax(-1) == view.labels).double()
-    right = right.masked_fill(~view.logits.isfinite().all(-1), torch.nan)
+    None where the networks give no classes.
+    """
+    decisions = decisions_or_none(view)
+    if decisions is None:
+        return None
+    right, lost = (decisions == view.labels).double(), ~scores(view).isfinite()
+    right = right.masked_fill(lost if lost.dim() == right.dim() else lost.any(-1), torch.nan)
     return right.flatten(1) if right.dim() <= 2 else right.flatten(2).mean(-1)
 
 

@@ -94,14 +94,13 @@ class Invariance:
         labels, logits = view.labels, view.logits.double()
         if labels.dim() != 2 or labels.is_floating_point() or logits.dim() != 3:
             raise Unsupported("invariance is of networks that give one class to each sample")
-        if (classes := logits.shape[2]) < 2:
-            raise Unsupported("invariance takes one logit for each class, and there is one")
+        classes = max(2, logits.shape[2])
         ids = self._orbits(rows_of(view.inputs)[0])
         diverged = ~logits.isfinite().flatten(1).all(1)
-        decided = logits.argmax(2)
+        decided = view.decisions
         apart = _disagreement(decided, ids, classes).masked_fill(diverged, torch.nan)
         of_labels = _disagreement(labels.long(), ids, int(labels.max()) + 1)
-        f = logits - logits.mean(2, keepdim=True)
+        f = logits if logits.shape[2] == 1 else logits - logits.mean(2, keepdim=True)
         share = _share(f, ids)
         constant = share.isnan() & ~diverged
         flags = {"labels_vary": of_labels > 0, "diverged": diverged}

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ibtrace.errors import ConfigError, Unsupported
+from ibtrace.lenses._classes import classes_or_none
 from ibtrace.numerics.walsh import degrees, patterns, walsh
 from ibtrace.runtime.arguments import shown, whole
 from ibtrace.types import LensTags, ProbeLike, Quantity, Reading, View
@@ -88,7 +89,7 @@ class Modes:
         y, logits = view.labels, view.logits if self.of == "probabilities" else view.outputs
         if y.is_floating_point() or y.dim() != 2 or logits.dim() != 3 or logits.shape[-1] < 2:
             raise Unsupported("the modes of a label need classes, one a sample")
-        if int(y.min()) < 0 or int(y.max()) >= logits.shape[-1]:
+        if classes_or_none(view) is None:
             raise Unsupported("the modes of a label need one logit for each class")
         x = view.inputs.flatten(2) if view.inputs.dim() > 2 else view.inputs[..., None]
         order = patterns(x[0]) if logits.shape[-1] == 2 else None

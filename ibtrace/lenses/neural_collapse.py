@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ibtrace.errors import Unsupported
+from ibtrace.lenses._classes import classes_or_none
 from ibtrace.lenses._rows import classes_of, layers_of_samples
 from ibtrace.numerics.collapse import (
     classes,
@@ -91,7 +92,7 @@ def _at_the_head(view: View) -> Iterator[tuple[Quantity, Reading]]:
         return
     count, labels = head.weight.shape[-2], view.labels
     present = torch.nn.functional.one_hot(labels.clamp(0, count - 1), count).any(-2)
-    if count < 2 or bool((labels >= count).any()) or not bool(present.all()):
+    if count < 2 or classes_or_none(view) is None or not bool(present.all()):
         return  # no logit for a class, or no class for a logit
     of = classes(head.features, labels, count)
     means = of.means - of.means.mean(-2, keepdim=True)

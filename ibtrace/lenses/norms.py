@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from ibtrace.errors import ConfigError, Unsupported
+from ibtrace.lenses._classes import classes_or_none
 from ibtrace.lenses._curvature import diverged
 from ibtrace.lenses._training import training_view
+from ibtrace.lenses.readings import layer_of
 from ibtrace.numerics.flat import flattened
 from ibtrace.runtime.arguments import shown
 from ibtrace.types import LensTags, Link, ProbeLike, Quantity, Reading, View
@@ -32,10 +34,6 @@ TRAVEL = Quantity("distance from the initial weights", "1", per="network")
 MARGIN = Quantity("median margin", "1", per="network")
 LOW_MARGIN = Quantity("10 % margin", "1", per="network")
 LOWEST_MARGIN = Quantity("1 % margin", "1", per="network")
-
-# of Lipschitz constant 1, and 0 at 0
-_CONTRACTIONS = {"tanh", "relu", "leaky_relu", "softsign", "hardtanh", "relu6", "elu", "celu"}
-_CONTRACTIONS |= {"tanhshrink", "softshrink", "Identity", "Flatten", "Dropout"}
 
 
 @dataclass(frozen=True)
@@ -119,7 +117,8 @@ class Norms:
                 (FROBENIUS, size),
                 (STABLE, (size / spectral).square()),
             ):
-                read[quantity.name][link.name] = Reading(value, "1", flags=flags)
+                layer = layer_of(f"{link.name}.weight".lstrip("."))
+                read[quantity.name][layer] = Reading(value, "1", flags=flags)
         own, start = (flattened(each.parameters).double() for each in (view, view.initial))
         of_network = {
             **self._of_chain(view),
@@ -150,8 +149,8 @@ class Norms:
             for link, weight, norm in zip(links, weights, spectral, strict=True)
         ]
         complexity = spectral.prod(0) * (torch.stack(moved) ** (2 / 3)).sum(0) ** 1.5
-        between = {name for link in links[:-1] for name in link.then}
-        other = torch.full_like(networks, not between <= _CONTRACTIONS, dtype=torch.bool)
+        contracting = all(link.contracts for link in links[:-1])
+        other = torch.full_like(networks, not contracting, dtype=torch.bool)
         flags = {"other_activation": other, "zero": (spectral == 0).any(0)}
         read = {
             PRODUCT.name: Reading(spectral.prod(0), "1"),
@@ -217,13 +216,12 @@ def _path_norm(links: Sequence[Link]) -> Tensor:
 def _margins_of(view: View) -> dict[str, Reading]:
     """Three quantiles of the training samples' margins; nothing where the labels are no classes."""
     seen, on_probe = training_view(view)
-    labels, logits = seen.labels, seen.logits.double()
-    if labels.dim() != 2 or labels.is_floating_point() or logits.dim() != 3:
+    logits = seen.logits.double()
+    labels = classes_or_none(seen) if logits.dim() == 3 and logits.shape[-1] > 1 else None
+    if labels is None:
         return {}
-    if int(labels.max()) >= logits.shape[-1] or int(labels.min()) < 0 or logits.shape[-1] < 2:
-        return {}
-    own = logits.gather(-1, labels[..., None].long())
-    others = logits.scatter(-1, labels[..., None].long(), -torch.inf).amax(-1)
+    own = logits.gather(-1, labels[..., None])
+    others = logits.scatter(-1, labels[..., None], -torch.inf).amax(-1)
     margins = own[..., 0] - others
     lost = {"not_finite": ~margins.isfinite().all(1), **on_probe}
     return {

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ibtrace.errors import ConfigError, Unsupported
+from ibtrace.lenses._classes import classes_or_none
 from ibtrace.lenses._curvature import parameters_of, together
 from ibtrace.lenses._training import training_view
 from ibtrace.numerics.flat import flattened, unflattened
@@ -220,12 +221,10 @@ def _kernel(view: View) -> Tensor:
 
 def _one_hot(view: View, logits: int) -> Tensor | None:
     """The labels as rows, float64 ``(s, n, c)``; None if they are not classes of the logits."""
-    labels = view.labels
-    if labels.dim() != 2 or labels.is_floating_point() or logits < 2:
+    labels = classes_or_none(view) if logits > 1 else None
+    if labels is None:
         return None
-    if not 0 <= int(labels.min()) <= int(labels.max()) < logits:
-        return None
-    return torch.nn.functional.one_hot(labels.long(), logits).double()
+    return torch.nn.functional.one_hot(labels, logits).double()
 
 
 def _alignment(kernel: Tensor, targets: Tensor) -> Tensor:

@@ -23,6 +23,8 @@ PREDICTED = Quantity("predicted loss change", LOSS, per="network")
 MEASURED = Quantity("measured loss change", LOSS, per="network")
 RESIDUAL = Quantity("loss change residual", LOSS, per="network")
 
+_ROUNDINGS = 10  # of the loss
+
 
 @dataclass(frozen=True)
 class OneStep:
@@ -36,7 +38,10 @@ class OneStep:
 
     Measured: the mean over seeded batches of the loss after the step less that before, with its
     standard error. The residual is measured less predicted, with its error: what the third order
-    and beyond do. A theory of the step holds where it is within a few errors of 0.
+    and beyond do. A theory of the step holds where it is within a few errors of 0. A full batch
+    (or one that is not known, which is taken for it) is measured without error; there the
+    prediction has one, the size of the first term that it leaves out, the third order along g,
+    or where that is larger the rounding of the loss.
 
     The step is one of plain descent. Where the training's optimiser is another (momentum, Adam,
     weight decay, some of the parameters alone), it is a step that the training does not make,
@@ -118,9 +123,12 @@ class OneStep:
     def _predicted(self, view: View, rate: float, batch: int, seed: int) -> tuple[Tensor, Tensor]:
         mean = flattened(view.gradient).double()
         along = (mean * product_of(view)(mean)).sum(1)
+        change = -rate * mean.square().sum(1) + rate**2 / 2 * along
+        if batch == view.samples:
+            return change, _third_order(view, mean, rate)
         noise, error = curvature_of_noise(view, self.exact, self.draws, seed)
         share = rate**2 / 2 * (1 / batch - 1 / view.samples)
-        return -rate * mean.square().sum(1) + rate**2 / 2 * along + share * noise, share * error
+        return change + share * noise, share * error
 
     def _measured(self, view: View, rate: float, batch: int, seed: int) -> tuple[Tensor, Tensor]:
         """The mean over batches; of the whole training set there is one."""
@@ -134,10 +142,23 @@ class OneStep:
         return mean, error if count > 1 else torch.zeros_like(mean)
 
 
+def _third_order(view: View, mean: Tensor, rate: float) -> Tensor:
+    """The third-order term of a step along the gradient ``(s, P)``, at least rounding, ``(s,)``.
+
+    By what is odd in the change of the loss, less its first order.
+    """
+    own = flattened(view.parameters).double()
+    down, up = of_variants(view, torch.stack([own - rate * mean, own + rate * mean]), mean_loss)
+    third = ((up - down) / 2 - rate * mean.square().sum(1)).abs()
+    rounding = _ROUNDINGS * torch.finfo(view.losses.dtype).eps * mean_loss(view).abs()
+    return torch.maximum(third, rounding)
+
+
 def _plain(state: OptimizerState, view: View) -> bool:
     """Whether the optimiser's step is one of plain descent in all parameters."""
     whole_step = set(state.trained or view.parameters) == {*view.parameters}
-    return whole_step and state.kind == "sgd" and state.momentum == 0 and state.weight_decay == 0
+    bare = state.momentum == 0 and state.weight_decay == 0 and not state.maximize
+    return whole_step and state.kind == "sgd" and bare
 
 
 def _rate(value: object) -> float:

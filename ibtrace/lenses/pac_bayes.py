@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from ibtrace.errors import ConfigError, Unsupported
+from ibtrace.lenses._classes import error_rate, require_decisions
 from ibtrace.lenses._curvature import parameters_of, together
-from ibtrace.lenses._rows import classes_of
-from ibtrace.lenses._variants import error_rate, of_variants, outputs_differ
+from ibtrace.lenses._variants import of_variants, outputs_differ
 from ibtrace.numerics.flat import flattened
 from ibtrace.numerics.pac_bayes import gaussian_kl, maurer, sampled
 from ibtrace.numerics.spectra import mean_and_error
@@ -157,9 +157,7 @@ class PACBayes:
                 "(Recipe(random=False)): there is no bound on what they say of it"
             )
         seen = training.thinned(self.samples, seed)
-        classes_of(seen, "PACBayes")
-        if seen.logits.dim() != 3 or int(seen.labels.max()) >= seen.logits.shape[2]:
-            raise Unsupported("PACBayes takes networks with one logit for each class")
+        require_decisions(seen, "PACBayes")
         return seen
 
     def _bound(self, error: Tensor, kl: Tensor, samples: int) -> Tensor:

@@ -60,11 +60,20 @@ def _require_fitting(
 
 
 def modules_of(view: View) -> dict[str, list[str]]:
-    """The modules that hold trainable parameters, with the parameters of each by name.
-
-    Of a module without a name (a network that is one layer) the parameter's own name stands.
-    """
+    """The modules that hold trainable parameters, with the parameters of each by name."""
     modules: dict[str, list[str]] = {}
     for name in view.parameters:
-        modules.setdefault(name.rpartition(".")[0] or name, []).append(name)
+        modules.setdefault(layer_of(name), []).append(name)
     return modules
+
+
+def layer_of(parameter: str) -> str:
+    """What the layer of a parameter is called.
+
+    Of a module without a name (a network that is one layer) the parameter's own name stands.
+
+    Example:
+        >>> layer_of("fc1.weight"), layer_of("weight")
+        ('fc1', 'weight')
+    """
+    return parameter.rpartition(".")[0] or parameter

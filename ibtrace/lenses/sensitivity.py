@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ibtrace.lenses._classes import classes_or_none
 from ibtrace.numerics.walsh import degrees, patterns, walsh
 from ibtrace.runtime.arguments import whole
 from ibtrace.types import LensTags, ProbeLike, Quantity, Reading, View
@@ -70,14 +71,14 @@ class Sensitivity:
                 diagnostics={"samples": torch.tensor(few.samples)},
             )
         }
-        logits, labels = view.logits.double(), view.labels
+        logits, labels = view.logits.double(), classes_or_none(view)
         order = patterns(view.inputs[0].flatten(1)) if logits.shape[-1] == 2 else None
         if order is not None and logits.dim() == 3:
             logits = logits[:, order]
             lost = ~logits.isfinite().flatten(1).all(1)
             decided = torch.where(logits[..., 1] > logits[..., 0], 1.0, -1.0).double()
             known = {"probability": _influence(2 * logits.softmax(-1)[..., 1] - 1)}
-            if labels.shape == logits.shape[:2]:
+            if labels is not None:
                 known["label"] = _influence(2 * labels[:, order].double() - 1)
             read[INFLUENCE] = Reading(
                 _influence(decided).masked_fill(lost, torch.nan),

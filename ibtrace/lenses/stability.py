@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ibtrace.errors import Unsupported
+from ibtrace.lenses._classes import decisions_or_none
 from ibtrace.numerics.flat import flattened
 from ibtrace.types import LOSS, LensTags, ProbeLike, Quantity, Reading, View
 
@@ -34,14 +35,15 @@ class Stability:
     - replace-one gap ℓ(w', zᵢ) - ℓ(w, zᵢ): over training sets and samples drawn at random, its
       mean *is* the generalisation gap. One pair says little: it is heavy-tailed late in training;
       compare means over many seeds, each with a training set of its own;
-    - twin disagreement: the share of the probe that the two classify differently.
+    - twin disagreement: the share of the probe that the two classify differently; left out
+      where they give no class to each sample.
 
     Two programs of one training are not bit-equal. Where a copy of the first network was trained
     beside the twins with nothing replaced, its distance is the diagnostic ``floor``, and what is
     not three times as far is flagged ``at_floor``.
 
     `ibtrace run` and `replicate` train the twins where this lens is among the lenses, which
-    doubles the training; in a loop of your own, `ibtrace.Recipe` takes them.
+    doubles the training; in a loop of your own, `ibtrace.Recipe` takes them as `ibtrace.Twins`.
 
     Raises:
         Unsupported: When called, if no twins were trained.
@@ -69,7 +71,7 @@ class Stability:
         if twins is None or replaced is None:
             raise Unsupported(
                 "no twins were trained: name the lens in the configuration of a run, or give the "
-                "tracer Recipe(data, twins=…)"
+                "tracer Recipe(data, twins=Twins(networks, replaced))"
             )
         networks = len(view.seeds)
         own, others = flattened(view.parameters), flattened(twins.parameters)
@@ -81,16 +83,18 @@ class Stability:
         without = left_out.twins
         assert without is not None  # as `twins` is not
         gap = (without.losses[:networks] - left_out.losses)[:, 0]
-        differ = view.logits.argmax(-1) != twins.logits[:networks].argmax(-1)
         still = {"not_moved": travel == 0}
-        return {
+        read = {
             DISTANCE.name: {"": Reading(distance, "1", flags=at_floor, diagnostics=known)},
             SHARE.name: {"": Reading(distance / travel, "1", flags={**at_floor, **still})},
             LARGEST.name: {"": Reading(difference.amax(1), LOSS, flags=at_floor)},
             MEAN.name: {"": Reading(difference.mean(1), LOSS, flags=at_floor)},
             GAP.name: {"": Reading(gap, LOSS, flags=at_floor)},
-            DISAGREE.name: {"": Reading(differ.double().flatten(1).mean(1), "1", flags=at_floor)},
         }
+        if (own_decisions := decisions_or_none(view)) is not None:
+            share = (own_decisions != twins.decisions[:networks]).double().flatten(1).mean(1)
+            read[DISAGREE.name] = {"": Reading(share, "1", flags=at_floor)}
+        return read
 
 
 def _floor(

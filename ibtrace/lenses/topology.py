@@ -37,7 +37,8 @@ class Topology:
 
     Args:
         samples: Of each class at most so many, drawn by the seed; more make more small loops, so
-            compare numbers of the same ``samples`` alone.
+            compare numbers of the same ``samples`` alone. How many are read of all classes together
+            is a diagnostic.
 
     Raises:
         ConfigError: If ``samples`` is no whole number above 2.
@@ -87,10 +88,11 @@ class Topology:
         """The loops of one layer of one network, from rows ``(n, d)``."""
         points = centred(rows)
         unit = points.square().mean().sqrt()
-        persistence = []
+        persistence, read = [], 0
         for at in range(int(labels.max()) + 1):
             members = points[labels == at]
             drawn_rows = members[drawn(len(members), self.samples, seed)] / unit
+            read += len(drawn_rows)
             persistence.append(float("nan") if unit == 0 else total_persistence(ripser, drawn_rows))
         each = torch.tensor(persistence, dtype=torch.float64)
         of_classes = {f"class {at}": value for at, value in enumerate(each[:_MOST_CLASSES])}
@@ -98,7 +100,7 @@ class Topology:
             each.mean(),
             "1",
             flags={"constant": unit == 0},
-            diagnostics={"samples": torch.tensor(self.samples), **of_classes},
+            diagnostics={"samples": torch.tensor(read), **of_classes},
         )
 
 

@@ -32,7 +32,8 @@ class TwoNN:
     ``duplicates``, and above a tenth a flag of that name: what is left of a ReLU layer that sends
     many samples to one point reads about 1 whatever its shape. Where every second neighbour is as
     near as the first (a lattice, such as bit patterns) the dimension is infinite, flagged
-    ``infinite``; where every row is repeated it is undefined: NaN, flagged ``too_few``.
+    ``infinite``; where every row is repeated, or there are fewer than three, it is undefined: NaN,
+    flagged ``too_few``.
 
     Args:
         samples: More samples than this are thinned by the seed; how many are read is a diagnostic.
@@ -77,7 +78,8 @@ class TwoNN:
 def _of_one(rows: Tensor) -> Reading:
     fit = two_nearest(rows)
     dimension = torch.tensor(fit.dimension, dtype=torch.float64)
-    duplicates = 1 - fit.points / len(rows)
+    few = len(rows) < 3  # which have no two neighbours, repeated or not
+    duplicates = float("nan") if few else 1 - fit.points / len(rows)
     return Reading(
         dimension,
         "1",

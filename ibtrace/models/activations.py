@@ -92,13 +92,67 @@ def ends(module: nn.Module) -> Ends:
         ((-2.0, 3.0), (0.0, None))
     """
     known = find(module)
-    if known is None or all(type(module).forward is not kind.forward for kind in known.modules):
+    if known is None or not _is_torchs(module):
         return None, None
     if isinstance(module, nn.Hardtanh):
         return float(module.min_val), float(module.max_val)
     if isinstance(module, nn.ELU | nn.CELU):
         return (-float(module.alpha), None) if module.alpha >= 0 else (None, None)
     return known.low, known.high
+
+
+_PLAIN = (nn.Identity, nn.Flatten, nn.Dropout)
+"""Modules that change no number in eval mode."""
+
+_CONTRACTIONS = {"tanh", "relu", "softsign", "relu6", "celu", "tanhshrink", "softshrink"}
+_ODD = {"tanh", "softsign", "tanhshrink", "softshrink", "hardshrink"}
+
+
+def contracts(module: nn.Module) -> bool:
+    """Whether a module, as it is set, has slopes of at most 1 and is 0 at 0; False if unknown.
+
+    Example:
+        >>> contracts(nn.ELU()), contracts(nn.ELU(alpha=3.0)), contracts(nn.Sigmoid())
+        (True, False, False)
+    """
+    if type(module) in _PLAIN:
+        return True
+    if not _is_torchs(module):
+        return False
+    if isinstance(module, nn.ELU):
+        return 0 <= module.alpha <= 1
+    if isinstance(module, nn.LeakyReLU):
+        return abs(module.negative_slope) <= 1
+    if isinstance(module, nn.Hardtanh) and not isinstance(module, nn.ReLU6):
+        return module.min_val <= 0 <= module.max_val
+    known = find(module)
+    return known is not None and known.name in _CONTRACTIONS
+
+
+def odd(module: nn.Module) -> bool:
+    """Whether a module, as it is set, is an activation with f(-z) = -f(z); False if unknown.
+
+    Example:
+        >>> odd(nn.Tanh()), odd(nn.ReLU()), odd(nn.Hardtanh(-1.0, 2.0)), odd(nn.Identity())
+        (True, False, False, False)
+    """
+    if not _is_torchs(module):
+        return False
+    if isinstance(module, nn.Hardtanh) and not isinstance(module, nn.ReLU6):
+        return bool(module.min_val == -module.max_val)
+    known = find(module)
+    return known is not None and known.name in _ODD
+
+
+def is_plain(module: nn.Module) -> bool:
+    """Whether a module changes no number in eval mode: an identity, a dropout, another shape."""
+    return type(module) in _PLAIN
+
+
+def _is_torchs(module: nn.Module) -> bool:
+    """Whether a module is a known activation with torch's own forward method."""
+    known = find(module)
+    return known is not None and any(type(module).forward is k.forward for k in known.modules)
 
 
 def closed_range(module: nn.Module) -> tuple[float, float] | None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ibtrace.errors import InvalidInput
+from ibtrace.errors import ConfigError, InvalidInput
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """Outputs ``(..., batch, classes)`` and targets ``(..., batch)`` to the mean loss ``(...)``."""
@@ -30,6 +30,20 @@ def nll(probabilities: Tensor, y: Tensor) -> Tensor:
     """
     of_label = probabilities.gather(-1, y.unsqueeze(-1)).squeeze(-1)
     return -of_label.clamp_min(torch.finfo(probabilities.dtype).tiny).log().mean(-1)
+
+
+def require_probabilities(outputs: Tensor) -> None:
+    """Raise for outputs below 0, of which `nll` would be a constant without a gradient.
+
+    Raises:
+        ConfigError: If there are any: logits, or logarithms of probabilities.
+    """
+    least = float(outputs.min())
+    if least < 0:
+        raise ConfigError(
+            f"loss: nll takes probabilities, and the network gives {least:.3g}; of logits, and of "
+            "what a log-softmax gives, it is cross_entropy"
+        )
 
 
 def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ibtrace.claims import Claim
+from ibtrace.errors import ConfigError
 from ibtrace.plane import Interval
 from ibtrace.predictions import Prediction
 from ibtrace.types import TraceLike
@@ -33,6 +34,7 @@ class Paper:
         config: Its configuration: a YAML file, or a shipped one; by default the one of its name.
         variants: The runs of one activation, where another is asked for than the configuration's:
             dotted keys to set, by the run's name.
+        activations: Those that its claims are of, where it has nothing to say of others.
         figures: Its own figures by name, drawn from the run's traces.
         predictions: What it predicts of the run, beside what the package's lenses do.
     """
@@ -43,6 +45,7 @@ class Paper:
     full: Mapping[str, Any] = field(default_factory=dict)
     config: str = ""
     variants: Callable[[str], Variants] = _one_variant
+    activations: Sequence[str] = ()
     figures: Mapping[str, Callable[[Mapping[str, TraceLike]], Figure]] = field(default_factory=dict)
     predictions: Sequence[Prediction] = ()
 
@@ -59,7 +62,16 @@ class Paper:
             changes: Dotted keys to set; they win over ``full``.
             activations: The nonlinearities to run, in place of the configuration's.
             full: The paper's size.
+
+        Raises:
+            ConfigError: If it has nothing to say of an activation.
         """
+        for activation in activations or ():
+            if self.activations and activation not in self.activations:
+                raise ConfigError(
+                    f"replicate {self.name}: --activation {activation}: its claims are of "
+                    f"{' and '.join(self.activations)} networks alone"
+                )
         variants = {
             run: dict(keys)
             for activation in activations or ()

@@ -321,6 +321,7 @@ PAPER = Paper(
     "Stability; Cohen et al. 2022, Adaptive Gradient Methods at the Edge of Stability",
     _claims("tanh"),
     variants=variants,
+    activations=("tanh",),
     figures={"edge": figure},
     predictions=(EDGE,),
 )

@@ -312,6 +312,7 @@ PAPER = Paper(
     "Learning",
     _claims("relu"),
     variants=variants,
+    activations=("relu",),
     figures={"sizes": figure},
     predictions=(DISTANCE_LAW,),
 )

@@ -279,5 +279,6 @@ PAPER = Paper(
     "Zhang et al. 2017, Understanding Deep Learning Requires Rethinking Generalization",
     (*_claims("tanh"), *_claims("relu")),
     variants=variants,
+    activations=("tanh", "relu"),
     figures={"fractions": figure},
 )

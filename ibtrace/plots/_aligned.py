@@ -59,8 +59,9 @@ def aligned(
         InvalidInput: If no trace has any of the quantities.
     """
     titled = as_mapping(traces)
-    looked_for = tuple(looked_for)
     frames = {name: _finite(trace.readings()) for name, trace in titled.items()}
+    held = {name for rows in frames.values() for name in rows["quantity"]}
+    looked_for = tuple(event.of(held) for event in looked_for)
     order = [name for trace in titled.values() for name in trace.meta.get("quantities", [])]
     drawn = _drawn_series(pd.concat(frames.values()), quantities, looked_for, order)
     if not drawn:

@@ -22,7 +22,7 @@ N, CLASSES, BITS = 24, 3, 5
 BASE = frozenset(
     {
         *("epoch", "step", "seeds", "parameters", "outputs", "logits", "labels", "samples"),
-        *("loss_unit", "random_split", "batch_size", "at", "thinned", "once"),
+        *("decisions", "loss_unit", "random_split", "batch_size", "at", "thinned", "once"),
     }
 )
 """What every lens may ask of a view."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from ibtrace.capture.view import NetworkView
 from ibtrace.errors import InvalidInput, LensFailed
-from ibtrace.lenses import checked, modules_of
+from ibtrace.lenses import checked, layer_of
 from ibtrace.measure import plain_numbers
 from ibtrace.probe import Probe
 from ibtrace.runtime.schedule import Schedule
@@ -107,7 +107,7 @@ class Lenses:
             view = view.held()
             self._initial = self._initial if self.begun else view
         self.begun = True
-        named = {*layers, *modules_of(view)}
+        named = {*layers, *map(layer_of, view.networks.parameters)}
         rows: list[Row] = []
         for lens in due:
             start = time.perf_counter()

@@ -83,8 +83,8 @@ class Tracer:
         lenses: What else to measure at the same looks, likewise: see `ibtrace.lenses`. One that
             fails says why once (`ibtrace.errors.LensFailed`) and stops nothing.
         loss: What the model is trained on, for lenses that ask for it: ``cross_entropy`` (of
-            logits), ``nll`` (of probabilities), ``mse``, or a function of outputs and labels to
-            the mean over the samples.
+            logits), ``nll`` (of probabilities or their logarithms), ``mse``, or a function of
+            outputs and labels to the mean over the samples.
         recipe: How the model is trained (`ibtrace.Recipe`), for lenses that ask for it: on which
             samples, by which optimiser, in batches of which size.
         every: When to look: an int, epochs, a callable, or `log_spaced(total, count)`; None is

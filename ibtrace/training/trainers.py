@@ -24,7 +24,7 @@ from ibtrace.ensemble import (
     restore_training,
     training_state,
 )
-from ibtrace.numerics.losses import NATS
+from ibtrace.numerics.losses import NATS, require_probabilities
 from ibtrace.probe import Probe
 from ibtrace.tracer import Networks
 from ibtrace.training.experiment import Experiment
@@ -118,6 +118,8 @@ class Trainer(ABC):
             pieces = rows.split(_EVALUATION_BATCH, dim=1)
             outputs = torch.cat([self.outputs(self.x[piece]) for piece in pieces], dim=1)
             y = self._labels(name)[rows]
+            if self.training.loss == "nll":
+                require_probabilities(outputs)
             numbers[f"{name}_loss"] = self.loss(outputs, y), unit
             if outputs.shape[-1] > 1:
                 numbers[f"{name}_accuracy"] = (outputs.argmax(-1) == y).double().mean(-1), "1"

@@ -23,6 +23,8 @@ class Link:
         bias: ``(s, out)``, or None.
         then: What comes before the next link: names of activations as
             `ibtrace.models.activations` has them, class names of other modules.
+        contracts: Whether all of that has slopes of at most 1, and is 0 at 0, as it is set.
+        odd: Whether there is an activation, and all of that is odd, f(-z) = -f(z), as it is set.
     """
 
     name: str
@@ -30,6 +32,8 @@ class Link:
     weight: Tensor | None
     bias: Tensor | None
     then: tuple[str, ...] = ()
+    contracts: bool = False
+    odd: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,12 +85,14 @@ class OptimizerState:
     """How the next step is made: what `torch.optim` holds.
 
     Args:
-        kind: The class's name in small letters: ``"sgd"``, ``"adam"``, …
+        kind: ``"sgd"``, ``"adam"``, ``"adamw"`` (weight decay apart from the gradient), or the name
+            of another class in small letters.
         lr: Learning rate.
         momentum: Of SGD.
         dampening: Of SGD.
         nesterov: Of SGD.
-        weight_decay: Of SGD and Adam.
+        weight_decay: Of SGD and Adam; of ``"adamw"`` apart from the gradient.
+        maximize: Whether steps go up, to a larger loss.
         steps: Steps done, as Adam counts them.
         trained: The parameters that it trains, by name; empty: all.
         adam: Of Adam.
@@ -98,6 +104,7 @@ class OptimizerState:
     dampening: float = 0.0
     nesterov: bool = False
     weight_decay: float = 0.0
+    maximize: bool = False
     steps: int = 0
     trained: tuple[str, ...] = ()
     adam: AdamMoments = field(default_factory=AdamMoments)
@@ -163,7 +170,15 @@ class View(Protocol):
 
     @property
     def logits(self) -> Tensor:
-        """The outputs, or what goes into the last softmax if the networks end in one."""
+        """The outputs, or what goes into a softmax or sigmoid if the networks end in one."""
+        ...
+
+    @property
+    def decisions(self) -> Tensor:
+        """The class that each network gives to each sample, ``(s, n)``, or to each of its labels.
+
+        That of the largest logit; one output is the one of two labels that would cost less.
+        """
         ...
 
     @property
@@ -215,7 +230,8 @@ class View(Protocol):
     def link_inputs(self) -> Mapping[str, tuple[Tensor, Tensor]]:
         """What goes into each linear layer, ``(s, n, d)``, and the logits' derivatives in it.
 
-        The derivatives are ``(s, n, k, d)``; keys are the layers' names.
+        The derivatives are ``(s, n, k, d)``, along all paths; keys are the layers' names. Of a
+        layer that is called c times it is ``(s, c n, d)``, call after call.
         """
         ...
 
