@@ -398,6 +398,9 @@ def _add_verdict(commands: _Commands) -> None:
     parser = commands.add_parser("verdict", help=text, description=f"{text.capitalize()}.")
     _add_finished_run(parser)
     parser.add_argument("--details", action="store_true", help="every number of every layer")
+    parser.add_argument(
+        "--against", metavar="RUN", help="what differs from the verdict on another run, in bits"
+    )
     parser.set_defaults(call=_verdict)
 
 
@@ -406,6 +409,9 @@ def _verdict(options: argparse.Namespace) -> int:
     from ibtrace.training import runner
 
     traces = runner.load(options.run)
+    if options.against is not None:
+        print(reporting.differences(traces, runner.load(options.against), options.estimator))
+        return 0
     print(reporting.verdicts(traces, options.estimator, details=options.details))
     return 0
 

@@ -1,5 +1,7 @@
 """From a trace to coordinates, phases and a verdict. Pure: tables in, frozen objects out."""
 
+from ibtrace.plane.against import Against as Against
+from ibtrace.plane.against import against as against
 from ibtrace.plane.answer import Answer as Answer
 from ibtrace.plane.answer import AnswerCall as AnswerCall
 from ibtrace.plane.answer import LayerVerdict as LayerVerdict

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from ibtrace import plots
 from ibtrace.claims import Claim, claims_table, claims_text
 from ibtrace.errors import InvalidInput, UnknownName
-from ibtrace.plane import coordinates, verdict
+from ibtrace.plane import against, coordinates, verdict
 from ibtrace.predictions import PREDICTIONS, Prediction, predictions_table, predictions_text
 from ibtrace.reports.alignment import alignment
 from ibtrace.reports.quantities import lens_readings, quantities
@@ -140,6 +140,38 @@ def verdicts(traces: Traces, estimator: str | None = None, *, details: bool = Fa
         wanted = None if estimator is None else [estimator]
         result = verdict(trace, estimators=wanted)
         parts.append("\n".join([*_title(name), result.details() if details else str(result)]))
+    return "\n\n".join(parts)
+
+
+def differences(traces: Traces, others: Traces, estimator: str | None = None) -> str:
+    """What differs between the verdicts on two runs, variant by variant (`plane.against`).
+
+    Args:
+        traces: The run.
+        others: The run that it is held against. Variants are paired by name; where either run has
+            a single one, that is held against every one of the other.
+        estimator: Only this one's; None for all.
+
+    Raises:
+        InvalidInput: If the runs share no variant.
+        UnknownName: If a run has no such estimator; lists those it has.
+    """
+    if estimator is not None:
+        _estimators(traces, estimator)
+        _estimators(others, estimator)
+    single = len(traces) == 1 or len(others) == 1
+    pairs = [(one, two) for one in traces for two in others if single or one == two]
+    if not pairs:
+        ours, theirs = (", ".join(named) for named in (traces, others))
+        raise InvalidInput(f"the runs share no variant: {ours} here, {theirs} there; name one")
+    names = None if estimator is None else [estimator]
+    parts = []
+    for one, two in pairs:
+        title = one if one == two else " against ".join(filter(None, (one, two)))
+        here, there = (verdict(each, estimators=names) for each in (traces[one], others[two]))
+        parts.append("\n".join([*_title(title), str(against(here, there))]))
+    alone = [] if single else sorted(traces.keys() ^ others.keys())
+    parts += [f"In one run only: {', '.join(alone)}."] if alone else []
     return "\n\n".join(parts)
 
 
