@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -23,6 +23,13 @@ DENIED: Call = "does not compress"
 
 FAMILY = "family"
 """The choice that groups the others: each family has settings of its own."""
+
+
+class Turn(NamedTuple):
+    """The choice that explains most of a spread over analyses, and its share of the variance."""
+
+    choice: str
+    share: float
 
 
 @dataclass(frozen=True)
@@ -149,13 +156,13 @@ class LayerMultiverse:
         group = {FAMILY: shares.group} if FAMILY in self.varied else {}
         return {**group, **shares.factors, "together": shares.rest}
 
-    def turns_on(self, outcome: Outcome = "fall") -> tuple[str, float] | None:
+    def turns_on(self, outcome: Outcome = "fall") -> Turn | None:
         """The single choice that explains most, and its share; None where nothing varies."""
         shares = {name: share for name, share in self.shares(outcome).items() if name != "together"}
         if not shares or np.isnan([*shares.values()]).any():
             return None
         name = max(shares, key=lambda each: shares[each])
-        return name, shares[name]
+        return Turn(name, shares[name])
 
     @property
     def asked(self) -> dict[Question, pd.DataFrame]:
@@ -176,10 +183,10 @@ class LayerMultiverse:
                 "lowest_fall": rows["held_out"].min(),
                 "median_fall": rows["held_out"].median(),
                 "highest_fall": rows["held_out"].max(),
-                "falls_turn_on": most[0] if most else "",
-                "falls_share": most[1] if most else np.nan,
-                "call_turns_on": call[0] if call else "",
-                "call_share": call[1] if call else np.nan,
+                "falls_turn_on": most.choice if most else "",
+                "falls_share": most.share if most else np.nan,
+                "call_turns_on": call.choice if call else "",
+                "call_share": call.share if call else np.nan,
             }
             for question, rows in self.asked.items()
         ]
@@ -191,9 +198,13 @@ class LayerMultiverse:
         text = " ".join(_calls(question, rows) for question, rows in self.asked.items())
         text = f"{self.layer}: {text}"
         if most := self.turns_on():
-            text += f" Of the falls' spread the {_name(most[0])} explains {_percent(most[1])}."
+            text += (
+                f" Of the falls' spread the {_name(most.choice)} explains {_percent(most.share)}."
+            )
         if call := self.turns_on("call"):
-            text += f" The call turns most on the {_name(call[0])}: {self._by_level(call[0])}."
+            text += (
+                f" The call turns most on the {_name(call.choice)}: {self._by_level(call.choice)}."
+            )
         return text
 
     def _by_level(self, choice: str) -> str:
