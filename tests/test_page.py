@@ -23,6 +23,7 @@ from ibtrace.page import data as page_data
 from ibtrace.page import page, write
 from ibtrace.page.data import numbers
 from ibtrace.page.embed import as_json, packed
+from ibtrace.plane import Multiverse
 from ibtrace.trace import Scalar, Trace
 from ibtrace.types import I_TY, I_XT
 from tests.report_traces import EPOCHS, ESTIMATORS, LAYERS, traced
@@ -130,6 +131,38 @@ def test_a_map_is_that_of_the_trace(tmp_path: Path) -> None:
     said = _Elements(file.read_text()).text
     for line in str(resolution).splitlines():
         assert line in said
+
+
+GRID = {"families": [{"estimator": "binning", "width": [0.125, 1.0]}], "least_drop": [0.1, 2.0]}
+
+
+def test_the_analyses_of_a_multiverse_are_drawn_in_the_order_of_their_falls(tmp_path: Path) -> None:
+    trace = fallen(tmp_path / "run")
+    judged = trace.multiverse(GRID)
+    trace.report(multiverse=judged)
+    (held,) = embedded((tmp_path / "run" / "report.html").read_text())["runs"][0]["analyses"]
+    assert held["fall"] == sorted(judged.table["held_out"])
+    assert held["call"].count("compresses") == 1  # at width 1, of more than 0.1 bit
+    assert held["sentence"] == judged.of("a").sentence()
+    levels = {choice["name"]: choice["levels"] for choice in held["choices"]}
+    assert {*levels} == {*judged.of("a").varied}
+    rows = judged.table.sort_values("held_out", kind="stable")
+    for name, values in levels.items():
+        assert values == rows[name].tolist()
+
+
+def test_a_multiverse_that_a_run_has_left_is_in_its_report(tmp_path: Path) -> None:
+    judged = fallen(tmp_path / "run").multiverse(GRID)
+    (tmp_path / "run" / "multiverse").mkdir()
+    file = tmp_path / "run" / "multiverse" / "multiverse.csv"
+    judged.table.to_csv(file, index=False)
+    assert str(Multiverse.read(file)) == str(judged)
+    assert main(["report", str(tmp_path / "run"), "--no-maps"]) == 0
+    (held,) = embedded((tmp_path / "run" / "report.html").read_text())["runs"][0]["analyses"]
+    assert held["sentence"] == judged.of("a").sentence()
+    file.write_text("a,b\n1,2\n")
+    with pytest.raises(InvalidInput, match=r"multiverse\.csv: not the table of a multiverse"):
+        Multiverse.read(file)
 
 
 @pytest.mark.filterwarnings("default:run. no resolution map:UserWarning")

@@ -19,7 +19,7 @@ from ibtrace.trace import Trace
 from ibtrace.types import I_TY, I_XT
 from tests.browser import Browser, started
 from tests.report_traces import EPOCHS, LAYERS, traced
-from tests.test_page import HOSTILE, fallen, made_of, said_of
+from tests.test_page import GRID, HOSTILE, fallen, made_of, said_of
 
 
 @pytest.fixture(scope="module")
@@ -486,6 +486,26 @@ def test_a_trace_without_a_finite_number_is_still_a_page(browser: Browser, tmp_p
         "return [...document.querySelectorAll('#contents a')].map((a) => a.textContent)"
     )
     assert links == ["Verdict", "Configuration and provenance"]
+
+
+def test_every_analysis_is_a_mark_with_its_choices_below(browser: Browser, tmp_path: Path) -> None:
+    trace = fallen(tmp_path / "run")
+    judged = trace.multiverse(GRID)
+    browser.open(trace.report(multiverse=judged), panel="specification-0-0")
+    *curves, dots = browser.run(
+        "return document.getElementById('specification-0-0-draw').data.map((t) => [t.x, t.y])"
+    )
+    falls = dict(sorted((x, y) for xs, ys in curves for x, y in zip(xs, ys, strict=True)))
+    assert [*falls] == list(range(len(judged)))
+    assert [*falls.values()] == pytest.approx(sorted(judged.table["held_out"]))
+    varied = judged.of("a").varied
+    assert len(dots[0]) == len(judged) * len(varied)
+    table = pd.read_csv(io.StringIO(browser.download("specification-0-0", "CSV")))
+    assert table["mean"].to_numpy() == pytest.approx(sorted(judged.table["held_out"]))
+    ElementTree.fromstring(browser.download("specification-0-0", "SVG"))
+    browser.run("document.querySelector('#specification-0-0 details').open = true")
+    browser.until("return document.querySelectorAll('#specification-0-0 tbody tr').length === 4")
+    assert browser.logged() == []
 
 
 def test_hovering_tells_layer_epoch_bits_interval_and_flags(browser: Browser, file: Path) -> None:

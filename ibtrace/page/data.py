@@ -12,7 +12,16 @@ from scipy import stats
 
 from ibtrace.errors import InvalidInput
 from ibtrace.page.embed import packed
-from ibtrace.plane import LayerResolution, Resolution, ceilings, clock, estimands, on_clock
+from ibtrace.plane import (
+    LayerMultiverse,
+    LayerResolution,
+    Multiverse,
+    Resolution,
+    ceilings,
+    clock,
+    estimands,
+    on_clock,
+)
 from ibtrace.types import I_TY, I_XT, TraceLike, either
 
 CONFIDENCE = 0.95
@@ -24,7 +33,9 @@ Block = dict[str, Any]
 
 
 def numbers(
-    traces: Mapping[str, TraceLike], maps: Mapping[str, Resolution] | None = None
+    traces: Mapping[str, TraceLike],
+    maps: Mapping[str, Resolution] | None = None,
+    multiverses: Mapping[str, Multiverse] | None = None,
 ) -> dict[str, Any]:
     """All that is drawn of traces, as JSON values.
 
@@ -36,6 +47,7 @@ def numbers(
     Args:
         traces: The traces by name.
         maps: Resolution maps of some of them.
+        multiverses: Verdicts under many analyses of some of them.
 
     Raises:
         InvalidInput: If there is none, one is empty, or their looks are not counted alike.
@@ -58,6 +70,7 @@ def numbers(
             "ceilings": _ceilings(trace, frames[name]),
             "blocks": [_block(key, rows, trace, flags, most) for key, rows in groups[name]],
             "maps": [_map(layer) for layer in (maps or {}).get(name, ())],
+            "analyses": [_analyses(layer) for layer in (multiverses or {}).get(name, ())],
         }
         for name, trace in traces.items()
     ]
@@ -188,3 +201,16 @@ def _map(layer: LayerResolution) -> dict[str, Any]:
 
 def _finite(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
+
+
+def _analyses(layer: LayerMultiverse) -> dict[str, Any]:
+    """A layer under every analysis, in the order of the falls; those without one are the last."""
+    rows = layer.rows.sort_values("held_out", kind="stable", ignore_index=True)
+    ends = {"fall": "held_out", "lower": "held_out_lower", "upper": "held_out_upper"}
+    return {
+        "layer": layer.layer,
+        "sentence": layer.sentence(),
+        "call": rows["call"].tolist(),
+        **{key: [_finite(value) for value in rows[column]] for key, column in ends.items()},
+        "choices": [{"name": name, "levels": rows[name].tolist()} for name in layer.varied],
+    }

@@ -21,7 +21,7 @@ from ibtrace.errors import InvalidInput
 from ibtrace.page.data import numbers
 from ibtrace.page.embed import as_json, asset, digest, script
 from ibtrace.page.tables import definitions, folded, preformatted, table, text
-from ibtrace.plane import Resolution, Verdict, verdict
+from ibtrace.plane import Multiverse, Resolution, Verdict, verdict
 from ibtrace.plane.answer import QUESTIONS, LayerVerdict
 from ibtrace.runtime.arguments import require_path
 from ibtrace.runtime.files import written_whole
@@ -36,6 +36,7 @@ _SCRIPTS = (
     "plane.js",
     "curves.js",
     "resolution.js",
+    "specification.js",
     "controls.js",
     "player.js",
     "main.js",
@@ -72,6 +73,7 @@ def page(
     claims: Mapping[str, pd.DataFrame] | None = None,
     predictions: Mapping[str, pd.DataFrame] | None = None,
     maps: Mapping[str, Resolution] | None = None,
+    multiverses: Mapping[str, Multiverse] | None = None,
 ) -> str:
     """The page of traces as HTML.
 
@@ -81,6 +83,7 @@ def page(
         claims: What came of a paper's claims (`ibtrace.claims.claims_table`), by what was tested.
         predictions: How predictions fared (`ibtrace.predictions.predictions_table`), likewise.
         maps: Resolution maps (`ibtrace.Trace.resolution`) of some of the traces, by their names.
+        multiverses: Verdicts under many analyses (`ibtrace.Trace.multiverse`), likewise.
 
     Raises:
         InvalidInput: If there is no trace, one is empty, or their looks are not counted alike.
@@ -89,7 +92,7 @@ def page(
     scripts = script(asset(name) for name in _SCRIPTS)
     # The policy allows these by their digests, and nothing that a name could bring in.
     library = script([asset("plotly-cartesian.min.js")])
-    drawn = numbers(named, maps)
+    drawn = numbers(named, maps, multiverses)
     heading = title or " · ".join(filter(None, named)) or "One run"
     return Template(asset("page.html")).substitute(
         policy=f"default-src 'none'; script-src {digest(library)} {digest(scripts)}; "

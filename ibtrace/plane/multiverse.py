@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from ibtrace.errors import UnknownName
+from ibtrace.errors import InvalidInput, UnknownName
 from ibtrace.numerics.variance_shares import Shares, variance_shares
 from ibtrace.plane.answer import QUESTIONS
 from ibtrace.plane.cause import Call
@@ -23,6 +24,9 @@ DENIED: Call = "does not compress"
 
 FAMILY = "family"
 """The choice that groups the others: each family has settings of its own."""
+
+
+_NUMBERS = ("analysis", "held_out", "held_out_lower", "held_out_upper")
 
 
 class Turn(NamedTuple):
@@ -75,6 +79,25 @@ class Multiverse:
             raise UnknownName(f"no layer {layer!r} in the multiverse; it has {known}")
         rows = self.table[self.table["layer"] == layer].reset_index(drop=True)
         return LayerMultiverse(layer, rows, self.choices)
+
+    @classmethod
+    def read(cls, file: Path) -> Multiverse:
+        """What a table that was written as CSV holds: what can be told from the table alone.
+
+        Args:
+            file: ``multiverse.csv``, as ``ibtrace multiverse`` leaves it.
+
+        Raises:
+            InvalidInput: If it is another table.
+        """
+        table = pd.read_csv(file, dtype=str, keep_default_na=False)
+        names = [*table.columns]
+        if names[:2] != ["analysis", "layer"] or not {*_NUMBERS, "estimator"} <= {*names}:
+            raise InvalidInput(f"{file}: not the table of a multiverse; run ibtrace multiverse")
+        for name in _NUMBERS:
+            table[name] = pd.to_numeric(table[name])
+        choices = tuple(names[2 : names.index("estimator")])
+        return cls(table, tuple(dict.fromkeys(table["layer"])), choices)
 
     def summary(self) -> pd.DataFrame:
         """One row for each layer and question: shares of the calls, the falls, what they turn on.

@@ -11,7 +11,7 @@ import pandas as pd
 
 from ibtrace import page
 from ibtrace.errors import InvalidInput, RunError
-from ibtrace.plane import Resolution
+from ibtrace.plane import Multiverse, Resolution
 from ibtrace.trace import Trace
 from ibtrace.training import runner
 
@@ -28,7 +28,8 @@ def write_page(
 ) -> Path:
     """Write the page of one run, or of several side by side.
 
-    Claims and predictions are those that ``ibtrace replicate`` left in the folders.
+    Claims and predictions are those that ``ibtrace replicate`` left in the folders, the verdicts
+    under many analyses those of ``ibtrace multiverse``.
 
     Args:
         folders: The run folders; one with variants has a trace for each.
@@ -49,10 +50,14 @@ def write_page(
         raise RunError("report: a run is named twice; name each once")
     names = _names(paths) if len(paths) > 1 else [""]
     traces: dict[str, Trace] = {}
+    multiverses: dict[str, Multiverse] = {}
     tested: dict[str, dict[str, pd.DataFrame]] = {"claims": {}, "predictions": {}}
     for path, name in zip(paths, names, strict=True):
         for variant, trace in runner.load(path).items():
-            traces["/".join(filter(None, (name, variant))) or path.name] = trace
+            called = "/".join(filter(None, (name, variant))) or path.name
+            traces[called] = trace
+            if (file := path / "multiverse" / variant / "multiverse.csv").is_file():
+                multiverses[called] = Multiverse.read(file)
         for kind, tables in tested.items():
             if (file := path / f"{kind}.csv").is_file():
                 tables[name] = pd.read_csv(file, dtype={"trace": str}).fillna("")
@@ -60,7 +65,7 @@ def write_page(
         out = Path(FILE) if len(paths) > 1 else paths[0] / FILE
     title = " · ".join(path.name for path in paths)
     resolutions = dict(_maps(traces, progress)) if maps else {}
-    return page.write(traces, out, title=title, maps=resolutions, **tested)
+    return page.write(traces, out, title=title, maps=resolutions, multiverses=multiverses, **tested)
 
 
 def _maps(traces: Mapping[str, Trace], progress: bool) -> Iterator[tuple[str, Resolution]]:

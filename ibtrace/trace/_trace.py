@@ -443,7 +443,11 @@ class Trace:
         return plots.information_plane(self, estimator)
 
     def report(
-        self, path: str | os.PathLike[str] | None = None, *, resolution: Resolution | None = None
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        resolution: Resolution | None = None,
+        multiverse: Multiverse | None = None,
     ) -> Path:
         """Write the trace as one HTML file with figures to look into, and return its path.
 
@@ -454,6 +458,7 @@ class Trace:
             path: The file, which is replaced; None is ``report.html`` in the run folder, or of a
                 trace in memory in the folder that is current.
             resolution: What `Trace.resolution` gave, to be drawn too.
+            multiverse: What `Trace.multiverse` gave, likewise.
 
         Raises:
             InvalidInput: If the trace is empty, or the name is no page's.
@@ -462,7 +467,9 @@ class Trace:
         folder = None if self.path is None else self.path.parent
         file = (folder or Path()) / "report.html" if path is None else path
         name = folder.resolve().name if folder else ""
-        return write({name: self}, file, maps={name: resolution} if resolution else None)
+        maps = {} if resolution is None else {name: resolution}
+        multiverses = {} if multiverse is None else {name: multiverse}
+        return write({name: self}, file, maps=maps, multiverses=multiverses)
 
     # --- activations ------------------------------------------------------------------------
 

@@ -9,17 +9,20 @@ function addContents() {
 }
 
 function start() {
-  if (!LOOKS.length) return addContents(); // no number is finite: there is nothing to draw
+  const analysed = DATA.runs.some((run) => run.analyses.length);
+  if (!LOOKS.length && !analysed) return addContents(); // no number is finite: nothing to draw
   document.getElementById("drawn").hidden = false;
   document.querySelector("main").classList.toggle("single", DATA.runs.length === 1);
   addControls();
   addPlanes();
   addCurves();
   addMaps();
+  addSpecifications();
   for (const panels of document.querySelectorAll("#drawn section .panels")) {
     if (!panels.children.length) panels.closest("section").hidden = true;
   }
-  addPlayer();
+  if (LOOKS.length) addPlayer();
+  else document.querySelector(".player").hidden = true;
   addContents();
   if (matchMedia("(max-width: 700px)").matches) document.getElementById("filters").open = false;
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
