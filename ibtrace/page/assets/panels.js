@@ -239,19 +239,32 @@ function fileName(panel, ending) {
   return `${slug(document.querySelector("h1").textContent)}-${slug(panel.title)}.${ending}`;
 }
 
+/** A text in lines of at most so many letters, parted at spaces. */
+function wrapped(text, most) {
+  const lines = [];
+  for (const word of text.split(" ").filter(Boolean)) {
+    const longer = lines.length ? `${lines.at(-1)} ${word}` : word;
+    if (lines.length && longer.length <= most) lines[lines.length - 1] = longer;
+    else lines.push(word);
+  }
+  return lines;
+}
+
 /** On white and with a legend, whatever the page looks like: it is for a paper. */
 async function saveSvg(panel) {
   const { data, layout } = panel.spec({ theme: "light", width: 960, legend: true });
-  const lines = panel.note ? `<br><sub>${plain(panel.note)}</sub>` : "";
+  const lines = wrapped(panel.note ?? "", 130);
+  const note = lines.map((line) => `<br><sub>${plain(line)}</sub>`).join("");
+  const under = 16 * Math.max(0, lines.length - 1);
   const whole = {
     ...layout,
     paper_bgcolor: "#ffffff",
     showlegend: true,
     legend: { orientation: "h", x: 0, xanchor: "left", yref: "container", y: 0, yanchor: "bottom" },
-    title: { text: `${plain(panel.title)}${lines}`, x: 0.01, xanchor: "left", y: 0.98, yanchor: "top",
+    title: { text: `${plain(panel.title)}${note}`, x: 0.01, xanchor: "left", y: 0.98, yanchor: "top",
       yref: "container", font: { size: 15 } },
-    margin: { ...layout.margin, t: layout.margin.t + 50, b: layout.margin.b + 46 },
-    height: layout.height + 96,
+    margin: { ...layout.margin, t: layout.margin.t + 50 + under, b: layout.margin.b + 46 },
+    height: layout.height + 96 + under,
   };
   const size = { format: "svg", width: whole.width, height: whole.height, imageDataOnly: true };
   const image = await Plotly.toImage({ data, layout: whole, config: CONFIG }, size);
