@@ -261,7 +261,7 @@ async function saveSvg(panel) {
     paper_bgcolor: "#ffffff",
     showlegend: true,
     legend: { orientation: "h", x: 0, xanchor: "left", yref: "container", y: 0, yanchor: "bottom" },
-    title: { text: `${plain(panel.title)}${note}`, x: 0.01, xanchor: "left", y: 0.98, yanchor: "top",
+    title: { text: `${plain(panel.title)}${note}`, x: 0.01, xanchor: "left", y: 1, yanchor: "top", pad: { t: 14 },
       yref: "container", font: { size: 15 } },
     margin: { ...layout.margin, t: layout.margin.t + 50 + under, b: layout.margin.b + 46 },
     height: layout.height + 96 + under,
