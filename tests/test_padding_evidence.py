@@ -279,3 +279,15 @@ def test_a_mask_that_says_that_all_are_real_is_believed() -> None:
         probe = Probe({"input_ids": x, name: torch.full_like(x, value)})
         assert not probe.padding
         assert not said(probe)
+
+
+@pytest.mark.parametrize("every", [2, 3])
+def test_padding_of_every_kth_sequence_of_many_is_found_in_any_order(every: int) -> None:
+    """Questions and answers by turns: what is periodic in the rows is no less there."""
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(1, 50, (1500, 12), generator=generator)
+    lengths = torch.randint(3, 10, (1500,), generator=generator)
+    lengths[torch.arange(1500) % every != every - 1] = 12
+    ids[torch.arange(12) >= lengths[:, None]] = 0
+    for rows in (torch.arange(1500), torch.randperm(1500, generator=generator)):
+        assert Probe(ids[rows], torch.arange(1500) % 2).padding == {"": 0}

@@ -79,7 +79,7 @@ CHANGES: dict[str, tuple[Callable[[Net], Any], str]] = {
     "a function": (lambda m: setattr(m, "f", torch.relu), "f"),
     "a number": (lambda m: setattr(m, "scale", 0.0), "scale"),
     "a word": (lambda m: setattr(m, "mode", "thin"), "mode"),
-    "a list": (lambda m: m.widths.append(3), "widths.2"),
+    "a list": (lambda m: m.widths.__setitem__(0, 3), "widths.0"),
     "a namespace": (lambda m: m.options.p.update(gain=2.0), "options.p.gain"),
     "a tensor": (lambda m: m.shift.add_(1), "shift"),
     "an array": (lambda m: m.mask.fill(0), "mask"),
@@ -125,7 +125,19 @@ def looked(model: Net) -> None:
     Tracer(model, (X, Y), estimators="binning", look="act").close()
 
 
-HARMLESS = [evaluated, copied, looked, lambda m: m.eval(), lambda m: m.requires_grad_(False)]
+def recorded(model: Net) -> None:
+    """A list that grows is a record of the training, as Lightning's users keep of their steps."""
+    model.widths.append(3)
+
+
+HARMLESS = [
+    evaluated,
+    recorded,
+    copied,
+    looked,
+    lambda m: m.eval(),
+    lambda m: m.requires_grad_(False),
+]
 
 
 @pytest.mark.parametrize("use", HARMLESS)
@@ -140,6 +152,56 @@ def test_what_only_looks_at_it_is_no_change(use: Callable[[Net], Any]) -> None:
     assert sorted(tracer.trace.frame()["epoch"].unique()) == [0, 2]
     assert before[:2] == (int(model.calls), model.batches)
     assert model.seen is before[2]
+
+
+class Metric(nn.Module):
+    """What a model holds and no forward runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total, self.gain = torch.zeros(()), nn.Parameter(torch.ones(()))
+        self.best = 0.0
+
+
+def test_numbers_of_what_no_forward_runs_are_no_change_and_its_parameters_are() -> None:
+    model = Net(metric=Metric())
+    for change, epochs in (("total", [0, 2]), ("best", [0, 2]), ("gain", [0])):
+        tracer = Tracer(model, (X, Y), estimators="binning", look="act", every=[1])
+        tracer.snapshot(2)
+        held = getattr(model.metric, change)
+        setattr(model.metric, change, nn.Parameter(held + 1) if change == "gain" else held + 1)
+        if change == "gain":
+            with pytest.warns(UserWarning, match=r"have changed since \(metric.gain\)"):
+                tracer.close()
+        else:
+            tracer.close()
+        assert sorted(tracer.trace.frame()["epoch"].unique()) == epochs
+
+
+DENSE = torch.eye(5)
+HELD: dict[str, Callable[[], Tensor]] = {
+    "coo": lambda: DENSE.to_sparse(),
+    "csr": lambda: DENSE.to_sparse_csr(),
+    "csc": lambda: DENSE.to_sparse_csc(),
+    "meta": lambda: torch.empty(3, device="meta"),
+    "expanded": lambda: torch.ones(1).expand(5),
+    "conjugate": lambda: torch.ones(3, dtype=torch.cfloat).conj(),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CS. tensor support is in beta")
+@pytest.mark.parametrize("kind", HELD)
+def test_tensors_of_any_layout_are_watched_and_stop_no_close(kind: str) -> None:
+    model = Net(adjacency=HELD[kind]())
+    tracer = Tracer(model, (X, Y), estimators="binning", look="act", every=[1])
+    tracer.snapshot(2)
+    evaluated(model)
+    tracer.close()
+    assert sorted(tracer.trace.frame()["epoch"].unique()) == [0, 2]
+    if kind in ("coo", "csr", "csc"):
+        weights = Weights(model)
+        model.adjacency = 2 * model.adjacency
+        assert weights.changed() == ["adjacency"]
 
 
 @pytest.mark.parametrize("n", [0, 1, 3, 4095, 4096, 4097, 2**20 + 5])
@@ -191,6 +253,7 @@ class Held:
 REFUSED: dict[str, tuple[Any, Any]] = {
     "torch's": (torch.tanh, torch.relu),
     "NumPy's": (np.tanh, np.sin),
+    "defaults": (lambda x, g=torch.tanh: g(x), lambda x, g=torch.relu: g(x)),
     "of a name alike": (lambda x: x, lambda x: -x),
     "partial": (partial(torch.clamp, min=0), partial(torch.add, other=0)),
     "methods": (Held().one, Held().other),
@@ -207,7 +270,9 @@ def test_seeds_whose_models_hold_other_functions_do_not_share_a_run(
 
     look: dict[str, Any] = {"forward": lambda model, x: model(x)}
     Tracer(net(0), (X, Y), estimators="binning", look=Look("0.act", **look), keep=tmp_path)
-    with pytest.raises(RunError, match=r"computes otherwise: 0\.g is .* in the run, .* now"):
+    with pytest.raises(
+        RunError, match=r"computes otherwise: 0\.g(\.default 0)? is .* in the run, .* now"
+    ):
         Tracer(
             net(1), (X, Y), estimators="binning", look=Look("0.act", **look), keep=tmp_path, seed=1
         )

@@ -127,6 +127,14 @@ def _mean(tokens: Tensor, mask: Tensor | None) -> Tensor:
     return total / weights.sum(1, keepdim=True).clamp(min=1)
 
 
+def _mean_in_order(tokens: Tensor, mask: Tensor | None) -> Tensor:
+    """The mean by a sum whose rounding is the same wherever the values stand."""
+    if mask is None:
+        return tokens.sort(1).values.sum(1) / tokens.shape[1]
+    real = tokens.masked_fill(~mask.unsqueeze(-1), 0.0)
+    return real.sort(1).values.sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
+
+
 def _first(tokens: Tensor, mask: Tensor | None) -> Tensor:
     if mask is None:
         return tokens[:, 0]
@@ -299,8 +307,11 @@ def _reduced(
     A mean is taken in double precision and rounded once, to single precision at least. In the
     output's own type its sum is rounded by the order: samples with the same values at other
     positions would get different means, and whole bits of information that are the arithmetic's;
-    half precision would merge what differs.
+    half precision would merge what differs. What is in double precision already has its values
+    put in order before they are summed.
     """
+    if of_tokens is _mean and output.dtype == torch.float64:
+        return _by_tokens(output, mask, axes, _mean_in_order)
     if of_tokens is _mean and output.is_floating_point():
         t = _by_tokens(output.double(), mask, axes, _mean)
         return t.to(torch.promote_types(output.dtype, torch.float32))

@@ -34,8 +34,14 @@ class Sequences:
 
     @classmethod
     def of(cls, tokens: Tensor) -> Sequences:
-        """A thousand sequences at most, from first to last."""
-        return cls(numeric(tokens[:: max(1, -(-len(tokens) // _SEEN))]))
+        """A thousand sequences at most, drawn with one seed.
+
+        Every k-th one would miss what is periodic in the rows: questions and answers by turns.
+        """
+        if len(tokens) > _SEEN:
+            order = torch.randperm(len(tokens), generator=torch.Generator().manual_seed(0))
+            tokens = tokens[order[:_SEEN].sort().values.to(tokens.device)]
+        return cls(numeric(tokens))
 
 
 @dataclass(frozen=True, eq=False)

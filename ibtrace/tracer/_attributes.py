@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import functools
 import hashlib
+import itertools
 import types
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence, Set
@@ -62,7 +63,9 @@ def _inside(value: Any, most: int) -> Iterator[tuple[str, Any]]:
     pairs: Iterator[tuple[Any, Any]] = iter(())
     if isinstance(value, types.FunctionType):
         cells = zip(value.__code__.co_freevars, value.__closure__ or (), strict=False)
-        pairs = ((n, c.cell_contents) for n, c in cells if _is_setting(c))
+        closed = ((n, c.cell_contents) for n, c in cells if _is_setting(c))
+        given = [*enumerate(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).items()]
+        pairs = itertools.chain(closed, ((f"default {n}", v) for n, v in given))
     elif isinstance(value, functools.partial):
         pairs = iter([("func", value.func), *enumerate(value.args), *value.keywords.items()])
     elif isinstance(value, nn.Module):  # in a list: not registered

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.nn.parameter import is_lazy
 
 from ibtrace.capture.undisturbed import undisturbed
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from ibtrace.tracer._observer import Networks
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks")
+_MADE = ("", "forward", *(name.strip("_") for name in _HOOKS))  # what each module has a part of
 _ABSENT = object()
 _Parts = dict[tuple[str, str], Any]
 """By the name of a module and of what it holds: a hash of a tensor's bytes, or the thing."""
@@ -59,12 +62,17 @@ class Weights:
             for key in self._parts.keys() | now.keys()
             if not _same(self._parts.get(key, _ABSENT), now.get(key, _ABSENT))
         }
+        differing -= _records(self._parts.keys(), now.keys(), differing)
         if differing and evaluate is not None and isinstance(self._model, nn.Module):
             differing -= self._moved(differing, evaluate)
         return sorted(".".join(filter(None, key)) or "the model" for key in differing)
 
     def _moved(self, differing: set[tuple[str, str]], evaluate: Callable[[], object]) -> set[Any]:
-        """Which of these a forward moves, or sets to what they are now."""
+        """Which of these a forward moves, sets to what they are now, or never comes by.
+
+        A metric or a loss that the model holds is not run by a forward, and neither are they the
+        network; their parameters and buffers may be, for other modules can name them.
+        """
         model = unwrap(self._model)  # type: ignore[arg-type]  # a module, as the caller has seen
         modules = dict(model.named_modules())
         with undisturbed(model):
@@ -76,12 +84,25 @@ class Weights:
                 elif name in held and before is _ABSENT:
                     del held[name]
             start = _states(model)
+            run: set[int] = set()
+            watch = register_module_forward_pre_hook(lambda module, _: run.add(id(module)))
             try:
                 evaluate()
             except Exception:  # without what was set by hand it does not run
                 return set()
+            finally:
+                watch.remove()
             end = _states(model)
-        return {key for key in differing if start.get(key) != end.get(key)}
+        idle = {owner for owner, module in modules.items() if id(module) not in run}
+        held = {
+            _key(name) for name in (*dict(model.named_parameters()), *dict(model.named_buffers()))
+        }
+        return {
+            key
+            for key in differing
+            if start.get(key) != end.get(key)
+            or (key[0] in idle and key not in held and key[1] not in _MADE)
+        }
 
 
 def _parts(model: nn.Module | Networks) -> _Parts:
@@ -116,9 +137,26 @@ def _bytes(value: Tensor | np.ndarray[Any, Any]) -> tuple[Any, ...] | None:
         if value.dtype.kind not in "biufc" or value.dtype.itemsize > 8:
             return (value.shape, str(value.dtype))
         value = torch.from_numpy(np.ascontiguousarray(value).reshape(-1).view(np.uint8))
-    if is_lazy(value) or value.is_meta or value.layout != torch.strided or value.is_quantized:
+    if is_lazy(value) or value.is_meta or value.is_nested:
         return None
-    return (tuple(value.shape), str(value.dtype), _checksum(value.detach()))
+    hashes = map(_checksum, _dense(value.detach()))
+    return (tuple(value.shape), str(value.dtype), *hashes)
+
+
+def _dense(value: Tensor) -> tuple[Tensor, ...]:
+    """The dense tensors that hold what a tensor does; none of a layout whose memory is hidden."""
+    if value.is_quantized:
+        return (value.int_repr(), value.dequantize())
+    if value.layout == torch.strided:
+        return (value,)
+    if value.layout == torch.sparse_coo:
+        whole = value.coalesce()
+        return (whole.indices(), whole.values())
+    if value.layout in (torch.sparse_csr, torch.sparse_bsr):
+        return (value.crow_indices(), value.col_indices(), value.values())
+    if value.layout in (torch.sparse_csc, torch.sparse_bsc):
+        return (value.ccol_indices(), value.row_indices(), value.values())
+    return ()
 
 
 def _checksum(value: Tensor) -> int:
@@ -139,13 +177,34 @@ def _states(model: nn.Module) -> dict[tuple[str, str], tuple[Any, ...]]:
     def state(value: Any) -> tuple[Any, ...]:
         if isinstance(value, PLAIN):
             return (type(value), value)
-        return (id(value), *((value._version, digest(value)) if isinstance(value, Tensor) else ()))
+        if not isinstance(value, Tensor):
+            return (id(value),)
+        return (id(value), 0 if value.is_inference() else value._version, _bytes(value))
 
     states: dict[tuple[str, str], tuple[Any, ...]] = {}
     for owner, module in model.named_modules():
         held = [*attributes(module), *module.named_buffers(recurse=False)]
         states |= {(owner, name): state(value) for name, value in held}
     return states
+
+
+def _records(
+    before: Collection[tuple[str, str]],
+    now: Collection[tuple[str, str]],
+    differing: Collection[tuple[str, str]],
+) -> set[tuple[str, str]]:
+    """What stands in a list or dict that grew or shrank: a record of the training, no setting."""
+    lengths = [Counter(_container(key) for key in keys) for keys in (before, now)]
+    return {
+        key
+        for key in differing
+        if _container(key) != key and lengths[0][_container(key)] != lengths[1][_container(key)]
+    }
+
+
+def _container(key: tuple[str, str]) -> tuple[str, str]:
+    owner, name = key
+    return owner, name.partition(".")[0]
 
 
 def _same(before: Any, now: Any) -> bool:
