@@ -29,6 +29,7 @@ class Net(nn.Module):
     """A network with everything in it that a forward may depend on."""
 
     calls: Tensor
+    adjacency: Tensor
 
     def __init__(self, seed: int = 0, **changes: Any) -> None:
         super().__init__()
@@ -164,12 +165,13 @@ class Metric(nn.Module):
 
 
 def test_numbers_of_what_no_forward_runs_are_no_change_and_its_parameters_are() -> None:
-    model = Net(metric=Metric())
+    metric = Metric()
+    model = Net(metric=metric)
     for change, epochs in (("total", [0, 2]), ("best", [0, 2]), ("gain", [0])):
         tracer = Tracer(model, (X, Y), estimators="binning", look="act", every=[1])
         tracer.snapshot(2)
-        held = getattr(model.metric, change)
-        setattr(model.metric, change, nn.Parameter(held + 1) if change == "gain" else held + 1)
+        held = getattr(metric, change)
+        setattr(metric, change, nn.Parameter(held + 1) if change == "gain" else held + 1)
         if change == "gain":
             with pytest.warns(UserWarning, match=r"have changed since \(metric.gain\)"):
                 tracer.close()
