@@ -291,3 +291,16 @@ def test_padding_of_every_kth_sequence_of_many_is_found_in_any_order(every: int)
     ids[torch.arange(12) >= lengths[:, None]] = 0
     for rows in (torch.arange(1500), torch.randperm(1500, generator=generator)):
         assert Probe(ids[rows], torch.arange(1500) % 2).padding == {"": 0}
+
+
+@pytest.mark.parametrize("fill", [0, -1])
+def test_sorted_sequences_that_fall_to_a_token_at_the_end_are_no_sorted_ones(fill: int) -> None:
+    """Days of visits in order, and counts that add up, of different lengths."""
+    generator = torch.Generator().manual_seed(1)
+    days = torch.randint(1, 400, (200, 40), generator=generator).sort(1).values
+    added = torch.randint(0, 3, (200, 40), generator=generator).cumsum(1) + 1
+    lengths = torch.randint(25, 41, (200, 1), generator=generator)
+    for rows in (days, added, added.float()):
+        padded = rows.masked_fill(torch.arange(40) >= lengths, fill)
+        assert said(Probe(padded))
+        assert not said(Probe(rows))

@@ -91,13 +91,19 @@ class Others:
 
     @cached_property
     def ordered(self) -> bool:
-        """Whether sequences only rise, or only fall, this token included."""
+        """Whether sequences only rise, or only fall, this token included.
+
+        What rises and then falls to this token is not in order: sorted days, padded with 0.
+        """
         a, b = self.tokens[:, :-1], self.tokens[:, 1:]
         pairs = ~(self.where[:, :-1] & self.where[:, 1:])
         rises, falls = (_all(b >= a), _all(b <= a))
         moves = pairs & ~(rises & falls)
-        total = int(moves.sum())
-        return any(int((one & moves).sum()) >= 0.95 * total for one in (rises, falls))
+        beside = moves & (self.where[:, :-1] ^ self.where[:, 1:])
+        return any(
+            all(int((way & each).sum()) >= 0.95 * int(each.sum()) for each in (moves, beside))
+            for way in (rises, falls)
+        )
 
     @cached_property
     def near(self) -> bool:
