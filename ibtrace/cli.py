@@ -395,7 +395,7 @@ def _report(options: argparse.Namespace) -> int:
 
 def _add_verdict(commands: _Commands) -> None:
     text = "does I(X;T) of each layer fall: the information itself, and as estimators see it"
-    parser = commands.add_parser("verdict", help=text, description=f"{text.capitalize()}.")
+    parser = commands.add_parser("verdict", help=text, description=f"{text[0].upper()}{text[1:]}.")
     _add_finished_run(parser)
     parser.add_argument("--details", action="store_true", help="every number of every layer")
     parser.add_argument(

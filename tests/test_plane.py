@@ -673,3 +673,14 @@ def test_how_t_was_made_is_told_beside_what_stands_for_it() -> None:
     assert told.of("maps").estimand == "T in 30 bins; T: gap"
     assert "Binning: T in 30 bins; T: as it is or gap\n" in told.details()
     assert judge(frame.drop(columns="variable")).of("maps").estimand == "T in 30 bins"
+
+
+def test_an_estimator_that_the_trace_lacks_is_named_with_those_it_has() -> None:
+    trace = Trace.create(meta={"layers": ["a"]})
+    trace.append(
+        Row(0, epoch, None, "a", I_XT, "Exact", "T", 2.0, NAN, NAN, NAN, "", {}, 0.0)
+        for epoch in range(3)
+    )
+    assert verdict(trace, estimators="Exact").findings  # a label alone
+    with pytest.raises(UnknownName, match="no estimator KSG in the trace; it has Exact"):
+        verdict(trace, estimators=["KSG", "Exact"])

@@ -274,6 +274,21 @@ def test_a_truncated_file_is_refused_wherever_it_was_cut(run: Path, share: float
         Trace.load(run)
 
 
+@pytest.mark.parametrize("lost", [1, 20, 200])
+def test_a_file_without_its_last_bytes_is_refused(run: Path, lost: int) -> None:
+    content = (run / "trace.sqlite").read_bytes()
+    (run / "trace.sqlite").write_bytes(content[:-lost])
+    with pytest.raises(RunError, match=r"trace.sqlite: truncated or corrupted"):
+        Trace.load(run)
+
+
+@pytest.mark.parametrize("version", [0, -1, None, "abc", [1]])
+def test_a_schema_that_never_was_is_refused(run: Path, version: object) -> None:
+    Trace.load(run).update_meta({"schema_version": version})
+    with pytest.raises(RunError, match=r"trace.sqlite: truncated or corrupted"):
+        Trace.load(run)
+
+
 def test_a_corrupted_file_is_refused(run: Path) -> None:
     content = bytearray((run / "trace.sqlite").read_bytes())
     content[4096:6000] = b"\xff" * 1904

@@ -44,7 +44,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from ibtrace.errors import InvalidInput
+from ibtrace.errors import InvalidInput, UnknownName
 from ibtrace.plane import notes
 from ibtrace.plane.answer import layer_verdict
 from ibtrace.plane.circumstances import ROWS_OF_T, Truth, count, training
@@ -74,6 +74,7 @@ def verdict(
     Raises:
         InvalidInput: If the trace has no I(X;T), by these estimators.
         ConfigError: If ``trace`` is no trace, or ``rule`` no rule.
+        UnknownName: If the trace lacks an estimator; lists those that it has.
     """
     form = "a Trace, such as ibtrace.Trace.load(folder)"
     require_members("verdict: trace", trace, ("frame", "scalars"), form)
@@ -81,7 +82,12 @@ def verdict(
         require_instance("verdict: rule", rule, Rule, "an ibtrace.Rule")
     meta, frame = trace.meta, trace.frame()
     if estimators is not None:
-        frame = frame[frame["estimator"].isin(list(estimators))]
+        known = list(frame["estimator"].unique())
+        named = [estimators] if isinstance(estimators, str) else list(estimators)
+        if unknown := [name for name in named if name not in known]:
+            listed = ", ".join(known) or "none"
+            raise UnknownName(f"no estimator {', '.join(unknown)} in the trace; it has {listed}")
+        frame = frame[frame["estimator"].isin(named)]
     judged = judge(
         frame,
         n=meta.get("n"),

@@ -203,15 +203,34 @@ class Database:
             if mark != _APPLICATION_ID:
                 raise RunError(self._explain("not a database"))
             (state,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-            if state != "ok":
+            if state != "ok" or self._is_cut(connection):
                 raise RunError(self._explain("malformed"))
-            version = int(read_meta(connection)["schema_version"])
+            version = self._version(connection)
         if version > SCHEMA_VERSION:
             raise RunError(
                 f"{self.path}: written by a newer ibtrace (schema {version}, this one reads up to"
                 f" {SCHEMA_VERSION}); upgrade ibtrace"
             )
         self._old = version if version < SCHEMA_VERSION else None
+
+    def _is_cut(self, connection: sqlite3.Connection) -> bool:
+        """Whether the file ends within a page, which SQLite's own check lets pass."""
+        (page,) = connection.execute("PRAGMA page_size").fetchone()
+        return self.path is not None and self.path.stat().st_size % int(page) != 0
+
+    def _version(self, connection: sqlite3.Connection) -> int:
+        """The schema's version.
+
+        Raises:
+            RunError: If the meta entries cannot be read, or name no version that there was.
+        """
+        try:
+            version = int(read_meta(connection)["schema_version"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise RunError(self._explain("malformed")) from error
+        if version < min(_OLD):
+            raise RunError(self._explain("malformed"))
+        return version
 
     def _migrated(self, version: int) -> sqlite3.Connection:
         """The file's content as today's schema has it, in memory."""
