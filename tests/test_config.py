@@ -250,6 +250,7 @@ def test_a_configuration_says_how_the_model_is_called(
         "as it is": {"data": f"{functions}.labelled"},
     }
     raw = {**small(), "model": f"{functions}.net", "seeds": 1, "estimators": ["kde"], "epochs": 2}
+    raw["loss"] = "cross_entropy"  # it gives logits
     traces = {n: train(config.build({**raw, **way}), tmp_path / n) for n, way in ways.items()}
     bits = {name: trace.frame()["bits"].to_numpy() for name, trace in traces.items()}
     # the plane of called networks is that of scaled inputs, in training and in looking

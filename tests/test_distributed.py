@@ -68,7 +68,7 @@ def test_ddp_is_traced_on_rank_0(tmp_path: Path) -> None:
         assert_same_rows(first[way]["rows"], alone(zoo.ZOO["resnet"], tmp_path / way))
         assert_same_rows(Trace.load(tmp_path / f"run-{way}").frame(), first[way]["rows"])
         assert second[way]["rows"].empty
-        assert "inconclusive" in first[way]["verdict"]
+        assert "no call: 1 seed" in first[way]["verdict"]
         assert second[way]["verdict"] == "Rank 1 measures nothing; the verdict is on rank 0."
         for found in (first, second):
             assert unlike(found[way], found["untraced"]) == []

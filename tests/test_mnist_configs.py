@@ -61,12 +61,12 @@ def respects_ceilings(trace: Trace, frame: pd.DataFrame) -> None:
 
 
 def judges(said: str, trace: Trace) -> None:
-    """A table of verdicts by each estimator, and all of them together."""
+    """A table of findings by each estimator, and the answers of all layers."""
     for estimator in trace.estimators:
         assert f"\n{estimator}: " in said
-    together = said.split("All estimators together")[1]
+    answers = said.split("Answers (no vote is taken across questions)")[1]
     for layer in trace.layers:
-        assert f"\n  {layer}  " in together
+        assert f"\n{layer} " in answers
 
 
 def test_the_networks_are_those_that_the_configurations_promise() -> None:
