@@ -36,16 +36,16 @@ def require_kept(
         InvalidInput: If rows lose more than .01 bit of entropy, or a column more than .1.
     """
     n = len(cast)
+    if n < 2 or not cast.numel():
+        return
     after = cast.reshape(n, -1)
     if isinstance(columns, np.ndarray):
         before = columns.reshape(n, -1)
-        if n < 2 or not before.size or _exact(before, after):
+        if _exact(before, after):
             return
         ids = row_ids(_tensor(before))
         blocks = [before]
     else:
-        if n < 2 or not columns:
-            return
         ids = row_ids(torch.stack([row_ids(_tensor(column)[:, None]) for column in columns], 1))
         blocks = [column[:, None] for column in columns]
     kept = row_ids(after)

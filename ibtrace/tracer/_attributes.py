@@ -111,6 +111,8 @@ def told(value: Any) -> str:
         name, code = value.__qualname__, getattr(value, "__code__", None)
         theirs = (value.__module__ or "").partition(".")[0] == "torch"
         return name if theirs or code is None else f"{name} (code {_hash(code)})"
+    if isinstance(value, types.BuiltinFunctionType):  # torch's have a private class before it
+        return value.__name__
     if isinstance(value, FUNCTIONS):
         return str(getattr(value, "__qualname__", getattr(value, "__name__", value)))
     return repr(value)
