@@ -100,7 +100,7 @@ def test_a_single_column_and_equal_columns_cost_nothing(monkeypatch: pytest.Monk
         asked.append(value)
         return value
 
-    monkeypatch.setattr(_scales, "few_samples", few)
+    monkeypatch.setattr(_scales, "subsample", few)
     KSG()(normal(0, 50, 1), normal(1, 50, 1))
     assert not asked
     make("gaussian_copula")(normal(0, 50, 2) * torch.tensor([1.0, 5.0]), normal(1, 50, 1))

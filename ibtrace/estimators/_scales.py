@@ -56,7 +56,7 @@ def hidden_by_scale(
     unequal = columns_apart(x, _UNEQUAL) | columns_apart(y, _UNEQUAL).to(x.device)
     if other is None or not bool(unequal.any()):
         return no
-    few = [few_samples(value) for value in (x, y)]
+    few = [subsample(value) for value in (x, y)]
     own, instead = (method(each, *few, seed=seed) for each in (estimator, other))
     return unequal & (instead.bits - own.bits > beyond(few[0]))
 
@@ -76,7 +76,7 @@ def _other(estimator: Any) -> Any:
     return None if other is None else dataclasses.replace(fields, scale=other)
 
 
-def few_samples(value: Tensor) -> Tensor:
+def subsample(value: Tensor) -> Tensor:
     """At most 400 of the samples, drawn alike of every variable."""
     n = samples(value)
     if n <= _SAMPLES:

@@ -20,7 +20,7 @@ from ibtrace.estimators._inputs import (
     mean_of,
     refuse_two_ids,
 )
-from ibtrace.estimators._scales import beyond, few_samples
+from ibtrace.estimators._scales import beyond, subsample
 from ibtrace.estimators._ties import check_fields
 from ibtrace.numerics.bins import dense_ids
 from ibtrace.numerics.distances import is_constant, jittered
@@ -184,7 +184,7 @@ class KozachenkoLeonenko:
 
         The information does not hang on it; of clusters whose jitters differ, H(X,Y) does.
         """
-        few = [few_samples(value) for value in (x, y)]
+        few = [subsample(value) for value in (x, y)]
         own, *others = (
             each_estimate(lambda c, d: self._pair(c, d, seed), by * few[0], few[1]).bits
             for by in (1.0, _BESIDE, 1 / _BESIDE)

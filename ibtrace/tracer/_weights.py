@@ -94,14 +94,12 @@ class Weights:
                 watch.remove()
             end = _states(model)
         idle = {owner for owner, module in modules.items() if id(module) not in run}
-        held = {
-            _key(name) for name in (*dict(model.named_parameters()), *dict(model.named_buffers()))
-        }
+        tensors = {_key(name) for name, _ in (*model.named_parameters(), *model.named_buffers())}
         return {
             key
             for key in differing
             if start.get(key) != end.get(key)
-            or (key[0] in idle and key not in held and key[1] not in _MADE)
+            or (key[0] in idle and key not in tensors and key[1] not in _MADE)
         }
 
 
