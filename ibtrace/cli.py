@@ -462,6 +462,11 @@ def _add_run_options(parser: argparse.ArgumentParser, out: str) -> None:
     parser.add_argument(
         "--lenses", metavar="A,B", help="what else to measure (see 'ibtrace list lenses'), or: all"
     )
+    parser.add_argument(
+        "--controls",
+        action="store_true",
+        help="trace beside them the same networks with shuffled labels, linear, and frozen",
+    )
     _add_set_option(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
 
@@ -494,6 +499,10 @@ def _changes(options: argparse.Namespace) -> dict[str, Any]:
 
         given = options.lenses
         changes["lenses"] = lenses.names() if given == "all" else _names(given)
+    if options.controls:
+        from ibtrace.types import CONTROLS
+
+        changes["controls"] = list(CONTROLS)
     return changes
 
 

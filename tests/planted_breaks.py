@@ -1,11 +1,12 @@
-"""Breaks planted in every lens, and the tests that catch them: ``python -m tests.planted_breaks``.
+"""Breaks planted in every lens and in controls: ``python -m tests.planted_breaks``.
 
 A test that never fails proves nothing. Each entry of `BREAKS` is one wrong formula, sign, factor or
-mark in the code of a lens. Run as a program, this file plants one at a time in a copy of the
-package, runs the tests that are to notice, and fails if any break survives; names of lenses as
-arguments choose among them. `tests/test_planted_breaks.py` sees to it that the list stays true.
-When first run in full 43 of 45 were caught; one entry named too weak a test, and one break passed
-a test that could not tell it (seeds in a circle): both mended, and caught.
+mark in the code of a lens, or of what `OTHERS` names. Run as a program, this file plants one at a
+time in a copy of the package, runs the tests that are to notice, and fails if any break survives;
+names of lenses, and of others, as arguments choose among them. `tests/test_planted_breaks.py` sees
+to it that the list stays true. When first run in full 43 of 45 were caught; one entry named too weak
+a test, and one break passed a test that could not tell it (seeds in a circle): both mended, and
+caught.
 """
 
 from __future__ import annotations
@@ -30,21 +31,83 @@ class Break:
     """One wrong line.
 
     Args:
-        lens: The registered name of the lens whose readings it spoils.
+        of: The registered name of the lens whose readings it spoils, or one of `OTHERS`.
         file: Where, below ``ibtrace/``.
         source: The text that stands there exactly once.
         broken: What takes its place.
         tests: Of which at least one has to fail: ``file.py::name``, below ``tests/``.
     """
 
-    lens: str
+    of: str
     file: str
     source: str
     broken: str
     tests: tuple[str, ...]
 
 
+OTHERS = ("controls",)
+"""What is spoilt beside lenses."""
+
 BREAKS: tuple[Break, ...] = (
+    Break(
+        "controls",
+        "plane/controls.py",
+        "elif _same(subject, trace):",
+        "elif not trace.meta:",
+        ("test_controls.py::test_a_control_that_is_the_subject_is_refused",),
+    ),
+    Break(
+        "controls",
+        "training/controls.py",
+        "return replace(experiment, data=shuffled(experiment.data))",
+        "return replace(experiment, data=replace(experiment.data, name='shuffled'))",
+        ("test_controls.py::test_labels_are_those_it_is_trained_on_but_true_of_held_out_samples",),
+    ),
+    Break(
+        "controls",
+        "datasets/corrupt.py",
+        "y = data.y[torch.randperm(len(data), generator=generator).to(data.y.device)]",
+        "y = data.y.flip(0)",
+        ("test_controls.py::test_shuffled_labels_are_permuted_and_their_truth_remembered",),
+    ),
+    Break(
+        "controls",
+        "training/experiment.py",
+        'return self.control is None or self.control.kind != "frozen"',
+        'return self.control is None or self.control.kind != "linear"',
+        ("test_controls.py::test_a_frozen_network_never_trains_and_looks_at_the_same_epochs",),
+    ),
+    Break(
+        "controls",
+        "training/controls.py",
+        "> _TOLERANCE * values.abs().max()",
+        "> values.abs().max()",
+        ("test_controls.py::test_a_control_that_says_linear_and_is_not_is_refused",),
+    ),
+    Break(
+        "controls",
+        "training/planning.py",
+        '"model.init_args.activation", "linear")',
+        '"model.init_args.activation", "relu")',
+        (
+            "test_controls.py::"
+            "test_a_linear_control_is_the_network_of_the_same_widths_and_first_weights",
+        ),
+    ),
+    Break(
+        "controls",
+        "plane/controls.py",
+        'return "control alone" if falls else "neither falls"',
+        'return "neither falls"',
+        ("test_controls.py::test_falls_are_compared_by_their_intervals",),
+    ),
+    Break(
+        "controls",
+        "reports/controls.py",
+        "if control_of(trace.meta) is None}",
+        "if trace.meta}",
+        ("test_controls.py::test_variants_have_controls_of_their_own_and_claims_see_none",),
+    ),
     Break(
         "saturation",
         "lenses/saturation.py",
@@ -425,13 +488,13 @@ def run_tests(copy: Path, tests: Sequence[str]) -> int:
     return done.returncode
 
 
-def main(lenses: Sequence[str] = ()) -> int:
-    """Plant the breaks of some lenses, or of all; 1 if one survives.
+def main(names: Sequence[str] = ()) -> int:
+    """Plant the breaks of some lenses or others, or of all; 1 if one survives.
 
     Args:
-        lenses: Registered names.
+        names: Registered names of lenses, and of `OTHERS`.
     """
-    chosen = [what for what in BREAKS if not lenses or what.lens in lenses]
+    chosen = [what for what in BREAKS if not names or what.of in names]
     survived = []
     with copied() as copy:
         every = sorted({test for what in chosen for test in what.tests})
@@ -442,7 +505,7 @@ def main(lenses: Sequence[str] = ()) -> int:
             with planted(copy, what):
                 caught = run_tests(copy, what.tests) == _FAILED
             survived += [] if caught else [what]
-            print("caught  " if caught else "SURVIVED", f"{what.lens}: {what.source}", flush=True)
+            print("caught  " if caught else "SURVIVED", f"{what.of}: {what.source}", flush=True)
     print(f"{len(chosen) - len(survived)} of {len(chosen)} caught")
     return 1 if survived else 0
 

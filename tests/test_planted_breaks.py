@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from ibtrace import lenses
-from tests.planted_breaks import BREAKS, ROOT, Break, planted, run_tests
+from tests.planted_breaks import BREAKS, OTHERS, ROOT, Break, planted, run_tests
 
 
 def _named(what: Break) -> str:
-    return f"{what.lens}: {what.source}"
+    return f"{what.of}: {what.source}"
 
 
 @pytest.mark.parametrize("what", BREAKS, ids=_named)
@@ -26,8 +26,8 @@ def test_a_break_is_of_a_line_that_is_there_and_of_tests_that_are(what: Break) -
         assert not name or f"def {name}(" in (ROOT / "tests" / file).read_text()
 
 
-def test_every_lens_has_one() -> None:
-    assert {what.lens for what in BREAKS} == set(lenses.names())
+def test_every_lens_has_one_and_so_have_the_others() -> None:
+    assert {what.of for what in BREAKS} == {*lenses.names(), *OTHERS}
     assert len(BREAKS) >= 30
 
 

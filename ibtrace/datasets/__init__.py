@@ -5,6 +5,7 @@ from __future__ import annotations
 from ibtrace.datasets.batches import Batches as Batches
 from ibtrace.datasets.corrupt import corrupt as corrupt
 from ibtrace.datasets.corrupt import corrupted as corrupted
+from ibtrace.datasets.corrupt import shuffled as shuffled
 from ibtrace.datasets.digits import digits as digits
 from ibtrace.datasets.idx import read_idx as read_idx
 from ibtrace.datasets.labels import Classes as Classes

@@ -1,4 +1,4 @@
-"""Random labels: a share of the labels replaced by draws that know nothing of the inputs."""
+"""Random labels: replaced by draws that know nothing of the inputs, or permuted."""
 
 from __future__ import annotations
 
@@ -66,3 +66,29 @@ def corrupted(data: Dataset, fraction: float, seed: int = 0) -> Dataset:
     name = f"{data.name}(corrupted={fraction:g}, seed={seed})"
     clean = data.y if data.clean is None else data.clean
     return replace(data, name=name, y=y, clean=clean)
+
+
+def shuffled(data: Dataset, seed: int = 0) -> Dataset:
+    """A data set whose labels are permuted among the samples: of the same counts, about nothing.
+
+    It remembers the true labels (``clean``), by which test samples are judged. Unlike `corrupted`
+    with ``fraction`` 1 it leaves H(Y) as it is.
+
+    Args:
+        data: The data set.
+        seed: Seeds the permutation; the global generators are left alone.
+
+    Raises:
+        InvalidInput: If that changes nothing, as where all labels are alike.
+
+    Example:
+        >>> from ibtrace.datasets import tishby
+        >>> data = shuffled(tishby())
+        >>> int(data.y.sum()), bool((data.y == data.clean).all())
+        (2118, False)
+    """
+    generator = torch.Generator().manual_seed(seed)
+    y = data.y[torch.randperm(len(data), generator=generator).to(data.y.device)]
+    if bool((y == data.y).all()):
+        raise InvalidInput(f"shuffled: the labels of {data.name} are as they were")
+    return replace(data, name=f"{data.name}(shuffled, seed={seed})", y=y, clean=data.truth)

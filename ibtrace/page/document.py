@@ -21,11 +21,11 @@ from ibtrace.errors import InvalidInput
 from ibtrace.page.data import numbers
 from ibtrace.page.embed import as_json, asset, digest, script
 from ibtrace.page.tables import definitions, folded, preformatted, table, text
-from ibtrace.plane import Multiverse, Resolution, Verdict, verdict
+from ibtrace.plane import Controlled, Multiverse, Resolution, Verdict, verdict
 from ibtrace.plane.answer import QUESTIONS, LayerVerdict
 from ibtrace.runtime.arguments import require_path
 from ibtrace.runtime.files import written_whole
-from ibtrace.types import TraceLike
+from ibtrace.types import TraceLike, control_of
 
 Traces = Mapping[str, TraceLike]
 
@@ -74,6 +74,7 @@ def page(
     predictions: Mapping[str, pd.DataFrame] | None = None,
     maps: Mapping[str, Resolution] | None = None,
     multiverses: Mapping[str, Multiverse] | None = None,
+    controls: Mapping[str, Controlled] | None = None,
 ) -> str:
     """The page of traces as HTML.
 
@@ -84,6 +85,7 @@ def page(
         predictions: How predictions fared (`ibtrace.predictions.predictions_table`), likewise.
         maps: Resolution maps (`ibtrace.Trace.resolution`) of some of the traces, by their names.
         multiverses: Verdicts under many analyses (`ibtrace.Trace.multiverse`), likewise.
+        controls: What controls of some of the traces say (`ibtrace.plane.controlled`), likewise.
 
     Raises:
         InvalidInput: If there is no trace, one is empty, or their looks are not counted alike.
@@ -101,6 +103,7 @@ def page(
         facts=_facts(named, drawn),
         style=asset("page.css"),
         verdicts=_of_each(named, _verdict),
+        controls=_controls(controls or {}),
         answers=_answers(maps or {}),
         claims=_tested("Claims", claims or {}) + _tested("Predictions", predictions or {}),
         provenance=_of_each(named, _provenance),
@@ -137,7 +140,9 @@ def _of_each(named: Traces, tell: Any) -> str:
     """What is told of each trace, under its name, side by side where there is room."""
     parts = []
     for name, trace in named.items():
-        head = f"<h3>{text(name)}</h3>" if name else ""
+        control = control_of(trace.meta)
+        told = f" (a control: {control.words})" if control else ""
+        head = f"<h3>{text(name)}{told}</h3>" if name else ""
         parts.append(f'<article class="run">{head}{tell(trace)}</article>')
     return f'<div class="runs">{"".join(parts)}</div>'
 
@@ -186,6 +191,20 @@ def _answers(maps: Mapping[str, Resolution]) -> str:
         told = preformatted(str(resolution), "The resolutions in words")
         parts.append(f'<article class="run">{head}{told}</article>')
     return f'<div class="runs">{"".join(parts)}</div>'
+
+
+def _controls(controls: Mapping[str, Controlled]) -> str:
+    """A section on what controls do beside their subjects; nothing where there are none."""
+    parts = []
+    for name, held in controls.items():
+        head = f"<h3>{text(name)}</h3>" if name else ""
+        told = preformatted(str(held), "The controls in words")
+        every = folded("Every number", table(held.table(), "Every control; bits"))
+        parts.append(f'<article class="run">{head}{told}{every}</article>')
+    if not parts:
+        return ""
+    inner = f'<div class="runs">{"".join(parts)}</div>'
+    return f'<section id="controls"><h2>Controls</h2>{inner}</section>'
 
 
 def _tested(title: str, tables: Mapping[str, pd.DataFrame]) -> str:

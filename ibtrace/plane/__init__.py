@@ -9,6 +9,9 @@ from ibtrace.plane.cause import Call as Call
 from ibtrace.plane.cause import Cause as Cause
 from ibtrace.plane.cause import CauseKind as CauseKind
 from ibtrace.plane.ceilings import ceilings as ceilings
+from ibtrace.plane.controls import ControlFinding as ControlFinding
+from ibtrace.plane.controls import Controlled as Controlled
+from ibtrace.plane.controls import controlled as controlled
 from ibtrace.plane.coordinates import clock as clock
 from ibtrace.plane.coordinates import coordinates as coordinates
 from ibtrace.plane.coordinates import estimands as estimands

@@ -60,7 +60,7 @@ def curves(trace: TraceLike, estimator: str | None = None) -> Figure:
         epoch_axis(axes, int(frame["epoch"].max()), counted)
         axes.set_ylabel(f"{quantity} (bits)")
         if quantity in limits:
-            _draw_ceiling(axes, *limits[quantity])
+            draw_ceiling(axes, *limits[quantity])
     title = f"{estimator}: {estimands(frame)}"
     row[0].set_title(wrap(title, rest="", width=60 * len(quantities)), loc="left", fontsize=8)
     _legend(figure, row[0], frame)
@@ -156,7 +156,8 @@ def draw_curves(
         )
 
 
-def _draw_ceiling(axes: Axes, bits: float, text: str) -> None:
+def draw_ceiling(axes: Axes, bits: float, text: str) -> None:
+    """A dashed line at the most that a quantity can reach, and what it is."""
     axes.axhline(bits, color=GREY, linewidth=0.7, linestyle=(0, (4, 3)), zorder=0)
     axes.annotate(
         text,

@@ -11,7 +11,8 @@ import pandas as pd
 
 from ibtrace import page
 from ibtrace.errors import InvalidInput, RunError
-from ibtrace.plane import Multiverse, Resolution
+from ibtrace.plane import Controlled, Multiverse, Resolution
+from ibtrace.reports.controls import groups
 from ibtrace.trace import Trace
 from ibtrace.training import runner
 
@@ -51,9 +52,14 @@ def write_page(
     names = _names(paths) if len(paths) > 1 else [""]
     traces: dict[str, Trace] = {}
     multiverses: dict[str, Multiverse] = {}
+    controls: dict[str, Controlled] = {}
     tested: dict[str, dict[str, pd.DataFrame]] = {"claims": {}, "predictions": {}}
     for path, name in zip(paths, names, strict=True):
-        for variant, trace in runner.load(path).items():
+        run = runner.load(path)
+        for group in groups(run, path.name):
+            called = "/".join(filter(None, (name, group.variant))) or path.name
+            controls[called] = group.held_against()
+        for variant, trace in run.items():
             called = "/".join(filter(None, (name, variant))) or path.name
             traces[called] = trace
             if (file := path / "multiverse" / variant / "multiverse.csv").is_file():
@@ -65,7 +71,8 @@ def write_page(
         out = Path(FILE) if len(paths) > 1 else paths[0] / FILE
     title = " · ".join(path.name for path in paths)
     resolutions = dict(_maps(traces, progress)) if maps else {}
-    return page.write(traces, out, title=title, maps=resolutions, multiverses=multiverses, **tested)
+    found = {"maps": resolutions, "multiverses": multiverses, "controls": controls, **tested}
+    return page.write(traces, out, title=title, **found)
 
 
 def _maps(traces: Mapping[str, Trace], progress: bool) -> Iterator[tuple[str, Resolution]]:

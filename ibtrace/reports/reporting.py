@@ -14,6 +14,7 @@ from ibtrace.errors import InvalidInput, UnknownName
 from ibtrace.plane import against, coordinates, verdict
 from ibtrace.predictions import PREDICTIONS, Prediction, predictions_table, predictions_text
 from ibtrace.reports.alignment import alignment
+from ibtrace.reports.controls import groups, subjects
 from ibtrace.reports.quantities import lens_readings, quantities
 from ibtrace.runtime.files import written_whole
 from ibtrace.trace import Trace
@@ -29,7 +30,7 @@ _SCREEN = 60  # lines of lenses' readings that are printed; more are in the repo
 def figures(
     traces: Traces, folder: Path, estimator: str | None = None, *, run: Path | None = None
 ) -> list[Path]:
-    """Draw the figures of a run as PNG and PDF.
+    """Draw the figures of a run as PNG and PDF; those of its controls beside their subjects alone.
 
     Args:
         traces: The run.
@@ -46,7 +47,8 @@ def figures(
         UnknownName: If the run has no such estimator; lists those it has.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    written = []
+    beside = groups(traces, (run or folder).resolve().name)
+    traces, written = subjects(traces) or traces, []
     titled = {name or (run or folder).resolve().name: trace for name, trace in traces.items()}
     for label in _estimators(traces, estimator):
         stem = f"{_slug(label)}"
@@ -63,6 +65,12 @@ def figures(
         written.append(_save(plots.aligned(titled), folder / "aligned"))
         if len({quantity for _, quantity, _ in read}) <= _EACH:
             written += [_reading(titled, *series, folder) for series in read]
+    for group in beside:
+        written += [
+            _save(drawn, folder / f"controls-{_slug(group.name)}-{kind}-{_slug(label)}")
+            for kind, label, drawn in group.figures()
+            if estimator in (None, label)
+        ]
     return written
 
 
@@ -123,23 +131,27 @@ def _reading(titled: Traces, name: str, quantity: str, instrument: str, folder: 
 
 
 def verdicts(traces: Traces, estimator: str | None = None, *, details: bool = False) -> str:
-    """The data of the run and the verdict of every variant as text.
+    """The data of the run, the verdict of every variant and what its controls do, as text.
 
     Args:
         traces: The run.
         estimator: Only this one's; None for all.
-        details: Every number, however long it gets; by default a summary if that fills a screen.
+        details: Every number, however long it gets, and the verdicts on controls; by default a
+            summary if that fills a screen.
 
     Raises:
         UnknownName: If the run has no such estimator; lists those it has.
     """
     if estimator is not None:
         _estimators(traces, estimator)
-    parts = _data(traces)
-    for name, trace in traces.items():
+    parts = _data(subjects(traces) or traces)
+    judged = traces if details else subjects(traces) or traces
+    for name, trace in judged.items():
         wanted = None if estimator is None else [estimator]
         result = verdict(trace, estimators=wanted)
         parts.append("\n".join([*_title(name), result.details() if details else str(result)]))
+    for group in groups(traces, "this run"):
+        parts.append("\n".join([*_title(f"Controls of {group.name}"), str(group.held_against())]))
     return "\n\n".join(parts)
 
 
@@ -149,7 +161,8 @@ def differences(traces: Traces, others: Traces, estimator: str | None = None) ->
     Args:
         traces: The run.
         others: The run that it is held against. Variants are paired by name; where either run has
-            a single one, that is held against every one of the other.
+            a single one, that is held against every one of the other. Controls are, if both have
+            them.
         estimator: Only this one's; None for all.
 
     Raises:
@@ -159,6 +172,8 @@ def differences(traces: Traces, others: Traces, estimator: str | None = None) ->
     if estimator is not None:
         _estimators(traces, estimator)
         _estimators(others, estimator)
+    if any(len(subjects(each)) == len(each) for each in (traces, others)):
+        traces, others = subjects(traces) or traces, subjects(others) or others
     single = len(traces) == 1 or len(others) == 1
     pairs = [(one, two) for one in traces for two in others if single or one == two]
     if not pairs:
@@ -189,6 +204,8 @@ def report(
 ) -> str:
     """Write figures, tables and texts of a finished run, details and all; return what to print.
 
+    Claims, predictions and the paper's own figures are of its subjects, not of controls.
+
     Args:
         traces: The run.
         folder: Where the files go.
@@ -196,7 +213,7 @@ def report(
         own: The paper's own figures by name.
         predictions: The paper's own, beside those of the package's lenses.
     """
-    tested = []
+    tested, every, traces = [], traces, subjects(traces) or traces
     if claims:
         table = claims_table(claims, traces)
         with written_whole(folder / "claims.csv") as part:
@@ -212,14 +229,14 @@ def report(
     )
     predicted = _predictions((*predictions, *PREDICTIONS), traces, folder)
     rest = [*aligned, *predicted, *tested]
-    written = [verdicts(traces, details=True), *read, *rest]
+    written = [verdicts(every, details=True), *read, *rest]
     with written_whole(folder / "report.txt") as part:
         part.write_text("\n\n".join(written) + "\n")
     if sum(part.count("\n") for part in read) > _SCREEN:
         read = [f"Other quantities: in {folder / 'report.txt'}, drawn in {folder / 'aligned.png'}"]
-    text = [verdicts(traces), *read, *rest]
+    text = [verdicts(every), *read, *rest]
     drawn = [_save(draw(traces), folder / name) for name, draw in (own or {}).items()]
-    drawn += figures(traces, folder)
+    drawn += figures(every, folder)
     listed = "\n".join(f"  {path}" for path in [*drawn, folder / "report.txt"])
     text.append(f"Figures (each also as PDF) and this text:\n{listed}")
     return "\n\n".join(text)

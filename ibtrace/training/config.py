@@ -23,7 +23,7 @@ from ibtrace.capture import MAX_BYTES, Look
 from ibtrace.datasets import Dataset
 from ibtrace.errors import ConfigError, IbtraceError, UnknownName
 from ibtrace.runtime.arguments import require_mapping
-from ibtrace.training import functions
+from ibtrace.training import controls, functions
 from ibtrace.training.experiment import Experiment, Training
 from ibtrace.training.instruments import instruments
 
@@ -127,12 +127,13 @@ def assignments(texts: Iterable[str]) -> dict[str, Any]:
 def variants(raw: Raw) -> dict[str, Raw]:
     """The runs a configuration asks for: one for each entry of its ``variants``, or one, ``""``.
 
-    A variant is a mapping of dotted keys to values that replace the configuration's.
+    A variant is a mapping of dotted keys to values that replace the configuration's. Controls of
+    the variants are not among them: see `ibtrace.training.planning`.
 
     Raises:
         ConfigError: If ``variants`` is not a mapping of mappings.
     """
-    base = {key: value for key, value in raw.items() if key != "variants"}
+    base = {key: value for key, value in raw.items() if key not in ("variants", "controls")}
     named = raw.get("variants")
     if named is None:
         return {"": base}
@@ -226,7 +227,7 @@ def _hints() -> dict[str, Any]:
 
 
 KEYS = frozenset(_hints())
-"""The keys that a configuration may have, beside ``variants``."""
+"""The keys that a configuration may have, beside ``variants`` and ``controls``."""
 
 
 def build(raw: Raw) -> Experiment:
@@ -254,7 +255,7 @@ def build(raw: Raw) -> Experiment:
         raise
     except (ArgumentError, TypeError, ValueError, ImportError, OSError) as error:
         raise ConfigError(f"configuration: {_one_line(error)}") from error
-    return experiment
+    return controls.applied(experiment)
 
 
 def _called(make: Callable[..., _Part], values: Mapping[str, Any]) -> _Part:

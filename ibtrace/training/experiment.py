@@ -16,7 +16,7 @@ from ibtrace.errors import ConfigError
 from ibtrace.runtime.arguments import MOST, different_seeds, is_alone, shown, whole
 from ibtrace.runtime.schedule import Schedule, Steps
 from ibtrace.tracer import At
-from ibtrace.types import Estimator, Lens, Need
+from ibtrace.types import Control, Estimator, Lens, Need
 
 
 @dataclass(frozen=True)
@@ -140,6 +140,8 @@ class Experiment:
         look: How the networks are looked at.
         instruments: What is measured, and when.
         store_activations: Keep the activations of each snapshot.
+        control: What it is a control of, and how (see `ibtrace.training.controls`); None for any
+            other.
     """
 
     data: Dataset
@@ -148,6 +150,12 @@ class Experiment:
     look: Look
     instruments: Instruments
     store_activations: bool = False
+    control: Control | None = None
+
+    @property
+    def trains(self) -> bool:
+        """Whether its networks take steps, which a frozen control does not."""
+        return self.control is None or self.control.kind != "frozen"
 
     def tracing(self) -> dict[str, Any]:
         """The arguments of a `Tracer` that the configuration settles."""

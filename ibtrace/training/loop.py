@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from ibtrace.training.bar import Bar
 from ibtrace.training.experiment import Experiment
 from ibtrace.training.parts import split_of
 from ibtrace.training.trainers import Trainer, trainer_of
+from ibtrace.types import CONTROL, CONTROLS_LEFT_OUT
 
 CHECKPOINT = "checkpoint.pt"
 _CHECKPOINT_SECONDS = 5.0
@@ -28,6 +30,7 @@ def train(
     folder: str | Path,
     *,
     raw: dict[str, Any] | None = None,
+    left_out: Mapping[str, str] | None = None,
     resume: bool = False,
     label: str | None = None,
     place: int = 0,
@@ -42,6 +45,7 @@ def train(
         experiment: What to do.
         folder: Where the trace goes.
         raw: The configuration that the experiment was built from, to be stored with the trace.
+        left_out: Controls that it cannot have, and why, to be stored likewise.
         resume: Go on from the checkpoint in the folder, if there is one.
         label: Draw a progress bar with this name; None draws none.
         place: The bar's line, for several side by side.
@@ -63,7 +67,8 @@ def train(
     with bar, torch.random.fork_rng():
         for group in groups:
             trainer = trainer_of(experiment, group, together=together)
-            _train_group(trainer, experiment, folder, raw, resume, bar)
+            meta = {"config": raw, **({CONTROLS_LEFT_OUT: dict(left_out)} if left_out else {})}
+            _train_group(trainer, experiment, folder, meta, resume, bar)
             resume = True  # the next group goes into the same trace
     return Trace.load(folder)
 
@@ -72,7 +77,7 @@ def _train_group(
     trainer: Trainer,
     experiment: Experiment,
     folder: Path,
-    raw: dict[str, Any] | None,
+    meta: dict[str, Any],
     resume: bool,
     bar: Bar,
 ) -> None:
@@ -88,8 +93,9 @@ def _train_group(
     finished = checkpoint["finished"] if checkpoint is not None else []
     meta = {
         "seeds": experiment.training.seed_list,
-        "config": raw,
+        **meta,
         "data": _described(trainer, experiment),
+        **({} if experiment.control is None else {CONTROL: asdict(experiment.control)}),
     }
     with Tracer(
         trainer.networks,

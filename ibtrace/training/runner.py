@@ -20,11 +20,12 @@ import yaml
 from ibtrace.errors import CostWarning, IbtraceError, RunError
 from ibtrace.runtime.files import written_whole
 from ibtrace.trace import Trace
-from ibtrace.tracer import Tracer
+from ibtrace.trace.storage import FILE_NAME
 from ibtrace.training import config
-from ibtrace.training.experiment import Experiment
 from ibtrace.training.loop import train
-from ibtrace.training.parts import probe_of
+from ibtrace.training.planning import Planned, named, planned
+from ibtrace.training.rehearsal import rehearsed
+from ibtrace.types import control_of
 
 CONFIG = "config.yaml"
 
@@ -32,9 +33,9 @@ CONFIG = "config.yaml"
 def run(
     raw: config.Raw, folder: str | Path, *, resume: bool = False, progress: bool = True
 ) -> dict[str, Trace]:
-    """Train and trace every variant of a configuration.
+    """Train and trace every variant of a configuration, and the controls that it asks for.
 
-    Several variants run in parallel processes, one thread each, as far as there are cores.
+    Several of them run in parallel processes, one thread each, as far as there are cores.
 
     Args:
         raw: The configuration.
@@ -43,25 +44,33 @@ def run(
         progress: Draw a progress bar for each variant.
 
     Returns:
-        ``{variant: trace}``; the key is ``""`` for a configuration without variants.
+        ``{variant: trace}``; the key is ``""`` for a configuration without variants. The controls
+        of a variant come after it; their ``meta["control"]`` says so (`ibtrace.types.control_of`).
 
     Raises:
         ConfigError: If the configuration is wrong; nothing has been written then.
         UnknownName: If it names a layer or a thing that does not exist; likewise.
         RunError: If the folder holds something and ``resume`` is not set, or is no run to resume.
         KeyboardInterrupt: If interrupted; what was traced is on disk.
+
+    Warns:
+        UserWarning: If a variant cannot have one of the controls; says why.
     """
     folder = Path(folder)
-    runs = config.variants(raw)
-    for variant in runs.values():
-        _rehearse(config.build(variant))
+    runs = planned(raw)
+    for each in runs.values():
+        rehearsed(config.build(each.raw))
     prepare(folder, raw, resume)
+    for name, each in runs.items():
+        for kind, why in each.left_out.items():
+            message = f"{name or folder.name}: no control {kind}: {why}"
+            warnings.warn(message, stacklevel=2)
     jobs = {name: folder / name for name in runs}
     if len(jobs) == 1:
         ((name, path),) = jobs.items()
         bar = name if progress else None
         with _one_thread():
-            train(config.build(runs[name]), path, raw=runs[name], resume=resume, label=bar)
+            _train(runs[name], path, resume=resume, label=bar)
     else:
         _side_by_side(runs, jobs, resume, progress)
     return {name: Trace.load(path) for name, path in jobs.items()}
@@ -119,36 +128,27 @@ def _flat(raw: Mapping[str, Any], before: str = "") -> dict[str, Any]:
 
 
 def load(folder: str | Path) -> dict[str, Trace]:
-    """The traces of a run folder, by variant (``""`` if it has none).
+    """The traces of a run folder, by variant (``""`` if it has none), and those of controls.
 
     Raises:
         RunError: If there is no trace in the folder or one level below, or one is unreadable.
     """
     folder = Path(folder)
-    if not (folder / "trace.sqlite").exists() and folder.is_dir():
-        inside = {
-            path.parent.name: Trace.load(path.parent)
-            for path in sorted(folder.glob("*/trace.sqlite"))
-        }
-        if inside:
-            order = _variant_order(folder)
-            return {name: inside[name] for name in sorted(inside, key=order)}
-    return {"": Trace.load(folder)}
+    inside = {
+        path.parent.name: Trace.load(path.parent) for path in sorted(folder.glob(f"*/{FILE_NAME}"))
+    }
+    order = _run_order(folder)
+    inside = {name: inside[name] for name in sorted(inside, key=order)}
+    if (folder / FILE_NAME).exists() or not inside:
+        controls = {name: trace for name, trace in inside.items() if control_of(trace.meta)}
+        return {"": Trace.load(folder), **controls}
+    return inside
 
 
-def _variant_order(folder: Path) -> Any:
-    """Variants in the order of the configuration, others after them by name."""
-    known = list(config.variants(stored_config(folder))) if (folder / CONFIG).is_file() else []
+def _run_order(folder: Path) -> Any:
+    """Runs in the order of the configuration, others after them by name."""
+    known = named(stored_config(folder)) if (folder / CONFIG).is_file() else []
     return lambda name: (known.index(name) if name in known else len(known), name)
-
-
-def _rehearse(experiment: Experiment) -> None:
-    """Find what only a look can tell is wrong, before any work and any file."""
-    probe = probe_of(experiment)
-    # no lens: one that fails stops nothing, and some have to know the training
-    first = {**experiment.tracing(), "estimators": "exact", "lenses": ()}
-    with torch.random.fork_rng():
-        Tracer(experiment.training.network(), probe, **first)
 
 
 def prepare(folder: Path, raw: config.Raw, resume: bool) -> None:
@@ -162,10 +162,23 @@ def prepare(folder: Path, raw: config.Raw, resume: bool) -> None:
         part.write_text(yaml.safe_dump(raw, sort_keys=False))
 
 
+def _train(run: Planned, folder: Path, *, resume: bool, label: str | None, place: int = 0) -> None:
+    """Train and trace one of the runs."""
+    train(
+        config.build(run.raw),
+        folder,
+        raw=run.raw,
+        left_out=run.left_out,
+        resume=resume,
+        label=label,
+        place=place,
+    )
+
+
 def _side_by_side(
-    runs: Mapping[str, config.Raw], jobs: Mapping[str, Path], resume: bool, progress: bool
+    runs: Mapping[str, Planned], jobs: Mapping[str, Path], resume: bool, progress: bool
 ) -> None:
-    """One process for each variant, as many at a time as there are cores."""
+    """One process for each run, as many at a time as there are cores."""
     # spawn: a forked child inherits torch's thread pool in a state that can hang
     context = multiprocessing.get_context("spawn")
     errors: SimpleQueue[str] = context.SimpleQueue()
@@ -205,21 +218,21 @@ _GRACE = 10.0
 
 
 def _work(
-    raw: config.Raw,
+    run: Planned,
     folder: Path,
     resume: bool,
     label: str | None,
     place: int,
     errors: SimpleQueue[str],
 ) -> None:
-    """One variant in a process of its own."""
+    """One run in a process of its own."""
     threading.Thread(target=_die_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore", UserWarning)  # the rehearsal has said them
     warnings.simplefilter("default", CostWarning)  # but for what it cannot know
     warnings.formatwarning = lambda text, *_, **__: f"ibtrace: {label or folder.name}: {text}\n"
     try:
-        train(config.build(raw), folder, raw=raw, resume=resume, label=label, place=place)
+        _train(run, folder, resume=resume, label=label, place=place)
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED)
     except IbtraceError as error:

@@ -75,9 +75,18 @@ class Trainer(ABC):
         self.loss = LOSSES[training.loss]
         self.probe = probe_of(experiment)
 
-    @abstractmethod
     def epoch(self) -> Iterator[int]:
-        """Train one epoch; yields the number of its steps that are done, after each of them."""
+        """Train one epoch; yields the number of its steps that are done, after each of them.
+
+        A frozen control stands still for as many steps.
+        """
+        if not self.experiment.trains:
+            return iter(range(1, len(self.batches) + 1))
+        return self._steps()
+
+    @abstractmethod
+    def _steps(self) -> Iterator[int]:
+        """Train one epoch, whose steps are numbered from 1."""
 
     @abstractmethod
     def outputs(self, x: Tensor) -> Tensor:
@@ -157,7 +166,7 @@ class _Together(Trainer):
         recipe = super().recipe()
         return recipe if self.twins is None else replace(recipe, twins=self.twins.twins())
 
-    def epoch(self) -> Iterator[int]:
+    def _steps(self) -> Iterator[int]:
         twins: Iterable[Any] = repeat(None) if self.twins is None else self.twins.batches
         for step, ((x, y), others) in enumerate(zip(self.batches, twins, strict=False), 1):
             with _flushed_denormals():  # in training alone: a look is to see what is there
@@ -191,7 +200,7 @@ class _Alone(Trainer):
         self.optimizer = self.training.optimizer(self.networks.parameters())
         self.forward = experiment.look.forward
 
-    def epoch(self) -> Iterator[int]:
+    def _steps(self) -> Iterator[int]:
         self.networks.train()
         for step, (x, y) in enumerate(self.batches, 1):
             self.optimizer.zero_grad()

@@ -6,6 +6,12 @@ interval and its flags, and a `Row` adds where it came from and what it is an es
 
 from __future__ import annotations
 
+from ibtrace.types.controls import CONTROL as CONTROL
+from ibtrace.types.controls import CONTROLS as CONTROLS
+from ibtrace.types.controls import CONTROLS_LEFT_OUT as CONTROLS_LEFT_OUT
+from ibtrace.types.controls import Control as Control
+from ibtrace.types.controls import ControlKind as ControlKind
+from ibtrace.types.controls import control_of as control_of
 from ibtrace.types.estimators import ANY as ANY
 from ibtrace.types.estimators import CONTINUOUS as CONTINUOUS
 from ibtrace.types.estimators import DISCRETE as DISCRETE

@@ -1,0 +1,240 @@
+"""Does a control compress as much as its subject? By held-out falls and their intervals."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pandas as pd
+
+from ibtrace.plane.against import against
+from ibtrace.plane.drops import Interval
+from ibtrace.plane.finding import Finding, bits, ends
+from ibtrace.plane.judge import verdict
+from ibtrace.plane.rule import Rule
+from ibtrace.runtime.text import wrap
+from ibtrace.types import (
+    CONTROLS,
+    CONTROLS_LEFT_OUT,
+    I_XT,
+    ControlKind,
+    TraceLike,
+    control_of,
+)
+
+Outcome = Literal[
+    "as much", "more", "less", "does not fall", "open", "control alone", "neither falls"
+]
+"""How a control falls beside its subject; see `controlled`."""
+
+_CURVE = ["seed", "layer", "quantity", "estimator"]
+_LOSS = "train_loss"
+_WORDS: Mapping[Outcome, str] = {
+    "as much": "it falls too, as much as far as the seeds tell",
+    "more": "it falls too, and more",
+    "less": "it falls too, but less",
+    "does not fall": "it does not fall",
+    "open": "whether it falls is open",
+}
+
+
+@dataclass(frozen=True)
+class ControlFinding:
+    """One layer by one estimator, in a subject and in its control.
+
+    Args:
+        kind: Which control.
+        finding: Of the subject.
+        control: Of the control.
+        more: How much more the subject falls, held out, in bits, with an interval.
+        outcome: How the control falls beside the subject.
+    """
+
+    kind: ControlKind
+    finding: Finding
+    control: Finding
+    more: Interval
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
+class Controlled:
+    """A subject beside its controls; ``print`` it.
+
+    Args:
+        findings: Every control by every layer and estimator of the subject.
+        notes: What one must know of the controls, and which there are not, and why.
+    """
+
+    findings: tuple[ControlFinding, ...]
+    notes: tuple[str, ...]
+
+    def __iter__(self) -> Iterator[ControlFinding]:
+        return iter(self.findings)
+
+    def table(self) -> pd.DataFrame:
+        """One row for each control, layer and estimator, in bits.
+
+        Columns ``control, layer, estimator, outcome, fall, fall_lower, fall_upper, control_fall,
+        control_lower, control_upper, more, more_lower, more_upper``.
+        """
+        return pd.DataFrame(
+            {
+                "control": CONTROLS[each.kind],
+                "layer": each.finding.layer,
+                "estimator": each.finding.estimator,
+                "outcome": each.outcome,
+                **_ends("fall", each.finding.evidence.held_out, "fall"),
+                **_ends("control_fall", each.control.evidence.held_out, "control"),
+                **_ends("more", each.more, "more"),
+            }
+            for each in self.findings
+        )
+
+    def __str__(self) -> str:
+        kinds = list(dict.fromkeys(each.kind for each in self.findings))
+        lines = ["A finding is a layer by an estimator."] if kinds else []
+        lines += [wrap(self.sentence(kind), rest="    ") for kind in kinds]
+        if falling := [each for each in self.findings if each.outcome != "neither falls"]:
+            lines += ["", "Held-out fall of I(X;T), bits: the subject's, then the controls'"]
+            lines += [wrap(line, rest="      ") for line in _lines(falling)]
+        lines += [wrap(note) for note in self.notes]
+        return "\n".join(lines)
+
+    def sentence(self, kind: ControlKind) -> str:
+        """Whether a control compresses where the subject does, counted over its findings.
+
+        Args:
+            kind: Which control.
+        """
+        outcomes = Counter(each.outcome for each in self.findings if each.kind == kind)
+        fallen = [name for name in _WORDS if outcomes[name]]
+        falls = sum(outcomes[name] for name in fallen)
+        each = "; ".join(f"in {outcomes[name]} {_WORDS[name]}" for name in fallen)
+        of = f"of {falls} findings in which the subject falls, {each}"
+        parts = [of if falls else "the subject falls in no finding"]
+        if alone := outcomes["control alone"]:
+            parts.append(f"in {alone} the control alone falls")
+        if neither := outcomes["neither falls"]:
+            parts.append(f"in {neither} neither surely does")
+        return f"{CONTROLS[kind].capitalize()}: {'; '.join(parts)}."
+
+
+def controlled(
+    subject: TraceLike, controls: Mapping[str, TraceLike], rule: Rule | None = None
+) -> Controlled:
+    """Hold the verdict on a subject against those on its controls.
+
+    Where the subject falls by an estimator (its call is "compresses"), the control
+
+    - "does not fall", if its held-out fall is surely below `Rule.least_drop`;
+    - falls "less" or "more", if it surely falls too and the interval of the difference of the two
+      falls lies on one side of 0; falls "as much" if that interval holds 0;
+    - is "open", if it neither surely falls nor surely does not.
+
+    A control whose numbers are the subject's to the last digit is the subject itself: it is refused
+    with a note.
+
+    Args:
+        subject: The trace of the subject.
+        controls: The traces of its controls, by name.
+        rule: What counts as compression (default: ``Rule()``).
+
+    Raises:
+        InvalidInput: If one of the traces has no I(X;T) to judge.
+    """
+    rule = rule or Rule()
+    judged = verdict(subject, rule)
+    findings, notes = [], []
+    for name, trace in controls.items():
+        control = control_of(trace.meta)
+        if control is None:
+            notes.append(f"{name} is no control: its trace does not say of what.")
+        elif _same(subject, trace):
+            notes.append(
+                f"{name} is no control: it is the subject over again, number for number, and its "
+                "falls say nothing."
+            )
+        else:
+            findings += [
+                _found(control.kind, change.finding, change.other, change.fall, rule)
+                for change in against(judged, verdict(trace, rule)).findings
+            ]
+            notes += [_labels(trace.meta)] if control.kind == "shuffled_labels" else []
+    for kind, why in subject.meta.get(CONTROLS_LEFT_OUT, {}).items():
+        notes.append(f"No control {kind}: {why}.")
+    return Controlled(tuple(findings), tuple(notes))
+
+
+def _found(
+    kind: ControlKind, finding: Finding, control: Finding, more: Interval, rule: Rule
+) -> ControlFinding:
+    return ControlFinding(kind, finding, control, more, _outcome(finding, control, more, rule))
+
+
+def _outcome(finding: Finding, control: Finding, more: Interval, rule: Rule) -> Outcome:
+    falls = control.call == "compresses"
+    if finding.call != "compresses":
+        return "control alone" if falls else "neither falls"
+    if not falls:
+        return "does not fall" if control.evidence.held_out.upper < rule.least_drop else "open"
+    if more.lower > 0:
+        return "less"
+    return "more" if more.upper < 0 else "as much"
+
+
+def _same(subject: TraceLike, control: TraceLike) -> bool:
+    """Whether a control is its subject to the last digit, in all that moves in training."""
+    alike = []
+    for one, two, keys, value in (
+        (subject.frame(), control.frame(), _CURVE, "bits"),
+        (subject.scalars(), control.scalars(), ["seed", "layer", "name"], "value"),
+    ):
+        look = [*keys, "epoch"]
+        one, two = (
+            rows[rows["quantity"] == I_XT] if "quantity" in rows else rows[rows["name"] == _LOSS]
+            for rows in (one, two)
+        )
+        both = one.merge(two, on=look, suffixes=("", "_control"))
+        moving = both[both.groupby(keys)[value].transform("nunique") > 1]
+        alike += [bool((moving[value] == moving[f"{value}_control"]).all())] * bool(len(moving))
+    return bool(alike) and all(alike)
+
+
+def _labels(meta: Mapping[str, Any]) -> str:
+    """What I(T;Y) is about, of a control with shuffled labels."""
+    if meta.get("data", {}).get("measured_part") == "test":
+        return "With shuffled labels, I(T;Y) is with the true labels of held-out samples."
+    return (
+        "With shuffled labels, I(T;Y) is with the labels as shuffled, those the network was "
+        "trained on, not with the true ones."
+    )
+
+
+def _lines(findings: list[ControlFinding]) -> Iterator[str]:
+    """One line for each layer and estimator: the subject, and every control."""
+    together: dict[tuple[str, str], list[ControlFinding]] = {}
+    for each in findings:
+        together.setdefault((each.finding.layer, each.finding.estimator), []).append(each)
+    for (layer, estimator), controls in together.items():
+        parts = [f"  {layer} by {estimator}: {_fall(controls[0].finding)}"]
+        parts += [f"{CONTROLS[c.kind]} {_fall(c.control)} ({_outcome_text(c)})" for c in controls]
+        yield "; ".join(parts)
+
+
+def _fall(finding: Finding) -> str:
+    held_out = finding.evidence.held_out
+    return f"{bits(held_out.mean)} {ends(held_out)}".strip()
+
+
+def _outcome_text(found: ControlFinding) -> str:
+    """The outcome, and that the control could not fall, where that is why."""
+    if found.outcome == "does not fall" and found.control.cause.kind == "saturated":
+        return f"{found.outcome}: {found.control.cause}"
+    return found.outcome
+
+
+def _ends(name: str, of: Interval, short: str) -> dict[str, float]:
+    return {name: of.mean, f"{short}_lower": of.lower, f"{short}_upper": of.upper}
