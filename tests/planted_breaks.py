@@ -4,9 +4,9 @@ A test that never fails proves nothing. Each entry of `BREAKS` is one wrong form
 mark in the code of a lens, or of what `OTHERS` names. Run as a program, this file plants one at a
 time in a copy of the package, runs the tests that are to notice, and fails if any break survives;
 names of lenses, and of others, as arguments choose among them. `tests/test_planted_breaks.py` sees
-to it that the list stays true. When first run in full 43 of 45 were caught; one entry named too weak
-a test, and one break passed a test that could not tell it (seeds in a circle): both mended, and
-caught.
+to it that the list stays true. When first run in full 43 of 45 were caught; one entry named too
+weak a test, and one break passed a test that could not tell it (seeds in a circle): both mended,
+and caught.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -32,11 +32,11 @@ Outcome = Literal[
 _CURVE = ["seed", "layer", "quantity", "estimator"]
 _LOSS = "train_loss"
 _WORDS: Mapping[Outcome, str] = {
-    "as much": "it falls too, as much as far as the seeds tell",
-    "more": "it falls too, and more",
-    "less": "it falls too, but less",
-    "does not fall": "it does not fall",
-    "open": "whether it falls is open",
+    "as much": "falls as much (as far as the seeds tell)",
+    "more": "falls more",
+    "less": "falls less",
+    "does not fall": "does not fall",
+    "open": "leaves it open",
 }
 
 
@@ -97,9 +97,9 @@ class Controlled:
         kinds = list(dict.fromkeys(each.kind for each in self.findings))
         lines = ["A finding is a layer by an estimator."] if kinds else []
         lines += [wrap(self.sentence(kind), rest="    ") for kind in kinds]
-        if falling := [each for each in self.findings if each.outcome != "neither falls"]:
+        if told := list(_lines(self.findings)):
             lines += ["", "Held-out fall of I(X;T), bits: the subject's, then the controls'"]
-            lines += [wrap(line, rest="      ") for line in _lines(falling)]
+            lines += [wrap(line, rest="      ") for line in told]
         lines += [wrap(note) for note in self.notes]
         return "\n".join(lines)
 
@@ -112,13 +112,13 @@ class Controlled:
         outcomes = Counter(each.outcome for each in self.findings if each.kind == kind)
         fallen = [name for name in _WORDS if outcomes[name]]
         falls = sum(outcomes[name] for name in fallen)
-        each = "; ".join(f"in {outcomes[name]} {_WORDS[name]}" for name in fallen)
-        of = f"of {falls} findings in which the subject falls, {each}"
+        each = ", ".join(f"{_WORDS[name]} in {outcomes[name]}" for name in fallen)
+        of = f"of {falls} findings in which the subject falls, the control {each}"
         parts = [of if falls else "the subject falls in no finding"]
         if alone := outcomes["control alone"]:
-            parts.append(f"in {alone} the control alone falls")
+            parts.append(f"the control falls alone in {alone}")
         if neither := outcomes["neither falls"]:
-            parts.append(f"in {neither} neither surely does")
+            parts.append(f"neither surely falls in {neither}")
         return f"{CONTROLS[kind].capitalize()}: {'; '.join(parts)}."
 
 
@@ -213,12 +213,14 @@ def _labels(meta: Mapping[str, Any]) -> str:
     )
 
 
-def _lines(findings: list[ControlFinding]) -> Iterator[str]:
-    """One line for each layer and estimator: the subject, and every control."""
+def _lines(findings: Sequence[ControlFinding]) -> Iterator[str]:
+    """One line for each layer and estimator by which anything falls: the subject, every control."""
     together: dict[tuple[str, str], list[ControlFinding]] = {}
     for each in findings:
         together.setdefault((each.finding.layer, each.finding.estimator), []).append(each)
     for (layer, estimator), controls in together.items():
+        if all(each.outcome == "neither falls" for each in controls):
+            continue
         parts = [f"  {layer} by {estimator}: {_fall(controls[0].finding)}"]
         parts += [f"{CONTROLS[c.kind]} {_fall(c.control)} ({_outcome_text(c)})" for c in controls]
         yield "; ".join(parts)
@@ -231,6 +233,8 @@ def _fall(finding: Finding) -> str:
 
 def _outcome_text(found: ControlFinding) -> str:
     """The outcome, and that the control could not fall, where that is why."""
+    if found.outcome == "neither falls":
+        return "no sure fall"
     if found.outcome == "does not fall" and found.control.cause.kind == "saturated":
         return f"{found.outcome}: {found.control.cause}"
     return found.outcome
