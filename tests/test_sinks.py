@@ -400,8 +400,9 @@ def test_a_run_says_whether_its_training_failed(
     folder = tmp_path / "out"
     sink, _ = make(folder)
     model = net()
-
     every = [1] if failing == "the last look" else [1, 2]
+    broken: list[bool] = []
+    model.register_forward_hook(lambda *_: mistake() if broken else None)
 
     def training() -> None:
         with Tracer(
@@ -412,7 +413,7 @@ def test_a_run_says_whether_its_training_failed(
             if failing == "the training":
                 raise ArithmeticError("a mistake of the user's")
             if failing == "the last look":
-                model.register_forward_hook(mistake)
+                broken.append(True)
             if failing == "the sending":
                 tracer.log(2, train_loss=0.5)
                 monkeypatch.setattr(sink, "send", mistake)
