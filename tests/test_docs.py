@@ -197,7 +197,7 @@ def test_the_notebook_runs_and_shows_what_is_stored_in_it() -> None:
     nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
     stored = nbformat.read(NOTEBOOK, as_version=4)
     again = copy.deepcopy(stored)
-    nbclient.NotebookClient(again, timeout=120, kernel_name="python3").execute()
+    nbclient.NotebookClient(again, timeout=600, kernel_name="python3").execute()
     three_lines = blocks(MODEL_PAGE, "python")[0].replace('"kde"', "KDE(noise_variance=0.1)")
     assert three_lines.strip() == again.cells[3].source
     for one, other in zip(stored.cells, again.cells, strict=True):
