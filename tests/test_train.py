@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ibtrace.errors import NonFinite, RunError
+from ibtrace.errors import ConfigError, NonFinite, RunError
 from ibtrace.trace import Trace
 from ibtrace.training import config, loop, runner, trainers
 
@@ -67,7 +67,8 @@ def same(one: Trace, other: Trace) -> None:
 def test_an_interrupted_run_ends_like_an_uninterrupted_one(
     model: str, stop_at: int, every: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    changes = {} if every is None else {"snapshots": None, "every": every}
+    changes: dict[str, Any] = {} if every is None else {"snapshots": None, "every": every}
+    changes["scheduler"] = scheduler("CosineAnnealingLR", T_max=8)
     experiment = config.build(raw(model=model, shuffle=True, batch_size=1000, **changes))
     whole = loop.train(experiment, tmp_path / "whole")
     monkeypatch.setattr(loop, "_CHECKPOINT_SECONDS", 0.0)
@@ -89,6 +90,44 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(
             loop.train(experiment, tmp_path / "part")
     assert len(Trace.load(tmp_path / "part").frame()) < len(whole.frame())
     same(loop.train(experiment, tmp_path / "part", resume=True), whole)
+
+
+def scheduler(name: str, **arguments: Any) -> dict[str, Any]:
+    return {"class_path": f"torch.optim.lr_scheduler.{name}", "init_args": arguments}
+
+
+def plainly(model: nn.Module, x: Tensor) -> Tensor:
+    """Calls a network; one that a configuration calls by a function trains alone."""
+    out: Tensor = model(x)
+    return out
+
+
+@pytest.mark.parametrize(
+    "how", [{"lenses": ["stability"]}, {"forward": "tests.test_train.plainly"}], ids=str
+)
+def test_the_learning_rate_follows_its_schedule(how: dict[str, Any], tmp_path: Path) -> None:
+    """At a rate of 0 from the fourth epoch on nothing moves any more; before, nothing differs."""
+    common = {"snapshots": list(range(9)), **how}
+    steady = loop.train(config.build(raw(**common)), tmp_path / "steady")
+    stops = scheduler("StepLR", step_size=3, gamma=0.0)
+    stopping = loop.train(config.build(raw(**common, scheduler=stops)), tmp_path / "stopping")
+    first = [
+        trace.readings().query("epoch <= 3 and unit != 's'").drop(columns="seconds")
+        for trace in (steady, stopping)
+    ]
+    pd.testing.assert_frame_equal(*first, check_exact=True)
+    moves = [
+        trace.readings().query("epoch >= 3").groupby(["seed", "layer", "quantity", "instrument"])
+        for trace in (steady, stopping)
+    ]
+    assert (moves[1]["value"].nunique(dropna=False) == 1).all()
+    assert (moves[0]["value"].nunique(dropna=False) > 1).any()
+
+
+def test_a_schedule_by_losses_is_refused(tmp_path: Path) -> None:
+    experiment = config.build(raw(scheduler=scheduler("ReduceLROnPlateau")))
+    with pytest.raises(ConfigError, match="share one rate; take one of epochs"):
+        loop.train(experiment, tmp_path)
 
 
 @pytest.mark.slow

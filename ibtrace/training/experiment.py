@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ConstantLR, LRScheduler, ReduceLROnPlateau
 
 from ibtrace.capture import Look
 from ibtrace.datasets import Dataset
@@ -60,6 +61,8 @@ class Training:
     Args:
         model: Makes a network, a class or a function; called once for each seed with torch seeded.
         optimizer: Makes an optimiser from parameters.
+        scheduler: Makes a schedule of the learning rate from an optimiser, and takes a step after
+            each epoch; None leaves the rate as it is.
         epochs: Epochs of training.
         seeds: How many (0, 1, …), or which.
         loss: ``cross_entropy`` (of logits), ``nll`` (of probabilities) or ``mse``.
@@ -72,6 +75,7 @@ class Training:
     model: Callable[[], nn.Module]
     optimizer: Callable[[Iterable[Any]], Optimizer]
     epochs: int
+    scheduler: Callable[[Optimizer], LRScheduler] | None = None
     seeds: int | list[int] = 10
     loss: Literal["cross_entropy", "nll", "mse"] = "cross_entropy"
     batch_size: int = 256
@@ -101,6 +105,22 @@ class Training:
     def network(self) -> nn.Module:
         """A new network, where it is trained."""
         return self.model().to(self.device)
+
+    def schedule(self, optimizer: Optimizer) -> LRScheduler:
+        """The schedule of an optimiser's learning rate, to take a step after each epoch.
+
+        Raises:
+            ConfigError: If it wants a number at each step, which differs between seeds.
+        """
+        if self.scheduler is None:
+            return ConstantLR(optimizer, factor=1.0)
+        schedule = self.scheduler(optimizer)
+        if isinstance(schedule, ReduceLROnPlateau):
+            raise ConfigError(
+                "scheduler: ReduceLROnPlateau goes by each network's loss, and seeds that train "
+                "together share one rate; take one of epochs, such as CosineAnnealingLR"
+            )
+        return schedule
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from ibtrace.capture import undisturbed
 from ibtrace.capture.recipe import Part, Recipe
@@ -50,6 +51,7 @@ class Trainer(ABC):
 
     networks: nn.Module | Networks
     optimizer: Optimizer
+    schedule: LRScheduler
 
     def __init__(self, experiment: Experiment, seeds: list[int]) -> None:
         data, training = experiment.data, experiment.training
@@ -81,12 +83,15 @@ class Trainer(ABC):
         A frozen control stands still for as many steps.
         """
         if not self.experiment.trains:
-            return iter(range(1, len(self.batches) + 1))
-        return self._steps()
+            yield from range(1, len(self.batches) + 1)
+            return
+        yield from self._steps()
+        self.schedule.step()
 
     @abstractmethod
     def _steps(self) -> Iterator[int]:
-        """Train one epoch, whose steps are numbered from 1."""
+        """The steps of an epoch at one learning rate, numbered from 1."""
+
 
     @abstractmethod
     def outputs(self, x: Tensor) -> Tensor:
@@ -143,12 +148,14 @@ class _Together(Trainer):
         self.networks: Ensemble = Ensemble(lambda seed: self.training.network(), seeds)
         self.optimizer = fuse(self.training.optimizer(self.networks.parameters()))
         require_elementwise(self.optimizer)
+        self.schedule = self.training.schedule(self.optimizer)
         self.twins = self._twins() if experiment.instruments.wants("twins") else None
 
     def _twins(self) -> TwinTraining:
         return TwinTraining(
             self.training.network,
             self.training.optimizer,
+            self.training.schedule,
             self.seeds,
             train=self.parts["train"],
             test=self.parts["test"],
@@ -175,17 +182,19 @@ class _Together(Trainer):
                 if self.twins is not None and others is not None:
                     self.twins.step(others[0], others[1], self.loss)
             yield step
+        if self.twins is not None:
+            self.twins.schedule.step()
 
     def outputs(self, x: Tensor) -> Tensor:
         with torch.no_grad():
             return self.networks(x)
 
     def state_dict(self) -> dict[str, Any]:
-        own = training_state(self.networks, self.optimizer, self.batches)
+        own = training_state(self.networks, self.optimizer, self.batches, self.schedule)
         return own if self.twins is None else {**own, "twins": self.twins.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        restore_training(state, self.networks, self.optimizer, self.batches)
+        restore_training(state, self.networks, self.optimizer, self.batches, self.schedule)
         if self.twins is not None:
             self.twins.load_state_dict(state["twins"])
 
@@ -198,6 +207,7 @@ class _Alone(Trainer):
         torch.manual_seed(seeds[0])
         self.networks: nn.Module = self.training.network()
         self.optimizer = self.training.optimizer(self.networks.parameters())
+        self.schedule = self.training.schedule(self.optimizer)
         self.forward = experiment.look.forward
 
     def _steps(self) -> Iterator[int]:
@@ -222,6 +232,7 @@ class _Alone(Trainer):
         return {
             "model": self.networks.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
             "batches": self.batches.state_dict(),
             "generator": torch.get_rng_state(),
         }
@@ -229,6 +240,7 @@ class _Alone(Trainer):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.networks.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
         self.batches.load_state_dict(state["batches"])
         torch.set_rng_state(state["generator"])
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from ibtrace.capture.recipe import Twins
 from ibtrace.datasets import Batches
@@ -26,6 +27,7 @@ class TwinTraining:
     Args:
         build: Makes a network, with torch's global generator seeded.
         optimizer: Makes an optimiser from parameters.
+        schedule: Makes a schedule of the learning rate from an optimiser.
         seeds: The seeds of the originals.
         train: Their training samples, ``(s, m)``.
         test: Samples that they are not trained on, ``(s, m')``.
@@ -36,6 +38,7 @@ class TwinTraining:
         self,
         build: Build,
         optimizer: Callable[[Any], Optimizer],
+        schedule: Callable[[Optimizer], LRScheduler],
         seeds: Sequence[int],
         *,
         train: Tensor,
@@ -51,6 +54,7 @@ class TwinTraining:
 
         self.networks = Ensemble(seeded, range(len(own)))
         self.optimizer = fuse(optimizer(self.networks.parameters()))
+        self.schedule = schedule(self.optimizer)
         rows, replaced = train[places].clone(), []
         for place, seed in enumerate(seeds):
             draw = stream(seed, "twins")
@@ -72,8 +76,8 @@ class TwinTraining:
 
     def state_dict(self) -> dict[str, Any]:
         """All that the rest of the training depends on."""
-        return training_state(self.networks, self.optimizer, self.batches)
+        return training_state(self.networks, self.optimizer, self.batches, self.schedule)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state that `state_dict` gave."""
-        restore_training(state, self.networks, self.optimizer, self.batches)
+        restore_training(state, self.networks, self.optimizer, self.batches, self.schedule)
