@@ -21,7 +21,7 @@ def test_the_default_grid_is_whole() -> None:
     assert len(choices) >= 120
     assert [family.name for family in choices.families][:2] == ["bins", "widths"]
     kinds = {type(e).__name__ for family in choices.families for e, _ in family.estimators}
-    assert kinds == {"Binning", "AdaptiveBinning", "KDE", "MatrixRenyi", "KSG"}
+    assert kinds == {"Binning", "AdaptiveBinning", "KDE", "MatrixRenyi", "KSG", "SoftEntropy"}
     ranges = {own.get("range") for family in choices.families for _, own in family.estimators}
     assert {"activation", "snapshot", "trace"} <= ranges
 

@@ -182,7 +182,7 @@ def test_the_page_on_resolution_runs_as_printed(
     (grid,) = blocks(RESOLUTION_PAGE, "yaml")
     assert len(Choices.read(yaml.safe_load(grid))) == (9 * 3 + 2) * 2 * 2 * 2
     assert f"{len(Choices.read(None))} analyses" in RESOLUTION_PAGE.read_text()
-    small = Path("grid.yaml")  # the default's 204 verdicts take seconds
+    small = Path("grid.yaml")  # the default's 228 verdicts take seconds
     small.write_text("families: [{estimator: binning, width: [0.5, 1.0]}]\n")
     monkeypatch.setattr("ibtrace.trace.choices.DEFAULT", small)
     scope: dict[str, Any] = {"ibtrace": ibtrace}

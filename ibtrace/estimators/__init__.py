@@ -35,6 +35,7 @@ from ibtrace.estimators.npeet import NPEET as NPEET
 from ibtrace.estimators.ross import Ross as Ross
 from ibtrace.estimators.sklearn_peer import SklearnMI as SklearnMI
 from ibtrace.estimators.sliced import Sliced as Sliced
+from ibtrace.estimators.soft_entropy import SoftEntropy as SoftEntropy
 from ibtrace.estimators.variational import Variational as Variational
 from ibtrace.runtime.arguments import built, require_instance, require_members, seed_number, shown
 from ibtrace.types import Estimate, Estimator, Plane, ProbeLike
@@ -51,6 +52,7 @@ registry: dict[str, type[Any]] = {
     "mixed_ksg": MixedKSG,
     "kozachenko_leonenko": KozachenkoLeonenko,
     "matrix_renyi": MatrixRenyi,
+    "soft_entropy": SoftEntropy,
     "gaussian_copula": GaussianCopula,
     "edge": EDGE,
     "sklearn": SklearnMI,
