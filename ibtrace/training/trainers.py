@@ -92,7 +92,6 @@ class Trainer(ABC):
     def _steps(self) -> Iterator[int]:
         """The steps of an epoch at one learning rate, numbered from 1."""
 
-
     @abstractmethod
     def outputs(self, x: Tensor) -> Tensor:
         """The networks' outputs in eval mode, ``(seeds, n, classes)`` for ``(seeds, n, ...)``."""
