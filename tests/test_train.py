@@ -115,7 +115,7 @@ def test_the_learning_rate_follows_its_schedule(how: dict[str, Any], tmp_path: P
         trace.readings().query("epoch <= 3 and unit != 's'").drop(columns="seconds")
         for trace in (steady, stopping)
     ]
-    pd.testing.assert_frame_equal(*first, check_exact=True)
+    pd.testing.assert_frame_equal(first[0], first[1], check_exact=True)
     moves = [
         trace.readings().query("epoch >= 3").groupby(["seed", "layer", "quantity", "instrument"])
         for trace in (steady, stopping)
