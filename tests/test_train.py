@@ -182,6 +182,22 @@ def test_a_run_is_the_same_whoever_else_trains_beside_it(tmp_path: Path) -> None
     assert (frame["bits"] - values(alone)["bits"]).abs().max() < 0.05
 
 
+def test_networks_that_are_no_chain_train_together_where_asked(tmp_path: Path) -> None:
+    model = {
+        "class_path": "ibtrace.papers.lorenzen.Network",
+        "init_args": {"widths": [12, 6, 4, 2]},
+    }
+    small = raw(loss="cross_entropy", layers=None, **{"model": "together"})
+    small |= {"model": model, "estimators": ["exact"]}
+    losses = []
+    for together in (False, True):
+        trace = loop.train(config.build({**small, "together": together}), tmp_path / str(together))
+        scalars = trace.scalars().query("name == 'train_loss'").sort_values(["seed", "epoch"])
+        losses.append(torch.tensor(scalars["value"].to_numpy()))
+    torch.testing.assert_close(losses[0], losses[1], rtol=1e-3, atol=1e-4)
+    assert losses[0].unique().numel() > 8
+
+
 def test_variants_run_side_by_side_in_processes(tmp_path: Path) -> None:
     small = raw(variants={"a": {}, "b": {"model.init_args.activation": "relu"}})
     traces = runner.run(small, tmp_path / "run", progress=False)

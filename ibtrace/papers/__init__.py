@@ -3,13 +3,31 @@
 from __future__ import annotations
 
 from ibtrace.errors import UnknownName
-from ibtrace.papers import cohen, nagarajan, saxe_linear, tishby, zhang
+from ibtrace.papers import (
+    adilova,
+    cohen,
+    goldfeld,
+    lorenzen,
+    nagarajan,
+    saxe_linear,
+    tishby,
+    zhang,
+)
 from ibtrace.papers._paper import Paper as Paper
 from ibtrace.runtime.imports import imported
 
 PAPERS = {
     paper.name: paper
-    for paper in (tishby.PAPER, zhang.PAPER, saxe_linear.PAPER, cohen.PAPER, nagarajan.PAPER)
+    for paper in (
+        tishby.PAPER,
+        zhang.PAPER,
+        saxe_linear.PAPER,
+        cohen.PAPER,
+        nagarajan.PAPER,
+        goldfeld.PAPER,
+        lorenzen.PAPER,
+        adilova.PAPER,
+    )
 }
 
 

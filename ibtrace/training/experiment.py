@@ -70,6 +70,8 @@ class Training:
         shuffle: Draw the batches anew each epoch; else always in the order of the data.
         split: Training and test part.
         device: Where to train and measure.
+        together: Train all seeds in one pass where the networks are no chain of linear layers too
+            (`ibtrace.ensemble`, under vmap): faster, where they are small. Chains always are.
     """
 
     model: Callable[[], nn.Module]
@@ -82,6 +84,7 @@ class Training:
     shuffle: bool = True
     split: Split = field(default_factory=Split)
     device: str = "cpu"
+    together: bool = False
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):

@@ -38,8 +38,8 @@ def train(
     """Train the networks of an experiment and trace them into a folder.
 
     Chains of linear layers train together (see `ibtrace.ensemble`), other networks one after the
-    other. A checkpoint goes beside the trace every few seconds, so that a killed run can be
-    resumed and ends with the same trace, value for value.
+    other, unless they are asked to (`Training.together`). A checkpoint goes beside the trace every
+    few seconds, so that a killed run can be resumed and ends with the same trace, value for value.
 
     Args:
         experiment: What to do.
@@ -60,7 +60,8 @@ def train(
     folder = Path(folder)
     seeds = experiment.training.seed_list
     plain = experiment.look.forward is None
-    together = plain and Ensemble(lambda seed: experiment.training.model(), seeds[:1]).fast
+    model, asked = experiment.training.model, experiment.training.together
+    together = plain and (asked or Ensemble(lambda seed: model(), seeds[:1]).fast)
     groups = [seeds] if together else [[seed] for seed in seeds]
     looks = _looks(experiment, experiment.training.epochs)
     bar = Bar(experiment.training.epochs * len(groups), looks * len(groups), label, place)
