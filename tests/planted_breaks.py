@@ -1,4 +1,4 @@
-"""Breaks planted in every lens and in controls: ``python -m tests.planted_breaks``.
+"""Breaks planted in every lens, in verdicts and in controls: ``python -m tests.planted_breaks``.
 
 A test that never fails proves nothing. Each entry of `BREAKS` is one wrong formula, sign, factor or
 mark in the code of a lens, or of what `OTHERS` names. Run as a program, this file plants one at a
@@ -45,10 +45,111 @@ class Break:
     tests: tuple[str, ...]
 
 
-OTHERS = ("controls",)
+OTHERS = ("verdict", "resolution", "multiverse", "against", "soft_entropy", "controls")
 """What is spoilt beside lenses."""
 
 BREAKS: tuple[Break, ...] = (
+    Break(
+        "verdict",
+        "plane/layer.py",
+        "if not gathered.falls.held_out.lower > rule.least_drop:",
+        "if not gathered.falls.held_out.mean > rule.least_drop:",
+        ("test_plane.py",),
+    ),
+    Break(
+        "verdict",
+        "plane/answer.py",
+        'return calls.pop() if len(calls) == 1 else "inconclusive"',
+        'return "compresses" if "compresses" in calls else "inconclusive"',
+        (
+            "test_verdict_questions.py::"
+            "test_one_that_leaves_it_open_makes_no_contradiction_and_no_call",
+        ),
+    ),
+    Break(
+        "verdict",
+        "plane/answer.py",
+        "return tuple(finding for finding in findings if finding.question == question)",
+        "return tuple(findings)",
+        ("test_verdict_questions.py::test_densities_only",),
+    ),
+    Break(
+        "resolution",
+        "plane/layer_resolution.py",
+        "falls: Mask = enough & (self.held_out[1] > self.rule.least_drop)",
+        "falls: Mask = enough & (self.held_out[0] > self.rule.least_drop)",
+        ("test_resolution.py::test_a_fall_of_three_seeds_in_ten_is_neither_sure_nor_excluded",),
+    ),
+    Break(
+        "resolution",
+        "plane/layer_resolution.py",
+        "slopes: Array = (self.mean_x[fine] - self.mean_x[coarse]) / steps",
+        "slopes: Array = (self.mean_x[coarse] - self.mean_x[fine]) / steps",
+        ("test_resolution.py::test_slopes_are_bits_for_each_halving",),
+    ),
+    Break(
+        "resolution",
+        "plane/layer_resolution.py",
+        "return near & (self.null <= RANDOM)",
+        "return near",
+        ("test_resolution.py::test_random_labels_do_not_decide_at_fine_widths",),
+    ),
+    Break(
+        "resolution",
+        "plots/_resolution.py",
+        "axes.pcolormesh(across, upwards, bits,",
+        "axes.pcolormesh(across, upwards, bits[::-1],",
+        ("test_resolution.py::test_the_figure_shows_the_map",),
+    ),
+    Break(
+        "resolution",
+        "numerics/nested.py",
+        "rows = _halved(rows, round(math.log2(width / finer)))",
+        "rows = _halved(rows, 1)",
+        ("test_nested.py::test_each_width_is_binning_to_the_last_bit",),
+    ),
+    Break(
+        "multiverse",
+        "trace/judging.py",
+        'best = last.sort_values(kind="stable").index',
+        'best = last.sort_values(kind="stable", ascending=False).index',
+        ("test_multiverse.py::test_the_best_half_is_of_the_lowest_losses",),
+    ),
+    Break(
+        "multiverse",
+        "numerics/variance_shares.py",
+        "orders = factorial(len(before)) * factorial(max(0, len(names) - len(before) - 1))",
+        "orders = factorial(len(names)) // len(names)",
+        ("test_variance_shares.py::test_of_a_part_of_a_grid_shares_are_averages_over_orders",),
+    ),
+    Break(
+        "multiverse",
+        "plane/multiverse.py",
+        'rows = self.rows if outcome == "call" else self.rows[np.isfinite(self.rows["held_out"])]',
+        "rows = self.rows",
+        ("test_multiverse.py::test_analyses_of_one_seed_have_no_fall_and_spoil_no_share",),
+    ),
+    Break(
+        "against",
+        "plane/against.py",
+        "below = math.hypot(one.mean - one.lower, two.upper - two.mean)",
+        "below = one.mean - one.lower + two.upper - two.mean",
+        ("test_against.py",),
+    ),
+    Break(
+        "soft_entropy",
+        "estimators/soft_entropy.py",
+        "logs = means.clamp(min=torch.finfo(p.dtype).tiny).log2()",
+        "logs = means.clamp(min=torch.finfo(p.dtype).tiny).log()",
+        ("test_soft_entropy.py::test_the_values_of_the_field",),
+    ),
+    Break(
+        "soft_entropy",
+        "numerics/sphere.py",
+        "return kappa * math.expm1(above - here) - log_z",
+        "return math.expm1(above - here) - log_z",
+        ("test_soft_entropy.py::test_the_temperature_solves_its_condition",),
+    ),
     Break(
         "controls",
         "plane/controls.py",

@@ -72,6 +72,14 @@ def test_where_the_range_alone_matters_it_has_the_whole_share(tmp_path: Path) ->
     assert "The call turns most on the range: 100 % with trace, 0 % with snapshot." in said
 
 
+def test_analyses_of_one_seed_have_no_fall_and_spoil_no_share(tmp_path: Path) -> None:
+    bins = {"estimator": "binning", "bins": [16, 32], "range": ["snapshot", "trace"]}
+    found = kept_trace(tmp_path, shrinking()).multiverse({"families": [bins], "seeds": ["all", 1]})
+    layer = found.of("hidden")
+    assert layer.levels("seeds")["first 1"]["held_out"].isna().all()
+    assert layer.shares()["range"] > 0.99
+
+
 def test_where_nothing_moves_nothing_compresses_under_any(tmp_path: Path) -> None:
     found = kept_trace(tmp_path, coded(FLAT)).multiverse({"families": [WIDTHS]})
     layer = found.of("hidden")
