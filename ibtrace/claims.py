@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Literal, get_args
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, Literal, get_args
 
 import pandas as pd
 
+from ibtrace.errors import InvalidInput
 from ibtrace.runtime.text import wrap
 from ibtrace.types import TraceLike
 
@@ -55,7 +58,8 @@ class Claim:
         name: A word or two, as in ``"compression-tanh"``.
         source: Author, year and where in the paper.
         statement: The statement, as the paper makes it.
-        test: Decides on the traces of the experiment, by their names.
+        test: Decides on the traces of the experiment, by their names; its thresholds are keyword
+            arguments with defaults, see `at`.
         needs: Names of the traces it cannot do without; where one is missing the claim is not
             measured.
         by: Labels of the estimators that each of these traces must hold, likewise.
@@ -71,7 +75,7 @@ class Claim:
     name: str
     source: str
     statement: str
-    test: Callable[[Mapping[str, TraceLike]], Outcome]
+    test: Callable[..., Outcome]
     needs: tuple[str, ...] = ()
     by: tuple[str, ...] = ()
     reads: Mapping[str, str] = field(default_factory=dict)
@@ -86,6 +90,28 @@ class Claim:
         if lenses := [lens for what, lens in self.reads.items() if not self._read(traces, what)]:
             return Outcome("not measured", f"needs --lenses {','.join(dict.fromkeys(lenses))}")
         return self.test(traces)
+
+    def at(self, **thresholds: Any) -> Claim:
+        """The same claim with other thresholds.
+
+        Args:
+            **thresholds: Keyword arguments of its test.
+
+        Raises:
+            InvalidInput: If the test takes no such argument; lists those that it takes.
+
+        Example:
+            >>> def any_runs(traces, least=1):
+            ...     return Outcome("held" if len(traces) >= least else "failed", f"{len(traces)}")
+            >>> claim = Claim("runs", "nobody", "There are runs.", any_runs)
+            >>> claim({}).status, claim.at(least=0)({}).status
+            ('failed', 'held')
+        """
+        _traces, *arguments = inspect.signature(self.test).parameters
+        if unknown := [name for name in thresholds if name not in arguments]:
+            known = ", ".join(arguments) or "none"
+            raise InvalidInput(f"claim {self.name} has no {', '.join(unknown)}; it has {known}")
+        return replace(self, test=partial(self.test, **thresholds))
 
     def _read(self, traces: Mapping[str, TraceLike], quantity: str) -> bool:
         """Whether each trace that the claim needs has a number of a quantity."""

@@ -214,3 +214,25 @@ def test_the_figure_is_drawn(tmp_path: Path) -> None:
     titles = [axes.get_title(loc="left") for axes in drawn.axes]
     assert titles[:2] == ["a  SGD, η = 0.5", "b  Adam, η = 0.0004, batch 512"]
     assert plots.save(drawn, tmp_path / "edge")[0].stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("name", "thresholds", "status"),
+    [
+        ("sharpens-gd", {"below": 0.15}, "failed"),  # the start is at 0.2
+        ("sharpens-gd", {"below": 0.25}, "held"),
+        ("hovers-gd", {"around": 1.25}, "held"),
+        ("hovers-gd", {"around": 1.15}, "failed"),  # the mean is at 1.2
+        ("loss-gd", {}, "held"),
+        ("loss-gd", {"rising": 0.9}, "failed"),
+        ("loss-gd", {"falling": 0.01}, "failed"),
+        ("own-momentum", {"least": 1.0}, "held"),
+        ("own-momentum", {"least": 2.0}, "failed"),
+        ("below-tishby", {"most": 2.0}, "held"),
+        ("below-tishby", {"most": 1.0}, "failed"),
+    ],
+)
+def test_thresholds_are_arguments(name: str, thresholds: dict[str, float], status: str) -> None:
+    (claim,) = (claim for claim in cohen.PAPER.claims if claim.name == name)
+    trace = run(name.rpartition("-")[2], hover=1.2, raw=1.2)
+    assert claim.at(**thresholds)({claim.needs[0]: trace}).status == status

@@ -230,3 +230,27 @@ def test_without_the_lens_a_claim_is_not_measured_and_says_which() -> None:
     for name, found in by_name.items():
         assert found == ("not measured", f"needs --lenses {lenses[name.partition('-')[0]]}")
     assert {claim.name for claim in EXPLANATIONS} <= {claim.name for claim in CLAIMS}
+
+
+@pytest.mark.parametrize(
+    ("name", "thresholds", "status"),
+    [
+        ("diffusion-starts-it", {"together": 6.0}, "held"),  # 30 against 100
+        ("diffusion-starts-it", {"together": 2.5}, "failed"),
+        ("diffusion-starts-it", {"together": 6.0, "seeds": 0.99}, "inconclusive"),
+        ("saturation-layers", {"least": 0.9}, "held"),
+        ("saturation-layers", {"margin": 3.5}, "inconclusive"),
+    ],
+)
+def test_thresholds_are_arguments(name: str, thresholds: dict[str, float], status: str) -> None:
+    curves: dict[tuple[str, str], Curve] = {
+        (I_XT, layer): lambda seed, fall=fall: hill(100, fall)  # type: ignore[misc]
+        for layer, fall in zip(LAYERS, (0.1, 1.0, 3.0), strict=False)
+    }
+    curves |= {
+        (SATURATED, layer): lambda seed, share=share: rises(share, 1000)  # type: ignore[misc]
+        for layer, share in zip(LAYERS, (0.1, 0.5, 0.9), strict=False)
+    }
+    curves[(SNR, "fc3")] = lambda seed: below(30)
+    (claim,) = (claim for claim in EXPLANATIONS if claim.name == name)
+    assert claim.at(**thresholds)({"tanh": traced(curves)}).status == status

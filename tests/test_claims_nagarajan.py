@@ -230,3 +230,21 @@ def test_the_figure_is_drawn(tmp_path: Path) -> None:
     said = [text.get_text() for text in legend.get_texts()]
     assert said[:2] == [f"relu, γ = {margin} (24 of 30 networks)" for margin in (1, 4)]
     assert plots.save(drawn, tmp_path / "sizes")[0].stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("name", "thresholds", "status"),
+    [
+        ("distance-1", {"least": 0.2}, "held"),
+        ("distance-1", {"least": 0.4}, "failed"),
+        ("error-1", {"most": -0.4}, "held"),
+        ("error-1", {"most": -0.6}, "failed"),
+        ("bound-lags-1", {"least": 0.5}, "held"),
+        ("bound-lags-1", {"least": 0.7}, "failed"),
+        ("vacuous-1", {"least": 20.0}, "held"),
+        ("vacuous-1", {"least": 50.0}, "failed"),
+    ],
+)
+def test_thresholds_are_arguments(name: str, thresholds: dict[str, float], status: str) -> None:
+    (claim,) = (claim for claim in nagarajan.PAPER.claims if claim.name == name)
+    assert claim.at(**thresholds)(run()).status == status

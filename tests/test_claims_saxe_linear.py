@@ -192,3 +192,19 @@ def test_the_figure_is_drawn(traces: dict[str, Trace], tmp_path: Path) -> None:
     labels = [text.get_text() for legend in drawn.legends for text in legend.get_texts()]
     assert {"mode 1, closed form", "mode 3, training", "first order in η"} <= {*labels}
     assert plots.save(drawn, tmp_path / "modes")[0].stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("name", "thresholds", "status"),
+    [
+        ("first-order-balanced-coarse", {"off": 1e-6}, "failed"),
+        ("random-follows", {"off": 1e-7}, "failed"),
+        ("balance-random", {"most": 1e-12}, "failed"),
+    ],
+)
+def test_thresholds_are_arguments(
+    traces: dict[str, Trace], name: str, thresholds: dict[str, float], status: str
+) -> None:
+    (claim,) = (claim for claim in papers.find("saxe-linear").claims if claim.name == name)
+    assert claim(traces).status == "held"
+    assert claim.at(**thresholds)(traces).status == status

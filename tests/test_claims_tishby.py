@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pytest
 
 from ibtrace.papers.tishby import CLAIMS, EXACT, PAPERS_BINS, RANGED_BINS
+from ibtrace.plane import Rule
 from ibtrace.plane.drops import Array
 from ibtrace.trace import Scalar, Trace
 from ibtrace.types import I_TY, I_XT, Row
@@ -140,3 +142,35 @@ def test_the_order_of_layers_is_that_of_the_network_at_every_epoch(swapped: bool
     assert status == ("failed" if swapped else "held")
     assert number.endswith(f"of {pairs} neighbouring pairs do not increase")
     assert number.startswith("99.7 %" if swapped else "100.0 %")
+
+
+@pytest.mark.parametrize(
+    ("name", "thresholds", "status"),
+    [
+        ("fitting", {"least": 0.4}, "held"),
+        ("fitting", {"least": 0.6}, "failed"),
+        ("compression-last", {"rule": Rule(least_drop=2.5)}, "held"),
+        ("compression-last", {"rule": Rule(least_drop=3.5)}, "failed"),
+        ("compression-all", {"rule": Rule(least_drop=2.5)}, "held"),
+        ("compression-all", {"rule": Rule(least_drop=3.5)}, "failed"),
+        ("most-epochs", {"share": 0.65}, "held"),
+        ("most-epochs", {"share": 0.75}, "failed"),
+        ("order-of-layers", {"share": 0.2}, "held"),
+        ("constant-information", {"off": 0.3}, "held"),
+        ("constant-information", {"off": 0.1}, "failed"),
+        ("no-relu-compression", {"rule": Rule(least_drop=3.5)}, "held"),
+        ("no-relu-compression", {"rule": Rule(least_drop=2.5)}, "failed"),
+    ],
+)
+def test_thresholds_are_arguments(name: str, thresholds: dict[str, Any], status: str) -> None:
+    of = {
+        "fitting": trace_of(layered(0.5 + 0.5 * U), quantity=I_TY),
+        "constant-information": trace_of(
+            dict.fromkeys(LAYERS, np.full(EPOCHS, 11.8)), estimator=EXACT, noise=0
+        ),
+        "no-relu-compression": trace_of(layered(peaked(0.3)), estimator=RANGED_BINS),
+    }
+    trace = of.get(name) or trace_of(layered(peaked(0.3), peaked(0.3)))
+    (claim,) = (claim for claim in CLAIMS if claim.name == name)
+    moved = claim.at(**thresholds)
+    assert moved(dict.fromkeys(("tanh", "relu"), trace)).status == status

@@ -164,3 +164,29 @@ def test_the_figure_is_drawn_with_networks_that_did_not_fit(tmp_path: Path) -> N
     assert plots.save(drawn, tmp_path / "fractions")[0].stat().st_size > 10_000
     labels = [t.get_text() for legend in zhang.figure(runs()).legends for t in legend.get_texts()]
     assert "networks that did not fit" not in labels
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "thresholds", "status"),
+    [
+        ("memorisation", {"fit_at": 99}, {}, "failed"),
+        ("memorisation", {"fit_at": 99}, {"fitted": 0.85}, "held"),
+        ("time-to-fit", {"fit_at": 20}, {}, "held"),
+        ("time-to-fit", {"fit_at": 20}, {"most": 1.5}, "failed"),
+        ("gap", {}, {"least": 0.2}, "failed"),
+        ("random-keeps-more", {}, {"least": 0.5}, "failed"),
+        ("compression-random", {"bits": 6.0}, {"near": 0.5}, "inconclusive"),
+    ],
+)
+def test_thresholds_are_arguments(
+    name: str, changes: dict[str, Any], thresholds: dict[str, Any], status: str
+) -> None:
+    (claim,) = (claim for claim in zhang.PAPER.claims if claim.name == f"{name}-tanh")
+    assert claim.at(**thresholds)(runs(p100=changes)).status == status
+
+
+def test_a_run_is_of_the_activation_that_its_configuration_says() -> None:
+    named = runs()
+    usual = outcome("gap", named)
+    others = {f"tanh-{p}": run(p, activation="relu", gap=0.3) for p in (10, 20)}
+    assert outcome("gap", {**named, **others})[0] == usual[0] == "held"

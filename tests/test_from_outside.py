@@ -60,7 +60,7 @@ def test_a_data_set_and_a_paper(scope: Mapping[str, Any]) -> None:
     assert trace.lenses == ["Saturation", "Reach"]
     said = (run / "report.txt").read_text()
     assert "measured: 4 bits at least" in said
-    assert "1 claims: 1 held, 0 failed, 0 inconclusive" in said
+    assert "2 claims: 1 held, 0 failed, 1 inconclusive" in said
     assert "gradient norm in nats by Reach" in said
     assert (run / "readings-largest_activation.png").exists()
 

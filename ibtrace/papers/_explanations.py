@@ -12,7 +12,6 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
-from scipy.stats import spearmanr
 
 from ibtrace.alignment import (
     DIFFUSION,
@@ -20,15 +19,22 @@ from ibtrace.alignment import (
     SATURATION,
     Event,
     apart,
-    coincidence,
     events,
     module_of,
 )
 from ibtrace.claims import Claim, Outcome, within
-from ibtrace.errors import InvalidInput
 from ibtrace.estimators import Binning
-from ibtrace.plane import interval, phases, verdict
-from ibtrace.types import I_XT, TraceLike, label
+from ibtrace.papers.measures import (
+    bracketed,
+    by_call,
+    drops,
+    hidden,
+    judged,
+    rank_correlation,
+    tracks,
+)
+from ibtrace.plane import interval
+from ibtrace.types import TraceLike, label
 
 PAPERS_BINS = label(Binning.idnns())
 RANGED_BINS = label(Binning(bins=30, range="snapshot"))
@@ -40,19 +46,23 @@ TOGETHER = 2.0
 """Two events come together if their epochs (counted from 1) differ by no more than this factor."""
 TRACKS = 0.5
 """One quantity tracks another if the rank correlation of their differences is larger than this."""
-_SEEDS = 0.9  # what an interval of the median must cover, as of 5 seeds it does
+SEEDS = 0.9
+"""What an interval of the median must cover, as of 5 seeds it does."""
 
 Traces = Mapping[str, TraceLike]
 
 
-def _last_hidden(trace: TraceLike) -> str:
-    return trace.layers[-2]
-
-
-def _comes_with_the_peak(traces: Traces, event: Event, *, of_module: bool) -> Outcome:
+def _comes_with_the_peak(
+    traces: Traces,
+    event: Event,
+    *,
+    of_module: bool,
+    together: float = TOGETHER,
+    seeds: float = SEEDS,
+) -> Outcome:
     """Whether an event of the last hidden layer is at the peak of its I(X;T), within a factor."""
     trace = traces["tanh"]
-    layer = _last_hidden(trace)
+    layer = hidden(trace)[-1]
     place = module_of(trace, layer) if of_module else layer
     if place is None:
         return Outcome("inconclusive", f"which module makes {layer} is not known")
@@ -60,60 +70,32 @@ def _comes_with_the_peak(traces: Traces, event: Event, *, of_module: bool) -> Ou
     distance = apart(happened, (event.name, place), (PEAK.name, layer, PAPERS_BINS))
     if not distance.seeds:
         return Outcome("inconclusive", f"neither happened in any of {len(trace.seeds)} networks")
-    number = f"{distance}; together is a factor {TOGETHER:g} (ours)"
-    if distance.coverage < _SEEDS:
+    number = f"{distance}; together is a factor {together:g} (ours)"
+    if distance.coverage < seeds:
         return Outcome("inconclusive", f"{number}; too few networks")
-    return Outcome(within(distance.lower, distance.upper, 1 / TOGETHER, TOGETHER), number)
+    return Outcome(within(distance.lower, distance.upper, 1 / together, together), number)
 
 
-def _relu_follows(traces: Traces) -> Outcome:
+def _relu_follows(traces: Traces, most: float = 0.5) -> Outcome:
     """Whether ReLU's last hidden layer compresses, where its gradients turn to diffusion."""
     trace = traces["relu"]
-    layer = _last_hidden(trace)
+    layer = hidden(trace)[-1]
     module = module_of(trace, layer)
     if module is None:
         return Outcome("inconclusive", f"which module makes {layer} is not known")
     frame = events(trace, [DIFFUSION]).frame
     turned = np.isfinite(frame.loc[frame["layer"] == module, "at"])
-    judged = verdict(trace, estimators=[RANGED_BINS]).of(layer, RANGED_BINS)
-    fall = judged.evidence.held_out
-    number = (
-        f"the SNR falls below 1 in {turned.sum()} of {len(turned)} networks; {layer} "
-        f"{judged.call}, held-out fall {fall.mean:.2f} bits [{fall.lower:.2f}, {fall.upper:.2f}]"
-    )
-    if turned.mean() <= 0.5:
-        return Outcome("inconclusive", number)
-    if judged.call == "inconclusive":
-        return Outcome("inconclusive", f"{number}; {judged.cause}")
-    return Outcome("held" if judged.call == "compresses" else "failed", number)
+    (finding,) = judged(trace, RANGED_BINS, [layer])
+    outcome = by_call(finding, "compresses")
+    turns = f"the SNR falls below 1 in {turned.sum()} of {len(turned)} networks"
+    status = outcome.status if turned.mean() > most else "inconclusive"
+    return Outcome(status, f"{turns}; {outcome.number}")
 
 
-def _tracks(traces: Traces, quantity: str, sign: int) -> Outcome:
+def _tracks(traces: Traces, quantity: str, sign: int, least: float = TRACKS) -> Outcome:
     """Whether from its peak on I(X;T) of the last hidden layer changes as a quantity does."""
     trace = traces["tanh"]
-    layer = _last_hidden(trace)
-    peaks = events(trace, [PEAK]).frame
-    peaks = peaks[(peaks["layer"] == layer) & (peaks["instrument"] == PAPERS_BINS)]
-    happened = peaks[np.isfinite(peaks["at"])]
-    since = {
-        int(seed): float(at) for seed, at in zip(happened["seed"], happened["at"], strict=True)
-    }
-    if not since:
-        return Outcome("inconclusive", f"{layer} has no peak in any of {len(peaks)} networks")
-    try:
-        pair = coincidence(
-            trace, [I_XT], [quantity], layers=[layer], instrument=PAPERS_BINS, since=since
-        )
-    except InvalidInput as error:
-        return Outcome("inconclusive", str(error))
-    (row,) = pair.to_dict("records")
-    lower, upper = sorted((sign * row["lower"], sign * row["upper"]))
-    number = (
-        f"rank correlation of {row['points']} differences in log-epoch from the peak on "
-        f"{row['correlation']:+.2f} [{row['lower']:+.2f}, {row['upper']:+.2f}], {row['seeds']} "
-        f"seeds; tracking is {sign * TRACKS:+g} or beyond (ours)"
-    )
-    return Outcome(within(lower, upper, TRACKS), number)
+    return tracks(trace, hidden(trace)[-1], PAPERS_BINS, quantity, least=least, sign=sign)
 
 
 def _last(curve: pd.Series) -> float:
@@ -126,46 +108,38 @@ def _fold(curve: pd.Series) -> float:
 
 
 def _layers_that(
-    traces: Traces, quantity: str, summary: Callable[[pd.Series], float], words: str
+    traces: Traces,
+    quantity: str,
+    summary: Callable[[pd.Series], float],
+    words: str,
+    least: float = TRACKS,
+    margin: float = PEAK.margin,
 ) -> Outcome:
     """Whether the hidden layers' falls of I(X;T) are ordered as what befell these layers."""
     trace = traces["tanh"]
-    hidden = list(trace.layers[:-1])
-    frame = trace.frame()
-    bits = frame[(frame["quantity"] == I_XT) & (frame["estimator"] == PAPERS_BINS)]
-    falls = phases(bits[bits["layer"].isin(hidden)]).pivot(
-        index="seed", columns="layer", values="compression_bits"
-    )
+    layers = hidden(trace)
+    falls = pd.DataFrame({layer: drops(trace, PAPERS_BINS, layer) for layer in layers})
     readings = trace.readings()
-    read = readings[(readings["quantity"] == quantity) & readings["layer"].isin(hidden)]
+    read = readings[(readings["quantity"] == quantity) & readings["layer"].isin(layers)]
     read = read[read["value"].notna()].sort_values(trace.clock)
     befell = read.groupby(["seed", "layer"])["value"].agg(summary).unstack()
-    befell = befell.reindex(index=falls.index, columns=hidden)
-    whole = befell.notna().all(axis=1) & falls[hidden].notna().all(axis=1)
-    ranks = np.array(
-        [_rank_correlation(falls.loc[at, hidden], befell.loc[at]) for at in falls.index[whole]]
-    )
+    befell = befell.reindex(index=falls.index, columns=layers)
+    whole = befell.notna().all(axis=1) & falls.notna().all(axis=1)
+    ranks = np.array([rank_correlation(falls.loc[at], befell.loc[at]) for at in falls.index[whole]])
     if not len(ranks):
         return Outcome("inconclusive", "no network has both numbers of every hidden layer")
-    mean, lower, upper = interval(ranks)
+    mean = interval(ranks)
     each = ", ".join(
-        f"{layer} {falls[layer].mean():.2f} bits {befell[layer].mean():.2g}" for layer in hidden
+        f"{layer} {falls[layer].mean():.2f} bits {befell[layer].mean():.2g}" for layer in layers
     )
     number = (
-        f"rank correlation over {len(hidden)} layers {mean:+.2f} [{lower:+.2f}, {upper:+.2f}], "
-        f"{len(ranks)} seeds ({words}: {each}); agreeing is {TRACKS:+g} or more (ours)"
+        f"rank correlation over {len(layers)} layers {bracketed(mean)}, "
+        f"{len(ranks)} seeds ({words}: {each}); agreeing is {least:+g} or more (ours)"
     )
-    means = falls[hidden].mean()
-    if means.max() < PEAK.margin or means.min() > means.max() / 2:
+    means = falls.mean()
+    if means.max() < margin or means.min() > means.max() / 2:
         return Outcome("inconclusive", f"{number}; all layers lose as much: nothing to order")
-    return Outcome(within(lower, upper, TRACKS), number)
-
-
-def _rank_correlation(a: pd.Series, b: pd.Series) -> float:
-    """Spearman's; 0 where one does not vary, as then it tells nothing of the other."""
-    if a.nunique() < 2 or b.nunique() < 2:
-        return 0.0
-    return float(spearmanr(a, b).statistic)
+    return Outcome(within(mean.lower, mean.upper, least), number)
 
 
 def _claim(

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from ibtrace.claims import Claim
 from ibtrace.errors import ConfigError
-from ibtrace.plane import Interval
 from ibtrace.predictions import Prediction
 from ibtrace.types import TraceLike
 
@@ -82,8 +81,3 @@ class Paper:
             **changes,
             **({"variants": variants} if variants else {}),
         }
-
-
-def bracketed(of: Interval, digits: int) -> str:
-    """A mean and its interval as a claim prints them: ``0.42 [0.40, 0.44]``."""
-    return f"{of.mean:.{digits}f} [{of.lower:.{digits}f}, {of.upper:.{digits}f}]"

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from ibtrace.claims import Claim, Outcome, within
-from ibtrace.papers._paper import Paper, bracketed
+from ibtrace.papers._paper import Paper
+from ibtrace.papers.measures import bracketed, by_count
 from ibtrace.plane import Interval, interval
 from ibtrace.predictions import Prediction, of_each
 from ibtrace.types import TraceLike
@@ -168,7 +169,7 @@ EDGE = Prediction(
 # --- claims -------------------------------------------------------------------------------------
 
 
-def _sharpens(traces: Traces, name: str) -> Outcome:
+def _sharpens(traces: Traces, name: str, below: float = 1.0) -> Outcome:
     stays = at_edge(traces[name])
     if stays["start"].isna().all():
         return Outcome("inconclusive", "the sharpness was not read")
@@ -179,14 +180,12 @@ def _sharpens(traces: Traces, name: str) -> Outcome:
     )
     if reached:
         number += f", at epoch {stays['reached'].median():,.0f} (median)"
-    if not bool((stays["start"] < 1).all()):
+    if not bool((stays["start"] < below).all()):
         return Outcome("failed", f"{number}; it is not below at the start")
-    if reached == len(stays):
-        return Outcome("held", number)
-    return Outcome("failed" if reached <= len(stays) / 2 else "inconclusive", number)
+    return Outcome(by_count(reached, len(stays)), number)
 
 
-def _hovers(traces: Traces, name: str) -> Outcome:
+def _hovers(traces: Traces, name: str, around: float = AROUND) -> Outcome:
     stays = at_edge(traces[name]).dropna(subset=["mean"])
     if stays.empty:
         return Outcome("inconclusive", "no network reached the threshold")
@@ -198,10 +197,12 @@ def _hovers(traces: Traces, name: str) -> Outcome:
         f"mean {bracketed(level, 2)} of the threshold "
         f"(80 % of single looks {low:.2f} to {high:.2f}), {len(stays)} seeds"
     )
-    return Outcome(within(level.lower, level.upper, 1 / AROUND, AROUND), number)
+    return Outcome(within(level.lower, level.upper, 1 / around, around), number)
 
 
-def _loss_rises_and_falls(traces: Traces, name: str) -> Outcome:
+def _loss_rises_and_falls(
+    traces: Traces, name: str, rising: float = 0.0, falling: float = 1.0
+) -> Outcome:
     stays = at_edge(traces[name]).dropna(subset=["rises", "fell"])
     if stays.empty:
         return Outcome("inconclusive", "no network reached the threshold")
@@ -213,21 +214,23 @@ def _loss_rises_and_falls(traces: Traces, name: str) -> Outcome:
         f"[{100 * rises.lower:.0f}, {100 * rises.upper:.0f}], and in the end "
         f"{bracketed(fell, 2)} times what it was, {len(stays)} seeds"
     )
-    if rises.lower > 0 and fell.upper < 1:
+    if rises.lower > rising and fell.upper < falling:
         return Outcome("held", number)
-    return Outcome("failed" if fell.lower > 1 or rises.upper <= 0 else "inconclusive", number)
+    return Outcome(
+        "failed" if fell.lower > falling or rises.upper <= rising else "inconclusive", number
+    )
 
 
-def _above_plain(traces: Traces, name: str) -> Outcome:
+def _above_plain(traces: Traces, name: str, least: float = 1.0) -> Outcome:
     table = looks(traces[name]).dropna(subset=["raw"])
     if table.empty:
         return Outcome("inconclusive", "the largest eigenvalue was not read")
     level = interval(table.groupby("seed")["raw"].max().to_numpy())
     number = f"λ_max(H) rises to {bracketed(level, 2)} times 2/η, {table['seed'].nunique()} seeds"
-    return Outcome(within(level.lower, level.upper, 1.0), number)
+    return Outcome(within(level.lower, level.upper, least), number)
 
 
-def _neither(traces: Traces, name: str) -> Outcome:
+def _neither(traces: Traces, name: str, most: float = 1.0) -> Outcome:
     table = looks(traces[name])
     over, raw = table["over"].max(), table["raw"].max()
     if np.isnan([over, raw]).any():
@@ -237,7 +240,7 @@ def _neither(traces: Traces, name: str) -> Outcome:
         f"at most {over:.3f} of its own threshold ({own:,.0f}) and {raw:.2f} of 2/η in "
         f"{table['seed'].nunique()} networks"
     )
-    return Outcome("held" if max(over, raw) < 1 else "failed", number)
+    return Outcome("held" if max(over, raw) < most else "failed", number)
 
 
 def _claims(activation: str) -> tuple[Claim, ...]:

@@ -12,7 +12,8 @@ import pandas as pd
 from scipy import stats
 
 from ibtrace.claims import Claim, Outcome, within
-from ibtrace.papers._paper import Paper, bracketed
+from ibtrace.papers._paper import Paper
+from ibtrace.papers.measures import bracketed, by_count
 from ibtrace.plane import Interval, half_width, interval
 from ibtrace.predictions import Prediction
 from ibtrace.types import TraceLike
@@ -175,37 +176,39 @@ def _reaches(traces: Traces, activation: str, margin: float) -> Outcome:
     if reached:
         slowest = table.groupby("m")["reached"].median()
         number += f", after {slowest.min():,.0f} to {slowest.max():,.0f} epochs (medians of a size)"
-    if reached == len(table):
-        return Outcome("held", number)
-    return Outcome("failed" if reached <= len(table) / 2 else "inconclusive", number)
+    return Outcome(by_count(reached, len(table)), number)
 
 
-def _grows(traces: Traces, activation: str, margin: float, column: str) -> Outcome:
+def _grows(
+    traces: Traces, activation: str, margin: float, column: str, least: float = 0.0
+) -> Outcome:
     exponent, number = _exponent(traces, activation, margin, column)
-    return Outcome(within(exponent.lower, exponent.upper, 0.0), number)
+    return Outcome(within(exponent.lower, exponent.upper, least), number)
 
 
-def _falls(traces: Traces, activation: str, margin: float, column: str) -> Outcome:
+def _falls(
+    traces: Traces, activation: str, margin: float, column: str, most: float = 0.0
+) -> Outcome:
     exponent, number = _exponent(traces, activation, margin, column)
-    return Outcome(within(exponent.lower, exponent.upper, -math.inf, 0.0), number)
+    return Outcome(within(exponent.lower, exponent.upper, -math.inf, most), number)
 
 
-def _lags(traces: Traces, activation: str, margin: float) -> Outcome:
+def _lags(traces: Traces, activation: str, margin: float, least: float = 0.0) -> Outcome:
     table = _of(traces, activation, margin)
     both = (exponents(table, "bound") - exponents(table, "error")).dropna()
     if both.empty:
         return Outcome("inconclusive", _TOO_FEW)
     difference = interval(np.asarray(both, dtype=np.float64))
     number = f"the exponents differ by {bracketed(difference, 3)}, {len(both)} seeds"
-    return Outcome(within(difference.lower, difference.upper, 0.0), number)
+    return Outcome(within(difference.lower, difference.upper, least), number)
 
 
-def _vacuous(traces: Traces, activation: str, margin: float) -> Outcome:
+def _vacuous(traces: Traces, activation: str, margin: float, least: float = 1.0) -> Outcome:
     bounds = _of(traces, activation, margin)["bound"].dropna()
     if bounds.empty:
         return Outcome("inconclusive", _TOO_FEW)
     number = f"{bounds.min():,.3g} to {bounds.max():,.3g} in {len(bounds)} networks"
-    return Outcome("held" if bounds.min() > 1 else "failed", number)
+    return Outcome("held" if bounds.min() > least else "failed", number)
 
 
 _TOO_FEW = f"no seed reached the margin at {_FEWEST} sizes"

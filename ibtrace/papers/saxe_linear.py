@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from scipy.interpolate import BarycentricInterpolator
 from torch import Tensor, nn
 
-from ibtrace.claims import Claim, Outcome, Status, within
+from ibtrace.claims import Claim, Outcome, within
 from ibtrace.datasets import Dataset
 from ibtrace.errors import ConfigError
 from ibtrace.lenses import Modes
 from ibtrace.models import MLP
 from ibtrace.numerics import deep_linear
 from ibtrace.papers._paper import Paper, Variants
+from ibtrace.papers.measures import all_of
 from ibtrace.plane import interval
 from ibtrace.predictions import Prediction, of_each
 from ibtrace.types import TraceLike
@@ -34,9 +35,12 @@ BALANCED = ("balanced", "balanced-coarse")
 RANDOM = "random"
 EMERGED = 0.05
 """Learned share from which a mode of a random start is held to its closed form."""
-_FIRST_ORDER = 0.1  # how far the delay of the steps may be from its first order
-_CLOSE = 0.01  # of a half-time, of random starts
-_CONSERVED = 0.01  # of the squared weights of a unit
+FIRST_ORDER = 0.1
+"""How far the delay of the steps may be from its first order."""
+CLOSE = 0.01
+"""How far a random start may be off, of a half-time."""
+CONSERVED = 0.01
+"""How far the balance may drift, of the squared weights of a unit."""
 _MOST_MODES = 256  # whose names are known
 
 Traces = Mapping[str, TraceLike]
@@ -298,39 +302,37 @@ def _larger_first(traces: Traces, name: str) -> Outcome:
     return Outcome("held" if ordered == len(whole) else "failed", number)
 
 
-def _first_order(traces: Traces, name: str) -> Outcome:
+def _first_order(traces: Traces, name: str, off: float = FIRST_ORDER) -> Outcome:
     table = half_times(traces[name]).dropna()
     if table.empty:
         return Outcome("inconclusive", "no network learned half of a mode")
     late = table["measured"] - table["closed"]
     share = late / table["delay"]
     of_modes = ", ".join(f"{part:.3f}" for part in share.groupby(table["mode"]).mean())
-    off = (late / table["closed"]).abs().max()
+    of_time = (late / table["closed"]).abs().max()
     number = (
-        f"late by {late.min():.2f} to {late.max():.2f} steps (at most {100 * off:.2g} % of the "
+        f"late by {late.min():.2f} to {late.max():.2f} steps (at most {100 * of_time:.2g} % of the "
         f"half-time): {of_modes} of the first order, modes from the strongest"
     )
-    within = bool((share - 1).abs().max() <= _FIRST_ORDER)
-    return Outcome("held" if within else "failed", number)
+    near = bool((share - 1).abs().max() <= off)
+    return Outcome("held" if near else "failed", number)
 
 
-def _random_follows(traces: Traces) -> Outcome:
+def _random_follows(traces: Traces, off: float = CLOSE) -> Outcome:
     table = half_times(traces[RANDOM]).dropna()
     if table.empty:
         return Outcome("inconclusive", "no network learned half of a mode")
-    off = (table["measured"] - table["closed"] - table["delay"]) / table["closed"]
-    ends = [interval(part.to_numpy()) for _, part in off.groupby(table["mode"])]
+    late = (table["measured"] - table["closed"] - table["delay"]) / table["closed"]
+    ends = [interval(part.to_numpy()) for _, part in late.groupby(table["mode"])]
     differences = ", ".join(
         f"{100 * e.mean:+.2g} % [{100 * e.lower:+.2g}, {100 * e.upper:+.2g}]" for e in ends
     )
     number = f"measured less predicted {differences} of the half-time, modes from the strongest"
-    each = [within(end.lower, end.upper, -_CLOSE, _CLOSE) for end in ends]
-    worst: tuple[Status, ...] = ("failed", "inconclusive", "held")
-    status = next(status for status in worst if status in each)
+    status = all_of([within(end.lower, end.upper, -off, off) for end in ends])
     return Outcome(status, f"{number}; {table['seed'].nunique()} seeds")
 
 
-def _balance(traces: Traces, name: str) -> Outcome:
+def _balance(traces: Traces, name: str, most: float = CONSERVED) -> Outcome:
     trace = traces[name]
     readings = trace.readings()
     drift = readings[readings["quantity"] == "mean drift of the balance"]["value"]
@@ -343,7 +345,7 @@ def _balance(traces: Traces, name: str) -> Outcome:
         f"its largest drift is {drift.max():.1g} a unit, {100 * drift.max() / size:.2g} % of the "
         f"squared weights that a unit ends with ({size:.2g})"
     )
-    return Outcome("held" if drift.max() < _CONSERVED * size else "failed", number)
+    return Outcome("held" if drift.max() < most * size else "failed", number)
 
 
 def _claims() -> tuple[Claim, ...]:

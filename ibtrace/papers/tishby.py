@@ -2,121 +2,84 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
-import pandas as pd
 
-from ibtrace.claims import Claim, Outcome, within
+from ibtrace.claims import Claim, Outcome
 from ibtrace.estimators import Exact
 from ibtrace.papers._explanations import EXPLANATIONS
 from ibtrace.papers._explanations import PAPERS_BINS as PAPERS_BINS
 from ibtrace.papers._explanations import RANGED_BINS as RANGED_BINS
 from ibtrace.papers._paper import Paper
-from ibtrace.plane import Finding, interval, phases, verdict
+from ibtrace.papers.measures import by_call, curves, decided, hidden, judged
+from ibtrace.plane import Rule
 from ibtrace.types import I_TY, I_XT, TraceLike, label
 
 EXACT = label(Exact())
 SZT = "Shwartz-Ziv & Tishby 2017"
+RULE = Rule()
+"""What counts as compression, by default."""
+
+Traces = Mapping[str, TraceLike]
 
 
-def _hidden(trace: TraceLike) -> list[str]:
-    """The hidden layers: all but the network's output."""
-    return list(trace.layers[:-1])
+def _fitting(traces: Traces, least: float = 0.0) -> Outcome:
+    trace = traces["tanh"]
+    bits = curves(trace, I_TY, PAPERS_BINS, hidden(trace)[-1])
+    return decided(bits.iloc[:, -1] - bits.iloc[:, 0], "bits more than at the start", least)
 
 
-def _numbers(trace: TraceLike, quantity: str, estimator: str) -> pd.DataFrame:
-    frame = trace.frame()
-    return frame[(frame["quantity"] == quantity) & (frame["estimator"] == estimator)]
+def _last_layer(traces: Traces, run: str, by: str, wanted: str, rule: Rule = RULE) -> Outcome:
+    layer = hidden(traces[run])[-1]
+    (finding,) = judged(traces[run], by, [layer], rule=rule)
+    return by_call(finding, wanted)
 
 
-def _judged(trace: TraceLike, estimator: str, layers: Sequence[str]) -> list[Finding]:
-    judged = verdict(trace, estimators=[estimator])
-    return [judged.of(layer, estimator) for layer in layers]
-
-
-def _from_call(judged: Finding, wanted: str) -> Outcome:
-    """A claim about one layer, by the call of an estimator on it."""
-    drop, held_out = judged.evidence.drop, judged.evidence.held_out
-    number = (
-        f"{judged.layer} {judged.call}: peak-to-final drop {drop.mean:.2f} bits "
-        f"[{drop.lower:.2f}, {drop.upper:.2f}], held out {held_out.mean:.2f} "
-        f"[{held_out.lower:.2f}, {held_out.upper:.2f}], {len(judged.evidence.seeds.kept)} seeds"
-    )
-    if judged.call == "inconclusive":
-        return Outcome("inconclusive", f"{number}; {judged.cause}")
-    return Outcome("held" if judged.call == wanted else "failed", number)
-
-
-def _decide(values: np.ndarray, unit: str, *, above: float) -> Outcome:
-    """Held if the interval of the mean over seeds lies above a bound, failed if below."""
-    mean, lower, upper = interval(values.astype(float))
-    number = f"{mean:.2f} {unit} [{lower:.2f}, {upper:.2f}], {len(values)} seeds"
-    return Outcome(within(lower, upper, above), number)
-
-
-def _fitting(traces: Mapping[str, TraceLike]) -> Outcome:
-    numbers = _numbers(traces["tanh"], I_TY, PAPERS_BINS)
-    last = numbers[numbers["layer"] == _hidden(traces["tanh"])[-1]]
-    curves = last.pivot(index="seed", columns="epoch", values="bits").to_numpy()
-    return _decide(curves[:, -1] - curves[:, 0], "bits more than at the start", above=0.0)
-
-
-def _last_tanh_compresses(traces: Mapping[str, TraceLike]) -> Outcome:
-    layer = _hidden(traces["tanh"])[-1]
-    (judged,) = _judged(traces["tanh"], PAPERS_BINS, [layer])
-    return _from_call(judged, "compresses")
-
-
-def _every_tanh_layer_compresses(traces: Mapping[str, TraceLike]) -> Outcome:
-    judged = _judged(traces["tanh"], PAPERS_BINS, _hidden(traces["tanh"]))
-    compress = [f.layer for f in judged if f.call == "compresses"]
-    others = [f"{f.layer} {f.evidence.drop.mean:.2f}" for f in judged if f.layer not in compress]
-    number = f"{len(compress)} of {len(judged)} compress ({', '.join(compress) or 'none'})"
+def _every_tanh_layer_compresses(traces: Traces, rule: Rule = RULE) -> Outcome:
+    findings = judged(traces["tanh"], PAPERS_BINS, hidden(traces["tanh"]), rule=rule)
+    compress = [f.layer for f in findings if f.call == "compresses"]
+    others = [f"{f.layer} {f.evidence.drop.mean:.2f}" for f in findings if f.layer not in compress]
+    number = f"{len(compress)} of {len(findings)} compress ({', '.join(compress) or 'none'})"
     if not others:
         return Outcome("held", number)
     number = f"{number}; drops of the others in bits: {', '.join(others)}"
     # a layer that stays at the ceiling does not compress, whatever else is unknown of it
-    undecided = any(f.call == "inconclusive" and f.cause.kind != "saturated" for f in judged)
+    undecided = any(f.call == "inconclusive" and f.cause.kind != "saturated" for f in findings)
     return Outcome("inconclusive" if undecided else "failed", number)
 
 
-def _most_epochs_compress(traces: Mapping[str, TraceLike]) -> Outcome:
+def _most_epochs_compress(traces: Traces, share: float = 0.5, rule: Rule = RULE) -> Outcome:
     trace = traces["tanh"]
-    layer = _hidden(trace)[-1]
-    (judged,) = _judged(trace, PAPERS_BINS, [layer])
-    if judged.call != "compresses":
-        return Outcome("inconclusive", f"{layer} {judged.call}: {judged.cause}")
-    numbers = _numbers(trace, I_XT, PAPERS_BINS)
-    peaks = phases(numbers[numbers["layer"] == layer])
-    share = 1 - peaks["peak_epoch"].to_numpy() / judged.evidence.final.epoch
-    return _decide(share, "of the epochs lie after the peak", above=0.5)
+    layer = hidden(trace)[-1]
+    (finding,) = judged(trace, PAPERS_BINS, [layer], rule=rule)
+    if finding.call != "compresses":
+        return Outcome("inconclusive", f"{layer} {finding.call}: {finding.cause}")
+    peaks = curves(trace, I_XT, PAPERS_BINS, layer).idxmax(axis=1)
+    after = 1 - peaks / finding.evidence.final.epoch
+    return decided(after, "of the epochs lie after the peak", share)
 
 
-def _order_of_layers(traces: Mapping[str, TraceLike]) -> Outcome:
-    numbers = _numbers(traces["tanh"], I_XT, PAPERS_BINS)
-    table = numbers.pivot_table(index=["seed", "epoch"], columns="layer", values="bits")
-    steps = np.diff(table[traces["tanh"].layers].to_numpy(), axis=1)
-    share = float((steps <= 0).mean())
-    number = f"{100 * share:.1f} % of {steps.size} neighbouring pairs do not increase"
-    return Outcome("held" if share == 1 else "failed", number)
-
-
-def _relu_does_not(traces: Mapping[str, TraceLike]) -> Outcome:
-    layer = _hidden(traces["relu"])[-1]
-    (judged,) = _judged(traces["relu"], RANGED_BINS, [layer])
-    return _from_call(judged, "does not compress")
-
-
-def _true_entropy_constant(traces: Mapping[str, TraceLike]) -> Outcome:
+def _order_of_layers(traces: Traces, share: float = 1.0) -> Outcome:
     trace = traces["tanh"]
-    numbers = _numbers(trace, I_XT, EXACT)
-    first = numbers[numbers["layer"].isin(_hidden(trace)[:4])]
+    table = np.stack([curves(trace, I_XT, PAPERS_BINS, layer) for layer in trace.layers])
+    steps = np.diff(table, axis=0)
+    ordered = float((steps <= 0).mean())
+    number = f"{100 * ordered:.1f} % of {steps.size} neighbouring pairs do not increase"
+    return Outcome("held" if ordered >= share else "failed", number)
+
+
+def _true_entropy_constant(traces: Traces, off: float = 0.01, layers: int = 4) -> Outcome:
+    trace = traces["tanh"]
     ceiling = float(trace.meta["input_entropy"])
-    lowest = first.groupby("layer")["bits"].min()
+    lowest = {
+        layer: float(curves(trace, I_XT, EXACT, layer).to_numpy().min())
+        for layer in hidden(trace)[:layers]
+    }
     of_layers = ", ".join(f"{layer} {bits:.3f}" for layer, bits in lowest.items())
     number = f"lowest exact entropy over epochs and seeds, of {ceiling:.0f} bits: {of_layers}"
-    return Outcome("held" if bool((lowest > ceiling - 0.01).all()) else "failed", number)
+    return Outcome("held" if min(lowest.values()) > ceiling - off else "failed", number)
 
 
 CLAIMS = (
@@ -132,7 +95,7 @@ CLAIMS = (
         "compression-last",
         SZT,
         "I(X;T) of the last hidden tanh layer falls after a peak (30 bins on [-1, 1]).",
-        _last_tanh_compresses,
+        partial(_last_layer, run="tanh", by=PAPERS_BINS, wanted="compresses"),
         needs=("tanh",),
         by=(PAPERS_BINS,),
     ),
@@ -164,7 +127,7 @@ CLAIMS = (
         "no-relu-compression",
         "Saxe et al. 2018",
         "With ReLU the last hidden layer does not compress (bins over the range of the data).",
-        _relu_does_not,
+        partial(_last_layer, run="relu", by=RANGED_BINS, wanted="does not compress"),
         needs=("relu",),
         by=(RANGED_BINS,),
     ),

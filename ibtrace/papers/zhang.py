@@ -10,10 +10,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ibtrace.claims import Claim, Outcome, Status, within
+from ibtrace.claims import Claim, Outcome, within
 from ibtrace.estimators import Binning
 from ibtrace.papers._paper import Paper
-from ibtrace.plane import interval, verdict
+from ibtrace.papers.measures import (
+    all_of,
+    bracketed,
+    by_call,
+    by_count,
+    curves,
+    hidden,
+    judged,
+    last_bits,
+)
+from ibtrace.plane import Interval, interval
 from ibtrace.types import I_TY, I_XT, TraceLike, label
 
 if TYPE_CHECKING:
@@ -26,7 +36,8 @@ FITTED = 0.99
 NEAR_CEILING = 0.95
 """Share of log₂ N from which nearly every sample has a bin of its own."""
 FRACTIONS = (0, 25, 50, 75, 100)
-_MOST_FACTOR = 10.0
+MOST_FACTOR = 10.0
+"""The factor below which fitting random labels takes longer."""
 
 Traces = Mapping[str, TraceLike]
 
@@ -45,26 +56,27 @@ def variants(activation: str) -> dict[str, dict[str, Any]]:
     }
 
 
-def measured(traces: Traces) -> pd.DataFrame:
+def measured(traces: Traces, fitted: float = FITTED) -> pd.DataFrame:
     """One row a network, from the last look of each run.
 
     Args:
         traces: By variant; the activation and the fraction are read from their configurations.
+        fitted: Training accuracy from which a network has fitted its labels.
 
     Returns:
         ``activation, fraction, seed``; ``train`` and ``test`` accuracy, their difference ``gap``;
-        ``fitted``; ``epochs``, the first look at which the training accuracy is 0.99 (NaN if it
-        never is); ``bits`` and ``share``, I(X;T) of the last hidden layer and that over log₂ N.
+        ``fitted``; ``epochs``, the first look at which it has (NaN if it never does); ``bits``
+        and ``share``, I(X;T) of the last hidden layer and that over log₂ N.
     """
-    rows = [row for trace in traces.values() for row in _of_run(trace)]
+    rows = [row for trace in traces.values() for row in _of_run(trace, fitted)]
     return pd.DataFrame(rows)
 
 
-def _of_run(trace: TraceLike) -> list[dict[str, Any]]:
+def _of_run(trace: TraceLike, fitted: float) -> list[dict[str, Any]]:
     configured = trace.meta["config"]
     scalars = trace.scalars()
-    layer = trace.layers[-2]
-    bits = _bits(trace, I_XT)
+    layer = hidden(trace)[-1]
+    bits = last_bits(trace, I_XT, BINS, layer)
     rows = []
     for seed in trace.seeds:
         own = scalars[scalars["seed"] == seed]
@@ -72,8 +84,8 @@ def _of_run(trace: TraceLike) -> list[dict[str, Any]]:
             own[own["name"] == f"{part}_accuracy"].set_index("epoch")["value"].sort_index()
             for part in ("train", "test")
         )
-        reached = train.index[train >= FITTED]
-        final = float(bits.loc[seed].to_numpy()[-1]) if seed in bits.index else np.nan
+        reached = train.index[train >= fitted]
+        final = float(bits.get(seed, np.nan))
         rows.append(
             {
                 "activation": configured["model"]["init_args"]["activation"],
@@ -82,7 +94,7 @@ def _of_run(trace: TraceLike) -> list[dict[str, Any]]:
                 "train": train.iloc[-1],
                 "test": test.iloc[-1],
                 "gap": train.iloc[-1] - test.iloc[-1],
-                "fitted": bool(train.iloc[-1] >= FITTED),
+                "fitted": bool(train.iloc[-1] >= fitted),
                 "epochs": float(reached[0]) if len(reached) else np.nan,
                 "layer": layer,
                 "bits": final,
@@ -92,19 +104,12 @@ def _of_run(trace: TraceLike) -> list[dict[str, Any]]:
     return rows
 
 
-def _bits(trace: TraceLike, quantity: str) -> pd.DataFrame:
-    """The last hidden layer's information, ``(seed, epoch)``."""
-    frame = trace.frame()
-    binned = (frame["quantity"] == quantity) & (frame["estimator"] == BINS)
-    rows = frame[binned & (frame["layer"] == trace.layers[-2])]
-    return rows.pivot(index="seed", columns="epoch", values="bits")
-
-
 # --- claims -------------------------------------------------------------------------------------
 
 
-def _of(traces: Traces, activation: str) -> pd.DataFrame:
-    return measured({n: t for n, t in traces.items() if n.startswith(f"{activation}-")})
+def _of(traces: Traces, activation: str, fitted: float = FITTED) -> pd.DataFrame:
+    table = measured(traces, fitted)
+    return table[table["activation"] == activation]
 
 
 def _paired(table: pd.DataFrame, column: str, low: float, high: float) -> tuple[Any, Any]:
@@ -115,37 +120,30 @@ def _paired(table: pd.DataFrame, column: str, low: float, high: float) -> tuple[
     return both[low].to_numpy(dtype=float), both[high].to_numpy(dtype=float)
 
 
-def _memorised(traces: Traces, activation: str) -> Outcome:
-    table = _of(traces, activation)
+def _memorised(traces: Traces, activation: str, fitted: float = FITTED) -> Outcome:
+    table = _of(traces, activation, fitted)
     last = table[table["fraction"] == 1]
-    fitted = int(last["fitted"].sum())
+    count = int(last["fitted"].sum())
     number = (
-        f"{fitted} of {len(last)} networks end with at least {FITTED} on coin-flip labels "
+        f"{count} of {len(last)} networks end with at least {fitted} on coin-flip labels "
         f"(lowest {last['train'].min():.3f})"
     )
-    if fitted == len(last):
-        return Outcome("held", number)
-    return Outcome("failed" if fitted <= len(last) / 2 else "inconclusive", number)
+    return Outcome(by_count(count, len(last)), number)
 
 
-def _takes_longer(traces: Traces, activation: str) -> Outcome:
+def _takes_longer(traces: Traces, activation: str, most: float = MOST_FACTOR) -> Outcome:
     true, random = _paired(_of(traces, activation), "epochs", 0.0, 1.0)
     if not len(true):
         return Outcome("inconclusive", "no network fitted both")
-    mean, lower, upper = np.exp(interval(np.log(random / true)))  # of a ratio, the geometric mean
+    ratio = Interval(*np.exp(interval(np.log(random / true))))  # of a ratio, the geometric mean
     number = (
-        f"{mean:.1f} times as many epochs [{lower:.1f}, {upper:.1f}] (median {np.median(true):.0f} "
+        f"{bracketed(ratio, 1)} times as many epochs (median {np.median(true):.0f} "
         f"with true, {np.median(random):.0f} with random labels), {len(true)} seeds that fitted"
     )
-    status: Status = "inconclusive"
-    if lower > 1 and upper < _MOST_FACTOR:
-        status = "held"
-    elif upper < 1 or lower > _MOST_FACTOR:
-        status = "failed"
-    return Outcome(status, number)
+    return Outcome(within(ratio.lower, ratio.upper, 1.0, most), number)
 
 
-def _gap_grows(traces: Traces, activation: str) -> Outcome:
+def _gap_grows(traces: Traces, activation: str, least: float = 0.0) -> Outcome:
     table = _of(traces, activation)
     fractions = sorted(table["fraction"].unique())
     steps = []
@@ -156,51 +154,48 @@ def _gap_grows(traces: Traces, activation: str) -> Outcome:
     number = f"gap {', '.join(f'{gap:.2f}' for gap in means)} at fractions " + ", ".join(
         f"{fraction:g}" for fraction in means.index
     )
-    if all(step.lower > 0 for step in steps):
-        return Outcome("held", number)
-    return Outcome("failed" if any(step.upper < 0 for step in steps) else "inconclusive", number)
+    return Outcome(all_of([within(step.lower, step.upper, least) for step in steps]), number)
 
 
-def _random_keeps_more(traces: Traces, activation: str) -> Outcome:
+def _random_keeps_more(
+    traces: Traces, activation: str, least: float = 0.0, near: float = NEAR_CEILING
+) -> Outcome:
     table = _of(traces, activation)
     true, random = _paired(table, "share", 0.0, 1.0)
     if not len(true):
         return Outcome("inconclusive", "no network fitted both")
-    mean, lower, upper = interval(random - true)
+    more = interval(random - true)
     number = (
         f"I(X;T)/log2 N of {table['layer'].iloc[0]} {true.mean():.2f} with true and "
-        f"{random.mean():.2f} with random labels, {mean:.2f} more [{lower:.2f}, {upper:.2f}], "
+        f"{random.mean():.2f} with random labels, {bracketed(more)} more, "
         f"{len(true)} seeds that fitted both"
     )
-    if len(random) and random.mean() >= NEAR_CEILING:
+    if random.mean() >= near:
         number += "; random labels leave it at the ceiling, so the difference is at least that"
-    return Outcome(within(lower, upper, 0.0), number)
+    return Outcome(within(more.lower, more.upper, least), number)
 
 
-def _compression(traces: Traces, activation: str, percent: int, wanted: str) -> Outcome:
+def _compression(
+    traces: Traces, activation: str, percent: int, wanted: str, near: float = NEAR_CEILING
+) -> Outcome:
     """A verdict on the last hidden layer where the fit and the ceiling allow one."""
     trace = traces[f"{activation}-{percent}"]
+    layer = hidden(trace)[-1]
     table = measured({"": trace})
     fitted = int(table["fitted"].sum())
     share = float(table["share"].mean())
-    start = float(_bits(trace, I_TY).iloc[:, 0].mean())
+    start = float(curves(trace, I_TY, BINS, layer).iloc[:, 0].mean())
     number = f"I(X;T) ends at {share:.3f} of log2 N; I(T;Y) was {start:.2f} bits before training"
     if fitted < len(table):
         number = f"{number}; {len(table) - fitted} of {len(table)} networks have not fitted"
         return Outcome("inconclusive", f"no verdict: {number}")
-    if share >= NEAR_CEILING:
+    if share >= near:
         return Outcome(
             "inconclusive", f"no verdict: nearly every sample has a bin of its own: {number}"
         )
-    judged = verdict(trace, estimators=[BINS]).of(trace.layers[-2], BINS)
-    drop = judged.evidence.drop
-    number = (
-        f"{judged.layer} {judged.call}: peak-to-final drop {drop.mean:.2f} bits "
-        f"[{drop.lower:.2f}, {drop.upper:.2f}]; {number}"
-    )
-    if judged.call == "inconclusive":
-        return Outcome("inconclusive", f"{number}; {judged.cause}")
-    return Outcome("held" if judged.call == wanted else "failed", number)
+    (finding,) = judged(trace, BINS, [layer])
+    outcome = by_call(finding, wanted)
+    return Outcome(outcome.status, f"{outcome.number}; {number}")
 
 
 def _claims(activation: str) -> tuple[Claim, ...]:
@@ -222,7 +217,7 @@ def _claims(activation: str) -> tuple[Claim, ...]:
         claim(
             "time-to-fit",
             ZHANG,
-            f"Fitting random labels takes longer, by a factor below {_MOST_FACTOR:g}.",
+            f"Fitting random labels takes longer, by a factor below {MOST_FACTOR:g}.",
             _takes_longer,
             ends,
         ),
