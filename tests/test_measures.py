@@ -29,7 +29,7 @@ from ibtrace.papers.measures import (
 from ibtrace.plane import Rule
 from ibtrace.trace import Trace
 from ibtrace.types import I_TY, I_XT, label
-from tests.claim_traces import EPOCHS, Key, falling, flat, traced, wandering
+from tests.claim_traces import EPOCHS, Curve, Floats, Key, falling, flat, traced, wandering
 
 BY = label(Binning())
 LAYERS = ("hidden1", "hidden2", "output")
@@ -72,7 +72,7 @@ def test_a_call_holds_where_it_is_the_one_wanted(layer: str, wanted: str, status
     outcome = by_call(finding, wanted)
     assert outcome.status == status
     assert f"{layer} {finding.call}" in outcome.number
-    assert outcome.number.endswith("6 of 6 seeds")
+    assert outcome.number.endswith("6 of 6 seeds kept")
 
 
 def test_where_there_is_no_call_there_is_no_outcome() -> None:
@@ -109,7 +109,8 @@ def test_no_number_decides_nothing() -> None:
 
 
 def test_parts_are_as_good_as_the_worst_and_counts_as_the_half() -> None:
-    open_, unmeasured = "inconclusive", "not measured"
+    open_: Status = "inconclusive"
+    unmeasured: Status = "not measured"
     parts: list[tuple[list[Status], Status]] = [
         (["held"], "held"),
         (["held", open_], open_),
@@ -133,19 +134,19 @@ def test_the_rank_correlation_is_spearmans_and_0_of_a_constant() -> None:
 def together(shared: float) -> Trace:
     """I(X;T) that falls and a number of a lens that share a part of their steps."""
 
-    def bits(seed: int) -> np.ndarray:
+    def bits(seed: int) -> Floats:
         return falling(3.0)(seed) + wandering(seed)
 
-    def other(seed: int) -> np.ndarray:
+    def other(seed: int) -> Floats:
         return shared * bits(seed) + (1 - shared) * wandering(seed + 100)
 
-    keyed: dict[Key, object] = {
+    keyed: dict[Key, Curve] = {
         (I_XT, BY, "hidden2"): bits,
         ("spread", "Lens", "hidden2"): other,
         ("spread", "Lens", "hidden1"): lambda seed: -other(seed),
         ("spread", "Other", "hidden2"): lambda seed: -other(seed),
     }
-    return traced(LAYERS, keyed, seeds=8)  # type: ignore[arg-type]
+    return traced(LAYERS, keyed, seeds=8)
 
 
 @pytest.mark.parametrize("from_peak", [True, False])

@@ -12,8 +12,8 @@ from ibtrace.claims import Claim, Outcome
 from ibtrace.estimators import Binning, NoisyChannel
 from ibtrace.models import MLP, Init
 from ibtrace.models.noise import inject_noise
-from ibtrace.papers._measures import by_call, finite, judged, tracks
 from ibtrace.papers._paper import Paper
+from ibtrace.papers.measures import by_call, finite, judged, tracks
 from ibtrace.types import I_XT, TraceLike, label
 
 if TYPE_CHECKING:

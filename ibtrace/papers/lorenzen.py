@@ -14,8 +14,8 @@ from ibtrace.claims import Claim, Outcome
 from ibtrace.estimators import Binning, Exact
 from ibtrace.models import MLP, Init
 from ibtrace.models.quantize import quantize
-from ibtrace.papers._measures import by_call, curves, decided, drops, judged
 from ibtrace.papers._paper import Paper
+from ibtrace.papers.measures import by_call, curves, decided, drops, judged
 from ibtrace.plane import interval
 from ibtrace.types import I_TY, I_XT, TraceLike, label
 

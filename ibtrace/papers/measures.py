@@ -128,7 +128,7 @@ def fall_of(finding: Finding) -> str:
     kept, run = len(evidence.seeds.kept), len(evidence.seeds.run)
     return (
         f"{finding.layer} {finding.call}: peak-to-final drop {bracketed(evidence.drop)} bits, "
-        f"held out {bracketed(evidence.held_out)}, {kept} of {run} seeds"
+        f"held out {bracketed(evidence.held_out)}, {kept} of {run} seeds kept"
     )
 
 
