@@ -11,6 +11,7 @@ from ibtrace.papers import (
     nagarajan,
     saxe_linear,
     tishby,
+    tishby_sizes,
     zhang,
 )
 from ibtrace.papers._paper import Paper as Paper
@@ -20,6 +21,7 @@ PAPERS = {
     paper.name: paper
     for paper in (
         tishby.PAPER,
+        tishby_sizes.PAPER,
         zhang.PAPER,
         saxe_linear.PAPER,
         cohen.PAPER,

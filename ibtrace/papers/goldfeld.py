@@ -30,8 +30,8 @@ BELOW = 0.95
 """Share of log₂ N above which an estimate says no more than that all samples are told apart."""
 TRACKS = 0.5
 """One quantity tracks another if the rank correlation of their differences is larger (ours)."""
-LAYERS = {"noisy-3": "hidden3.clean", "noisy-4": "hidden4.clean", "noisy-5": "hidden5.clean"}
-"""The layer before its noise, by run: the one hidden layer that has any."""
+LAYERS = {"noisy-3": "hidden3", "noisy-4": "hidden4", "noisy-5": "hidden5"}
+"""The one layer that has noise, by run."""
 
 Traces = Mapping[str, TraceLike]
 
@@ -62,26 +62,43 @@ def network(
     return inject_noise(MLP(widths, activation, "softmax", init), layer, std)
 
 
+def centres(run: str) -> str:
+    """The layer that is traced: the one with noise, before its noise."""
+    return f"{LAYERS[run]}.clean"
+
+
+def variants(activation: str) -> dict[str, dict[str, Any]]:
+    """The runs of one activation, one for each layer that may have the noise."""
+    return {
+        run: {
+            "model.init_args.activation": activation,
+            "model.init_args.layer": layer,
+            "layers": [centres(run)],
+        }
+        for run, layer in LAYERS.items()
+    }
+
+
 # --- claims --------------------------------------------------------------------------------------
 
 
 def _finite(traces: Traces, run: str, below: float = BELOW) -> Outcome:
-    return finite(traces[run], LAYERS[run], ITSELF, below)
+    return finite(traces[run], centres(run), ITSELF, below)
 
 
 def _compresses(traces: Traces, run: str) -> Outcome:
-    (finding,) = judged(traces[run], ITSELF, [LAYERS[run]])
+    (finding,) = judged(traces[run], ITSELF, [centres(run)])
     return by_call(finding, "compresses")
 
 
 def _clusters(traces: Traces, run: str, by: str, least: float = TRACKS) -> Outcome:
     """Whether I(X;T) by an estimator falls as the classes draw together."""
-    return tracks(traces[run], LAYERS[run], by, NC1, LENS, least=least)
+    return tracks(traces[run], centres(run), by, NC1, LENS, least=least)
 
 
 def _bins_follow(traces: Traces, run: str, least: float = TRACKS) -> Outcome:
     """Whether bins change as the information itself does, over the whole training."""
-    trace, layer = traces[run], LAYERS[run]
+    trace, layer = traces[run], centres(run)
     return tracks(trace, layer, ITSELF, I_XT, BINS, least=least, from_peak=False)
 
 
@@ -90,8 +107,8 @@ def _of_run(run: str) -> tuple[Claim, ...]:
 
     def claim(name: str, statement: str, test: Any, *by: str, reads: Any = None) -> Claim:
         return Claim(
-            f"{name}-{run}", GOLDFELD, f"{statement} ({run}).", partial(test, run=run),
-            needs=(run,), by=by, reads=reads or {},
+            f"{name}-{run}", GOLDFELD, f"{statement} (noise in {LAYERS[run]}).",
+            partial(test, run=run), needs=(run,), by=by, reads=reads or {},
         )  # fmt: skip
 
     return (
@@ -146,12 +163,6 @@ PAPER = Paper(
     CLAIMS,
     full={"seeds": 20, "epochs": 8000, "optimizer.init_args.lr": 4e-4},
     activations=("tanh",),
-    variants=lambda activation: {
-        run: {
-            "model.init_args.layer": layer.removesuffix(".clean"),
-            "layers": [layer],
-        }
-        for run, layer in LAYERS.items()
-    },
+    variants=variants,
     figures={"clustering": figure},
 )
