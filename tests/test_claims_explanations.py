@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -90,6 +91,15 @@ def timed(name: str, at: float, top: float = 100, seeds: int = 6) -> tuple[str, 
     return outcome(
         name, traced({(I_XT, "hidden3"): lambda seed: hill(top + seed), key: curve}, seeds=seeds)
     )
+
+
+def test_the_crossing_and_the_peak_are_told_by_their_epochs() -> None:
+    _, number = timed("diffusion-starts-it", 40, top=100)
+    crossed, peaked = re.findall(r"at (?:epoch )?([0-9]+) \[", number)
+    assert float(crossed) == pytest.approx(40, rel=0.2)
+    assert float(peaked) == pytest.approx(100, rel=0.2)
+    _, number = timed("diffusion-starts-it", 1e9)
+    assert "at epoch never [never, never]" in number
 
 
 @pytest.mark.parametrize("name", ["diffusion-starts-it", "saturation-starts-it"])

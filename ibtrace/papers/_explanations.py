@@ -18,6 +18,7 @@ from ibtrace.alignment import (
     PEAK,
     SATURATION,
     Event,
+    Events,
     apart,
     events,
     module_of,
@@ -70,10 +71,28 @@ def _comes_with_the_peak(
     distance = apart(happened, (event.name, place), (PEAK.name, layer, PAPERS_BINS))
     if not distance.seeds:
         return Outcome("inconclusive", f"neither happened in any of {len(trace.seeds)} networks")
-    number = f"{distance}; together is a factor {together:g} (ours)"
+    crossed = _when(happened, event.name, place)
+    peaked = _when(happened, PEAK.name, layer, PAPERS_BINS)
+    number = (
+        f"{distance}: at {happened.clock} {crossed}, the peak at {peaked}; together is a factor "
+        f"{together:g} (ours)"
+    )
     if distance.coverage < seeds:
         return Outcome("inconclusive", f"{number}; too few networks")
     return Outcome(within(distance.lower, distance.upper, 1 / together, together), number)
+
+
+def _when(happened: Events, event: str, layer: str, instrument: str | None = None) -> str:
+    """The median over seeds of when an event happened, with its interval."""
+    table = happened.table()
+    rows = table[(table["event"] == event) & (table["layer"] == layer)]
+    rows = rows if instrument is None else rows[rows["instrument"] == instrument]
+    row = rows.iloc[0]
+    median, lower, upper = (
+        f"{row[end]:,.0f}" if np.isfinite(row[end]) else "never"
+        for end in ("median", "lower", "upper")
+    )
+    return f"{median} [{lower}, {upper}]"
 
 
 def _relu_follows(traces: Traces, most: float = 0.5) -> Outcome:

@@ -240,8 +240,8 @@ CLAIMS = (
     ),
     _claim(
         "binds-labels",
-        "The layers that compress are those that bind the label: most of what they hold of X is "
-        "about Y (tanh, 8 bits).",
+        "The layers that compress are those that bind the label: they fall by more the larger the "
+        "share of their I(X;T) that is about Y (tanh, 8 bits).",
         partial(_binds, run="tanh-8"),
         ["tanh-8"],
     ),

@@ -11,7 +11,7 @@ import numpy as np
 
 from ibtrace.claims import Claim, Outcome, within
 from ibtrace.estimators import Binning
-from ibtrace.papers._measures import Floats, curves, decided, drops
+from ibtrace.papers.measures import Floats, curves, decided, drops
 from ibtrace.papers._paper import Paper
 from ibtrace.plane import interval
 from ibtrace.types import I_TY, TraceLike, label
