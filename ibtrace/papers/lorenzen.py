@@ -130,7 +130,7 @@ def _some_layers(traces: Traces, run: str) -> Outcome:
     return Outcome("inconclusive" if "inconclusive" in calls else "failed", number)
 
 
-def _activations_differ(traces: Traces) -> Outcome:
+def _activations_differ(traces: Traces, least: float = LEAST) -> Outcome:
     """Whether exact falls of the hidden layers differ between tanh and ReLU, at 8 bits."""
     falls = []
     for run in ("tanh-8", "relu-8"):
@@ -145,7 +145,7 @@ def _activations_differ(traces: Traces) -> Outcome:
     )
     if apart:
         return Outcome("held", number)
-    alike = difference is not None and -LEAST < difference.lower and difference.upper < LEAST
+    alike = difference is not None and -least < difference.lower and difference.upper < least
     return Outcome("failed" if alike else "inconclusive", number)
 
 

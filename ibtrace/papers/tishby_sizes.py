@@ -11,8 +11,8 @@ import numpy as np
 
 from ibtrace.claims import Claim, Outcome, within
 from ibtrace.estimators import Binning
-from ibtrace.papers.measures import Floats, curves, decided, drops
 from ibtrace.papers._paper import Paper
+from ibtrace.papers.measures import Floats, curves, decided, drops
 from ibtrace.plane import interval
 from ibtrace.types import I_TY, TraceLike, label
 
