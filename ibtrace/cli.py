@@ -401,6 +401,12 @@ def _add_verdict(commands: _Commands) -> None:
     parser.add_argument(
         "--against", metavar="RUN", help="what differs from the verdict on another run, in bits"
     )
+    parser.add_argument(
+        "--trust",
+        action="store_true",
+        help="which points fail a check; of a run that keeps its activations, estimates against "
+        "chance and on fewer samples, what bins lose, and the geometry of the classes",
+    )
     parser.set_defaults(call=_verdict)
 
 
@@ -411,6 +417,9 @@ def _verdict(options: argparse.Namespace) -> int:
     traces = runner.load(options.run)
     if options.against is not None:
         print(reporting.differences(traces, runner.load(options.against), options.estimator))
+        return 0
+    if options.trust:
+        print(reporting.trusts(traces, options.estimator))
         return 0
     print(reporting.verdicts(traces, options.estimator, details=options.details))
     return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import product
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -11,14 +12,27 @@ from numpy.typing import NDArray
 from scipy.stats import norm, rankdata
 
 from ibtrace.errors import InvalidInput
-from ibtrace.types import I_XT, TraceLike
+from ibtrace.types import I_XT
 
 Floats = NDArray[np.float64]
 _KEYS = ["quantity", "layer", "instrument"]
 
 
+class HasReadings(Protocol):
+    """What is read of a trace: its numbers by look."""
+
+    @property
+    def clock(self) -> str:
+        """What the looks are counted by: ``epoch`` or ``step``."""
+        ...
+
+    def readings(self) -> pd.DataFrame:
+        """``seed, epoch, step, layer, quantity, instrument, value``, one row a number."""
+        ...
+
+
 def coincidence(
-    trace: TraceLike,
+    trace: HasReadings,
     of: Sequence[str] = (I_XT,),
     with_: Sequence[str] | None = None,
     *,

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor
 
 from ibtrace.errors import ConfigError
+from ibtrace.numerics.saturation import dead_share, near_ends
 from ibtrace.types import LensTags, ProbeLike, Quantity, Reading, View
 
 SATURATED = Quantity("saturated share", "1")
@@ -66,17 +66,12 @@ class Saturation:
         saturated, dead = {}, {}
         for layer, t in view.activations.items():
             values = t.flatten(2) if t.dim() > 2 else t[..., None]  # (s, n, d)
-            dead[layer] = _mean((values == values[:, :1]).all(1))
+            dead[layer] = Reading(dead_share(values), DEAD.unit)
             if (ends := view.activation_ranges.get(layer)) is not None:
-                middle, half = (ends[0] + ends[1]) / 2, (ends[1] - ends[0]) / 2
-                near = ((values - middle).abs() > self.share * half).double().mean(-1)
+                near = near_ends(values, *ends, self.share)
                 error = near.std(1) / near.shape[1] ** 0.5
                 samples = {"samples": torch.tensor(near.shape[1])}  # tokens, where T is one token
                 saturated[layer] = Reading(
                     near.mean(1), SATURATED.unit, stderr=error, diagnostics=samples
                 )
         return {SATURATED.name: saturated, DEAD.name: dead}
-
-
-def _mean(dead: Tensor) -> Reading:
-    return Reading(dead.double().mean(-1), DEAD.unit)

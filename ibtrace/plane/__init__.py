@@ -9,6 +9,7 @@ from ibtrace.plane.cause import Call as Call
 from ibtrace.plane.cause import Cause as Cause
 from ibtrace.plane.cause import CauseKind as CauseKind
 from ibtrace.plane.ceilings import ceilings as ceilings
+from ibtrace.plane.ceilings import layer_entropies as layer_entropies
 from ibtrace.plane.controls import ControlFinding as ControlFinding
 from ibtrace.plane.controls import Controlled as Controlled
 from ibtrace.plane.controls import controlled as controlled
@@ -37,3 +38,7 @@ from ibtrace.plane.multiverse import Multiverse as Multiverse
 from ibtrace.plane.resolution import Resolution as Resolution
 from ibtrace.plane.result import Verdict as Verdict
 from ibtrace.plane.rule import Rule as Rule
+from ibtrace.plane.trust import CHECKS as CHECKS
+from ibtrace.plane.trust import Check as Check
+from ibtrace.plane.trust import Trust as Trust
+from ibtrace.plane.trust import trust as trust

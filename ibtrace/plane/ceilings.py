@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -25,3 +28,17 @@ def ceilings(trace: TraceLike, frame: pd.DataFrame) -> dict[str, tuple[float, st
     if np.isfinite(bits):  # of continuous targets there is none
         known[I_TY] = bits, f"H(Y) = {bits:.3g}"
     return known
+
+
+def layer_entropies(meta: Mapping[str, Any]) -> dict[str, float]:
+    """H(X) in bits of the layers for which it is another than the probe's: of one token.
+
+    Args:
+        meta: `Trace.meta`.
+    """
+    captured = meta.get("captured", {})
+    return {
+        name: float(record["input_entropy"])
+        for name, record in captured.items()
+        if "input_entropy" in record
+    }

@@ -47,6 +47,7 @@ import pandas as pd
 from ibtrace.errors import InvalidInput, UnknownName
 from ibtrace.plane import notes
 from ibtrace.plane.answer import layer_verdict
+from ibtrace.plane.ceilings import layer_entropies
 from ibtrace.plane.circumstances import ROWS_OF_T, Truth, count, training
 from ibtrace.plane.coordinates import check_frame, clock, on_clock
 from ibtrace.plane.finding import Finding
@@ -55,6 +56,7 @@ from ibtrace.plane.layer import judge_layer
 from ibtrace.plane.result import Verdict
 from ibtrace.plane.rule import Rule
 from ibtrace.plane.sentences import Known
+from ibtrace.plane.trust import trust
 from ibtrace.runtime.arguments import require_instance, require_members
 from ibtrace.types import I_XT, Question, TraceLike, Variable
 
@@ -92,11 +94,7 @@ def verdict(
         frame,
         n=meta.get("n"),
         input_entropy=meta.get("input_entropy"),
-        layer_entropies={
-            name: float(record["input_entropy"])
-            for name, record in meta.get("captured", {}).items()
-            if "input_entropy" in record
-        },
+        layer_entropies=layer_entropies(meta),
         scalars=trace.scalars(),
         seeds=meta.get("seeds"),
         population=bool(meta.get("population", False)),
@@ -105,7 +103,8 @@ def verdict(
         rule=rule,
     )
     stopped = notes.stopped(meta, trace.frame())
-    return replace(judged, notes=(*stopped, *judged.notes, *notes.of_layers(meta)))
+    failing = trust(trace, chain=(), rule=rule).by(estimators).failing  # a chain is an assumption
+    return replace(judged, notes=(*stopped, *judged.notes, *failing, *notes.of_layers(meta)))
 
 
 def judge(

@@ -21,11 +21,12 @@ from torch import Tensor
 from ibtrace.alignment import EVENTS, Event, Events, Named, Order, coincidence, events, order
 from ibtrace.errors import InvalidInput, RunError
 from ibtrace.page import write
-from ibtrace.plane import Multiverse, Resolution, Rule, Verdict, verdict
+from ibtrace.plane import Multiverse, Resolution, Rule, Trust, Verdict, trust, verdict
 from ibtrace.probe import Probe, as_x
 from ibtrace.runtime.arguments import require_mapping, require_path
 from ibtrace.trace.analysing import analyse
 from ibtrace.trace.choices import Choices
+from ibtrace.trace.examining import Examination, examine
 from ibtrace.trace.resolving import resolve
 from ibtrace.trace.storage import (
     ACTIVATIONS,
@@ -39,7 +40,7 @@ from ibtrace.trace.storage import (
     write_meta,
     write_tensors,
 )
-from ibtrace.types import I_XT, INFORMATION, RESERVED, Row
+from ibtrace.types import I_XT, INFORMATION, RESERVED, Estimator, Row
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -388,6 +389,27 @@ class Trace:
     def verdict(self, rule: Rule | None = None) -> Verdict:
         """Does each layer compress, a question at a time, with intervals (`ibtrace.plane`)."""
         return verdict(self, rule)
+
+    def trust(self, chain: Sequence[str] | None = None, rule: Rule | None = None) -> Trust:
+        """Which points of the information plane fail a check, and how far each is from its ceiling.
+
+        Print it to read how many; see `ibtrace.plane.trust`.
+        """
+        return trust(self, chain=chain, rule=rule)
+
+    def examine(
+        self, estimators: Sequence[str | Estimator] = ("binning",), **arguments: Any
+    ) -> Examination:
+        """Estimates against chance and on fewer samples, cells, units and the geometry of classes.
+
+        Of a trace that keeps its activations. Print it to read the last look.
+
+        Args:
+            estimators: Names or estimators.
+            **arguments: ``looks``, ``permutations``, ``layers``, ``seeds``, ``jobs``,
+                ``progress``: see `ibtrace.trace.examining.examine`.
+        """
+        return examine(self, estimators, **arguments)
 
     def resolution(self, scales: Sequence[float] | None = None, **arguments: Any) -> Resolution:
         """Information at every resolution, of a trace that keeps its activations.

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from ibtrace.errors import InvalidInput
-from ibtrace.plane import Finding, Rule, judge
+from ibtrace.plane import Finding, Rule, judge, layer_entropies
 from ibtrace.probe import Probe
 from ibtrace.trace.choices import ALL, BEST_HALF, LEAVE_ONE_OUT, Choices, Judging
 from ibtrace.trace.stored import StoredTrace
@@ -113,7 +113,7 @@ def _findings(
         rows[rows["seed"].isin(seeds) & (rows["epoch"] <= end)],
         n=probe.n,
         input_entropy=probe.input_entropy,
-        layer_entropies=_token_entropies(trace),
+        layer_entropies=layer_entropies(trace.meta),
         scalars=scalars[scalars["seed"].isin(seeds) & (scalars["epoch"] <= end)],
         seeds=seeds,
         population=probe.population,
@@ -199,13 +199,3 @@ def _best_half(seeds: Sequence[int], scalars: pd.DataFrame) -> list[int]:
         )
     best = last.sort_values(kind="stable").index[: -(-len(seeds) // 2)]
     return sorted(int(seed) for seed in best)
-
-
-def _token_entropies(trace: StoredTrace) -> dict[str, float]:
-    """H(X) of layers of which it is another, as a verdict has it."""
-    captured = trace.meta.get("captured", {})
-    return {
-        name: float(record["input_entropy"])
-        for name, record in captured.items()
-        if "input_entropy" in record
-    }
