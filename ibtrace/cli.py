@@ -343,6 +343,11 @@ def _add_plot(commands: _Commands) -> None:
         choices=("gif", "mp4"),
         help="films of the information plane instead: gif (default), or mp4 where ffmpeg is",
     )
+    parser.add_argument(
+        "--normalised",
+        action="store_true",
+        help="I(X;T)/H(X) and I(T;Y)/H(Y), to compare layers and data sets",
+    )
     parser.set_defaults(call=_plot)
 
 
@@ -355,7 +360,8 @@ def _plot(options: argparse.Namespace) -> int:
     if options.animate is not None:
         paths = reporting.films(traces, out, options.animate, options.estimator, run=run)
     else:
-        paths = reporting.figures(traces, out, options.estimator, run=run)
+        wanted = {"run": run, "normalised": options.normalised}
+        paths = reporting.figures(traces, out, options.estimator, **wanted)
     for path in paths:
         print(path)
     return 0

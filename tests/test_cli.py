@@ -149,9 +149,9 @@ def test_figures_elsewhere_are_titled_by_the_run(
     titles: list[str] = []
     drawn = plots.information_planes
 
-    def planes(traces: Mapping[str, Trace], *rest: Any) -> Figure:
+    def planes(traces: Mapping[str, Trace], *rest: Any, **options: Any) -> Figure:
         titles.extend(traces)
-        return drawn(traces, *rest)
+        return drawn(traces, *rest, **options)
 
     monkeypatch.setattr(plots, "information_planes", planes)
     plain = str(replicated / "tanh")

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from matplotlib.collections import PathCollection
 
-from ibtrace import Probe
+from ibtrace import Probe, plots
 from ibtrace.cli import main
 from ibtrace.errors import InvalidInput, RunError, UnknownName
 from ibtrace.estimators import Binning, Exact
-from ibtrace.plane import CHECKS, trust
+from ibtrace.plane import CHECKS, normalised, trust
 from ibtrace.trace import Trace
 from ibtrace.trace.examining import _chance, examine
 from ibtrace.tracer import Keep, Tracer
@@ -137,6 +138,45 @@ def test_a_verdict_counts_points_that_fail() -> None:
     said = " ".join(str(traced(sound(first_y=1.2, third_x=7.5)).verdict()).split())
     assert "4 of 12 points fail a check: I(T;Y) is above H(Y), and so above I(X;Y) (4)." in said
     assert "fail a check" not in str(traced(sound()).verdict())
+
+
+def test_points_that_fail_are_hollow_and_grey_and_the_legend_says_so() -> None:
+    plain, doubtful = (
+        plots.information_plane(traced(bits)) for bits in (sound(), sound(first_y=1.2))
+    )
+    named = [
+        [text.get_text() for text in figure.legends[0].get_texts()] for figure in (plain, doubtful)
+    ]
+    assert named == [list(LAYERS), [*LAYERS, "fails a check"]]
+    hollow = [
+        tuple(map(tuple, np.asarray(points.get_offsets()).tolist()))
+        for points in doubtful.axes[0].collections
+        if isinstance(points, PathCollection)
+        and np.asarray(points.get_facecolor()).tolist() == [[1, 1, 1, 1]]
+    ]
+    assert {place for places in hollow for place in places} == {(8.0, 1.2)}
+
+
+def test_curves_have_hollow_marks_where_points_fail() -> None:
+    figure = plots.curves(traced(sound(first_y=1.2)))
+    hollow = [
+        np.asarray(line.get_ydata()).tolist()
+        for line in figure.axes[0].lines
+        if line.get_markerfacecolor() == "white"
+    ]
+    assert hollow == [[8.0, 8.0]]
+
+
+def test_shares_of_entropy_are_drawn_on_request() -> None:
+    trace = traced(sound(), label_entropy=0.5)
+    frame = normalised(trace)
+    assert frame.loc[frame["quantity"] == I_XT, "bits"].max() == pytest.approx(0.8)
+    assert frame.loc[frame["quantity"] == I_TY, "bits"].max() == pytest.approx(1.8)
+    axes = plots.information_plane(trace, normalised=True).axes[0]
+    assert axes.get_xlabel().startswith("I(X;T) / H(X)\n")
+    assert axes.get_ylabel() == "I(T;Y) / H(Y)"
+    with pytest.raises(InvalidInput, match="an entropy to divide by is not known"):
+        plots.information_plane(traced(sound(), label_entropy=NAN), normalised=True)
 
 
 # --- activations that were kept -----------------------------------------------------------------

@@ -41,4 +41,5 @@ from ibtrace.plane.rule import Rule as Rule
 from ibtrace.plane.trust import CHECKS as CHECKS
 from ibtrace.plane.trust import Check as Check
 from ibtrace.plane.trust import Trust as Trust
+from ibtrace.plane.trust import normalised as normalised
 from ibtrace.plane.trust import trust as trust

@@ -11,12 +11,15 @@ import pandas as pd
 from ibtrace.types import I_TY, I_XT, TraceLike
 
 
-def ceilings(trace: TraceLike, frame: pd.DataFrame) -> dict[str, tuple[float, str]]:
+def ceilings(
+    trace: TraceLike, frame: pd.DataFrame, *, normalised: bool = False
+) -> dict[str, tuple[float, str]]:
     """The most that a plug-in estimate can reach, ``{quantity: (bits, label)}``, where known.
 
     Args:
         trace: The run.
         frame: The rows that are drawn: of fewer samples than the run's probe has, perhaps.
+        normalised: Whether the rows are shares of H(X) and H(Y); then so are the ceilings.
     """
     meta = trace.meta
     known = {}
@@ -27,7 +30,14 @@ def ceilings(trace: TraceLike, frame: pd.DataFrame) -> dict[str, tuple[float, st
     bits = float(meta.get("label_entropy", np.nan))
     if np.isfinite(bits):  # of continuous targets there is none
         known[I_TY] = bits, f"H(Y) = {bits:.3g}"
-    return known
+    if not normalised:
+        return known
+    entropies = {I_XT: float(meta.get("input_entropy", np.nan)), I_TY: bits}
+    return {
+        name: (bits / entropies[name], label)
+        for name, (bits, label) in known.items()
+        if entropies[name] > 0
+    }
 
 
 def layer_entropies(meta: Mapping[str, Any]) -> dict[str, float]:

@@ -206,6 +206,26 @@ def trust(
     return Trust(points, tuple(links), dict(meta.get("questions", {})))
 
 
+def normalised(trace: TraceLike) -> pd.DataFrame:
+    """`Trace.frame` with I(X;T) as a share of H(X) and I(T;Y) as a share of H(Y), without unit.
+
+    For layers and data sets of different entropies side by side. Columns ``bits``, ``stderr``,
+    ``lower`` and ``upper`` are divided; where an entropy is not known or 0 they are NaN.
+
+    Args:
+        trace: A trace; its meta entries ``input_entropy``, ``label_entropy`` and ``captured`` are
+            asked for.
+    """
+    frame, meta = trace.frame(), trace.meta
+    own, whole = layer_entropies(meta), float(meta.get("input_entropy", np.nan))
+    of_x = frame["layer"].map(lambda layer: own.get(layer, whole))
+    of_y = float(meta.get("label_entropy", np.nan))
+    entropy = np.select([frame["quantity"] == I_XT, frame["quantity"] == I_TY], [of_x, of_y], 1.0)
+    entropy = np.where(entropy > 0, entropy, np.nan)
+    columns = [name for name in ("bits", "stderr", "lower", "upper") if name in frame]
+    return frame.assign(**{name: frame[name] / entropy for name in columns})
+
+
 def _points(frame: pd.DataFrame) -> pd.DataFrame:
     """Both informations and their errors, one row a point."""
     given = [name for name in ("bits", "stderr", "samples", "null_bits") if name in frame]

@@ -13,6 +13,8 @@ from matplotlib.patches import Patch
 
 from ibtrace.errors import InvalidInput, UnknownName
 from ibtrace.plane import ceilings, clock, on_clock
+from ibtrace.plane import normalised as shares_of_entropy
+from ibtrace.plots._failing import FAILS, hollow_mark, labels, with_failures
 from ibtrace.plots._style import (
     GREY,
     NotebookFigure,
@@ -30,12 +32,16 @@ _BAND = (0.1, 0.9)
 
 
 @styled
-def curves(trace: TraceLike, estimator: str | None = None) -> Figure:
+def curves(trace: TraceLike, estimator: str | None = None, *, normalised: bool = False) -> Figure:
     """I(X;T) and I(T;Y) against the epoch: mean over seeds, and the band of 80 % of the seeds.
+
+    Marks are hollow and grey at looks where most networks' points fail a check
+    (`ibtrace.plane.trust`, but for those that take the layers for a chain).
 
     Args:
         trace: The run.
         estimator: The estimator's label; the first of the trace by default.
+        normalised: Draw I(X;T)/H(X) and I(T;Y)/H(Y) (`ibtrace.plane.normalised`).
 
     Returns:
         The figure, one panel for each quantity that was measured.
@@ -45,7 +51,7 @@ def curves(trace: TraceLike, estimator: str | None = None) -> Figure:
         UnknownName: If the trace lacks the estimator.
     """
     estimator = choose(trace, estimator)
-    rows = trace.frame()
+    rows = shares_of_entropy(trace) if normalised else trace.frame()
     counted, frame = clock(rows), on_clock(rows)
     frame = frame[(frame["estimator"] == estimator) & np.isfinite(frame["bits"])]
     quantities = [name for name in (I_XT, I_TY) if name in set(frame["quantity"])]
@@ -53,18 +59,31 @@ def curves(trace: TraceLike, estimator: str | None = None) -> Figure:
         raise InvalidInput(f"{estimator} gave no finite number to draw")
     figure = NotebookFigure(figsize=(0.4 + 3.3 * len(quantities), 3.0), layout="constrained")
     row = figure.subplots(1, len(quantities), squeeze=False)[0]
-    limits = ceilings(trace, frame)
+    limits = ceilings(trace, frame, normalised=normalised)
+    failing = _failing_looks(trace, estimator, frame)
     for axes, quantity in zip(row, quantities, strict=True):
         own = frame[frame["quantity"] == quantity]
-        draw_curves(axes, own, layer_styles(trace.layers), "bits")
+        draw_curves(axes, own, layer_styles(trace.layers), "bits", failing)
         epoch_axis(axes, int(frame["epoch"].max()), counted)
-        axes.set_ylabel(f"{quantity} (bits)")
+        axes.set_ylabel(labels(normalised)[quantity])
         if quantity in limits:
             draw_ceiling(axes, *limits[quantity])
     title = f"{estimator}: {estimands(frame)}"
     row[0].set_title(wrap(title, rest="", width=60 * len(quantities)), loc="left", fontsize=8)
-    _legend(figure, row[0], frame)
+    _legend(figure, row[0], frame, failing=bool(failing))
     return figure
+
+
+def _failing_looks(
+    trace: TraceLike, estimator: str, frame: pd.DataFrame
+) -> dict[str, frozenset[int]]:
+    """The looks at which most networks' points of a layer fail a check, by layer."""
+    looks = frame[["epoch", "layer"]].drop_duplicates()
+    _, means = with_failures(trace, estimator, frame[["seed", "epoch", "layer"]], looks)
+    failing = means[means["fails"]]
+    return {
+        str(layer): frozenset(map(int, rows["epoch"])) for layer, rows in failing.groupby("layer")
+    }
 
 
 @styled
@@ -119,19 +138,29 @@ def _read(trace: TraceLike, quantity: str, instrument: str | None) -> tuple[pd.D
     return rows[rows["instrument"] == instrument], instrument
 
 
-def _legend(figure: Figure, axes: Axes, frame: pd.DataFrame) -> None:
-    """The curves' names, and what the band is."""
-    handles, labels = axes.get_legend_handles_labels()
+def _legend(figure: Figure, axes: Axes, frame: pd.DataFrame, *, failing: bool = False) -> None:
+    """The curves' names, what the band is, and what hollow marks are."""
+    handles, names = axes.get_legend_handles_labels()
     if frame["seed"].nunique() > 1:
         handles.append(Patch(color=GREY, alpha=0.25, linewidth=0))
-        labels.append("80 % of seeds")
-    legend_below(figure, handles, labels)
+        names.append("80 % of seeds")
+    if failing:
+        handles.append(hollow_mark())
+        names.append(FAILS)
+    legend_below(figure, handles, names)
 
 
 def draw_curves(
-    axes: Axes, rows: pd.DataFrame, styles: Mapping[str, tuple[str, Any]], column: str
+    axes: Axes,
+    rows: pd.DataFrame,
+    styles: Mapping[str, tuple[str, Any]],
+    column: str,
+    failing: Mapping[str, frozenset[int]] | None = None,
 ) -> None:
-    """A curve for each layer that has rows: the mean of a column over seeds, and their band."""
+    """A curve for each layer that has rows: the mean of a column over seeds, and their band.
+
+    Marks at ``failing`` looks of a layer are hollow and grey.
+    """
     present = set(rows["layer"])
     for layer, (marker, colour) in styles.items():
         if layer not in present:
@@ -154,6 +183,18 @@ def draw_curves(
             label=layer or "network",
             **look,
         )
+        bad = whole[whole.index.isin((failing or {}).get(layer, ()))]
+        hollow: Any = {"markerfacecolor": "white", "markeredgecolor": GREY, "linestyle": "none"}
+        if len(bad):
+            axes.plot(
+                bad.index,
+                bad.mean(axis=1),
+                marker="o" if marker == "None" else marker,
+                markevery=max(1, len(bad) // 12),
+                markersize=4,
+                markeredgewidth=0.8,
+                **hollow,
+            )
 
 
 def draw_ceiling(axes: Axes, bits: float, text: str) -> None:

@@ -17,6 +17,8 @@ from matplotlib.ticker import NullLocator
 
 from ibtrace.errors import InvalidInput
 from ibtrace.plane import ceilings, clock, coordinates, mean_coordinates
+from ibtrace.plane import normalised as shares_of_entropy
+from ibtrace.plots._failing import FAILS, hollow_mark, labels, with_failures
 from ibtrace.plots._style import (
     EPOCHS,
     GREY,
@@ -38,17 +40,24 @@ _ONE_ROW, _COLUMNS = 4, 5
 
 @styled
 def information_plane(
-    trace: TraceLike, estimator: str | None = None, ax: Axes | None = None
+    trace: TraceLike,
+    estimator: str | None = None,
+    ax: Axes | None = None,
+    *,
+    normalised: bool = False,
 ) -> Figure:
     """The information plane of one run.
 
     Faint points are the seeds, bold ones their mean; thin lines join the layers of a snapshot of
-    the mean; colour is the epoch. Dashed lines are the ceilings log2 N and H(Y).
+    the mean; colour is the epoch. Dashed lines are the ceilings log2 N and H(Y). Hollow grey points
+    fail a check (`ibtrace.plane.trust`, but for those that take the layers for a chain); of the
+    mean, where most networks' points do.
 
     Args:
         trace: The run.
         estimator: The estimator's label; the first of the trace by default.
         ax: Axes to draw on, which then get no colour bar; a new figure by default.
+        normalised: Draw I(X;T)/H(X) and I(T;Y)/H(Y) (`ibtrace.plane.normalised`).
 
     Returns:
         The figure.
@@ -58,8 +67,8 @@ def information_plane(
         UnknownName: If the trace lacks the estimator.
     """
     if ax is None:
-        return information_planes({"": trace}, estimator)
-    plane = Plane(trace, estimator)
+        return information_planes({"": trace}, estimator, normalised=normalised)
+    plane = Plane(trace, estimator, normalised=normalised)
     plane.draw(ax, epoch_norm(plane.last_epoch))
     plane.dress(ax)
     figure = ax.get_figure(root=True)
@@ -68,7 +77,9 @@ def information_plane(
 
 
 @styled
-def information_planes(traces: Mapping[str, TraceLike], estimator: str | None = None) -> Figure:
+def information_planes(
+    traces: Mapping[str, TraceLike], estimator: str | None = None, *, normalised: bool = False
+) -> Figure:
     """The information planes of several runs side by side, in rows of five where they are many.
 
     Axes and colours are shared.
@@ -76,6 +87,7 @@ def information_planes(traces: Mapping[str, TraceLike], estimator: str | None = 
     Args:
         traces: The runs by name.
         estimator: The estimator's label; the first of each trace by default.
+        normalised: Draw I(X;T)/H(X) and I(T;Y)/H(Y).
 
     Returns:
         The figure.
@@ -84,7 +96,10 @@ def information_planes(traces: Mapping[str, TraceLike], estimator: str | None = 
         InvalidInput: If there is no trace, or one has no pair of I(X;T) and I(T;Y).
         UnknownName: If a trace lacks the estimator.
     """
-    planes = {name: Plane(trace, estimator) for name, trace in as_mapping(traces).items()}
+    planes = {
+        name: Plane(trace, estimator, normalised=normalised)
+        for name, trace in as_mapping(traces).items()
+    }
     figure, panels, norm = planes_figure(planes)
     for axes, plane in zip(panels, planes.values(), strict=True):
         plane.draw(axes, norm)
@@ -119,6 +134,9 @@ def explain(
         Line2D([], [], linestyle="", marker=marker, color=GREY, markersize=4)
         for marker in markers(layers)
     ]
+    if any(plane.means["fails"].any() for plane in planes):
+        handles.append(hollow_mark())
+        layers = [*layers, FAILS]
     legend_below(figure, handles, layers)
     ticks = epoch_ticks(max(plane.last_epoch for plane in planes))
     bar = figure.colorbar(ScalarMappable(norm, EPOCHS), ax=axes, pad=pad, aspect=aspect)
@@ -131,19 +149,26 @@ def explain(
 class Plane:
     """What is drawn of one run: points, means, ceilings and the estimand."""
 
-    def __init__(self, trace: TraceLike, estimator: str | None) -> None:
+    def __init__(
+        self, trace: TraceLike, estimator: str | None, *, normalised: bool = False
+    ) -> None:
         self.estimator = choose(trace, estimator)
-        frame = trace.frame()
+        frame = shares_of_entropy(trace) if normalised else trace.frame()
         frame = frame[frame["estimator"] == self.estimator]
         self.points = coordinates(frame).dropna(subset=[I_XT, I_TY])
         self.means = mean_coordinates(frame).dropna(subset=[I_XT, I_TY])
         if self.means.empty:
-            raise InvalidInput(f"{self.estimator} gave no pair of I(X;T) and I(T;Y) to draw")
+            lacking = ", or an entropy to divide by is not known" if normalised else ""
+            raise InvalidInput(
+                f"{self.estimator} gave no pair of I(X;T) and I(T;Y) to draw{lacking}"
+            )
+        self.labels = labels(normalised)
+        self.points, self.means = with_failures(trace, self.estimator, self.points, self.means)
         self.layers = [layer for layer in trace.layers if layer in set(self.means["layer"])]
         self.clock = clock(frame)
         self.last_epoch = int(self.points["epoch"].max())
         self.estimands = estimands(frame)
-        self.ceilings = ceilings(trace, frame)
+        self.ceilings = ceilings(trace, frame, normalised=normalised)
 
     def draw(self, axes: Axes, norm: FuncNorm) -> None:
         """The snapshots of the whole training."""
@@ -154,10 +179,17 @@ class Plane:
             path = self.means[self.means["layer"] == layer]
             last = path.iloc[-1]
             look: Any = {"cmap": EPOCHS, "norm": norm, "marker": marker, "zorder": 3}
-            axes.scatter(path[I_XT], path[I_TY], c=path["epoch"], s=9, linewidths=0, **look)
+            good, bad = path[~path["fails"]], path[path["fails"]]
+            axes.scatter(good[I_XT], good[I_TY], c=good["epoch"], s=9, linewidths=0, **look)
+            hollow: Any = {"facecolors": "white", "edgecolors": GREY, "linewidths": 0.5}
+            axes.scatter(bad[I_XT], bad[I_TY], s=9, marker=marker, zorder=3, **hollow)
             # The end of training is where a reader looks first.
             look |= {"edgecolors": "0.1", "linewidths": 0.6, "zorder": 4}
-            axes.scatter(last[I_XT], last[I_TY], c=[last["epoch"]], s=22, **look)
+            if last["fails"]:
+                look = {"marker": marker, "zorder": 4, **hollow, "linewidths": 1.0}
+                axes.scatter(last[I_XT], last[I_TY], s=22, **look)
+            else:
+                axes.scatter(last[I_XT], last[I_TY], c=[last["epoch"]], s=22, **look)
 
     def draw_until(self, axes: Axes, norm: FuncNorm, epoch: int) -> list[Artist]:
         """The last snapshot up to an epoch, and the trails of the layers' means to it."""
@@ -188,14 +220,15 @@ class Plane:
         self._draw_ceilings(axes)
         axes.update_datalim(self.points[[I_XT, I_TY]].to_numpy())
         axes.autoscale_view()
-        axes.set_xlabel("I(X;T) (bits)\n" + wrap(self.estimands, rest="", width=52))
-        axes.set_ylabel("I(T;Y) (bits)")
+        axes.set_xlabel(f"{self.labels[I_XT]}\n" + wrap(self.estimands, rest="", width=52))
+        axes.set_ylabel(self.labels[I_TY])
 
     def _draw_seeds(self, axes: Axes, norm: FuncNorm) -> None:
+        shown = self.points[~self.points["fails"]]
         axes.scatter(
-            self.points[I_XT],
-            self.points[I_TY],
-            c=self.points["epoch"],
+            shown[I_XT],
+            shown[I_TY],
+            c=shown["epoch"],
             cmap=EPOCHS,
             norm=norm,
             s=2.5,
@@ -204,6 +237,9 @@ class Plane:
             rasterized=True,  # tens of thousands of points would make a PDF crawl
             zorder=1,
         )
+        bad = self.points[self.points["fails"]]
+        faint: Any = {"facecolors": "none", "edgecolors": GREY, "alpha": 0.25, "zorder": 1}
+        axes.scatter(bad[I_XT], bad[I_TY], s=3, linewidths=0.3, rasterized=True, **faint)
 
     def _draw_snapshots(self, axes: Axes, norm: FuncNorm) -> None:
         wide = self.means.pivot(index="epoch", columns="layer", values=[I_XT, I_TY])

@@ -30,7 +30,12 @@ _SCREEN = 60  # lines of lenses' readings that are printed; more are in the repo
 
 
 def figures(
-    traces: Traces, folder: Path, estimator: str | None = None, *, run: Path | None = None
+    traces: Traces,
+    folder: Path,
+    estimator: str | None = None,
+    *,
+    run: Path | None = None,
+    normalised: bool = False,
 ) -> list[Path]:
     """Draw the figures of a run as PNG and PDF; those of its controls beside their subjects alone.
 
@@ -41,6 +46,7 @@ def figures(
             that gave both I(X;T) and I(T;Y) (class-wise estimators give no I(X;T) of distinct X).
         run: The run's folder, whose name a run without variants has in the figures; None if it is
             ``folder``.
+        normalised: Draw I(X;T)/H(X) and I(T;Y)/H(Y) in planes and curves.
 
     Returns:
         The PNG files.
@@ -55,10 +61,10 @@ def figures(
     for label in _estimators(traces, estimator):
         stem = f"{_slug(label)}"
         if estimator is not None or all(_has_plane(trace, label) for trace in traces.values()):
-            plane = plots.information_planes(titled, label)
+            plane = plots.information_planes(titled, label, normalised=normalised)
             written.append(_save(plane, folder / f"information_plane-{stem}"))
         for name, trace in titled.items():
-            curves = plots.curves(trace, label)
+            curves = plots.curves(trace, label, normalised=normalised)
             prefix = f"{name}-" if len(titled) > 1 else ""
             written.append(_save(curves, folder / f"curves-{prefix}{stem}"))
     if estimator is None or all(_gave_xt(trace, estimator) for trace in traces.values()):
