@@ -16,7 +16,6 @@ PAGES = DOCS / "papers"
 BLOCK = re.compile(r"<!-- claims: begin -->\n(.*?)<!-- claims: end -->", re.DOTALL)
 NO_PAGE_YET = {
     *("tishby", "zhang", "saxe-linear", "cohen", "nagarajan"),  # docs/runs.md has theirs
-    "tishby-sizes",
 }
 
 
