@@ -78,12 +78,17 @@ def provenance(paper: Paper, traces: Traces) -> str:
     lenses = "".join(
         f" --lenses {','.join(dict.fromkeys(names))}"
         for names in [[lens for claim in paper.claims for lens in claim.reads.values()]]
-        if names and first.meta["lenses"]
+        if names and first.meta["lenses"] and not _own_lenses(paper)
     )
     return (
         f"*`ibtrace replicate {paper.name}{lenses}`, {' or '.join(map(str, seeds))} seeds; "
         f"{versions}; commit {revision}, {first.meta['created'][:10]}.*"
     )
+
+
+def _own_lenses(paper: Paper) -> bool:
+    """Whether the paper's configuration has the lenses itself."""
+    return bool(config.read(paper.config or paper.name).get("lenses"))
 
 
 def block(paper: Paper, table: pd.DataFrame, traces: Traces, drawn: Mapping[str, Path]) -> str:

@@ -30,6 +30,9 @@ def run(
     gap: float = 0.2,
     bits: float = 8.0,
     peak: float = 9.0,
+    bound: float = 0.7,
+    complexity: float = 100.0,
+    travel: float = 0.3,
 ) -> Trace:
     """A run whose networks fit at an epoch, and whose I(X;T) falls from a peak to an end."""
     model = {"init_args": {"activation": activation}}
@@ -57,6 +60,9 @@ def run(
                 Scalar(seed, epoch, "", "train_accuracy", train),
                 Scalar(seed, epoch, "", "test_accuracy", test),
                 Scalar(seed, epoch, "", "train_loss", 1 - train + 0.01),
+                Scalar(seed, epoch, "", zhang.BOUND, bound + off / 10),
+                Scalar(seed, epoch, "", zhang.COMPLEXITY, complexity * (1 + off)),
+                Scalar(seed, epoch, "", zhang.TRAVEL, travel + off),
             ]
     trace.append(rows, scalars)
     return trace
@@ -116,6 +122,25 @@ def test_time_to_fit_is_a_factor(true: float, random: Any, status: str) -> None:
 @pytest.mark.parametrize(("gap", "status"), [(0.25, "held"), (0.0, "failed")])
 def test_the_gap_grows_at_every_step(gap: float, status: str) -> None:
     assert outcome("gap", runs(p50={"gap": gap}))[0] == status
+
+
+@pytest.mark.parametrize(
+    ("name", "true", "random", "status"),
+    [
+        ("bound-vacuous", {"bound": 0.7}, {}, "held"),
+        ("bound-vacuous", {"bound": 0.3}, {}, "failed"),
+        ("bound-vacuous", {"bound": 0.5}, {}, "inconclusive"),
+        ("capacity-blind", {"complexity": 90}, {"complexity": 120}, "held"),
+        ("capacity-blind", {"complexity": 90}, {"complexity": 500}, "failed"),
+        ("capacity-blind", {"complexity": 500}, {"complexity": 90}, "failed"),
+        ("less-stable", {"travel": 0.2}, {"travel": 0.6}, "held"),
+        ("less-stable", {"travel": 0.6}, {"travel": 0.2}, "failed"),
+    ],
+)
+def test_what_capacity_and_stability_see(
+    name: str, true: dict[str, Any], random: dict[str, Any], status: str
+) -> None:
+    assert outcome(name, runs(p0=true, p100=random))[0] == status
 
 
 def test_what_random_labels_keep_is_told_of_networks_that_fitted_alone() -> None:

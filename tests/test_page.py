@@ -293,6 +293,16 @@ def test_what_everybody_must_read_needs_no_script() -> None:
     assert "schema_version" in said
 
 
+def test_points_that_fail_a_check_are_counted() -> None:
+    trace = traced()
+    elements = _Elements(page(trace))
+    assert "Points that fail a check" in elements.texts
+    counts = trace.trust().counts()
+    failing = counts[counts["fails"] > 0].iloc[0]
+    assert f"{failing['fails']}" in elements.texts
+    assert " ".join(str(trace.trust()).split()) in " ".join(elements.text.split())
+
+
 def test_a_trace_without_information_has_no_verdict_and_says_why() -> None:
     trace = Trace.create()
     trace.append([], [Scalar(0, epoch, "", "train_loss", 1.0 / (1 + epoch)) for epoch in range(3)])

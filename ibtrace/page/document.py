@@ -21,7 +21,7 @@ from ibtrace.errors import InvalidInput
 from ibtrace.page.data import numbers
 from ibtrace.page.embed import as_json, asset, digest, script
 from ibtrace.page.tables import definitions, folded, preformatted, table, text
-from ibtrace.plane import Controlled, Multiverse, Resolution, Verdict, verdict
+from ibtrace.plane import Controlled, Multiverse, Resolution, Verdict, trust, verdict
 from ibtrace.plane.answer import QUESTIONS, LayerVerdict
 from ibtrace.runtime.arguments import require_path
 from ibtrace.runtime.files import written_whole
@@ -155,8 +155,14 @@ def _verdict(trace: TraceLike) -> str:
         return f"<p>No verdict: {text(error)}.</p>"
     every = table(judged.table(), "Every layer by every estimator; bits")
     details = preformatted(judged.details(), "The verdict with causes and remarks")
+    checked = trust(trace)
+    counts = table(checked.counts(), "Points that fail each check, by layer and estimator")
+    words = preformatted(str(checked), "Points that fail a check, in words")
     return (
-        _sentences(judged) + folded("Every number", every) + folded("Causes and remarks", details)
+        _sentences(judged)
+        + folded("Every number", every)
+        + folded("Causes and remarks", details)
+        + folded("Points that fail a check", words + counts)
     )
 
 

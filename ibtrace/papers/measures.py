@@ -62,6 +62,19 @@ def last_bits(trace: TraceLike, quantity: str, estimator: str, layer: str) -> pd
     return curves(trace, quantity, estimator, layer).iloc[:, -1]
 
 
+def last_reading(trace: TraceLike, quantity: str, layer: str = "") -> pd.Series:
+    """What was read last of a layer or of the network as a whole, by seed; empty if nothing was.
+
+    Args:
+        trace: The trace.
+        quantity: By its name, as in `ibtrace.types.Quantity`.
+        layer: The layer; ``""`` for the network.
+    """
+    frame = trace.readings()
+    rows = frame[(frame["quantity"] == quantity) & (frame["layer"] == layer)]
+    return rows.sort_values("epoch", kind="stable").groupby("seed")["value"].last()
+
+
 def drops(trace: TraceLike, estimator: str, layer: str) -> pd.Series:
     """The peak-to-final drop of I(X;T), by seed, bits; never below 0, see `judged` for a call.
 

@@ -22,6 +22,7 @@ from ibtrace.papers.measures import (
     hidden,
     judged,
     last_bits,
+    last_reading,
 )
 from ibtrace.plane import Interval, interval
 from ibtrace.types import I_TY, I_XT, TraceLike, label
@@ -29,6 +30,11 @@ from ibtrace.types import I_TY, I_XT, TraceLike, label
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+BOUND, COMPLEXITY, TRAVEL = (
+    "PAC-Bayes bound",
+    "margin-normalised complexity",
+    "twin distance over travel",
+)
 BINS = label(Binning(bins=30, range="snapshot"))
 ZHANG = "Zhang et al. 2017"
 FITTED = 0.99
@@ -36,6 +42,10 @@ FITTED = 0.99
 NEAR_CEILING = 0.95
 """Share of log₂ N from which nearly every sample has a bin of its own."""
 FRACTIONS = (0, 25, 50, 75, 100)
+MAJORITY = 0.5
+"""The error of the larger of two classes, which a bound has to be below to say anything."""
+BLIND = 2.0
+"""A measure that differs by less than this factor does not tell two networks apart."""
 MOST_FACTOR = 10.0
 """The factor below which fitting random labels takes longer."""
 
@@ -66,7 +76,9 @@ def measured(traces: Traces, fitted: float = FITTED) -> pd.DataFrame:
     Returns:
         ``activation, fraction, seed``; ``train`` and ``test`` accuracy, their difference ``gap``;
         ``fitted``; ``epochs``, the first look at which it has (NaN if it never does); ``bits``
-        and ``share``, I(X;T) of the last hidden layer and that over log₂ N.
+        and ``share``, I(X;T) of the last hidden layer and that over log₂ N; and what lenses read:
+        ``bound`` (PAC-Bayes), ``complexity`` (spectral, normalised by the margin), ``travel`` (a
+        twin's distance, trained with one sample replaced, over that from the initial weights).
     """
     rows = [row for trace in traces.values() for row in _of_run(trace, fitted)]
     return pd.DataFrame(rows)
@@ -77,6 +89,10 @@ def _of_run(trace: TraceLike, fitted: float) -> list[dict[str, Any]]:
     scalars = trace.scalars()
     layer = hidden(trace)[-1]
     bits = last_bits(trace, I_XT, BINS, layer)
+    read = {
+        column: last_reading(trace, quantity)
+        for column, quantity in (("bound", BOUND), ("complexity", COMPLEXITY), ("travel", TRAVEL))
+    }
     rows = []
     for seed in trace.seeds:
         own = scalars[scalars["seed"] == seed]
@@ -99,6 +115,7 @@ def _of_run(trace: TraceLike, fitted: float) -> list[dict[str, Any]]:
                 "layer": layer,
                 "bits": final,
                 "share": final / float(trace.meta["input_entropy"]),
+                **{column: float(values.get(seed, np.nan)) for column, values in read.items()},
             }
         )
     return rows
@@ -175,6 +192,39 @@ def _random_keeps_more(
     return Outcome(within(more.lower, more.upper, least), number)
 
 
+def _bound_is_vacuous(traces: Traces, activation: str, majority: float = MAJORITY) -> Outcome:
+    table = _of(traces, activation)
+    true, random = (table.loc[table["fraction"] == f, "bound"].dropna() for f in (0.0, 1.0))
+    bound = interval(true.to_numpy())
+    number = (
+        f"the bound is {bracketed(bound)} with true labels, where the test error is "
+        f"{1 - table.loc[table['fraction'] == 0, 'test'].mean():.2f}, and {random.mean():.2f} "
+        f"with random ones, {len(true)} seeds"
+    )
+    return Outcome(within(bound.lower, bound.upper, majority), number)
+
+
+def _capacity_is_blind(traces: Traces, activation: str, factor: float = BLIND) -> Outcome:
+    true, random = _paired(_of(traces, activation), "complexity", 0.0, 1.0)
+    if not len(true):
+        return Outcome("inconclusive", "no network fitted both")
+    ratio = Interval(*np.exp(interval(np.log(random / true))))
+    number = f"{bracketed(ratio, 1)} times as large with random labels, {len(true)} seeds"
+    return Outcome(within(ratio.lower, ratio.upper, 1 / factor, factor), number)
+
+
+def _less_stable(traces: Traces, activation: str, least: float = 0.0) -> Outcome:
+    true, random = _paired(_of(traces, activation), "travel", 0.0, 1.0)
+    if not len(true):
+        return Outcome("inconclusive", "no network fitted both")
+    more = interval(random - true)
+    number = (
+        f"one sample replaced moves the weights by {true.mean():.2f} of their way with true and "
+        f"{random.mean():.2f} with random labels, {bracketed(more)} more, {len(true)} seeds"
+    )
+    return Outcome(within(more.lower, more.upper, least), number)
+
+
 def _compression(
     traces: Traces, activation: str, percent: int, wanted: str, near: float = NEAR_CEILING
 ) -> Outcome:
@@ -203,11 +253,16 @@ def _claims(activation: str) -> tuple[Claim, ...]:
     all_of_them = tuple(f"{activation}-{percent}" for percent in FRACTIONS)
 
     def claim(
-        name: str, source: str, statement: str, test: Callable[..., Outcome], needs: tuple[str, ...]
+        name: str,
+        source: str,
+        statement: str,
+        test: Callable[..., Outcome],
+        needs: tuple[str, ...],
+        reads: Mapping[str, str] | None = None,
     ) -> Claim:
         return Claim(
             f"{name}-{activation}", source, f"{statement} ({activation})",
-            partial(test, activation=activation), needs=needs, by=(BINS,),
+            partial(test, activation=activation), needs=needs, by=(BINS,), reads=reads or {},
         )  # fmt: skip
 
     return (
@@ -227,6 +282,33 @@ def _claims(activation: str) -> tuple[Claim, ...]:
             "The gap between training and test accuracy grows with the fraction of random labels.",
             _gap_grows,
             all_of_them,
+        ),
+        claim(
+            "bound-vacuous",
+            "after Zhang et al. 2017; Dziugaite & Roy 2017",
+            "A PAC-Bayes bound around the trained weights does not see that a network with true "
+            "labels generalises: it is above the error of the majority class.",
+            _bound_is_vacuous,
+            ends,
+            {BOUND: "pac_bayes"},
+        ),
+        claim(
+            "capacity-blind",
+            ZHANG,
+            "Capacity measures do not tell a network that memorised from one that learnt a rule: "
+            f"the margin-normalised spectral complexity is the same to a factor of {BLIND:g}.",
+            _capacity_is_blind,
+            ends,
+            {COMPLEXITY: "norms"},
+        ),
+        claim(
+            "less-stable",
+            "after Hardt, Recht & Singer 2016",
+            "Training on random labels is less stable: a sample that is replaced moves the weights "
+            "by a larger share of their way.",
+            _less_stable,
+            ends,
+            {TRAVEL: "stability"},
         ),
         claim(
             "random-keeps-more",
@@ -254,7 +336,7 @@ def _claims(activation: str) -> tuple[Claim, ...]:
 
 
 def figure(traces: Traces) -> Figure:
-    """Epochs to fit, the gap and I(X;T)/log₂ N against the fraction of random labels."""
+    """Epochs to fit, gap, I(X;T)/log₂ N, bound and stability by the fraction of random labels."""
     from ibtrace.plots import Panel, against  # loads matplotlib
 
     table = measured(traces)
@@ -265,8 +347,11 @@ def figure(traces: Traces) -> Figure:
         Panel(
             "share", f"I(X;T) / log₂ N, {table['layer'].iloc[0]}", line=(1.0, "every sample apart")
         ),
+        Panel("bound", "PAC-Bayes bound on the error", line=(MAJORITY, "majority class")),
+        Panel("travel", "twin's distance over travel"),
     )
-    return against(table, panels, "fraction of random labels", "networks that did not fit")
+    seen = tuple(panel for panel in panels if table[panel.column].notna().any())
+    return against(table, seen, "fraction of random labels", "networks that did not fit")
 
 
 PAPER = Paper(
