@@ -19,7 +19,6 @@ from ibtrace.types import I_TY, I_XT, Row
 
 NAN = float("nan")
 SEEDS, EPOCHS = 6, 40
-RNG = np.random.default_rng(0)
 
 
 def run(
@@ -45,7 +44,7 @@ def run(
     fits = np.broadcast_to(fit_at, SEEDS)
     rows, scalars = [], []
     for seed, fit in enumerate(fits):
-        off = RNG.normal(0, 0.02)
+        off = 0.01 * (seed - (SEEDS - 1) / 2)  # networks differ, and their mean does not
         for epoch in range(EPOCHS):
             for quantity, value in ((I_XT, curve[epoch]), (I_TY, 0.98)):
                 rows.append(
