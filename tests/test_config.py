@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,15 @@ def test_entries_of_the_estimators() -> None:
     assert built[1] == Binning(bins=5, range=(-2, 2))
     assert isinstance(built[2], At)
     assert built[2].instrument == KDE(noise_variance=0.1)
+
+
+def test_building_leaves_the_configuration_as_it_was() -> None:
+    inner = {"class_path": "ibtrace.estimators.KDE", "init_args": {"noise": "adaptive"}}
+    outer = {"class_path": "ibtrace.Subsampled", "init_args": {"estimator": inner}}
+    raw = config.override(config.read("tishby"), "estimators", [outer])
+    before = copy.deepcopy(raw)
+    config.build(raw)
+    assert raw == before  # it is stored with the run
 
 
 def test_overrides_reach_any_key_and_leave_the_original() -> None:

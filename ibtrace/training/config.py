@@ -241,7 +241,7 @@ def build(raw: Raw) -> Experiment:
         IbtraceError: Whatever the data set or an estimator objects to.
     """
     _require_values(raw)
-    rest, built = functions.build(raw)
+    rest, built = functions.build(copy.deepcopy(raw))  # the parser writes into what it reads
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(Experiment, skip={*_PARTS, *built})
     parser.add_class_arguments(Training, skip=set(built))
