@@ -5,6 +5,7 @@ from __future__ import annotations
 from ibtrace.errors import UnknownName
 from ibtrace.papers import (
     adilova,
+    chelombiev,
     cohen,
     goldfeld,
     lorenzen,
@@ -28,6 +29,7 @@ PAPERS = {
         cohen.PAPER,
         nagarajan.PAPER,
         saxe.PAPER,
+        chelombiev.PAPER,
         goldfeld.PAPER,
         lorenzen.PAPER,
         adilova.PAPER,
