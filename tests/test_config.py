@@ -65,7 +65,7 @@ def test_entries_of_the_estimators() -> None:
     assert built[2].instrument == KDE(noise_variance=0.1)
 
 
-@pytest.mark.filterwarnings("ignore:\\s*By default only one Jsonargparse")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_building_leaves_the_configuration_as_it_was() -> None:
     inner = {"class_path": "ibtrace.estimators.KDE", "init_args": {"noise": "adaptive"}}
     outer = {"class_path": "ibtrace.Subsampled", "init_args": {"estimator": inner}}
