@@ -60,6 +60,10 @@ _MNIST: Mapping[str, Any] = {
         {"name": "binning", "bins": 30, "range": "snapshot"},
     ],
 }
+_MNIST_RELU: Mapping[str, Any] = {
+    **_MNIST,
+    "optimizer": {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.1}},  # at 0.5 one diverges
+}
 _OWN: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "tanh": {
         "tanh": {},
@@ -68,7 +72,7 @@ _OWN: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
         FEW[1]: {**_FEW, "probe.part": "test"},
         "mnist-tanh": _MNIST,
     },
-    "relu": {"relu": {}, "relu-full": _FULL_BATCH, "mnist-relu": _MNIST},
+    "relu": {"relu": {}, "relu-full": _FULL_BATCH, "mnist-relu": _MNIST_RELU},
     "linear": {"linear": {"epochs": 500, "layers": ["fc1", "fc2", "fc3", "fc4", "fc5", "softmax"]}},
 }
 
@@ -245,22 +249,19 @@ def overfitting(traces: Traces) -> Figure:
     """I(T;Y) on training and on test samples of networks with little to train on, and the fit."""
     from ibtrace.plots import Series, Strip, grid  # loads matplotlib
 
-    strips = (Strip("I(T;Y), bins of 0.07 (bits)"), Strip("accuracy"))
-    parts = {"training samples": FEW[0], "test samples": FEW[1]}
-    columns = {}
-    for layer, name in zip(traces[FEW[0]].layers[-2:], ("last hidden", "output"), strict=True):
-        bits = [
-            Series(part, _long(curves(traces[run], I_TY, WIDTH, layer)), "curve", at)
-            for at, (part, run) in enumerate(parts.items())
-        ]
-        fit = [
-            Series(part, _scalars(traces[run], f"{kind}_accuracy"), "curve", at)
-            for at, (kind, (part, run)) in enumerate(
-                zip(("train", "test"), parts.items(), strict=True)
-            )
-        ]
-        columns[f"{layer} ({name})"] = (bits, fit)
-    return grid(columns, strips, "epoch", log_x=True)
+    strips = (
+        Strip("I(T;Y), last hidden\nlayer (bits)"),
+        Strip("I(T;Y), output\n(bits)"),
+        Strip("accuracy"),
+    )
+    parts = {"train": ("training samples", FEW[0]), "test": ("test samples", FEW[1])}
+    cells: tuple[list[Series], ...] = ([], [], [])
+    for at, (part, (title, run)) in enumerate(parts.items()):
+        trace = traces[run]
+        bits = [_long(curves(trace, I_TY, WIDTH, layer)) for layer in trace.layers[-2:]]
+        for cell, rows in zip(cells, (*bits, _scalars(trace, f"{part}_accuracy")), strict=True):
+            cell.append(Series(title, rows, "curve", at))
+    return grid({"tanh, 30 % to train on; bins of 0.07": cells}, strips, "epoch", log_x=True)
 
 
 def _long(wide: pd.DataFrame) -> pd.DataFrame:

@@ -155,7 +155,7 @@ def epoch_norm(last: int) -> FuncNorm:
 def epoch_ticks(last: int) -> list[int]:
     """0, the powers of ten, and the last epoch where there is room for it."""
     powers = [10**power for power in range(len(str(max(1, last))))]
-    return [0, *powers, *([last] if last >= 3 * powers[-1] else [])]
+    return [0, *powers, *([last] if last > 5 * powers[-1] else [])]
 
 
 def epoch_axis(axes: Axes, last: int, clock: str = "epoch") -> None:
