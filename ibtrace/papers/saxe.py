@@ -266,8 +266,8 @@ def overfitting(traces: Traces) -> Figure:
 
 def _long(wide: pd.DataFrame) -> pd.DataFrame:
     """A table ``(seed, epoch)`` as `ibtrace.plots.Series` takes it."""
-    rows = wide.stack().rename("value").reset_index()
-    return rows.rename(columns={"epoch": "x"})
+    rows = wide.reset_index().melt("seed", var_name="x", value_name="value")
+    return rows.astype({"x": float})
 
 
 def _scalars(trace: TraceLike, name: str) -> pd.DataFrame:
