@@ -15,7 +15,7 @@ from ibtrace.papers.saxe import FEW, MNIST_WIDTH, RANGE, WIDTH
 from ibtrace.plane import Rule
 from ibtrace.trace import Scalar, Trace
 from ibtrace.training import config
-from ibtrace.types import I_TY, I_XT
+from ibtrace.types import I_TY, I_XT, label
 from tests.claim_traces import EPOCHS, Curve, Floats, Key, U, falling, flat, noise, traced
 
 LAYERS = ("hidden4", "hidden5", "softmax")
@@ -155,12 +155,29 @@ def test_the_configuration_has_the_variants_of_the_module() -> None:
     assert {run for claim in saxe.CLAIMS for run in claim.needs} == asked.keys()
     with pytest.raises(ConfigError, match="tanh and relu and linear networks alone"):
         papers.find("saxe").changes({}, activations=["elu"])
-    built = {name: config.build(run) for name, run in config.variants(raw).items()}
+    runs = config.variants(raw)  # MNIST is not everywhere
+    built = {name: config.build(runs[name]) for name in runs.keys() - {*saxe.MNIST_RUNS}}
     assert built["tanh"].training.batch_size == 256
     assert built["tanh-full"].training.batch_size > 0.8 * 4096
     first, second = (built[name] for name in FEW)
     assert first.training.split == second.training.split
     assert (first.probe.part, second.probe.part) == ("train", "test")
+
+
+def test_every_run_has_the_papers_size_and_what_its_claims_are_read_from() -> None:
+    paper = papers.find("saxe")
+    raw = config.override(config.read("saxe"), "variants", paper.changes({}, full=True)["variants"])
+    runs = config.variants(raw)
+    assert {run["epochs"] for run in runs.values()} == {10000}
+    assert runs["mnist-tanh"]["batch_size"] == 128
+    built = {name: config.build(runs[name]) for name in runs.keys() - {*saxe.MNIST_RUNS}}
+    for claim in paper.claims:
+        for run in built.keys() & {*claim.needs}:
+            labels = {label(each) for each in built[run].instruments.estimators or ()}
+            assert {*claim.by} <= labels, run
+    only = paper.changes({}, full=True, activations=["relu"])["variants"]
+    assert only.keys() == saxe.variants("relu").keys()
+    assert only["relu-full"]["seeds"] == 50
 
 
 def test_the_figures_are_drawn(tmp_path: Path) -> None:

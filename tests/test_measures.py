@@ -11,7 +11,7 @@ from scipy.stats import spearmanr
 from ibtrace.claims import Claim, Outcome, Status
 from ibtrace.errors import InvalidInput
 from ibtrace.estimators import Binning
-from ibtrace.papers import PAPERS
+from ibtrace.papers import PAPERS, Paper
 from ibtrace.papers.measures import (
     all_of,
     by_call,
@@ -28,6 +28,7 @@ from ibtrace.papers.measures import (
 )
 from ibtrace.plane import Rule
 from ibtrace.trace import Trace
+from ibtrace.training import config
 from ibtrace.types import I_TY, I_XT, label
 from tests.claim_traces import EPOCHS, Curve, Floats, Key, falling, flat, traced, wandering
 
@@ -197,3 +198,12 @@ def test_claims_of_a_paper_have_names_of_their_own() -> None:
     for paper in PAPERS.values():
         names = [claim.name for claim in paper.claims]
         assert len({*names}) == len(names), paper.name
+
+
+@pytest.mark.parametrize("paper", PAPERS.values(), ids=list(PAPERS))
+def test_the_papers_size_is_heard_by_every_variant(paper: Paper) -> None:
+    raw = config.read(paper.config or paper.name)
+    asked = paper.changes({}, full=True)
+    for key, value in asked.items():
+        raw = config.override(raw, key, value)
+    config.require_unset(raw, asked)  # raises where a variant sets what --full sets

@@ -29,7 +29,8 @@ class Paper:
         name: As on the command line.
         title: Authors, year, title.
         claims: Its statements, testable on the run's traces.
-        full: What ``--full`` changes of the configuration.
+        full: What ``--full`` changes of the configuration; where its variants set such keys
+            themselves, ``variants`` is all of them at the paper's size.
         config: Its configuration: a YAML file, or a shipped one; by default the one of its name.
         variants: The runs of one activation, where another is asked for than the configuration's:
             dotted keys to set, by the run's name.
@@ -71,8 +72,9 @@ class Paper:
                     f"replicate {self.name}: --activation {activation}: its claims are of "
                     f"{' and '.join(self.activations)} networks alone"
                 )
+        sized = self.full.get("variants", {}) if full else {}
         variants = {
-            run: dict(keys)
+            run: dict(sized.get(run, keys))
             for activation in activations or ()
             for run, keys in self.variants(activation).items()
         }
