@@ -527,7 +527,7 @@ def test_the_page_has_the_table_of_the_tags() -> None:
 def test_the_page_shows_figures_that_are_there_and_commands_that_parse() -> None:
     from ibtrace.cli import _parser
 
-    for target in re.findall(r"\]\(([^)]+)\)", DOCS.read_text()):
+    for target in re.findall(r"!\[[^]]*\]\(([^)]+)\)", DOCS.read_text()):
         assert 10_000 < (DOCS.parent / target).stat().st_size < 300_000
     shown = re.findall(r"^ibtrace (.*)$", DOCS.read_text(), re.MULTILINE)
     assert len(shown) > 2

@@ -46,7 +46,11 @@ TAKEN = {
     "Estimator": set(),
     "Problem": set(),
 }
-ALIASES = {"Range": ("Literal", "tuple"), "Width": ("Literal", "float")}
+ALIASES = {
+    "Range": ("Literal", "tuple"),
+    "Width": ("Literal", "float"),
+    "Temperature": ("Literal", "float"),
+}
 LITERALS = ("Correction", "Norm", "Scale", "Bound", "Noise", "Function", "Marginal", "Method")
 REGISTRIES = {**estimators.registry, **problems.registry}
 

@@ -148,6 +148,7 @@ def wide_columns(factor: float) -> tuple[Tensor, Tensor, Tensor]:
 
 SCALE_FREE = {"exact", "adaptive_binning", "gaussian_copula", "edge", "variational"}
 ONE_COLUMN = {"sklearn"}
+OF_CLASSES = {"ross", "kde", "noisy_channel", "soft_entropy"}
 BY_EVIDENCE = {"ksg", "mixed_ksg", "npeet", "ross", "kozachenko_leonenko", "compressed"}
 
 
@@ -157,7 +158,7 @@ def test_one_geometry_for_columns_of_unlike_spread_is_flagged(name: str) -> None
     near, labels, target = wide_columns(1.4 if name in BY_EVIDENCE else 8.0)
     far, wide = wide_columns(13.0)[0], wide_columns(1000.0)[0]
     probe = Probe(normal(13, 400, 2), labels)
-    others = [labels] if name in ("ross", "kde", "noisy_channel") else [labels, target]
+    others = [labels] if name in OF_CLASSES else [labels, target]
     for other in others:
         plain = estimator(other, near)
         for columns, expected in ((near, False), (far, True), (wide, True)):

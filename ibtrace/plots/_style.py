@@ -152,17 +152,17 @@ def epoch_norm(last: int) -> FuncNorm:
     return FuncNorm((np.log1p, np.expm1), vmin=0, vmax=max(1, last))
 
 
-def epoch_ticks(last: int) -> list[int]:
-    """0, the powers of ten, and the last epoch where there is room for it."""
+def epoch_ticks(last: int, *, apart: float = 3) -> list[int]:
+    """0, the powers of ten, and the last epoch if it is ``apart`` times the last of them."""
     powers = [10**power for power in range(len(str(max(1, last))))]
-    return [0, *powers, *([last] if last > 5 * powers[-1] else [])]
+    return [0, *powers, *([last] if last >= apart * powers[-1] else [])]
 
 
 def epoch_axis(axes: Axes, last: int, clock: str = "epoch") -> None:
     """An x axis of epochs (or steps), logarithmic from 1 on, with room for epoch 0."""
     axes.set_xscale("symlog", linthresh=1, linscale=0.3)
     axes.set_xlim(-0.15, max(1, last) * 1.12)
-    axes.xaxis.set_major_locator(FixedLocator(epoch_ticks(last)))
+    axes.xaxis.set_major_locator(FixedLocator(epoch_ticks(last, apart=6)))  # labels side by side
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.set_xlabel(clock.capitalize())

@@ -274,6 +274,9 @@ def _require_values(raw: Raw) -> None:
             raise ConfigError(f"{name} must not be null; leave it out, or give a value")
     for name in {"split", "probe"} & raw.keys():
         require_mapping(name, raw[name])
+    for name in {"optimizer", "scheduler"} & raw.keys():
+        if isinstance(raw[name], Mapping) and "class_path" not in raw[name]:
+            raise ConfigError(f"{name} must have a class_path, got {dict(raw[name])!r}")
 
 
 def _one_line(error: Exception) -> str:
