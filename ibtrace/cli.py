@@ -229,6 +229,7 @@ def _add_compare(commands: _Commands) -> None:
     parser.add_argument(
         "--snapshots", type=int, metavar="K", help="with --run: how many epochs (default: 6)"
     )
+    _add_of_controls(parser)
     parser.add_argument(
         "--out", metavar="DIR", help="where to (default: runs/compare, or RUN/compare)"
     )
@@ -246,6 +247,8 @@ def _compare(options: argparse.Namespace) -> int:
         return _compare_run(options, names, n)
     if options.snapshots is not None:
         raise ConfigError("--snapshots goes with --run")
+    if options.controls:
+        raise ConfigError("--controls goes with --run")
     folder = Path(options.out or "runs/compare")
     frame, whole = comparing.compare(
         names,
@@ -262,14 +265,14 @@ def _compare(options: argparse.Namespace) -> int:
 
 def _compare_run(options: argparse.Namespace, names: list[str] | None, n: list[int] | None) -> int:
     from ibtrace.reports import comparing_run as report
-    from ibtrace.training import comparing_run, runner
+    from ibtrace.training import comparing_run
 
     if options.problems:
         raise ConfigError("--problems does not go with --run, which calibrates at the run's size")
     if n is not None and len(n) > 1:
         raise ConfigError("--n takes one number with --run: how many of the probe's samples")
     out = Path(options.out or Path(options.run) / "compare")
-    for variant, trace in runner.load(options.run).items():
+    for variant, trace in _judged(options).items():
         comparison = comparing_run.compare_run(
             trace,
             names,
@@ -284,6 +287,15 @@ def _compare_run(options: argparse.Namespace, names: list[str] | None, n: list[i
         if not comparison.whole:
             return _exit_status(False)
     return 0
+
+
+def _judged(options: argparse.Namespace) -> dict[str, Any]:
+    """The traces of a run by variant, its controls among them where they are asked for."""
+    from ibtrace.reports import controls
+    from ibtrace.training import runner
+
+    traces = runner.load(options.run)
+    return traces if options.controls else controls.subjects(traces)
 
 
 def _exit_status(whole: bool) -> int:
@@ -304,6 +316,7 @@ def _add_multiverse(commands: _Commands) -> None:
     parser.add_argument("run", metavar="RUN", help="a run folder with stored activations")
     parser.add_argument("--grid", metavar="FILE", help="a YAML file of choices (default: shipped)")
     parser.add_argument("--layers", metavar="A,B", help="only these (default: all)")
+    _add_of_controls(parser)
     parser.add_argument(
         "--looks", type=int, metavar="K", help="snapshots of the resolution map (default: all)"
     )
@@ -315,13 +328,12 @@ def _add_multiverse(commands: _Commands) -> None:
 
 def _multiverse(options: argparse.Namespace) -> int:
     from ibtrace.reports import multiverse
-    from ibtrace.training import runner
 
     out = Path(options.out or Path(options.run) / "multiverse")
     jobs = options.jobs or os.cpu_count() or 1
     common: dict[str, Any] = {"jobs": jobs, "progress": not options.quiet}
     common["layers"] = None if options.layers is None else _names(options.layers)
-    for variant, trace in runner.load(options.run).items():
+    for variant, trace in _judged(options).items():
         judged = trace.multiverse(options.grid, **common)
         resolution = trace.resolution(looks=options.looks, **common)
         if variant:
@@ -484,6 +496,12 @@ def _add_run_options(parser: argparse.ArgumentParser, out: str) -> None:
     )
     _add_set_option(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
+
+
+def _add_of_controls(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--controls", action="store_true", help="of a run's controls too (default: its subjects)"
+    )
 
 
 def _add_set_option(parser: argparse.ArgumentParser) -> None:

@@ -490,6 +490,7 @@ def test_suites_and_names_with_commas() -> None:
         (["--n", "many"], "whole numbers"),
         (["--seeds", "0"], "seeds"),
         (["--snapshots", "3"], "goes with --run"),
+        (["--controls"], "goes with --run"),
         (["--run", "nowhere"], "nowhere"),
         (["--run", "nowhere", "--problems", "small"], "does not go with --run"),
         (["--run", "nowhere", "--n", "5,6"], "takes one number with --run"),

@@ -350,3 +350,22 @@ def test_variants_have_controls_of_their_own_and_claims_see_none(
     assert "frozen" not in reporting.differences(traces, alone)
     for trace in traces.values():
         assert {I_XT, I_TY} <= set(trace.frame()["quantity"])
+
+
+@pytest.mark.parametrize("command", ["multiverse", "compare"])
+def test_what_is_asked_of_stored_activations_is_asked_of_subjects_unless_told(
+    command: str, one_process: None, tmp_path: Path
+) -> None:
+    run, grid = tmp_path / "run", tmp_path / "grid.yaml"
+    runner.run(raw(controls=["frozen"], store_activations=True), run, progress=False)
+    grid.write_text(yaml.safe_dump({"families": [{"name": "bins", "estimator": "binning.idnns"}]}))
+    arguments = {
+        "multiverse": ["multiverse", str(run), "--grid", str(grid), "--looks", "2", "--jobs", "1"],
+        "compare": ["compare", "--run", str(run), "--estimators", "binning.idnns"],
+    }[command]
+    table = {"multiverse": "multiverse.csv", "compare": "planes.csv"}[command]
+    assert cli.main([*arguments, "--quiet"]) == 0
+    assert (run / command / table).exists()
+    assert not (run / command / "frozen").exists()
+    assert cli.main([*arguments, "--quiet", "--controls"]) == 0
+    assert (run / command / "frozen" / table).exists()

@@ -341,7 +341,7 @@ def test_the_command_leaves_tables_figures_and_the_answer(
     assert main(arguments) == 0
     said = capsys.readouterr().out
     assert all(len(line) <= 110 for line in said.splitlines() if not line.startswith("  /"))
-    assert "2 analyses of 1 layers, 5 seeds, 4 snapshots" in said
+    assert "2 analyses of 1 layer, 5 seeds, 4 snapshots" in said
     assert "hidden: Seen at a resolution: compresses under 50 % of 2 analyses" in said
     assert "hidden: I(X;T) falls, seen in bins of width" in said
     folder = run / "multiverse"

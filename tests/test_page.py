@@ -23,7 +23,7 @@ from ibtrace.page import data as page_data
 from ibtrace.page import page, write
 from ibtrace.page.data import numbers
 from ibtrace.page.embed import as_json, packed
-from ibtrace.plane import Multiverse
+from ibtrace.plane import CHECKS, Multiverse, trust
 from ibtrace.trace import Scalar, Trace
 from ibtrace.types import I_TY, I_XT
 from tests.report_traces import EPOCHS, ESTIMATORS, LAYERS, traced
@@ -94,6 +94,25 @@ def test_the_numbers_are_those_of_the_trace() -> None:
             if block["flags"]:
                 flags = np.frombuffer(base64.b64decode(block["flags"]), "u1").reshape(held.shape)
                 assert drawn["flags"][flags[place]] == stored["flags"]
+
+
+def test_every_point_names_the_checks_that_it_fails() -> None:
+    trace = traced()
+    points = trust(trace, chain=()).points.set_index(["layer", "seed", "epoch", "estimator"])
+    drawn = numbers({"": trace})
+    failing = 0
+    for block in drawn["runs"][0]["blocks"]:
+        if block["quantity"] not in drawn["quantities"]:
+            assert block["fails"] is None
+            continue
+        fails = np.frombuffer(base64.b64decode(block["fails"]), "u1").reshape(values(block).shape)
+        for place in np.ndindex(fails.shape):
+            axes = zip(("layers", "seeds", "looks"), place, strict=True)
+            point = points.loc[(*(block[axis][at] for axis, at in axes), block["instrument"])]
+            named = [name for name in CHECKS if point[name]]
+            assert drawn["fails"][fails[place]] == ",".join(named)
+            failing += bool(named)
+    assert failing == 2 * points["fails"].sum() > 0
 
 
 def test_an_estimators_own_error_is_the_mean_over_seeds() -> None:

@@ -424,7 +424,7 @@ def test_a_screen_reader_has_names_tables_and_headings(browser: Browser, file: P
     heads = browser.run(
         "return [...document.querySelectorAll('#curve-0-0 thead th')].map((h) => h.textContent)"
     )
-    assert heads == ["layer", "run", "epoch", I_XT, "seeds", "flags"]
+    assert heads == ["layer", "run", "epoch", I_XT, "seeds", "flags", "fails"]
     rows = "return document.querySelectorAll('#curve-0-0 tbody tr').length"
     assert browser.run(rows) == 2 * len(LAYERS) * len(EPOCHS)
     tree = browser.cdp("Accessibility.getFullAXTree")["nodes"]
@@ -517,3 +517,27 @@ def test_hovering_tells_layer_epoch_bits_interval_and_flags(browser: Browser, fi
     for part in ("I(X;T) 9.", "bits [", "mean of 4 seeds", "standard error 0.01"):
         assert part in said
     assert "I(X;T) flagged near_ceiling (2 of 4 seeds)" in said
+
+
+_LARGE = """
+    const draw = document.getElementById('plane-0-draw');
+    return draw.data.filter((t) => (t.xaxis ?? 'x') === 'x' && t.name !== undefined && t.x.length)
+        .map((t) => [t.name, t.marker.color]);
+"""
+
+
+def test_a_layer_most_of_whose_points_fail_a_check_is_hollow(browser: Browser, file: Path) -> None:
+    browser.open(file)
+    slide(browser, 0)
+    filled = dict(browser.run(_LARGE))
+    assert len(set(filled.values())) == len(LAYERS)
+    for seed in ("0", "1"):  # of the others hidden2 is below zero by Binning
+        toggle(browser, seed)
+    hollow = dict(browser.run(_LARGE))
+    paper = browser.run("return THEMES[themeNow()].paper")
+    assert [name for name, colour in hollow.items() if colour == paper] == ["hidden2"]
+    browser.run("Plotly.Fx.hover('plane-0-draw', [{curveNumber: 9, pointNumber: 0}])")
+    said = browser.until("return document.querySelector('#plane-0-draw .hoverlayer')?.textContent")
+    assert "fails: below_zero (2 of 2 seeds)" in said
+    slide(browser, 1)
+    assert paper not in dict(browser.run(_LARGE)).values()

@@ -13,6 +13,7 @@ from scipy import stats
 from ibtrace.errors import InvalidInput
 from ibtrace.page.embed import packed
 from ibtrace.plane import (
+    CHECKS,
     LayerMultiverse,
     LayerResolution,
     Multiverse,
@@ -21,12 +22,13 @@ from ibtrace.plane import (
     clock,
     estimands,
     on_clock,
+    trust,
 )
 from ibtrace.types import I_TY, I_XT, TraceLike, either
 
 CONFIDENCE = 0.95
 _ROOM = 5_500_000  # bytes: with the drawing library the page stays under 8 MB
-_BYTES = 4 * (4 + 1) / 3  # of a number and its flags, in base64
+_BYTES = 4 * (4 + 1 + 1) / 3  # of a number, its flags and the checks that it fails, in base64
 _LEAST = 24  # looks that a curve keeps, however many networks there are
 
 Block = dict[str, Any]
@@ -40,9 +42,10 @@ def numbers(
     """All that is drawn of traces, as JSON values.
 
     ``runs`` holds for each trace its ``blocks``: the numbers of one quantity by one instrument as
-    an array ``(layers, seeds, looks)``, with an index into ``flags`` for each. Epochs are those of
-    the trace's clock. Where all numbers would need too much room, long curves are thinned, and
-    ``thinned`` says to how many looks.
+    an array ``(layers, seeds, looks)``, with an index into ``flags`` and one into ``fails``, the
+    checks that a point of the information plane fails, for each. Epochs are those of the trace's
+    clock. Where all numbers would need too much room, long curves are thinned, and ``thinned`` says
+    to how many looks.
 
     Args:
         traces: The traces by name.
@@ -62,13 +65,19 @@ def numbers(
         raise InvalidInput(f"report: traces in one report need one clock, but {said}; report each")
     groups = {name: _groups(table) for name, (_, table) in tables.items()}
     most = _looks_each([rows for parts in groups.values() for _, rows in parts])
-    flags = pd.Index(sorted({"", *(f for _, table in tables.values() for f in table["flags"])}))
+    flags, fails = (
+        pd.Index(sorted({"", *(each for _, table in tables.values() for each in table[column])}))
+        for column in ("flags", "fails")
+    )
     runs = [
         {
             "name": name,
             "seeds": sorted(map(int, tables[name][1]["seed"].unique())),
             "ceilings": _ceilings(trace, frames[name]),
-            "blocks": [_block(key, rows, trace, flags, most) for key, rows in groups[name]],
+            "blocks": [
+                _block(key, rows, trace, {"flags": flags, "fails": fails}, most)
+                for key, rows in groups[name]
+            ],
             "maps": [_map(layer) for layer in (maps or {}).get(name, ())],
             "analyses": [_analyses(layer) for layer in (multiverses or {}).get(name, ())],
         }
@@ -86,6 +95,7 @@ def numbers(
         "estimators": _joined(trace.estimators for trace in traces.values()),
         "quantities": [I_XT, I_TY],
         "flags": flags.to_list(),
+        "fails": fails.to_list(),
         "confidence": CONFIDENCE,
         "student": student.round(6).tolist(),
         "thinned": [most, longest] if most < longest else None,
@@ -99,7 +109,25 @@ def _table(name: str, trace: TraceLike, frame: pd.DataFrame) -> tuple[str, pd.Da
     if readings.empty:
         raise InvalidInput(f"report: the trace {name!r} is empty; take a snapshot first")
     counted = frame if len(frame) else readings
-    return clock(counted), on_clock(counted, readings)
+    return clock(counted), _with_failures(trace, frame, on_clock(counted, readings))
+
+
+def _with_failures(trace: TraceLike, frame: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    """Numbers with a column ``fails``: the checks that their points of the plane fail, or ''.
+
+    No order of layers is asked for, as in the figures: what is seen at each layer's own resolution
+    may rise from layer to layer.
+    """
+    if frame.empty:
+        return table.assign(fails="")
+    points = trust(trace, chain=()).points
+    each = [np.where(points[name], name, "").astype(object) for name in CHECKS]
+    said = [",".join(filter(None, names)) for names in zip(*each, strict=True)]
+    key = ["seed", "epoch", "layer"]
+    failing = points[key].assign(instrument=points["estimator"], fails=said)
+    merged = table.merge(failing, on=[*key, "instrument"], how="left")
+    of_plane = merged["quantity"].isin([I_XT, I_TY])
+    return merged.assign(fails=merged["fails"].where(of_plane).fillna(""))
 
 
 def _groups(table: pd.DataFrame) -> list[tuple[tuple[str, str], pd.DataFrame]]:
@@ -126,8 +154,13 @@ def _looks_each(groups: Sequence[pd.DataFrame]) -> int:
 
 
 def _block(
-    key: tuple[str, str], rows: pd.DataFrame, trace: TraceLike, flags: pd.Index, most: int
+    key: tuple[str, str],
+    rows: pd.DataFrame,
+    trace: TraceLike,
+    named: Mapping[str, pd.Index],
+    most: int,
 ) -> Block:
+    """The numbers of one quantity by one instrument; ``named`` has the names to point into."""
     quantity, instrument = key
     names = ["", *trace.layers, *trace.modules]
     present = set(rows["layer"])
@@ -139,7 +172,6 @@ def _block(
     places = pd.MultiIndex.from_product([layers, seeds, looks], names=["layer", "seed", "epoch"])
     dense = rows.set_index(["layer", "seed", "epoch"]).reindex(places)
     shape = len(layers), len(seeds), len(looks)
-    raised = flags.get_indexer(pd.Index(dense["flags"].fillna("")))
     block = {
         "quantity": quantity,
         "instrument": instrument,
@@ -148,8 +180,11 @@ def _block(
         "seeds": [int(seed) for seed in seeds],
         "looks": looks.tolist(),
         "values": packed(dense["value"].to_numpy()),
-        "flags": packed(raised, "<u2" if len(flags) > 255 else "<u1") if raised.any() else None,
     }
+    for column, known in named.items():
+        raised = known.get_indexer(pd.Index(dense[column].fillna("")))
+        size = "<u2" if len(known) > 255 else "<u1"
+        block[column] = packed(raised, size) if raised.any() else None
     # the instrument's own error, of which one number a look is told: the mean over seeds
     for name in ("stderr", "lower", "upper"):
         own = dense[name].to_numpy().reshape(shape)

@@ -43,13 +43,14 @@ def specification_curve(multiverse: Multiverse, layer: str | None = None) -> Fig
         UnknownName: If there is no such layer.
     """
     shown = multiverse.of(layer or _most_spread(multiverse))
-    levels = [(choice, level) for choice in shown.varied for level in shown.levels(choice)]
+    choices = shown.varied or shown.choices[:1]  # of a single analysis, what it is
+    levels = [(choice, level) for choice in choices for level in shown.levels(choice)]
     count = len(multiverse.layers)
     figure = NotebookFigure(figsize=(7.6, 2.6 + 0.135 * len(levels)), layout="constrained")
     grid: Any = figure.subplots(
         2,
         2,
-        height_ratios=[2.0, 0.135 * max(1, len(levels))],
+        height_ratios=[2.0, 0.135 * len(levels)],
         width_ratios=[5.6 - 0.22 * count, 0.4 + 0.22 * count],
         squeeze=False,
     )
@@ -117,13 +118,13 @@ def _matrix(
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel("Analyses, by their fall")
     axes.xaxis.set_major_locator(NullLocator())
-    shares, longest = layer.shares(), max((len(level) for _, level in levels), default=0)
+    shares, longest = layer.shares(), max(len(level) for _, level in levels)
     for choice in dict.fromkeys(choice for choice, _ in levels):
         heights = [height for height, (name, _) in enumerate(levels) if name == choice]
         if heights[0]:
             axes.axhline(heights[0] - 0.5, color="0.85", linewidth=0.5, zorder=0)
         name = _NAMES.get(choice, choice.replace("_", " ").capitalize())
-        share = shares[choice]
+        share = shares.get(choice, np.nan)
         axes.annotate(
             name if np.isnan(share) else f"{name}, {100 * share:.0f} %",
             (0, (heights[0] + heights[-1]) / 2),

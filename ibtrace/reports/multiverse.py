@@ -39,11 +39,11 @@ def leave(multiverse: Multiverse, resolution: Resolution, folder: Path) -> str:
 
 
 def _title(multiverse: Multiverse) -> str:
-    seeds, looks = len(multiverse.seeds), multiverse.looks
+    analyses, layers, seeds = len(multiverse), len(multiverse.layers), len(multiverse.seeds)
     return wrap(
-        f"{len(multiverse)} analyses of {len(multiverse.layers)} layers, {seeds} "
-        f"seed{'s' * (seeds != 1)}, {looks} snapshots. The same activations, judged under every "
-        "combination of choices:"
+        f"{analyses} analys{'es' if analyses != 1 else 'is'} of {layers} layer{'s' * (layers != 1)}, "
+        f"{seeds} seed{'s' * (seeds != 1)}, {multiverse.looks} snapshots. The same activations, "
+        "judged under every combination of choices:"
     )
 
 

@@ -29,10 +29,11 @@ function unpacked(text, type) {
 function numbersOf(block) {
   if (!block.numbers) {
     const read = (name, type) => (block[name] === null ? null : unpacked(block[name], type));
-    const index = DATA.flags.length > 255 ? Uint16Array : Uint8Array;
+    const index = (names) => (names.length > 255 ? Uint16Array : Uint8Array);
     block.numbers = {
       values: read("values", Float32Array),
-      flags: read("flags", index),
+      flags: read("flags", index(DATA.flags)),
+      fails: read("fails", index(DATA.fails)),
       stderr: read("stderr", Float32Array),
       lower: read("lower", Float32Array),
       upper: read("upper", Float32Array),

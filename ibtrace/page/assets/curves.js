@@ -24,7 +24,9 @@ function curveHover(block, layer, point) {
   const own = ownError(block, layer, point.place);
   const flags = flagsAt(block, layer, point.place);
   if (own) lines.push(own);
+  const fails = failsAt(block, layer, point.place);
   if (flags) lines.push(`flagged ${plain(flags)}`);
+  if (fails) lines.push(`fails: ${plain(fails)}`);
   return lines.join("<br>");
 }
 
@@ -40,6 +42,7 @@ function curveTraces(block, layer, axes, { theme, legend }) {
   const x = points.map((point) => placeOnAxis(point.look));
   const shared = { type: "scatter", ...axes, legendgroup: groupOf(layer), showlegend: false };
   const band = bandOf(points);
+  const hollow = points.map((point) => isHollow(block, layer, point.place));
   const traces = [];
   if (band) {
     traces.push({
@@ -52,7 +55,11 @@ function curveTraces(block, layer, axes, { theme, legend }) {
     ...shared, mode: "lines+markers", x, y: points.map((point) => point.mean),
     name: plain(layer || NETWORK), showlegend: legend,
     line: { color: colour, width: 1.8 },
-    marker: { color: colour, symbol, size: marked(points.length), line: { width: 0 } },
+    marker: {
+      color: hollow.map((fails) => (fails ? THEMES[theme].paper : colour)), symbol,
+      size: marked(points.length),
+      line: { color: THEMES[theme].soft, width: hollow.map((fails) => (fails ? 1.5 : 0)) },
+    },
     hoverinfo: "text", hovertext: points.map((point) => curveHover(block, layer, point)),
     customdata: points.map((point) => point.look),
   });
@@ -103,10 +110,11 @@ function curvePeek(quantity, instrument) {
       return points
         .filter((_, at) => (points.length - 1 - at) % step === 0)
         .map((point) => [layer || NETWORK, run.name || "–", String(point.look), told(block, point),
-          String(point.n), flagsAt(block, layer, point.place) || "–"]);
+          String(point.n), flagsAt(block, layer, point.place) || "–",
+          failsAt(block, layer, point.place) || "–"]);
     });
   });
-  return { head: ["layer", "run", CLOCK, quantity, "seeds", "flags"], rows };
+  return { head: ["layer", "run", CLOCK, quantity, "seeds", "flags", "fails"], rows };
 }
 
 function addCurve(section, id, quantity, instrument, title, note, shown) {

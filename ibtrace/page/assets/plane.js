@@ -47,13 +47,15 @@ function pairHover(pair) {
     if (own) lines.push(`${name}: ${own}`);
     if (flags) lines.push(`${name} flagged ${plain(flags)}`);
   }
+  const fails = failsAt(across, layer, x.place);
+  if (fails) lines.push(`fails: ${plain(fails)}`);
   return lines.join("<br>");
 }
 
 /** Where each seed of a layer stands at a pair's look. */
 function seedDots(pair) {
   const { x, y, across, upward, layer } = pair;
-  const dots = { x: [], y: [], text: [] };
+  const dots = { x: [], y: [], text: [], hollow: [] };
   for (const seed of shownSeeds(across)) {
     const other = upward.seeds.indexOf(across.seeds[seed]);
     if (other < 0) continue;
@@ -65,8 +67,10 @@ function seedDots(pair) {
     dots.text.push(
       `<b>${plain(layer)}</b> · seed ${across.seeds[seed]} · ${CLOCK} ${x.look}` +
         `<br>${I_XT} ${short(bits.value)} bits<br>${I_TY} ${short(label.value)} bits` +
-        (flags.length ? `<br>flagged ${plain(flags.join(", "))}` : "")
+        (flags.length ? `<br>flagged ${plain(flags.join(", "))}` : "") +
+        (bits.fails ? `<br>fails: ${plain(bits.fails.replaceAll(",", ", "))}` : "")
     );
+    dots.hollow.push(Boolean(bits.fails));
   }
   return dots;
 }
@@ -88,20 +92,28 @@ function layerTraces(all, layer, axes, { theme, legend }) {
   };
   const here = past.slice(-1);
   const start = all.slice(0, 1).filter((pair) => pair.x.look <= now);
-  const dots = here.length ? seedDots(here[0]) : { x: [], y: [], text: [] };
+  const dots = here.length ? seedDots(here[0]) : { x: [], y: [], text: [], hollow: [] };
   const seeds = {
     type: "scatter", mode: "markers", ...axes, ...group, x: dots.x, y: dots.y,
     hoverinfo: "text", hovertext: dots.text,
-    marker: { color: colour, size: 5, symbol, opacity: dots.x.length > 1 ? 0.45 : 0 },
+    marker: {
+      color: dots.hollow.map((hollow) => (hollow ? THEMES[theme].soft : colour)), size: 5,
+      symbol: dots.hollow.map((hollow) => (hollow ? `${symbol}-open` : symbol)),
+      opacity: dots.x.length > 1 ? 0.45 : 0,
+    },
   };
   const mark = (some, look, more) => ({
     ...line(some), ...group, ...more, mode: "markers", hoverinfo: "text", hovertext: some.map(hoverOf), marker: look,
   });
   const ring = { color: THEMES[theme].paper, size: 7, symbol: "circle", line: { color: colour, width: 1.5 } };
   const solid = { color: colour, size: 12, symbol, line: { color: THEMES[theme].paper, width: 1.5 } };
+  const hollow = {
+    color: THEMES[theme].paper, size: 11, symbol, line: { color: THEMES[theme].soft, width: 2 },
+  };
+  const failing = here.length > 0 && isHollow(here[0].across, layer, here[0].x.place);
   return [
     ghost, trail, seeds, mark(start, ring, {}),
-    mark(here, solid, { name: plain(layer), showlegend: legend }),
+    mark(here, failing ? hollow : solid, { name: plain(layer), showlegend: legend }),
   ];
 }
 
@@ -149,10 +161,11 @@ function planePeek(estimator) {
       if (!here) return [];
       const flags = [flagsAt(here.across, layer, here.x.place), flagsAt(here.upward, layer, here.y.place)];
       return [[layer, run.name || "–", String(here.x.look), told(here.across, here.x),
-        told(here.upward, here.y), String(here.x.n), flags.filter(Boolean).join("; ") || "–"]];
+        told(here.upward, here.y), String(here.x.n), flags.filter(Boolean).join("; ") || "–",
+        failsAt(here.across, layer, here.x.place) || "–"]];
     })
   );
-  return { head: ["layer", "run", CLOCK, I_XT, I_TY, "seeds", "flags"], rows };
+  return { head: ["layer", "run", CLOCK, I_XT, I_TY, "seeds", "flags", "fails"], rows };
 }
 
 function addPlanes() {

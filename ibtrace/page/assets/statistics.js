@@ -51,27 +51,42 @@ function curve(block, layer) {
   return points;
 }
 
-/** One seed's number, with its flags. */
+/** One seed's number, with its flags and the checks that its point fails. */
 function single(block, layer, seed, place) {
-  const { values, flags } = numbersOf(block);
+  const { values, flags, fails } = numbersOf(block);
   const looks = block.looks.length;
   const at = (block.layers.indexOf(layer) * block.seeds.length + seed) * looks + place;
-  return { value: values[at], flags: flags ? DATA.flags[flags[at]] : "" };
+  return {
+    value: values[at],
+    flags: flags ? DATA.flags[flags[at]] : "",
+    fails: fails ? DATA.fails[fails[at]] : "",
+  };
 }
 
-/** The flags that the seeds shown raised at a look, ``"near_ceiling (3 of 5 seeds)"``. */
-function flagsAt(block, layer, place) {
-  if (!numbersOf(block).flags) return "";
+/** What the seeds shown have of a kind at a look, ``"near_ceiling (3 of 5 seeds)"``. */
+function raisedAt(kind, block, layer, place) {
+  if (!numbersOf(block)[kind]) return "";
   const seeds = shownSeeds(block);
   const counts = new Map();
   for (const seed of seeds) {
-    for (const flag of single(block, layer, seed, place).flags.split(",").filter(Boolean)) {
-      counts.set(flag, (counts.get(flag) ?? 0) + 1);
+    for (const name of single(block, layer, seed, place)[kind].split(",").filter(Boolean)) {
+      counts.set(name, (counts.get(name) ?? 0) + 1);
     }
   }
   return [...counts]
-    .map(([flag, n]) => (seeds.length > 1 ? `${flag} (${n} of ${seeds.length} seeds)` : flag))
+    .map(([name, n]) => (seeds.length > 1 ? `${name} (${n} of ${seeds.length} seeds)` : name))
     .join(", ");
+}
+
+const flagsAt = (block, layer, place) => raisedAt("flags", block, layer, place);
+const failsAt = (block, layer, place) => raisedAt("fails", block, layer, place);
+
+/** Whether the points of most of the seeds shown fail a check: then their mean is drawn hollow. */
+function isHollow(block, layer, place) {
+  if (!numbersOf(block).fails) return false;
+  const seeds = shownSeeds(block);
+  const failing = seeds.filter((seed) => single(block, layer, seed, place).fails);
+  return 2 * failing.length > seeds.length;
 }
 
 /** The instrument's own error of a number, mean over all seeds of the run. */
@@ -100,7 +115,7 @@ function told(block, point) {
 
 /** The head and rows of the table of a block: one row for each layer and look that is shown. */
 const COLUMNS = ["run", "instrument", "quantity", "unit", "layer", CLOCK, "seeds", "mean", "lower",
-  "upper", "flags"];
+  "upper", "flags", "fails"];
 
 function rowsOf(run, block) {
   const seeds = shownSeeds(block);
@@ -113,7 +128,8 @@ function rowsOf(run, block) {
       });
       rows.push([
         run.name, block.instrument, block.quantity, block.unit, layer || NETWORK, point.look,
-        point.n, point.mean, point.lower, point.upper, flagsAt(block, layer, point.place), ...each,
+        point.n, point.mean, point.lower, point.upper, flagsAt(block, layer, point.place),
+        failsAt(block, layer, point.place), ...each,
       ]);
     }
   }
