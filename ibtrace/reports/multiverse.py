@@ -41,8 +41,8 @@ def leave(multiverse: Multiverse, resolution: Resolution, folder: Path) -> str:
 def _title(multiverse: Multiverse) -> str:
     analyses, layers, seeds = len(multiverse), len(multiverse.layers), len(multiverse.seeds)
     return wrap(
-        f"{analyses} analys{'es' if analyses != 1 else 'is'} of {layers} layer{'s' * (layers != 1)}, "
-        f"{seeds} seed{'s' * (seeds != 1)}, {multiverse.looks} snapshots. The same activations, "
+        f"{analyses} analys{'es' if analyses != 1 else 'is'} of {layers} "
+        f"layer{'s' * (layers != 1)}, {seeds} seed{'s' * (seeds != 1)}, {multiverse.looks} snapshots. The same activations, "
         "judged under every combination of choices:"
     )
 
