@@ -42,8 +42,9 @@ def _title(multiverse: Multiverse) -> str:
     analyses, layers, seeds = len(multiverse), len(multiverse.layers), len(multiverse.seeds)
     return wrap(
         f"{analyses} analys{'es' if analyses != 1 else 'is'} of {layers} "
-        f"layer{'s' * (layers != 1)}, {seeds} seed{'s' * (seeds != 1)}, {multiverse.looks} snapshots. The same activations, "
-        "judged under every combination of choices:"
+        f"layer{'s' * (layers != 1)}, {seeds} seed{'s' * (seeds != 1)}, "
+        f"{multiverse.looks} snapshots. The same activations, judged under every combination of "
+        "choices:"
     )
 
 
