@@ -14,6 +14,7 @@ from ibtrace.papers import (
     saxe_linear,
     tishby,
     tishby_sizes,
+    wickstrom,
     zhang,
 )
 from ibtrace.papers._paper import Paper as Paper
@@ -32,6 +33,7 @@ PAPERS = {
         chelombiev.PAPER,
         goldfeld.PAPER,
         lorenzen.PAPER,
+        wickstrom.PAPER,
         adilova.PAPER,
     )
 }
