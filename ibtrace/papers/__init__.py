@@ -5,6 +5,7 @@ from __future__ import annotations
 from ibtrace.errors import UnknownName
 from ibtrace.papers import (
     adilova,
+    butakov,
     chelombiev,
     cohen,
     goldfeld,
@@ -35,6 +36,7 @@ PAPERS = {
         lorenzen.PAPER,
         wickstrom.PAPER,
         adilova.PAPER,
+        butakov.PAPER,
     )
 }
 

@@ -7,7 +7,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.stats import spearmanr
 from torch import Tensor, nn
 
 from ibtrace.claims import Claim, Outcome
@@ -15,7 +14,16 @@ from ibtrace.estimators import Binning, Exact
 from ibtrace.models import MLP, Init
 from ibtrace.models.quantize import quantize
 from ibtrace.papers._paper import Paper
-from ibtrace.papers.measures import by_call, curves, decided, drops, judged
+from ibtrace.papers.measures import (
+    by_call,
+    curves,
+    decided,
+    drops,
+    hidden,
+    judged,
+    mixed_calls,
+    rank_correlation,
+)
 from ibtrace.plane import interval
 from ibtrace.types import I_TY, I_XT, TraceLike, label
 
@@ -121,13 +129,7 @@ def _output(traces: Traces, run: str) -> Outcome:
 def _some_layers(traces: Traces, run: str) -> Outcome:
     """Whether some hidden layers compress, and some do not."""
     trace = traces[run]
-    findings = judged(trace, EXACT, trace.layers[:-1])
-    each = [f"{f.layer} {f.evidence.held_out.mean:.2f} ({f.call})" for f in findings]
-    number = f"held-out falls of exact I(X;T), bits: {', '.join(each)}"
-    calls = {finding.call for finding in findings}
-    if {"compresses", "does not compress"} <= calls:
-        return Outcome("held", number)
-    return Outcome("inconclusive" if "inconclusive" in calls else "failed", number)
+    return mixed_calls(trace, EXACT, hidden(trace))
 
 
 def _activations_differ(traces: Traces, least: float = LEAST) -> Outcome:
@@ -189,7 +191,7 @@ def _binds(traces: Traces, run: str, least: float = BINDS) -> Outcome:
     if falls.mean(axis=0).max() < LEAST:
         return Outcome("inconclusive", f"no layer falls by {LEAST:g} bit: nothing to order")
     bound = about_y / about_x
-    ranks = np.array([_rank(*both) for both in zip(falls, bound, strict=True)])
+    ranks = np.array([rank_correlation(*both) for both in zip(falls, bound, strict=True)])
     outcome = decided(ranks, "rank correlation over layers", least)
     each = ", ".join(
         f"{name} {fall:.2f} bits, {share:.2f}"
@@ -198,13 +200,6 @@ def _binds(traces: Traces, run: str, least: float = BINDS) -> Outcome:
         )
     )
     return Outcome(outcome.status, f"{outcome.number} (drop, I(T;Y)/I(X;T) at the end: {each})")
-
-
-def _rank(one: Any, two: Any) -> float:
-    """Spearman's correlation; 0 where one does not vary, as then it tells nothing of the other."""
-    if len(set(one)) < 2 or len(set(two)) < 2:
-        return 0.0
-    return float(spearmanr(one, two).statistic)
 
 
 def _claim(name: str, statement: str, test: Any, runs: Sequence[str], *by: str) -> Claim:

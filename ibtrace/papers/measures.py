@@ -160,6 +160,23 @@ def by_call(finding: Finding, wanted: str) -> Outcome:
     return Outcome("held" if finding.call == wanted else "failed", fall_of(finding))
 
 
+def mixed_calls(trace: TraceLike, estimator: str, layers: Sequence[str]) -> Outcome:
+    """Whether I(X;T) by an estimator falls in some layers and does not in others.
+
+    Args:
+        trace: The trace.
+        estimator: The estimator's label.
+        layers: The layers.
+    """
+    findings = judged(trace, estimator, layers)
+    each = [f"{f.layer} {f.evidence.held_out.mean:.2f} ({f.call})" for f in findings]
+    number = f"held-out falls of I(X;T), bits: {', '.join(each)}"
+    calls = {finding.call for finding in findings}
+    if {"compresses", "does not compress"} <= calls:
+        return Outcome("held", number)
+    return Outcome("inconclusive" if "inconclusive" in calls else "failed", number)
+
+
 def decided(
     values: Sequence[float] | Floats | pd.Series, words: str, low: float, high: float = math.inf
 ) -> Outcome:
