@@ -98,6 +98,12 @@ def falls(
     return np.array([row.max() - row[-1] if len(row) else 0.0 for row in seen])
 
 
+def falling(trace: TraceLike, by: str, least: float) -> dict[str, list[int]]:
+    """The layers whose mean fall since fitting began is of at least some bits, and its looks."""
+    begins = {name: fitting_begins(trace, by, name) for name in trace.layers}
+    return {n: since for n, since in begins.items() if falls(trace, by, n, since).mean() >= least}
+
+
 def stopped(trace: TraceLike) -> list[int]:
     """The look at which each network's test loss is lowest, where early stopping would stop."""
     scalars = trace.scalars()
@@ -121,33 +127,37 @@ def _phases(traces: Traces, by: str, least: float = LEAST) -> Outcome:
     return Outcome(all_of([rise.status, fall.status]), number)
 
 
-def _more_on_training(traces: Traces, by: str, more: float = 0.0) -> Outcome:
-    """Whether I(X;T) of the same networks falls by more on images that they were trained on."""
+def _more_on_training(traces: Traces, by: str, more: float = 0.0, least: float = LEAST) -> Outcome:
+    """Whether layers that fall do so by more on images that the networks were trained on."""
     training, held_out = (traces[run] for run in PARTS)
-    layers, each = training.layers, []
-    for name in layers:
-        since = fitting_begins(training, by, name)
-        each.append(falls(training, by, name, since) - falls(held_out, by, name, since))
-    outcome = decided(np.mean(each, axis=0), "bits more on training data", more)
-    apart = ", ".join(f"{name} {e.mean():+.2f}" for name, e in zip(layers, each, strict=True))
-    return Outcome(outcome.status, f"{outcome.number} (mean over the layers: {apart})")
+    begins = falling(training, by, least)
+    if not begins:
+        return Outcome("inconclusive", f"no layer falls by {least:g} bit on training data")
+    each = {
+        name: falls(training, by, name, since) - falls(held_out, by, name, since)
+        for name, since in begins.items()
+    }
+    outcome = decided(np.mean([*each.values()], axis=0), "bits more on training data", more)
+    apart = ", ".join(
+        f"{name} {falls(training, by, name, begins[name]).mean():.2f} on training data, "
+        f"{extra.mean():.2f} more"
+        for name, extra in each.items()
+    )
+    return Outcome(outcome.status, f"{outcome.number} (layers that fall: {apart})")
 
 
 def _early_stopping(traces: Traces, by: str, least: float = LEAST) -> Outcome:
     """Whether I(X;T) has hardly fallen where test loss is lowest, of what it falls in the end."""
     trace = traces["training"]
-    looks = stopped(trace)
-    begins = {name: fitting_begins(trace, by, name) for name in trace.layers}
-    whole = {name: falls(trace, by, name, since) for name, since in begins.items()}
-    falling = [name for name, fall in whole.items() if fall.mean() >= least]
-    if not falling:
+    looks, begins = stopped(trace), falling(trace, by, least)
+    if not begins:
         return Outcome("inconclusive", f"no layer falls by {least:g} bit: nothing to stop before")
-    before = [falls(trace, by, name, begins[name], looks) for name in falling]
-    outcome = decided(np.mean(before, axis=0), "bits down", -np.inf, least)
-    epochs = sorted(curves(trace, I_XT, by, falling[0]).columns[looks])
+    before = {name: falls(trace, by, name, since, looks) for name, since in begins.items()}
+    outcome = decided(np.mean([*before.values()], axis=0), "bits down", -np.inf, least)
+    epochs = sorted(curves(trace, I_XT, by, trace.layers[-1]).columns[looks])
     each = ", ".join(
-        f"{name} {b.mean():.2f} of {whole[name].mean():.2f}"
-        for name, b in zip(falling, before, strict=True)
+        f"{name} {fall.mean():.2f} of {falls(trace, by, name, begins[name]).mean():.2f}"
+        for name, fall in before.items()
     )
     number = (
         f"{outcome.number} at the lowest test loss (epochs {epochs[0]:g} to {epochs[-1]:g}) in "
