@@ -54,10 +54,11 @@ def test_row_ids_are_numpys_unique_rows(
 ) -> None:
     rows = draw(seed, 2, 3, n, d, values=values).to(dtype)
     kept = rows.clone()
-    ids = bins.row_ids(rows)
-    assert ids.shape == (2, 3, n)
-    for one_ids, one_rows in zip(ids.flatten(0, 1), rows.flatten(0, 1), strict=True):
-        assert same_partition(one_ids, one_rows.double())
+    for way in (bins.row_ids, bins.ordered_row_ids):
+        ids = way(rows)
+        assert ids.shape == (2, 3, n)
+        for one_ids, one_rows in zip(ids.flatten(0, 1), rows.flatten(0, 1), strict=True):
+            assert same_partition(one_ids, one_rows.double())
     assert torch.equal(rows, kept)
 
 
@@ -66,7 +67,7 @@ def test_signs_alone_tell_rows_apart(dtype: torch.dtype) -> None:
     # Sign bits sit at the top of a word, where a linear hash is weakest.
     signs = (torch.arange(4096)[:, None] >> torch.arange(12)) & 1
     rows = (1 - 2 * signs).to(dtype)
-    assert int(bins.row_ids(rows).max()) == 4095
+    assert int(bins.row_ids(rows).max()) == int(bins.ordered_row_ids(rows).max()) == 4095
 
 
 def test_negative_zero_is_zero_unless_raw() -> None:
@@ -93,7 +94,7 @@ def test_a_collision_is_found_and_mended(monkeypatch: pytest.MonkeyPatch) -> Non
         return hashes % 3 if attempt < 2 else hashes
 
     monkeypatch.setattr(bins, "_hash", colliding)
-    ids = bins.row_ids(rows)
+    ids = bins.ordered_row_ids(rows)
     assert attempts == [0, 1, 2]
     assert all(same_partition(*pair) for pair in zip(ids, rows, strict=True))
 

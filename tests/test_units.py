@@ -27,7 +27,8 @@ from ibtrace.estimators import (
     Sliced,
     plane,
 )
-from ibtrace.numerics.scale import Scale, _columns, centre, scaled, spread, squarable
+from ibtrace.numerics.columns import spreads
+from ibtrace.numerics.scale import Scale, centre, scaled, spread, squarable
 from ibtrace.probe import Probe
 
 NEIGHBOURS = [
@@ -293,7 +294,7 @@ def test_the_spread_of_a_column_is_its_median_distance_that_is_not_zero(
 ) -> None:
     x = normal(seed, n, 3) + torch.tensor([0.0, 0.3, -2.0])
     x = {"plain": x, "round": x.round(), "relu": x.relu(), "clamp": x.clamp(-0.3, 0.1)}[kind]
-    columns = _columns(x, torch.float64)
+    columns = spreads(x)
     for at, column in enumerate(x.T.numpy()):
         middle = np.median(column)
         far = np.sort(np.abs(column - middle)[column != middle])

@@ -44,6 +44,7 @@ from ibtrace.numerics.entropy import (
 )
 from ibtrace.numerics.scale import rounded, squarable
 from ibtrace.types import Estimate, ProbeLike, label
+from ibtrace.types.protocols import keeps
 
 FLAGS = ("not_finite", "below_zero", "above_entropy", "rounded", "extreme_values")
 
@@ -57,6 +58,7 @@ _REPEATED = 0.95  # share of samples that are not alone with their value, in a d
 UNDERSAMPLED = 0.1
 """Bits that random labels may give before an estimate is flagged ``undersampled``."""
 _NEARLY_ALL = 0.95
+_FEW_COLUMNS = 16
 
 _Class = TypeVar("_Class", bound=type[Any])
 
@@ -117,13 +119,15 @@ def roof_of(
         correction: The estimator's own correction of entropies.
         weights: The mass of each sample, if these are not equal.
     """
+    if not is_ids(value) and value.shape[-1] > _FEW_COLUMNS:
+        # what is alone in some columns is alone in all
+        if bool(_often_alone(row_ids(value.detach()[..., :_FEW_COLUMNS])).all()):
+            return None
     ids = dense_ids(value) if is_ids(value) else row_ids(value.detach())
-    counts = sample_counts(ids)
-    n = counts.shape[-1]
-    alone = (counts == 1).sum(-1) > (1 - _REPEATED) * n
-    continuous = alone & (not is_ids(value))
+    continuous = _often_alone(ids) & (not is_ids(value))
     if bool(continuous.all()):
         return None
+    counts = sample_counts(ids)
     if weights is not None:
         masses = torch.tensor(weights, dtype=torch.float64, device=ids.device)
         shares = sample_masses(ids, masses / masses.sum())
@@ -131,6 +135,11 @@ def roof_of(
         return exact.masked_fill(continuous, torch.inf)
     roof = entropy(counts, correction).minimum(_most_values(counts))
     return roof.masked_fill(continuous, torch.inf)
+
+
+def _often_alone(ids: Tensor) -> Tensor:
+    """Whether more samples have an id to themselves than of a discrete variable, ``(...)``."""
+    return (sample_counts(ids) == 1).sum(-1) > (1 - _REPEATED) * ids.shape[-1]
 
 
 def _most_values(counts: Tensor) -> Tensor:
@@ -270,8 +279,8 @@ class Law(NamedTuple):
 def law_of(estimator: object) -> Law:
     """How an estimator takes the entropy of a discrete variable: by its counts, if unsaid."""
     return Law(
-        estimator.correction if isinstance(estimator, Corrects) else "none",
-        estimator.weights if isinstance(estimator, Weighs) else None,
+        estimator.correction if keeps(estimator, Corrects) else "none",
+        estimator.weights if keeps(estimator, Weighs) else None,
     )
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from ibtrace.errors import TooLarge
 from ibtrace.estimators._inputs import is_ids, samples
 from ibtrace.types import Estimator, NeedsMemory, label
+from ibtrace.types.protocols import keeps
 
 MEMORY_SHARE = 0.5
 """The share of a machine's memory that one estimate may need."""
@@ -41,7 +42,7 @@ def require_memory(estimator: Estimator, x: Tensor, y: Tensor) -> None:
     Raises:
         TooLarge: If so.
     """
-    if not isinstance(estimator, NeedsMemory):
+    if not keeps(estimator, NeedsMemory):
         return
     if not all(isinstance(v, Tensor) and v.dim() for v in (x, y)):
         return  # for the estimator to refuse

@@ -15,13 +15,14 @@ from ibtrace.errors import ConfigError, InvalidInput, TooFewSamples
 from ibtrace.estimators._checks import checked, undersampled
 from ibtrace.estimators._inputs import check_pair, check_variable, is_ids, samples
 from ibtrace.estimators._prepared import once
-from ibtrace.numerics.bins import dense_ids, joint_ids
+from ibtrace.numerics.bins import dense_ids
 from ibtrace.numerics.entropy import (
     Correction,
     constant,
     information_correction,
     local_information,
     null_information,
+    pair_counts,
     sample_counts,
 )
 from ibtrace.types import Estimate, ProbeLike, label
@@ -123,7 +124,7 @@ class PlugIn:
         """
         check_pair(label(self), x, y)
         pair = [self._symbols(x), self._symbols(y)]
-        joint = sample_counts(joint_ids(pair[0].ids, pair[1].ids))
+        joint = pair_counts(pair[0].ids, pair[1].ids)
         measured = [symbol for symbol in pair if symbol.measured] or pair
         estimate = self._estimate(pair[0], pair[1], joint, measured)
         known = torch.zeros((), dtype=torch.bool, device=joint.device)
@@ -170,8 +171,8 @@ class PlugIn:
         x, y = self.prepare(probe, t.device)
         # Pairs with a variable that never repeats never repeat either.
         x_distinct = bool((x.counts == 1).all())
-        xt = x.counts if x_distinct else sample_counts(joint_ids(x.ids, layer.ids))
-        ty = sample_counts(joint_ids(layer.ids, y.ids))
+        xt = x.counts if x_distinct else pair_counts(x.ids, layer.ids)
+        ty = pair_counts(layer.ids, y.ids)
         about_x = self._estimate(x, layer, xt, [layer])
         about_y = self._estimate(layer, y, ty, [layer])
         # Where X determines T, I(X;T) is H(T): no pair of symbols is seen too rarely to count.
@@ -191,7 +192,8 @@ class PlugIn:
             of_x, of_y = (symbol.counts.expand(shape)[asked] for symbol in (x, y))
             null[asked] = null_information(of_x, of_y, self.correction)
         return dataclasses.replace(
-            estimate.flagged(undersampled=undersampled(null)),
+            estimate,
+            flags={**estimate.flags, "undersampled": undersampled(null)},
             diagnostics={**estimate.diagnostics, "null_bits": null},
         )
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from ibtrace.estimators._inputs import event_dims, samples
 from ibtrace.numerics.scale import Scale, columns_apart
 from ibtrace.types import Estimate, Estimator
+from ibtrace.types.protocols import keeps
 
 HIDDEN = 0.1
 """Bits that another scale has to show beyond an estimate for it to be flagged ``scales_apart``."""
@@ -53,8 +54,10 @@ def hidden_by_scale(
     """
     no = torch.zeros((), dtype=torch.bool, device=x.device)
     other = _other(estimator)
+    if other is None:
+        return no
     unequal = columns_apart(x, _UNEQUAL) | columns_apart(y, _UNEQUAL).to(x.device)
-    if other is None or not bool(unequal.any()):
+    if not bool(unequal.any()):
         return no
     few = [subsample(value) for value in (x, y)]
     own, instead = (method(each, *few, seed=seed) for each in (estimator, other))
@@ -68,7 +71,7 @@ def beyond(few: Tensor) -> float:
 
 def _other(estimator: Any) -> Any:
     """The estimator under the other scale; None if it has none."""
-    told = isinstance(estimator, Scales) and isinstance(estimator, Estimator)
+    told = keeps(estimator, Scales) and keeps(estimator, Estimator)
     if not told or not estimator.tags.of_information or not dataclasses.is_dataclass(estimator):
         return None
     fields: Any = estimator

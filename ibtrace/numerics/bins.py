@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ibtrace.numerics.counting import counted_rows, numbered
+
 _ROW, _ROWS = 2**12, 2**12  # bytes of a row that is hashed at once, and how many rows are
 _HASH_SEED = 0x1B
 
@@ -125,7 +127,10 @@ def quantile_edges(values: Tensor, bins: int) -> Tensor:
 
 
 def dense_ids(values: Tensor) -> Tensor:
-    """Ids ``0..k-1`` of integers of shape ``(..., n)``: equal integers of a problem, equal ids."""
+    """Ids ``0..k-1`` of integers of shape ``(..., n)``, in ascending order of the integers."""
+    ids = numbered(values) if values.device.type == "cpu" else None
+    if ids is not None:
+        return ids
     ordered, order = _sorted(values.to(torch.int64))
     return _number(ordered[..., 1:] != ordered[..., :-1], order)
 
@@ -137,6 +142,24 @@ def joint_ids(a: Tensor, b: Tensor) -> Tensor:
 
 def row_ids(rows: Tensor, *, raw: bool = False) -> Tensor:
     """Ids ``0..k-1`` of the distinct rows of each problem; equal rows have equal ids.
+
+    On the CPU by a compiled hash table (`counted_rows`), elsewhere by `ordered_row_ids`. Both
+    compare the rows whose hashes are equal: the answer is exact.
+
+    Args:
+        rows: Integers or finite floats, ``(..., n, d)``. Narrow integers are fastest.
+        raw: Compare floats by their bits, so that -0.0 differs from 0.0.
+
+    Returns:
+        Ids in an order of their own, int64, ``(..., n)``.
+    """
+    if rows.device.type == "cpu":
+        return counted_rows(rows, raw=raw).ids
+    return ordered_row_ids(rows, raw=raw)
+
+
+def ordered_row_ids(rows: Tensor, *, raw: bool = False) -> Tensor:
+    """`row_ids` in an order that depends on the rows alone, not on that in which they come.
 
     Rows are packed into 64-bit words, hashed to one int64 by a random linear form (its
     coefficients always the same), and sorted by hash. Rows that share a hash are then compared

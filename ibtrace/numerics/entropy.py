@@ -16,6 +16,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ibtrace.numerics.bins import joint_ids
+from ibtrace.numerics.compiled import kernels
+from ibtrace.numerics.counting import counted_ids, counted_pairs
+
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Correction = Literal["none", "miller_madow", "grassberger", "chao_shen"]
@@ -30,8 +34,25 @@ def sample_counts(ids: Tensor) -> Tensor:
     Returns:
         Counts of at least 1, int64, ``(..., n)``.
     """
+    if ids.device.type == "cpu":
+        return counted_ids(ids)
     counts = torch.zeros_like(ids).scatter_add_(-1, ids, torch.ones_like(ids))
     return counts.gather(-1, ids)
+
+
+def pair_counts(a: Tensor, b: Tensor) -> Tensor:
+    """How many points share each point's pair of ids: `sample_counts` of the pairs.
+
+    Args:
+        a: Ids below n, int64, ``(..., n)``; leading dimensions broadcast.
+        b: The same of the other variable.
+
+    Returns:
+        Counts of at least 1, int64, ``(..., n)``.
+    """
+    if a.device.type == "cpu":
+        return counted_pairs(a, b)
+    return sample_counts(joint_ids(a, b))
 
 
 def sample_masses(ids: Tensor, weights: Tensor) -> Tensor:
@@ -235,24 +256,11 @@ def _log_factorials(n: int) -> Floats:
 
 def _expected_entropy(x: Tensor, y: Tensor, correction: Correction) -> Tensor:
     """The entropy of pairs in bits, of the expected table of counts ``(n,)`` permuted."""
-    # numpy's calls on these small arrays cost a tenth of torch's; what rounds is left to torch.
     n = len(x)
-    (a, of_a), (b, of_b) = _multiplicities(x), _multiplicities(y)
-    number = np.outer(of_a, of_b).ravel()
-    a, b = np.repeat(a, len(b)), np.tile(b, len(a))
-    mean = a * b / n
-    reach = 8 * np.sqrt(mean) + 40  # beyond it nothing that float64 could add
-    first = np.maximum(np.maximum((mean - reach).astype(np.int64), 1), a + b - n)
-    last = np.minimum(np.minimum(a, b), (mean + reach).astype(np.int64))
-    lengths = last - first + 1
-    pair = np.repeat(np.arange(len(a)), lengths)
-    a, b = a[pair], b[pair]
-    k = np.arange(len(pair)) - (lengths.cumsum() - lengths - first)[pair]
-    logs = _log_factorials(n)
-    ways = logs[a] + logs[b] + logs[n - a] + logs[n - b] - logs[n]
-    ways -= logs[k] + logs[a - k] + logs[b - k] + logs[n - a - b + k]
-    weights = number[pair] * torch.from_numpy(ways).exp_().numpy()
-    expected = np.bincount(k, weights, minlength=n + 1)
+    expected = np.zeros(n + 1)
+    kernels("_counting").expected_pairs(
+        *_multiplicities(x), *_multiplicities(y), _log_factorials(n), expected
+    )
     counts = expected.nonzero()[0]
     c = torch.from_numpy(counts.astype(np.float64))
     share = torch.from_numpy(expected[counts]) * c / n

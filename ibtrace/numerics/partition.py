@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ibtrace.numerics.bins import certainly_distinct, dense_ids, joint_ids, row_ids
-from ibtrace.numerics.entropy import distinct, local_information, sample_counts
+from ibtrace.numerics.bins import certainly_distinct, dense_ids, row_ids
+from ibtrace.numerics.entropy import distinct, local_information, pair_counts, sample_counts
 
 _COLUMNS = 64
 
@@ -60,7 +60,7 @@ def partition(t: Tensor, x_ids: Tensor) -> Partition:
         ids = _ids(t[problem])
         counts = sample_counts(ids)
         rows[problem] = distinct(counts)
-        joint = sample_counts(joint_ids(x_ids, ids))
+        joint = pair_counts(x_ids, ids)
         bits[problem] = local_information(x, counts, joint).mean(-1)
     return Partition(rows, bits)
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ibtrace.numerics.bins import row_ids
+from ibtrace.numerics.bins import ordered_row_ids, row_ids
 
 _GAP = 1e-9
 
@@ -65,7 +65,7 @@ def content_order(rows: Tensor) -> Tensor:
 
     What is drawn at random for samples in this order does not depend on how they came.
     """
-    return row_ids(rows).argsort(stable=True)
+    return ordered_row_ids(rows).argsort(stable=True)
 
 
 def principal_components(x: Tensor, k: int) -> PrincipalComponents:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -9,6 +10,15 @@ import torch
 from torch import Tensor
 
 from ibtrace.errors import ConfigError
+from ibtrace.numerics.columns import (
+    Spreads,
+    extremes,
+    median,
+    ordered,
+    rank,
+    spreads,
+    spreads_apart,
+)
 from ibtrace.numerics.gaussian import copula_normal
 
 Norm = Literal["euclidean", "max"]
@@ -77,7 +87,7 @@ def centre(x: Tensor) -> Tensor:
     Of an even n it is halfway between the two middle values. So it is the same in any order of
     the samples and for -x, and exact where most of them share a value.
     """
-    return _middle(_ordered(x), x.dtype).unsqueeze(-2)
+    return median(ordered(x)).to(x.dtype).unsqueeze(-2)
 
 
 def spread(points: Tensor, norm: Norm = "euclidean") -> Tensor:
@@ -123,7 +133,7 @@ def scaled(x: Tensor, scale: Scale, norm: Norm = "euclidean") -> Scaled:
     if scale == "rank":
         flat = raw.to(torch.float64).reshape(-1, *raw.shape[-2:])
         raw = torch.stack([copula_normal(each)[0] for each in flat]).reshape(raw.shape)
-    columns = _columns(raw, torch.float64)
+    columns = spreads(raw)
     raw = raw.to(torch.float64)
     points = raw - columns.middle.unsqueeze(-2)
     if scale in ("column", "rank"):
@@ -156,10 +166,10 @@ def squarable(x: Tensor) -> tuple[Tensor, Tensor]:
     if x.dtype not in (torch.float32, torch.float64) or x.dim() < 2 or x.numel() == 0:
         return x, none
     values = x.detach()
-    low, high = values.flatten(-2).aminmax(dim=-1)
-    largest = torch.maximum(-low, high)
+    low, high = extremes(values)
+    largest = torch.maximum(-low, high).amax(-1)
     beyond = (largest > _LARGEST) | ((largest > 0) & (largest < 1 / _LARGEST))
-    if not bool(beyond.any()) or not bool(largest.isfinite().all()):
+    if not bool(beyond.any()) or not bool(values.isfinite().all()):
         return x, none.expand(largest.shape)
     typical = _typical(values.abs().flatten(-2))
     power = (typical.clamp(1 / _TYPICAL, _TYPICAL) / typical).log2().round()
@@ -183,6 +193,8 @@ def rounded(x: Tensor) -> Tensor:
     if x.dtype not in (torch.float32, torch.float64) or x.dim() < 2 or x.numel() == 0:
         lead = x.shape[:-2] if x.is_floating_point() else x.shape[:-1]
         return torch.zeros(lead, dtype=torch.bool, device=x.device)
+    if _surely_not_rounded(x.detach()):
+        return torch.zeros(x.shape[:-2], dtype=torch.bool, device=x.device)
     values = x.detach().to(torch.float64)
     narrow = (values.float() == values).all(-1).all(-1, keepdim=True)
     single, double = (torch.finfo(kind).eps for kind in (torch.float32, torch.float64))
@@ -191,6 +203,15 @@ def rounded(x: Tensor) -> Tensor:
     deviation = values.std(-2, correction=0)
     few: Tensor = (low < high) & (deviation <= _STEPS * step * values.mean(-2).abs())
     return (few & (APART * deviation >= deviation.amax(-1, keepdim=True))).any(-1)
+
+
+def _surely_not_rounded(values: Tensor) -> bool:
+    """Whether the extremes of the columns show it: a deviation is at least range / √(2n)."""
+    low, high = (end.to(torch.float64) for end in extremes(values))
+    largest = torch.maximum(low.abs(), high.abs())
+    least = (high - low) / math.sqrt(2 * values.shape[-2])
+    few = (low != high) & ~(least > 2 * _STEPS * torch.finfo(torch.float32).eps * largest)
+    return not bool(few.any())
 
 
 def columns_apart(x: Tensor, factor: float = APART) -> Tensor:
@@ -204,8 +225,9 @@ def columns_apart(x: Tensor, factor: float = APART) -> Tensor:
         lead = x.shape[:-2] if x.is_floating_point() else x.shape[:-1]
         return torch.zeros(lead, dtype=torch.bool, device=x.device)
     values = x.detach()
-    columns = _columns(values, torch.promote_types(values.dtype, torch.float32))
-    return _apart(columns, factor)
+    if values.device.type != "cpu":
+        return _apart(spreads(values), factor)
+    return spreads_apart(values, factor, _ROUNDING)
 
 
 def scale_flags(x: Scaled, y: Scaled) -> dict[str, Tensor]:
@@ -225,71 +247,11 @@ def scale_flags(x: Scaled, y: Scaled) -> dict[str, Tensor]:
     }
 
 
-class _Columns(NamedTuple):
-    """What is typical of each column, ``(..., d)``.
-
-    Args:
-        middle: Its median.
-        typical: The median of the distances from it that are not 0; 1 where there are none.
-        varies: Whether there are any.
-    """
-
-    middle: Tensor
-    typical: Tensor
-    varies: Tensor
-
-
-def _columns(x: Tensor, dtype: torch.dtype) -> _Columns:
-    """The columns of ``x (..., n, d)``, from one sort; computed in a type no narrower than x's.
-
-    The k + 1 samples nearest to the median follow one another in order. As such a window moves up,
-    its lower end comes nearer and its upper end goes away: bisection finds the one whose farther
-    end is nearest, which is k-th of the distances.
-    """
-    ordered, n = _ordered(x), x.shape[-2]
-    middle = _middle(ordered, dtype)
-    zeros = (ordered == middle.unsqueeze(-1)).sum(-1)
-    k = _rank(zeros, n)
-
-    def ends(at: Tensor) -> tuple[Tensor, Tensor]:
-        low, high = (ordered.gather(-1, i.unsqueeze(-1)).squeeze(-1) for i in (at, at + k))
-        return middle - low.to(dtype), high.to(dtype) - middle
-
-    first, last = torch.zeros_like(k), n - 1 - k
-    for _ in range(n.bit_length()):
-        half = (first + last) // 2
-        lower, upper = ends(half)
-        up = (lower > upper) & (first < last)
-        first, last = torch.where(up, half + 1, first), torch.where(up, last, half)
-    near = [torch.maximum(*ends(at)) for at in (first, (first - 1).clamp(min=0))]
-    typical = torch.where(zeros < n, torch.minimum(*near), 1.0)
-    return _Columns(middle, typical, zeros < n)
-
-
-def _ordered(x: Tensor) -> Tensor:
-    """The columns of ``x (..., n, d)`` in ascending order, ``(..., d, n)``."""
-    x = x.float() if x.element_size() < 4 else x
-    if x.device.type != "cpu":
-        return x.mT.sort(-1).values
-    return torch.from_numpy(np.sort(x.mT.contiguous().numpy(), -1))  # many times faster than torch
-
-
-def _middle(ordered: Tensor, dtype: torch.dtype) -> Tensor:
-    """The medians of ascending columns ``(..., n)``."""
-    n = ordered.shape[-1]
-    return (ordered[..., (n - 1) // 2].to(dtype) + ordered[..., n // 2].to(dtype)) / 2
-
-
-def _rank(zeros: Tensor, n: int) -> Tensor:
-    """The place among n distances in order of the median of those that are not 0."""
-    return (zeros + (n - 1 - zeros) // 2).clamp(max=n - 1)
-
-
 def _typical(distance: Tensor) -> Tensor:
     """The median of the distances ``(..., n)`` that are not 0; 1 where there are none."""
     distance = distance.contiguous()
     zeros, n = (distance == 0).sum(-1, keepdim=True), distance.shape[-1]
-    middle = _rank(zeros, n)
+    middle = rank(zeros, n)
     if distance.device.type != "cpu":
         ordered = distance.sort(-1).values
     else:  # selects and sorts many times faster than torch
@@ -300,7 +262,7 @@ def _typical(distance: Tensor) -> Tensor:
     return torch.where(zeros < n, ordered.gather(-1, middle), 1.0).squeeze(-1)
 
 
-def _apart(columns: _Columns, factor: float = APART) -> Tensor:
+def _apart(columns: Spreads, factor: float = APART) -> Tensor:
     """Whether spreads of columns differ, constant and merely rounded ones aside, ``(...)``."""
     still = ~columns.varies | (columns.typical <= _ROUNDING * columns.middle.abs())
     widest = columns.typical.masked_fill(still, 0).amax(-1)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ibtrace.numerics.bins import dense_ids, joint_ids
-from ibtrace.numerics.entropy import information, sample_counts
+from ibtrace.numerics.entropy import information, pair_counts, sample_counts
 
 
 class Invariants(NamedTuple):
@@ -43,7 +43,7 @@ def invariants(parts: Sequence[Tensor], y: Tensor) -> Invariants:
     of_y = sample_counts(y)
 
     def about_y(ids: Tensor) -> Tensor:
-        return information(sample_counts(ids), of_y, sample_counts(joint_ids(ids, y)))
+        return information(sample_counts(ids), of_y, pair_counts(ids, y))
 
     whole = about_y(before[-1])
     single, without = torch.zeros_like(whole), torch.zeros_like(whole)

@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Protocol, runtime_checkable
 
+from ibtrace.types.protocols import keeps
+
 
 @runtime_checkable
 class Labelled(Protocol):
@@ -35,10 +37,10 @@ def label(estimator: object) -> str:
     """
     if not dataclasses.is_dataclass(estimator) or isinstance(estimator, type):
         return repr(estimator)
-    if isinstance(estimator, Labelled):
+    if keeps(estimator, Labelled):
         return estimator.label
     name = type(estimator).__name__
-    if isinstance(estimator, Preset) and estimator.preset:
+    if keeps(estimator, Preset) and estimator.preset:
         return f"{name}.{estimator.preset}"
     changed = []
     for item in dataclasses.fields(estimator):

@@ -55,6 +55,8 @@ class _Numbers:
         shape, device = numbers.shape, numbers.device
 
         def fill(value: Any, dtype: torch.dtype) -> Tensor:
+            if isinstance(value, Tensor) and value.dtype == dtype and value.shape == shape:
+                return value if value.device == device else value.to(device)
             return torch.as_tensor(value, device=device).to(dtype).expand(shape)
 
         object.__setattr__(self, first, numbers.to(torch.float64))

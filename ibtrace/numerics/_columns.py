@@ -1,0 +1,241 @@
+"""Compiled loops over columns: their extremes, and bounds on their spreads.
+
+Loaded by `compiled.kernels` alone. They read a matrix row by row, as it lies in memory.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ibtrace.numerics._jit import kernel
+
+_Float = TypeVar("_Float", np.float32, np.float64)
+
+_CELLS = 64
+_SLACK = 1e-3  # of a cell: what the rounding of a place in it may move
+_NARROWEST, _WIDEST = 1e-30, 1e37  # ranges that float32 divides by, and holds
+_TYPES = ("float32", "float64")
+
+
+@kernel(*(f"void({t}[:,:,::1], {t}[:,::1], {t}[:,::1])" for t in _TYPES))
+def extremes(values: NDArray[_Float], low: NDArray[_Float], high: NDArray[_Float]) -> None:
+    """The least and the largest value of each column, NaN aside.
+
+    Args:
+        values: ``(problems, n, d)``.
+        low: Filled, ``(problems, d)``.
+        high: Filled, ``(problems, d)``.
+    """
+    problems, n, d = values.shape
+    for p in range(problems):
+        least, most = low[p], high[p]
+        least[:] = np.inf
+        most[:] = -np.inf
+        for i in range(n):
+            row = values[p, i]
+            for j in range(d):
+                least[j] = row[j] if row[j] < least[j] else least[j]
+                most[j] = row[j] if row[j] > most[j] else most[j]
+
+
+@kernel("UniTuple(int64, 2)(int32[::1], int64, int64, int64)")
+def _within(counts: NDArray[np.int32], n: int, at_low: int, at_high: int) -> tuple[int, int]:
+    """Within how many cells the spread surely is not, and surely is.
+
+    Args:
+        counts: How many values each cell holds.
+        n: How many there are.
+        at_low: How many are the least value, if that is more than half; else anything.
+        at_high: Likewise of the largest.
+    """
+    first, below = 0, np.int64(counts[0])
+    while below <= (n - 1) // 2:
+        first += 1
+        below += counts[first]
+    last = first
+    while below <= n // 2:
+        last += 1
+        below += counts[last]
+    fewest, zeros = np.int64(0), np.int64(0)  # that are the median itself: at least, at most
+    for cell in range(first, last + 1):
+        zeros += counts[cell]
+    inside = zeros
+    if 2 * at_low > n or 2 * at_high > n:
+        fewest = zeros = np.int64(max(at_low, at_high))
+    sure = fewest + (n - 1 - fewest) // 2
+    possible = min(int(zeros + (n - 1 - zeros) // 2), n - 1)
+    inner, reach = 0, 0
+    while inside <= possible:
+        if inside <= sure:
+            inner = reach
+        reach += 1
+        if first - reach >= 0:
+            inside += counts[first - reach]
+        if last + reach < _CELLS:
+            inside += counts[last + reach]
+    return inner, last - first + 1 + reach
+
+
+@kernel(*(f"int64({t}[:,::1], int64, {t})" for t in _TYPES))
+def _equal(values: NDArray[_Float], column: int, value: _Float) -> int:
+    number = 0
+    for i in range(len(values)):
+        number += values[i, column] == value
+    return number
+
+
+@kernel(
+    *(f"void({t}[:,:,::1], {t}[:,::1], {t}[:,::1], float64[:,::1], float64[:,::1])" for t in _TYPES)
+)
+def spread_bounds(
+    values: NDArray[_Float],
+    low: NDArray[_Float],
+    high: NDArray[_Float],
+    least: NDArray[np.float64],
+    most: NDArray[np.float64],
+) -> None:
+    """Bounds on the median of the distances from a column's median that are not 0.
+
+    From how many values lie in each of 64 cells of the column's range: the median is in a cell, and
+    what lies within r cells of that is no farther than r + 1 cells from it. Where one end of the
+    range holds more than half of the values (the zeros of a ReLU) it is the median. Both bounds
+    leave room for the rounding of the numbers that they enclose. A column that never varies has
+    the bounds 0 and 0.
+
+    Args:
+        values: Finite, ``(problems, n, d)``.
+        low: The least value of each column, ``(problems, d)``.
+        high: The largest one.
+        least: Filled, ``(problems, d)``.
+        most: Filled, ``(problems, d)``.
+    """
+    problems, n, d = values.shape
+    counts, cell = np.empty((d, _CELLS), np.int32), np.empty(d, np.int32)
+    cells = np.empty(d, values.dtype)
+    step = np.finfo(values.dtype).eps
+    for p in range(problems):
+        counts[:] = 0
+        for j in range(d):
+            width = np.float64(high[p, j]) - np.float64(low[p, j])
+            cells[j] = _CELLS / width if _NARROWEST < width < _WIDEST else 0.0
+        for i in range(n):
+            row, start = values[p, i], low[p]
+            for j in range(d):
+                place = np.int32((row[j] - start[j]) * cells[j])
+                cell[j] = min(max(place, np.int32(0)), np.int32(_CELLS - 1))
+            for j in range(d):
+                counts[j, cell[j]] += 1
+        for j in range(d):
+            width = (np.float64(high[p, j]) - np.float64(low[p, j])) / _CELLS
+            if cells[j] == 0:  # nothing was counted
+                least[p, j], most[p, j] = 0.0, np.inf if high[p, j] > low[p, j] else 0.0
+                continue
+            at_low = _equal(values[p], j, low[p, j]) if 2 * counts[j, 0] > n else 0
+            at_high = _equal(values[p], j, high[p, j]) if 2 * counts[j, -1] > n else 0
+            inner, outer = _within(counts[j], n, at_low, at_high)
+            largest = max(abs(np.float64(low[p, j])), abs(np.float64(high[p, j])))
+            error = 2 * step * largest + _SLACK * width
+            least[p, j] = max(inner * width - error, 0.0)
+            most[p, j] = outer * width + error
+
+
+@kernel(*(f"int64({t}[::1], float64, boolean)" for t in _TYPES))
+def _up_to(column: NDArray[_Float], value: float, inclusive: bool) -> int:
+    """How many of an ascending column are below a value, or at most that."""
+    first, last = 0, len(column)
+    while first < last:
+        half = (first + last) // 2
+        if column[half] < value or (inclusive and column[half] == value):
+            first = half + 1
+        else:
+            last = half
+    return first
+
+
+@kernel(*(f"void({t}[:,::1], float64[::1], float64[::1], boolean[::1])" for t in _TYPES))
+def spreads(
+    ordered: NDArray[_Float],
+    middle: NDArray[np.float64],
+    typical: NDArray[np.float64],
+    varies: NDArray[np.bool_],
+) -> None:
+    """The median of each column, and that of the distances from it that are not 0.
+
+    The k + 1 samples nearest to the median follow one another in order. As such a window moves up,
+    its lower end comes nearer and its upper end goes away: bisection finds the one whose farther
+    end is nearest, which is k-th of the distances.
+
+    Args:
+        ordered: In ascending order, ``(columns, n)``.
+        middle: Filled with the medians, ``(columns,)``.
+        typical: Filled with the medians of the distances; 1 where all are 0.
+        varies: Filled: whether one is not.
+    """
+    number, n = ordered.shape
+    for c in range(number):
+        column = ordered[c]
+        centre = (np.float64(column[(n - 1) // 2]) + np.float64(column[n // 2])) / 2
+        zeros = _up_to(column, centre, True) - _up_to(column, centre, False)
+        middle[c], varies[c] = centre, zeros < n
+        if zeros == n:
+            typical[c] = 1.0
+            continue
+        k = zeros + (n - 1 - zeros) // 2
+        first, last = 0, n - 1 - k
+        while first < last:
+            half = (first + last) // 2
+            if centre - column[half] > column[half + k] - centre:
+                first = half + 1
+            else:
+                last = half
+        typical[c] = max(centre - column[first], column[first + k] - centre)
+        if first > 0:
+            typical[c] = min(
+                typical[c], max(centre - column[first - 1], column[first - 1 + k] - centre)
+            )
+
+
+@kernel(
+    "void(float64[:,::1], float64[:,::1], float64[:,::1], float64, boolean[::1], boolean[:,::1])"
+)
+def judge_apart(
+    least: NDArray[np.float64],
+    most: NDArray[np.float64],
+    faint: NDArray[np.float64],
+    factor: float,
+    apart: NDArray[np.bool_],
+    asked: NDArray[np.bool_],
+) -> None:
+    """Whether two columns' spreads surely differ by more than a factor; if unsure, what to ask.
+
+    Args:
+        least: Below each spread, ``(problems, d)``; equal to ``most`` where it is known.
+        most: Above it; 0 of a column that does not count.
+        faint: A spread up to here may not count, ``(problems, d)``.
+        factor: The factor.
+        apart: Filled, ``(problems,)``.
+        asked: Filled: the columns whose spreads have to be known to tell, ``(problems, d)``.
+    """
+    problems, d = least.shape
+    for p in range(problems):
+        lowest, sure_low, sure_high, highest = np.inf, np.inf, 0.0, 0.0
+        for j in range(d):
+            if most[p, j] > 0:
+                lowest, highest = min(lowest, least[p, j]), max(highest, most[p, j])
+                if least[p, j] > faint[p, j]:
+                    sure_low, sure_high = min(sure_low, most[p, j]), max(sure_high, least[p, j])
+        apart[p] = sure_high > factor * sure_low
+        asked[p] = False
+        if apart[p] or not highest > factor * lowest:
+            continue
+        open_narrow = False
+        for j in range(d):
+            unknown = least[p, j] < most[p, j]
+            asked[p, j] = unknown and least[p, j] * factor < highest
+            open_narrow |= asked[p, j]
+        if not open_narrow:
+            for j in range(d):
+                asked[p, j] = least[p, j] < most[p, j] and most[p, j] > factor * lowest

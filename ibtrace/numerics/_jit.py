@@ -1,0 +1,42 @@
+"""How loops are compiled: numba's way, without its parallel or fast-math modes. Imports numba."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+import numba
+
+_Of = ParamSpec("_Of")
+_Result = TypeVar("_Result")
+
+
+def kernel(
+    *signatures: str, inline: bool = False
+) -> Callable[[Callable[_Of, _Result]], Callable[_Of, _Result]]:
+    """A function compiled now, for these types alone, and kept on disk where a place allows it.
+
+    Numbers come out as the loop says: nothing is reordered (no fast-math), and no thread but the
+    caller's works on it. It lets the interpreter's lock go.
+
+    Args:
+        *signatures: The types of arguments and result, in numba's words.
+        inline: Whether to leave it to the kernels that call it, to be compiled into them.
+    """
+
+    def compiled(function: Callable[_Of, _Result]) -> Callable[_Of, _Result]:
+        try:
+            return _compile(function, signatures, cache=not inline)
+        except (RuntimeError, OSError):  # neither beside the code nor at home can a file be written
+            return _compile(function, signatures, cache=False)
+
+    return compiled
+
+
+def _compile(
+    function: Callable[_Of, _Result], signatures: tuple[str, ...], *, cache: bool
+) -> Callable[_Of, _Result]:
+    made: Callable[_Of, _Result] = numba.njit(
+        list(signatures) or None, cache=cache, nogil=True, fastmath=False, error_model="numpy"
+    )(function)
+    return made
