@@ -52,8 +52,25 @@ SCHEMAS = {
     ) WITHOUT ROWID;
     CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
     PRAGMA application_id = 1229083730;""",
+    3: """CREATE TABLE "rows" (
+        seed INTEGER NOT NULL, "at" INTEGER NOT NULL,
+        epoch INTEGER NOT NULL, step INTEGER, layer TEXT NOT NULL,
+        quantity TEXT NOT NULL, instrument TEXT NOT NULL, estimand TEXT NOT NULL,
+        variable TEXT NOT NULL,
+        value REAL, unit TEXT NOT NULL, stderr REAL, lower REAL, upper REAL,
+        flags TEXT NOT NULL, seconds REAL, diagnostics TEXT NOT NULL,
+        PRIMARY KEY (seed, "at", layer, quantity, instrument)
+    ) WITHOUT ROWID;
+    CREATE TABLE scalars (
+        seed INTEGER NOT NULL, "at" INTEGER NOT NULL,
+        epoch INTEGER NOT NULL, step INTEGER, layer TEXT NOT NULL DEFAULT '',
+        name TEXT NOT NULL, value REAL, unit TEXT NOT NULL DEFAULT '',
+        PRIMARY KEY (seed, "at", layer, name)
+    ) WITHOUT ROWID;
+    CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+    PRAGMA application_id = 1229083730;""",
 }
-CASES = [(1, "epoch"), (2, "epoch"), (2, "step")]
+CASES = [(1, "epoch"), (2, "epoch"), (2, "step"), (3, "epoch"), (3, "step")]
 SCALAR_COLUMNS = ("seed", "epoch", "step", "layer", "name", "value", "unit")
 MADE = "gap; T: again"  # only the first mark parts them
 LAYERS = ["tanh2", "tanh10"]  # not in the order of the alphabet
@@ -104,12 +121,20 @@ def old(folder: Path, version: int, clock: str) -> Path:
         for entry in entries:
             more = {} if table == "scalars" else {"diagnostics": json.dumps({"samples": 8.0})}
             more |= {} if version == 1 else {"at": entry[clock]}
-            _insert(connection, table, {**entry, **more})
+            named = _as_third(entry) if table == "rows" and version == 3 else entry
+            _insert(connection, table, {**named, **more})
     for key, value in meta.items():
         _insert(connection, "meta", {"key": key, "value": json.dumps(value)})
     connection.commit()
     connection.close()
     return folder
+
+
+def _as_third(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """A row as the third schema names it, which knows units and tells how T was made apart."""
+    named = {**entry, "instrument": entry["estimator"], "value": entry["bits"], "unit": "bits"}
+    named |= {"estimand": f"T by {entry['estimator']}", "variable": MADE}
+    return {name: value for name, value in named.items() if name not in ("estimator", "bits")}
 
 
 def _insert(connection: sqlite3.Connection, table: str, entry: Mapping[str, Any]) -> None:

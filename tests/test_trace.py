@@ -259,7 +259,7 @@ def test_a_foreign_database_is_refused(tmp_path: Path) -> None:
 
 def test_a_newer_schema_is_refused(run: Path) -> None:
     Trace.load(run).update_meta({"schema_version": 999})
-    with pytest.raises(RunError, match=r"newer ibtrace \(schema 999, this .* to 3\); upgrade"):
+    with pytest.raises(RunError, match=r"newer ibtrace \(schema 999, this .* to 4\); upgrade"):
         Trace.load(run)
 
 
@@ -295,6 +295,61 @@ def test_a_corrupted_file_is_refused(run: Path) -> None:
     (run / "trace.sqlite").write_bytes(content)
     with pytest.raises(RunError, match=r"trace.sqlite: truncated or corrupted"):
         Trace.load(run)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["packed = substr(packed, 1, length(packed) - 9)", "packed = 'text'", "count = count + 1"],
+)
+@pytest.mark.parametrize("table", ["rows", "scalars"])
+def test_a_look_that_is_not_whole_is_refused(run: Path, table: str, damage: str) -> None:
+    connection = sqlite3.connect(run / "trace.sqlite")
+    connection.execute(f'UPDATE "{table}" SET {damage} WHERE seed = 1')
+    connection.commit()
+    connection.close()
+    with pytest.raises(RunError, match=r"trace.sqlite: truncated or corrupted"):
+        Trace.load(run).readings()
+
+
+def test_a_text_that_is_gone_is_refused(run: Path) -> None:
+    connection = sqlite3.connect(run / "trace.sqlite")
+    connection.execute("DELETE FROM texts WHERE text = ?", (LAYERS[0],))
+    connection.commit()
+    connection.close()
+    with pytest.raises(RunError, match=r"trace.sqlite: truncated or corrupted"):
+        Trace.load(run).frame()
+
+
+def test_what_was_read_is_read_again_when_another_has_written(run: Path) -> None:
+    trace, other = Trace.load(run), Trace.load(run)
+    before = trace.frame()
+    other.append(snapshot(0, 77), [Scalar(0, 77, "", "train_loss", 0.5)])
+    assert set(trace.frame()["epoch"]) == {*before["epoch"], 77}
+    assert 77 in set(trace.scalars()["epoch"])
+    other.update_meta({"layers": LAYERS[::-1]})
+    assert trace.frame()["layer"].unique().tolist() == LAYERS[::-1]
+    other.truncate(1)
+    assert len(trace.frame()) == len(trace) == len(other.frame()) < len(before)
+
+
+def test_a_trace_made_anew_in_a_folder_is_not_taken_for_the_old_one(tmp_path: Path) -> None:
+    trace = Trace.create(tmp_path)
+    trace.append(snapshot(0, 0))
+    held = trace.frame()
+    (tmp_path / "trace.sqlite").unlink()
+    Trace.create(tmp_path).append(snapshot(3, 0))
+    assert trace.frame()["seed"].tolist() == [3] * len(held)
+
+
+def test_a_table_is_the_callers_own(run: Path) -> None:
+    trace = Trace.load(run)
+    tables = (trace.frame, trace.readings, trace.scalars)
+    for read in tables:
+        before = read()
+        mine = read()
+        mine.loc[:, "seed"] = -1
+        mine["new"] = 0
+        pd.testing.assert_frame_equal(read(), before)
 
 
 # --- other processes ------------------------------------------------------------------------

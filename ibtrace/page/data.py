@@ -66,7 +66,9 @@ def numbers(
     groups = {name: _groups(table) for name, (_, table) in tables.items()}
     most = _looks_each([rows for parts in groups.values() for _, rows in parts])
     flags, fails = (
-        pd.Index(sorted({"", *(each for _, table in tables.values() for each in table[column])}))
+        pd.Index(
+            sorted({"", *(each for _, table in tables.values() for each in table[column].unique())})
+        )
         for column in ("flags", "fails")
     )
     runs = [

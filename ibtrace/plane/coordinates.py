@@ -142,8 +142,8 @@ def estimands(rows: pd.DataFrame) -> tuple[tuple[str, str], ...]:
     Args:
         rows: Rows of `Trace.frame`; without a column ``variable`` T is every layer's output.
     """
-    made = rows["variable"] if "variable" in rows else [""] * len(rows)
-    return tuple(dict.fromkeys(zip(rows["estimand"], made, strict=True)))
+    told = rows[["estimand"]].assign(variable=rows["variable"] if "variable" in rows else "")
+    return tuple(told.drop_duplicates().itertuples(index=False, name=None))
 
 
 def in_order(table: pd.DataFrame, frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:

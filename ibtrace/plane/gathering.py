@@ -196,7 +196,9 @@ def _ceiling(curve: Curve) -> float:
 
 
 def _flags(rows: pd.DataFrame) -> list[tuple[str, ...]]:
-    return [split_flags(text) for text in rows["flags"]]
+    codes, texts = pd.factorize(rows["flags"])
+    known = [split_flags(text) for text in texts]
+    return [known[code] for code in codes]
 
 
 def _flag_shares(ends: pd.DataFrame) -> dict[str, str]:

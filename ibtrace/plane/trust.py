@@ -253,8 +253,9 @@ def _entropies(meta: Mapping[str, Any], points: pd.DataFrame) -> tuple[Array, Ar
     samples = points["samples"].fillna(meta.get("n", np.inf)).to_numpy(dtype=float)
     whole = float(meta.get("input_entropy", np.inf))
     own = layer_entropies(meta)
-    of_x = points["layer"].map(lambda layer: own.get(layer, whole)).to_numpy(dtype=float)
-    seen = np.array([layer not in own for layer in points["layer"]])  # tokens are other samples
+    codes, layers = pd.factorize(points["layer"])
+    of_x = np.array([own.get(layer, whole) for layer in layers], dtype=float)[codes]
+    seen = np.array([layer not in own for layer in layers], dtype=bool)[codes]  # tokens: others
     of_x = np.where(seen, np.minimum(of_x, np.log2(samples)), of_x)
     return of_x, np.full(len(points), float(meta.get("label_entropy", np.nan)))
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
-import json
 import os
 import platform
+import sqlite3
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ibtrace.alignment import EVENTS, Event, Events, Named, Order, coincidence, events, order
@@ -27,6 +26,7 @@ from ibtrace.runtime.arguments import require_mapping, require_path
 from ibtrace.trace.analysing import analyse
 from ibtrace.trace.choices import Choices
 from ibtrace.trace.examining import Examination, examine
+from ibtrace.trace.packing import Columns, Entry
 from ibtrace.trace.resolving import resolve
 from ibtrace.trace.storage import (
     ACTIVATIONS,
@@ -35,8 +35,10 @@ from ibtrace.trace.storage import (
     SCHEMA_VERSION,
     ActivationFiles,
     Database,
+    put,
     read_meta,
     read_tensors,
+    state_of,
     write_meta,
     write_tensors,
 )
@@ -45,9 +47,6 @@ from ibtrace.types import I_XT, INFORMATION, RESERVED, Estimator, Row
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_WHOLE = ("seed", "epoch")
-_TEXT = ("layer", "quantity", "instrument", "estimand", "variable", "unit", "flags")
-_REAL = ("value", "stderr", "lower", "upper", "seconds")
 COLUMNS = (
     *("seed", "epoch", "step", "layer", "quantity", "estimator", "estimand"),
     *("bits", "stderr", "lower", "upper", "flags", "seconds", "variable"),
@@ -55,10 +54,6 @@ COLUMNS = (
 READING_COLUMNS = (
     *("seed", "epoch", "step", "layer", "quantity", "instrument"),
     *("value", "unit", "stderr", "lower", "upper", "flags", "seconds"),
-)
-_STORED = (
-    *("seed", "epoch", "step", "layer", "quantity", "instrument", "estimand", "variable"),
-    *("value", "unit", "stderr", "lower", "upper", "flags", "seconds", "diagnostics"),
 )
 _SCALARS = ("seed", "epoch", "step", "layer", "name", "value", "unit")
 _PACKAGES = ("ibtrace", "torch", "numpy", "scipy", "scikit-learn", "npeet-plus", "pandas")
@@ -109,6 +104,10 @@ class Trace:
         self.path = path
         self._database = Database(path)
         self._clock: str | None = None
+        self._tables: dict[str, tuple[int, pd.DataFrame]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_tables": {}}
 
     @classmethod
     def create(
@@ -195,12 +194,12 @@ class Trace:
             return
         clock = self.clock
         _check_rows(rows, clock)
-        records = [(_at(row, clock), *_record(row)) for row in rows]
-        values = [(_at(scalar, clock), *_scalar_record(scalar)) for scalar in scalars]
+        measured = [_row_entry(row, clock) for row in rows]
+        told = [_scalar_entry(scalar, clock) for scalar in scalars]
         with self._database.transaction() as connection:
             connection.executemany('DELETE FROM "rows" WHERE seed = ? AND "at" = ?', gone)
-            connection.executemany(_insertion("rows", _STORED), records)
-            connection.executemany(_insertion("scalars", _SCALARS), values)
+            put(connection, "rows", measured)
+            put(connection, "scalars", told)
             # The key sorts by name; the network's order and the user's are kept beside it.
             known = read_meta(connection)
             traced = {*known["layers"], *known.get("captured", {})}
@@ -254,10 +253,12 @@ class Trace:
         upper, flags, seconds``, then ``variable``, how T was made of the layer's output (``gap``;
         empty if it is the output), and one for each diagnostic, by name.
         """
-        marks = ", ".join("?" * len(INFORMATION))
-        frame, figures = self._rows(f"WHERE quantity IN ({marks})", INFORMATION)
-        frame = frame.rename(columns={"instrument": "estimator", "value": "bits"})
-        return pd.concat([frame[[*COLUMNS]], figures], axis=1)
+        return self._held("frame", self._frame)
+
+    def _frame(self, connection: sqlite3.Connection) -> pd.DataFrame:
+        rows = self._in_order(connection, INFORMATION)
+        frame = rows.table().rename(columns={"instrument": "estimator", "value": "bits"})
+        return pd.concat([frame[[*COLUMNS]], rows.figures()], axis=1)
 
     def readings(self, *, diagnostics: bool = False) -> pd.DataFrame:
         """Every number as a tidy table, whatever its quantity and unit: by seed, epoch and layer.
@@ -270,51 +271,62 @@ class Trace:
         training loop logged it is empty, as is the unit where nobody said it. The layer of a
         quantity of the whole network is empty.
         """
-        rows, figures = self._rows()
-        rows = rows[[*READING_COLUMNS]]
+        rows = self._held("rows", self._measured)
         if diagnostics:
-            rows = pd.concat([rows, figures], axis=1)
+            rows = pd.concat([rows, self._held("figures", self._figures)], axis=1)
         logged = self.scalars().rename(columns={"name": "quantity"})
-        logged = logged.assign(instrument="", flags="", **dict.fromkeys(_REAL[1:], np.nan))
+        unknown = dict.fromkeys(("stderr", "lower", "upper", "seconds"), np.nan)
+        logged = logged.assign(instrument="", flags="", **unknown)
         logged = logged[[*READING_COLUMNS]].astype({"instrument": "str", "flags": "str"})
         return pd.concat([rows, logged], ignore_index=True)
 
-    def _rows(
-        self, where: str = "", values: Sequence[str] = ()
-    ) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Stored rows in order, and their diagnostics, a column each."""
-        columns = ", ".join(_STORED)
-        select = f'SELECT {columns} FROM "rows" {where} ORDER BY "at", quantity'
-        with self._database.connection() as connection:
-            records = connection.execute(select, tuple(values)).fetchall()
-            meta = read_meta(connection)
-        frame = pd.DataFrame(records, columns=[*_STORED])
-        figures = pd.DataFrame(json.loads(f"[{','.join(frame.pop('diagnostics'))}]"))
-        figures = figures.reindex(columns=sorted(figures.columns)).astype("float64")
-        types = {**dict.fromkeys(_TEXT, "str"), **dict.fromkeys(_REAL, "float64")}
-        frame = frame.astype({**types, **dict.fromkeys(_WHOLE, "int64"), "step": "Int64"})
+    def _measured(self, connection: sqlite3.Connection) -> pd.DataFrame:
+        return self._in_order(connection).table()[[*READING_COLUMNS]]
+
+    def _figures(self, connection: sqlite3.Connection) -> pd.DataFrame:
+        return self._in_order(connection).figures()
+
+    def _in_order(self, connection: sqlite3.Connection, quantities: Sequence[str] = ()) -> Columns:
+        """Stored rows (of some quantities) by seed, clock, layer, instrument and quantity."""
+        rows, meta = self._database.read(connection, "rows"), read_meta(connection)
         # the network as a whole first
         layers = ["", *meta["layers"], *meta.get("modules", [])]
         instruments = [*meta["estimators"], *meta.get("lenses", [])]
-        order = np.lexsort(  # the last key counts most; stable, as the query ordered quantities
+        order = np.lexsort(  # the last key counts most
             [
-                _places(frame["instrument"], instruments),
-                _places(frame["layer"], layers),
-                frame[meta.get("clock", "epoch")].to_numpy(dtype="int64"),
-                frame["seed"].to_numpy(dtype="int64"),
+                rows.places("quantity"),
+                rows.places("instrument", instruments),
+                rows.places("layer", layers),
+                rows.records[meta.get("clock", "epoch")],
+                rows.seed,
             ]
         )
-        frame, figures = frame.iloc[order], figures.iloc[order]
-        return frame.reset_index(drop=True), figures.reset_index(drop=True)
+        if quantities:
+            order = order[(rows.places("quantity", quantities) < len(quantities))[order]]
+        return rows.at(order)
 
     def scalars(self) -> pd.DataFrame:
         """What was logged: ``seed, epoch, step, layer, name, value, unit``, sorted."""
-        select = f'SELECT {", ".join(_SCALARS)} FROM scalars ORDER BY seed, "at", layer, name'
+        return self._held("scalars", self._logged)
+
+    def _logged(self, connection: sqlite3.Connection) -> pd.DataFrame:
+        logged, clock = self._database.read(connection, "scalars"), read_meta(connection)
+        at = logged.records[clock.get("clock", "epoch")]
+        order = np.lexsort([logged.places("name"), logged.places("layer"), at, logged.seed])
+        return logged.at(order).table()[[*_SCALARS]]
+
+    def _held(self, what: str, make: Callable[[sqlite3.Connection], pd.DataFrame]) -> pd.DataFrame:
+        """A table, made once for each state of the trace; the caller's own copy.
+
+        Args:
+            what: Its name.
+            make: Reads it.
+        """
         with self._database.connection() as connection:
-            records = connection.execute(select).fetchall()
-        types = {**dict.fromkeys(_WHOLE, "int64"), "step": "Int64", "value": "float64"}
-        types |= dict.fromkeys(("layer", "name", "unit"), "str")
-        return pd.DataFrame(records, columns=[*_SCALARS]).astype(types)
+            state = state_of(connection)  # first: what is written meanwhile is read again
+            if self._tables.get(what, (None,))[0] != state:
+                self._tables[what] = (state, make(connection))
+        return self._tables[what][1].copy()
 
     @property
     def clock(self) -> str:
@@ -369,7 +381,7 @@ class Trace:
 
     def __len__(self) -> int:
         with self._database.connection() as connection:
-            return int(connection.execute('SELECT COUNT(*) FROM "rows"').fetchone()[0])
+            return int(connection.execute('SELECT total(count) FROM "rows"').fetchone()[0])
 
     def __repr__(self) -> str:
         return f"Trace({'in memory' if self.path is None else str(self.path)}, {len(self)} rows)"
@@ -599,32 +611,25 @@ def _at(entry: Row | Scalar, clock: str) -> int:
     return int(entry.epoch if clock == "epoch" or entry.step is None else entry.step)
 
 
-def _insertion(table: str, columns: Sequence[str]) -> str:
-    names = ", ".join(('"at"', *columns))
-    return f'INSERT OR REPLACE INTO "{table}" ({names}) VALUES (?{", ?" * len(columns)})'
-
-
-def _scalar_record(scalar: Scalar) -> tuple[object, ...]:
-    step = None if scalar.step is None else int(scalar.step)
-    identity = (int(scalar.seed), int(scalar.epoch), step)
-    return (*identity, scalar.layer, scalar.name, float(scalar.value), scalar.unit)
-
-
-def _record(row: Row) -> tuple[object, ...]:
-    """A row as SQLite's own types: it would store a NumPy or torch number as raw bytes."""
-    return (
-        *(int(row.seed), int(row.epoch), None if row.step is None else int(row.step)),
-        *(row.layer, row.quantity, row.instrument, row.estimand, row.variable),
-        *(float(row.value), row.unit),
-        *(float(row.stderr), float(row.lower), float(row.upper)),
-        *(row.flags, float(row.seconds)),
-        json.dumps({name: float(value) for name, value in row.diagnostics.items()}),
+def _row_entry(row: Row, clock: str) -> Entry:
+    texts = (row.layer, row.quantity, row.instrument, row.estimand, row.variable)
+    reals = (row.value, row.stderr, row.lower, row.upper, row.seconds)
+    return Entry(
+        *(int(row.seed), _at(row, clock), int(row.epoch)),
+        None if row.step is None else int(row.step),
+        (*texts, row.unit, row.flags),
+        tuple(map(float, reals)),
+        {name: float(value) for name, value in row.diagnostics.items()},
     )
 
 
-def _places(column: pd.Series, names: Sequence[str]) -> NDArray[np.int64]:
-    places = {name: at for at, name in enumerate(names)}
-    return column.map(places).to_numpy().astype(np.int64)
+def _scalar_entry(scalar: Scalar, clock: str) -> Entry:
+    return Entry(
+        *(int(scalar.seed), _at(scalar, clock), int(scalar.epoch)),
+        None if scalar.step is None else int(scalar.step),
+        (scalar.layer, scalar.name, scalar.unit),
+        (float(scalar.value),),
+    )
 
 
 def _joined(known: Sequence[str], names: Iterable[str]) -> list[str]:
