@@ -26,6 +26,7 @@ from matplotlib.figure import Figure
 from ibtrace import papers, plots
 from ibtrace.claims import claims_table
 from ibtrace.papers import Paper
+from ibtrace.reports.controls import subjects
 from ibtrace.trace import Trace
 from ibtrace.training import config, runner
 
@@ -53,7 +54,7 @@ PAGE = """# `ibtrace replicate {name}`
 def run(paper: Paper, folder: Path, lenses: bool) -> Traces:
     """The paper's default run: that of the folder, or else trained into it."""
     if (folder / runner.CONFIG).is_file():
-        return runner.load(folder)
+        return subjects(runner.load(folder))  # a run with --controls has theirs too
     raw = config.read(paper.config or paper.name)
     if lenses:
         read = [lens for claim in paper.claims for lens in claim.reads.values()]
