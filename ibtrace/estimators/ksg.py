@@ -25,7 +25,7 @@ from ibtrace.estimators._prepared import once
 from ibtrace.estimators._ties import break_ties, check_fields
 from ibtrace.estimators.ross import Ross
 from ibtrace.numerics.distances import Distances, Space, is_constant
-from ibtrace.numerics.knn import Neighbours, joint_neighbours, taken_away, tree_neighbours
+from ibtrace.numerics.knn import Neighbours, neighbours, taken_away
 from ibtrace.numerics.scale import Norm, Scale, Scaled, check_scale, scale_flags, scaled, words
 from ibtrace.runtime.fields import require_types
 from ibtrace.types import Estimate, ProbeLike, Tags, label
@@ -211,13 +211,7 @@ class KSG:
         return self._estimate(local, y, tied, away)
 
     def _neighbours(self, x: Distances, y: Distances, *, stop_at_tie: bool) -> Neighbours | None:
-        closed, (n, dx), dy = self.variant == 2, x.points.shape, y.points.shape[1]
-        trees_apply = x.points.device.type == "cpu" and (self.norm == "max" or dx == dy == 1)
-        if trees_apply and trees_win(n, dx + dy):
-            return tree_neighbours(
-                x.points, y.points, self.k, closed=closed, stop_at_tie=stop_at_tie
-            )
-        return joint_neighbours(x, y, self.k, closed=closed, stop_at_tie=stop_at_tie)
+        return neighbours(x, y, self.k, closed=self.variant == 2, stop_at_tie=stop_at_tie)
 
     def _local(self, x: Tensor, y: Tensor) -> Tensor:
         """Per-sample information in nats, from the counts in both spaces."""
@@ -272,8 +266,3 @@ def _inputs(
 ) -> Inputs:
     x = scaled(probe.features.to(device), scale, norm)
     return Inputs(x, Space(x.points, norm, jitter, 2 * seed, True))
-
-
-def trees_win(n: int, dimensions: int) -> bool:
-    """Whether KD-trees in the joint space beat blocked distances (measured on one CPU core)."""
-    return dimensions <= (6 if n < 8192 else 10)

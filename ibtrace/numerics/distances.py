@@ -12,6 +12,7 @@ from scipy.spatial.distance import cdist
 from torch import Tensor
 
 from ibtrace.numerics import bins
+from ibtrace.numerics.compiled import kernels
 from ibtrace.numerics.scale import Norm as Norm
 from ibtrace.numerics.scale import centre, spread
 
@@ -19,7 +20,7 @@ KEEP_BYTES = 2**30
 """Largest distance matrix that `Distances` keeps: 1 GiB, which is 11,585 points."""
 
 _NEAR = 1e-4
-_DIRECT_DIMENSIONS = 4
+_DIRECT_DIMENSIONS = 12  # up to here a loop is no slower than a product (one core)
 _EXPANDED_BELOW = 1e30  # where the mean still fits in float32
 
 
@@ -85,12 +86,33 @@ class Distances:
 
     def compute(self, rows: slice) -> Tensor:
         """The same, without keeping the whole matrix."""
-        if self.norm == "max" or self.points.shape[1] <= _DIRECT_DIMENSIONS or self._huge:
-            block = direct(self.points[rows], self.points, self.norm)
-            block.diagonal(rows.start).fill_(torch.inf)
+        if self.direct:
+            return self._direct(rows)
+        return self._expanded(rows)
+
+    def _direct(self, rows: slice) -> Tensor:
+        """From the differences themselves; on the CPU by a compiled loop."""
+        own = self.points[rows]
+        if own.device.type != "cpu":
+            block = direct(own, self.points, self.norm)
         else:
-            block = self._expanded(rows)
+            block = torch.empty(len(own), len(self.points), dtype=torch.float64)
+            loops = kernels("_neighbours")
+            loop = loops.chebyshev if self.norm == "max" else loops.square_euclidean
+            loop(own.detach().contiguous().numpy(), self.columns.numpy(), block.numpy())
+        block.diagonal(rows.start).fill_(torch.inf)
         return block
+
+    @property
+    def direct(self) -> bool:
+        """Whether distances are computed from the differences themselves, not by a product."""
+        few = self.points.shape[1] <= _DIRECT_DIMENSIONS
+        return self.norm == "max" or few or self._huge
+
+    @cached_property
+    def columns(self) -> Tensor:
+        """The points, column after column."""
+        return self.points.detach().mT.contiguous()
 
     @cached_property
     def _huge(self) -> bool:
@@ -114,9 +136,7 @@ class Distances:
             return block
         near = (block < radius).nonzero()
         if 16 * len(near) > block.numel():
-            block = direct(self.points[rows], self.points, self.norm)
-            block.diagonal(rows.start).fill_(torch.inf)
-            return block
+            return self._direct(rows)
         i, j = near.unbind(1)
         difference = self.points[rows][i] - self.points[j]
         block[i, j] = difference.square().sum(1)

@@ -13,9 +13,7 @@ from torch import Tensor
 
 from ibtrace.errors import ConfigError, InvalidInput, TooFewSamples
 from ibtrace.numerics.distances import Distances, row_blocks
-from ibtrace.numerics.knn import k_smallest, taken_away
-
-_TREE_DIMENSIONS = 6
+from ibtrace.numerics.knn import k_smallest, taken_away, trees_win
 
 
 class Nearest(NamedTuple):
@@ -38,7 +36,7 @@ def nearest(points: Tensor, k: int) -> Nearest:
         k: Number of neighbours, at most n - 1.
     """
     n, d = points.shape
-    if points.device.type == "cpu" and d <= _TREE_DIMENSIONS:
+    if points.device.type == "cpu" and trees_win(n, d):
         # Each point is its own nearest, at 0; where it repeats, the first may be a twin, also at 0.
         neighbours = KDTree(points.numpy()).query(points.numpy(), k + 1)
         return Nearest(

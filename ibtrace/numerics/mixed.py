@@ -10,9 +10,8 @@ from torch import Tensor
 
 from ibtrace.numerics.bins import joint_ids
 from ibtrace.numerics.distances import Distances, Norm, row_blocks
-from ibtrace.numerics.knn import TIE, count_within, k_smallest, tree_neighbours
+from ibtrace.numerics.knn import TIE, count_within, k_smallest, neighbours
 
-_TREE_DIMENSIONS = 6
 _LATTICE = 0.1  # share of tied samples
 _TOLD = 0.1  # share of the pairs of a random order
 _MADE_UP = 0.05  # nats
@@ -102,15 +101,14 @@ class MixedBalls(NamedTuple):
     nearest: Tensor
 
 
-def _by_trees(x: Rows, y: Rows, k: int) -> MixedBalls | None:
-    """The same by trees, where these are faster and nothing is tied."""
+def _without_ties(x: Rows, y: Rows, k: int) -> MixedBalls | None:
+    """The same from Kraskov's counts, which are faster, where nothing is tied."""
     if not (isinstance(x, Distances) and isinstance(y, Distances)):
         return None
-    (n, dx), dy = x.points.shape, y.points.shape[1]
-    applies = x.points.device.type == "cpu" and (x.norm == "max" or dx == dy == 1)
-    if not applies or dx + dy > _TREE_DIMENSIONS:
+    if x.points.device.type != "cpu":
         return None
-    counts = tree_neighbours(x.points, y.points, k, closed=False, stop_at_tie=True)
+    n = len(x.points)
+    counts = neighbours(x, y, k, closed=False, stop_at_tie=True)
     if counts is None:
         return None
     no = torch.zeros(n, dtype=torch.bool)
@@ -139,9 +137,9 @@ def mixed_balls(x: Rows, y: Rows, n: int, k: int, device: torch.device) -> Mixed
         k: Which neighbour in the joint space sets the radius.
         device: Where the distances are.
     """
-    trees = _by_trees(x, y, k)
-    if trees is not None:
-        return trees
+    untied = _without_ties(x, y, k)
+    if untied is not None:
+        return untied
     balls = _all_balls(x, y, n, k, device)
     if float(balls.tied.double().mean()) <= _LATTICE:
         return balls
