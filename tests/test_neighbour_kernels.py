@@ -93,7 +93,7 @@ def test_compiled_counts_are_those_of_blocks(
 def test_every_way_gives_the_same(
     closed: bool, widths: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    x, y = (Distances(v, "max") for v in related(0, 500, *widths))
+    x, y = (Distances(v, "max") for v in related(0, 1100, *widths))
     ways = []
     for trees in (False, True):
         monkeypatch.setattr(knn, "trees_win", lambda n, d, trees=trees: trees)
