@@ -28,8 +28,10 @@ def chebyshev(a: Floats, b: Floats, out: Floats) -> None:
         stop = min(start + _TILE, n)
         for i in range(m):
             row = out[i, start:stop]
-            row[:] = 0.0
-            for c in range(0, d - 3, 4):
+            own, column = a[i, 0], b[0, start:stop]
+            for j in range(stop - start):
+                row[j] = abs(own - column[j])
+            for c in range(1, d - 3, 4):
                 a0, a1, a2, a3 = a[i, c], a[i, c + 1], a[i, c + 2], a[i, c + 3]
                 b0, b1 = b[c, start:stop], b[c + 1, start:stop]
                 b2, b3 = b[c + 2, start:stop], b[c + 3, start:stop]
@@ -40,7 +42,7 @@ def chebyshev(a: Floats, b: Floats, out: Floats) -> None:
                     w = w if w > x else x
                     u = u if u > w else w
                     row[j] = u if u > row[j] else row[j]
-            for c in range(d - d % 4, d):
+            for c in range(d - (d - 1) % 4, d):
                 own, column = a[i, c], b[c, start:stop]
                 for j in range(stop - start):
                     u = abs(own - column[j])
@@ -55,8 +57,10 @@ def square_euclidean(a: Floats, b: Floats, out: Floats) -> None:
         stop = min(start + _TILE, n)
         for i in range(m):
             row = out[i, start:stop]
-            row[:] = 0.0
-            for c in range(d):
+            own, column = a[i, 0], b[0, start:stop]
+            for j in range(stop - start):
+                row[j] = (own - column[j]) * (own - column[j])
+            for c in range(1, d):
                 own, column = a[i, c], b[c, start:stop]
                 for j in range(stop - start):
                     row[j] += (own - column[j]) * (own - column[j])

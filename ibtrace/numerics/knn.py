@@ -18,6 +18,7 @@ TIE = 1e-11
 
 _GROUP = 32
 _SAMPLED_ROWS = 64
+_ROWS = 512
 
 
 class Neighbours(NamedTuple):
@@ -168,7 +169,10 @@ def joint_neighbours(
     n, device = len(x.points), x.points.device
     counts = torch.empty(4, n, dtype=torch.int64, device=device)
     neighbours = torch.empty(n, k, dtype=torch.int64, device=device)
-    for rows in row_blocks(n, device):
+    blocks = row_blocks(n, device)
+    if _in_one_pass(x, y):  # has blocks of its own; the fewer calls the better
+        blocks = (slice(at, min(at + _ROWS, n)) for at in range(0, n, _ROWS))
+    for rows in blocks:
         nearest, columns, of_rows = _counts(x, y, rows, k, closed=closed)
         if stop_at_tie and has_tie(nearest):
             return None
@@ -201,6 +205,13 @@ def count_block(dx: Tensor, dy: Tensor, k: int, *, closed: bool) -> tuple[Tensor
     return nearest, columns, torch.stack(counts)
 
 
+def _in_one_pass(x: Distances, y: Distances) -> bool:
+    """Whether a compiled loop computes distances and counts them as it goes."""
+    if x.points.device.type != "cpu" or x.keep or y.keep:
+        return False
+    return x.direct and y.direct and x.norm == y.norm
+
+
 def _counts(
     x: Distances, y: Distances, rows: slice, k: int, *, closed: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -214,7 +225,7 @@ def _counts(
     counts = torch.empty(m, 4, dtype=torch.int64)
     filled = [each.numpy() for each in (nearest, columns, counts)]
     loops = kernels("_neighbours")
-    if x.direct and y.direct and x.norm == y.norm and not (x.keep or y.keep):
+    if _in_one_pass(x, y):
         parts = [part for space in (x, y) for part in (space.points, space.columns)]
         spaces = [part.detach().contiguous().numpy() for part in parts]
         squared = x.norm == "euclidean"
