@@ -28,7 +28,7 @@ from ibtrace.claims import claims_table
 from ibtrace.papers import Paper
 from ibtrace.reports.controls import subjects
 from ibtrace.trace import Trace
-from ibtrace.training import config, runner
+from ibtrace.training import configs, folders, runner
 
 DOCS = Path(__file__).parent.parent / "docs"
 BEGIN, END = "<!-- claims: begin -->\n", "<!-- claims: end -->\n"
@@ -53,12 +53,12 @@ PAGE = """# `ibtrace replicate {name}`
 
 def run(paper: Paper, folder: Path, lenses: bool) -> Traces:
     """The paper's default run: that of the folder, or else trained into it."""
-    if (folder / runner.CONFIG).is_file():
+    if (folder / folders.CONFIG).is_file():
         return subjects(runner.load(folder))  # a run with --controls has theirs too
-    raw = config.read(paper.config or paper.name)
+    raw = configs.read(paper.config or paper.name)
     if lenses:
         read = [lens for claim in paper.claims for lens in claim.reads.values()]
-        raw = config.override(raw, "lenses", [*dict.fromkeys(read)])
+        raw = configs.override(raw, "lenses", [*dict.fromkeys(read)])
     return runner.run(raw, folder)
 
 
@@ -89,7 +89,7 @@ def provenance(paper: Paper, traces: Traces) -> str:
 
 def _own_lenses(paper: Paper) -> bool:
     """Whether the paper's configuration has the lenses itself."""
-    return bool(config.read(paper.config or paper.name).get("lenses"))
+    return bool(configs.read(paper.config or paper.name).get("lenses"))
 
 
 def block(paper: Paper, table: pd.DataFrame, traces: Traces, drawn: Mapping[str, Path]) -> str:

@@ -20,7 +20,7 @@ from torch import nn
 from ibtrace.datasets import split, tishby
 from ibtrace.models import MLP
 from ibtrace.runtime.schedule import log_spaced
-from ibtrace.training import config
+from ibtrace.training import config, configs
 from ibtrace.training.loop import train
 
 SEEDS, EPOCHS, SNAPSHOTS, WIDTH = 10, 200, 60, 0.07
@@ -28,7 +28,7 @@ SEEDS, EPOCHS, SNAPSHOTS, WIDTH = 10, 200, 60, 0.07
 
 def ours() -> None:
     """One pass over all seeds, with rows in SQLite as in any run."""
-    (raw, *_) = config.variants(config.read("tishby")).values()
+    (raw, *_) = configs.variants(configs.read("tishby")).values()
     changes = {
         "epochs": EPOCHS,
         "seeds": SEEDS,

@@ -99,15 +99,21 @@ def _add_replicate(commands: _Commands) -> None:
 
 def _replicate(options: argparse.Namespace) -> int:
     from ibtrace import papers
-    from ibtrace.reports import reporting
-    from ibtrace.training import config, runner
+    from ibtrace.training import configs, folders
 
     _find_users_code()
+    changes = _changes(options)
+    if options.out or options.name in papers.PAPERS:
+        folders.require_usable(options.out or f"runs/{options.name}", options.resume)
     paper = papers.find(options.name)
+
+    from ibtrace.reports import reporting
+    from ibtrace.training import runner
+
     folder = Path(options.out or f"runs/{paper.name}")
     given = paper.config or paper.name
-    raw = runner.stored_config(folder) if options.resume else config.read(given)
-    asked = paper.changes(_changes(options), activations=options.activation, full=options.full)
+    raw = folders.stored_config(folder) if options.resume else configs.read(given)
+    asked = paper.changes(changes, activations=options.activation, full=options.full)
     raw = _overridden(raw, asked)
     try:
         traces = runner.run(raw, folder, resume=options.resume, progress=not options.quiet)
@@ -134,18 +140,22 @@ def _add_run(commands: _Commands) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from ibtrace.reports import reporting
-    from ibtrace.training import config, runner
+    from ibtrace.training import configs, folders
 
     _find_users_code()
     folder = Path(options.out or f"runs/{Path(options.config).stem}")
-    by_folder = options.config not in config.shipped() and Path(options.config).is_dir()
+    by_folder = options.config not in configs.shipped() and Path(options.config).is_dir()
     if options.resume and by_folder:
         folder = Path(options.out or options.config)
-        raw = runner.stored_config(folder)
+        raw = folders.stored_config(folder)
     else:
-        raw = config.read(options.config)
+        raw = configs.read(options.config)
     raw = _overridden(raw, _changes(options))
+    folders.require_usable(folder, options.resume)
+
+    from ibtrace.reports import reporting
+    from ibtrace.training import runner
+
     try:
         traces = runner.run(raw, folder, resume=options.resume, progress=not options.quiet)
     except KeyboardInterrupt:
@@ -187,12 +197,15 @@ def _add_trace(commands: _Commands) -> None:
 
 
 def _trace(options: argparse.Namespace) -> int:
-    from ibtrace.reports import reporting
-    from ibtrace.training import after, config, runner
+    from ibtrace.training import configs
 
     _find_users_code()
     folder = Path(options.out or f"runs/{Path(options.config).stem}-checkpoints")
-    raw = _overridden(config.read(options.config), config.assignments(options.set))
+    raw = _overridden(configs.read(options.config), configs.assignments(options.set))
+
+    from ibtrace.reports import reporting
+    from ibtrace.training import after, runner
+
     after.trace_checkpoints(
         raw,
         options.checkpoints,
@@ -238,6 +251,8 @@ def _add_compare(commands: _Commands) -> None:
 
 
 def _compare(options: argparse.Namespace) -> int:
+    _require_runs(*([] if options.run is None else [options.run]))
+
     from ibtrace.comparison import FAILED
     from ibtrace.reports import comparing
 
@@ -327,6 +342,8 @@ def _add_multiverse(commands: _Commands) -> None:
 
 
 def _multiverse(options: argparse.Namespace) -> int:
+    _require_runs(options.run)
+
     from ibtrace.reports import multiverse
 
     out = Path(options.out or Path(options.run) / "multiverse")
@@ -364,6 +381,8 @@ def _add_plot(commands: _Commands) -> None:
 
 
 def _plot(options: argparse.Namespace) -> int:
+    _require_runs(options.run)
+
     from ibtrace.reports import reporting
     from ibtrace.training import runner
 
@@ -404,6 +423,8 @@ def _add_report(commands: _Commands) -> None:
 
 
 def _report(options: argparse.Namespace) -> int:
+    _require_runs(*options.runs)
+
     from ibtrace.reports import paging
 
     maps = not options.no_maps
@@ -429,6 +450,8 @@ def _add_verdict(commands: _Commands) -> None:
 
 
 def _verdict(options: argparse.Namespace) -> int:
+    _require_runs(*filter(None, (options.run, options.against)))
+
     from ibtrace.reports import reporting
     from ibtrace.training import runner
 
@@ -519,19 +542,27 @@ def _add_finished_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--estimator", metavar="E", help="only this estimator's label")
 
 
+def _require_runs(*runs: str) -> None:
+    """Raise, before anything heavy is imported, unless the folders hold runs."""
+    from ibtrace.training import folders
+
+    for run in runs:
+        folders.require_run(run)
+
+
 def _changes(options: argparse.Namespace) -> dict[str, Any]:
     """The configuration keys that the options set."""
-    from ibtrace.training import config
+    from ibtrace.training import configs
 
-    changes = config.assignments(options.set)
+    changes = configs.assignments(options.set)
     for name in ("seeds", "epochs"):
         if getattr(options, name) is not None:
             changes[name] = getattr(options, name)
     if options.lenses is not None:
-        from ibtrace import lenses
+        from ibtrace.reports import listing
 
         given = options.lenses
-        changes["lenses"] = lenses.names() if given == "all" else _names(given)
+        changes["lenses"] = list(listing.known("lenses")) if given == "all" else _names(given)
     if options.controls:
         from ibtrace.types import CONTROLS
 
@@ -544,11 +575,11 @@ def _names(text: str) -> list[str]:
 
 
 def _overridden(raw: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    from ibtrace.training import config
+    from ibtrace.training import configs
 
     for key, value in changes.items():
-        raw = config.override(raw, key, value)
-    config.require_unset(raw, changes)
+        raw = configs.override(raw, key, value)
+    configs.require_unset(raw, changes)
     return raw
 
 

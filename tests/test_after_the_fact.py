@@ -20,7 +20,7 @@ from ibtrace.errors import ConfigError, InvalidInput, NonFinite
 from ibtrace.estimators import Binning
 from ibtrace.trace import Trace
 from ibtrace.tracer import Keep, Tracer
-from ibtrace.training import config, runner, trainers
+from ibtrace.training import configs, runner, trainers
 from ibtrace.training.after import trace_checkpoints
 from tests.arguments import grouped
 from tests.test_train import raw
@@ -369,7 +369,7 @@ def trace(folder: Path, out: Path, *options: str) -> int:
 
 def traced(folder: Path, out: Path, **options: Any) -> dict[str, Trace]:
     """What the command does before it draws."""
-    mine = {**config.read(folder / "mine.yaml"), **options.pop("changes", {})}
+    mine = {**configs.read(folder / "mine.yaml"), **options.pop("changes", {})}
     return trace_checkpoints(mine, folder / "*.pt", out, **options)
 
 

@@ -13,7 +13,7 @@ from ibtrace.models.noise import ContinuousDropout
 from ibtrace.papers import adilova
 from ibtrace.papers.adilova import ITSELF, LAYER, LENS, NC1, RANGE, WIDTH, network
 from ibtrace.trace import Trace
-from ibtrace.training import config
+from ibtrace.training import config, configs
 from ibtrace.types import I_TY, I_XT, label
 from tests.claim_traces import LOG, Curve, Floats, Key, falling, flat, traced, wandering
 
@@ -104,10 +104,10 @@ def test_dropout_is_after_one_layer_in_training_alone_and_is_that_of_the_estimat
 
 
 def test_the_configuration_has_the_variants_of_the_module() -> None:
-    raw = config.read("adilova")
+    raw = configs.read("adilova")
     assert raw["variants"] == {**adilova.variants("tanh"), **adilova.variants("relu")}
     assert papers.find("adilova").activations == ("tanh", "relu")
-    estimators = config.build(next(iter(config.variants(raw).values()))).instruments.estimators
+    estimators = config.build(next(iter(configs.variants(raw).values()))).instruments.estimators
     assert {label(each) for each in estimators or []} == {ITSELF, WIDTH, RANGE}
 
 

@@ -16,7 +16,7 @@ from ibtrace import papers, plots
 from ibtrace.papers import butakov
 from ibtrace.papers.butakov import BY, Phase, network, phases
 from ibtrace.trace import Scalar, Trace
-from ibtrace.training import config
+from ibtrace.training import configs
 from ibtrace.types import I_TY, I_XT
 from tests.claim_traces import EPOCHS, Curve, Floats, Key, U, falling, flat, traced
 
@@ -138,7 +138,7 @@ def test_a_look_sees_the_noise_that_the_next_layer_sees() -> None:
 
 
 def test_the_configuration_has_the_variants_of_the_module() -> None:
-    raw = config.read("butakov")
+    raw = configs.read("butakov")
     assert raw["variants"] == {**butakov.variants("relu"), **butakov.variants("tanh")}
     assert papers.find("butakov").activations == butakov.RUNS
 

@@ -16,7 +16,7 @@ from ibtrace.papers import chelombiev
 from ibtrace.papers.chelombiev import ACTIVATIONS, BINS, NOISE, REGULARISED
 from ibtrace.plane import Rule
 from ibtrace.trace import Scalar, Trace
-from ibtrace.training import config
+from ibtrace.training import configs
 from ibtrace.types import I_XT
 from tests.claim_traces import EPOCHS, Curve, Floats, falling, flat, traced
 
@@ -189,7 +189,7 @@ def test_the_interval_of_a_correlation_covers_as_often_as_it_says() -> None:
 
 
 def test_the_configuration_has_the_variants_of_the_module() -> None:
-    raw = config.read("chelombiev")
+    raw = configs.read("chelombiev")
     asked: dict[str, Any] = {}
     for activation in ACTIVATIONS:
         asked |= chelombiev.variants(activation)

@@ -15,7 +15,7 @@ from ibtrace.papers import cohen
 from ibtrace.papers.cohen import at_edge, looks
 from ibtrace.predictions import predictions_table
 from ibtrace.trace import Scalar, Trace
-from ibtrace.training import config
+from ibtrace.training import config, configs
 from ibtrace.training.loop import train
 from ibtrace.types import Row
 
@@ -47,7 +47,7 @@ def run(
         fit_at: The look from which the samples are fitted.
         loss: At each look.
     """
-    configured = config.variants(config.read("cohen"))[f"tanh-{name}"]
+    configured = configs.variants(configs.read("cohen"))[f"tanh-{name}"]
     rate = configured["optimizer"]["init_args"]["lr"]
     data = {"train_samples": 3277}
     trace = Trace.create(meta={"n": 4096, "config": configured, "data": data})
@@ -175,14 +175,14 @@ def test_the_recipe_of_tishby_stays_below_both_lines() -> None:
 
 
 def test_the_configuration_has_the_variants_of_the_module() -> None:
-    assert config.read("cohen")["variants"] == cohen.variants("tanh")
+    assert configs.read("cohen")["variants"] == cohen.variants("tanh")
     only = papers.find("cohen").changes({}, activations=["tanh"])["variants"]
     assert only["tanh-adam"]["model.init_args.init"] == "idnns"
     assert yaml.safe_load(yaml.safe_dump(only)) == only
 
 
 def test_a_short_run_meets_the_edge_of_adam(tmp_path: Path) -> None:
-    raw = config.variants(config.read("cohen"))["tanh-adam"]
+    raw = configs.variants(configs.read("cohen"))["tanh-adam"]
     changes = {
         "epochs": 180,
         "seeds": 2,
@@ -191,7 +191,7 @@ def test_a_short_run_meets_the_edge_of_adam(tmp_path: Path) -> None:
         "estimators": [{"name": "exact", "snapshots": 1}],
     }
     for key, value in changes.items():
-        raw = config.override(raw, key, value)
+        raw = configs.override(raw, key, value)
     trace = train(config.build(raw), tmp_path / "adam", raw=raw)
     table = looks(trace)
     assert table["threshold"].unique() == pytest.approx([38 / 5e-3])

@@ -15,7 +15,7 @@ from ibtrace.models.noise import GaussianNoise
 from ibtrace.papers import goldfeld
 from ibtrace.papers.goldfeld import BINS, ITSELF, LENS, NC1, centres, network, variants
 from ibtrace.trace import Trace
-from ibtrace.training import config
+from ibtrace.training import config, configs
 from ibtrace.types import I_XT, label
 from tests.claim_traces import LOG, Curve, Floats, Key, falling, flat, traced, wandering
 
@@ -107,10 +107,10 @@ def test_noise_is_in_one_layer_in_training_alone_and_is_that_of_the_estimator() 
 
 
 def test_the_configuration_has_the_variants_of_the_module() -> None:
-    raw = config.read("goldfeld")
+    raw = configs.read("goldfeld")
     assert raw["variants"] == variants("tanh")
     assert papers.find("goldfeld").activations == ("tanh",)
-    estimators = config.build(next(iter(config.variants(raw).values()))).instruments.estimators
+    estimators = config.build(next(iter(configs.variants(raw).values()))).instruments.estimators
     assert {label(each) for each in estimators or []} >= {ITSELF, BINS}
 
 

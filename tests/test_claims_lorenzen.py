@@ -13,7 +13,7 @@ from ibtrace import papers, plots
 from ibtrace.papers import lorenzen
 from ibtrace.papers.lorenzen import COARSE, EXACT, FINE, Network
 from ibtrace.trace import Trace
-from ibtrace.training import config
+from ibtrace.training import configs
 from ibtrace.types import I_TY, I_XT
 from tests.claim_traces import Curve, Key, falling, flat, traced
 
@@ -141,7 +141,7 @@ def test_a_network_is_trained_on_logits_and_shows_values_of_its_bits(bits: int) 
 
 
 def test_the_configuration_has_the_variants_of_the_module() -> None:
-    raw = config.read("lorenzen")
+    raw = configs.read("lorenzen")
     assert raw["variants"] == {**lorenzen.variants("tanh"), **lorenzen.variants("relu")}
     assert [*raw["variants"]] == [*lorenzen.VARIANTS]
     assert papers.find("lorenzen").activations == ("tanh", "relu")

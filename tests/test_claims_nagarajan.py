@@ -12,7 +12,7 @@ from ibtrace.papers import nagarajan
 from ibtrace.papers.nagarajan import MARGINS, SIZES, exponents, measured
 from ibtrace.predictions import predictions_table
 from ibtrace.trace import Scalar, Trace
-from ibtrace.training import config
+from ibtrace.training import config, configs
 from ibtrace.training.loop import train
 from ibtrace.types import Row
 
@@ -46,7 +46,7 @@ def run(
         bend: Of the logarithm of the distance over that of m, away from a straight line.
         draw: Of the noise.
     """
-    configured = config.variants(config.read("nagarajan"))
+    configured = configs.variants(configs.read("nagarajan"))
     rng = np.random.default_rng(draw)
     traces = {}
     for m in SIZES:
@@ -197,7 +197,7 @@ def test_the_law_is_inside_as_often_as_its_interval_says() -> None:
 
 
 def test_the_configuration_has_the_variants_of_the_module() -> None:
-    assert config.read("nagarajan")["variants"] == nagarajan.variants("relu")
+    assert configs.read("nagarajan")["variants"] == nagarajan.variants("relu")
     only = papers.find("nagarajan").changes({}, activations=["relu"])["variants"]
     assert only["relu-64"]["model.init_args.init"] == "he"
 
@@ -205,10 +205,10 @@ def test_the_configuration_has_the_variants_of_the_module() -> None:
 def test_a_short_run_travels_further_with_more_samples(tmp_path: Path) -> None:
     traces = {}
     for size in (64, 256):
-        raw = config.variants(config.read("nagarajan"))[f"relu-{size}"]
+        raw = configs.variants(configs.read("nagarajan"))[f"relu-{size}"]
         for key, value in (("epochs", 130), ("seeds", 2), ("snapshots", 30)):
-            raw = config.override(raw, key, value)
-        raw = config.override(raw, "estimators", [{"name": "exact", "snapshots": 1}])
+            raw = configs.override(raw, key, value)
+        raw = configs.override(raw, "estimators", [{"name": "exact", "snapshots": 1}])
         traces[f"relu-{size}"] = train(config.build(raw), tmp_path / str(size), raw=raw)
     table = measured(traces, 1.0)
     assert table["reached"].between(30, 130).all()

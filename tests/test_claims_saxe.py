@@ -14,7 +14,7 @@ from ibtrace.papers import saxe
 from ibtrace.papers.saxe import FEW, MNIST_WIDTH, RANGE, WIDTH
 from ibtrace.plane import Rule
 from ibtrace.trace import Scalar, Trace
-from ibtrace.training import config
+from ibtrace.training import config, configs
 from ibtrace.types import I_TY, I_XT, label
 from tests.claim_traces import EPOCHS, Curve, Floats, Key, U, falling, flat, noise, traced
 
@@ -145,7 +145,7 @@ def test_of_networks_that_overfit_compression_is_asked(
 
 
 def test_the_configuration_has_the_variants_of_the_module() -> None:
-    raw = config.read("saxe")
+    raw = configs.read("saxe")
     asked: dict[str, Any] = {}
     for activation in saxe.PAPER.activations:
         asked |= saxe.variants(activation)
@@ -155,7 +155,7 @@ def test_the_configuration_has_the_variants_of_the_module() -> None:
     assert {run for claim in saxe.CLAIMS for run in claim.needs} == asked.keys()
     with pytest.raises(ConfigError, match="tanh and relu and linear networks alone"):
         papers.find("saxe").changes({}, activations=["elu"])
-    runs = config.variants(raw)  # MNIST is not everywhere
+    runs = configs.variants(raw)  # MNIST is not everywhere
     built = {name: config.build(runs[name]) for name in runs.keys() - {*saxe.MNIST_RUNS}}
     assert built["tanh"].training.batch_size == 256
     assert built["tanh-full"].training.batch_size > 0.8 * 4096
@@ -166,8 +166,10 @@ def test_the_configuration_has_the_variants_of_the_module() -> None:
 
 def test_every_run_has_the_papers_size_and_what_its_claims_are_read_from() -> None:
     paper = papers.find("saxe")
-    raw = config.override(config.read("saxe"), "variants", paper.changes({}, full=True)["variants"])
-    runs = config.variants(raw)
+    raw = configs.override(
+        configs.read("saxe"), "variants", paper.changes({}, full=True)["variants"]
+    )
+    runs = configs.variants(raw)
     assert {run["epochs"] for run in runs.values()} == {10000}
     assert runs["mnist-tanh"]["batch_size"] == 128
     built = {name: config.build(runs[name]) for name in runs.keys() - {*saxe.MNIST_RUNS}}

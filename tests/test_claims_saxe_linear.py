@@ -17,7 +17,7 @@ from ibtrace.papers import saxe_linear
 from ibtrace.papers.saxe_linear import contrasts, half_times, learned, network, tree
 from ibtrace.predictions import predictions_table
 from ibtrace.trace import Trace
-from ibtrace.training import config
+from ibtrace.training import config, configs
 from ibtrace.training.loop import train
 from ibtrace.types import Row
 
@@ -102,12 +102,12 @@ def test_what_cannot_be_is_refused(make: Any, said: str) -> None:
 def traces(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Trace]:
     """The configuration with steps of a tenth and three seeds: seconds."""
     folder = tmp_path_factory.mktemp("saxe")
-    raw = config.read("saxe-linear")
+    raw = configs.read("saxe-linear")
     changes = {"epochs": 1300, "seeds": 3, "snapshots": 100, "estimators": "exact"}
     for key, value in changes.items():
-        raw = config.override(raw, key, value)
-    runs = config.variants(raw)
-    runs["random"] = config.override(runs["random"], "optimizer.init_args.lr", 0.125)
+        raw = configs.override(raw, key, value)
+    runs = configs.variants(raw)
+    runs["random"] = configs.override(runs["random"], "optimizer.init_args.lr", 0.125)
     return {
         name: train(config.build(runs[name]), folder / name, raw=runs[name])
         for name in ("balanced-coarse", "random")
@@ -146,7 +146,7 @@ def test_the_claims_hold_of_a_short_run(traces: dict[str, Trace]) -> None:
 
 def made(share: Any, *, drift: float = 0.0) -> Trace:
     """A run of 9 looks whose modes have these shares, ``(modes, looks)`` for each of 3 seeds."""
-    configured = config.variants(config.read("saxe-linear"))["random"]
+    configured = configs.variants(configs.read("saxe-linear"))["random"]
     trace = Trace.create(meta={"n": 64, "config": configured})
     rows = []
     for seed in range(3):

@@ -10,7 +10,7 @@ from ibtrace import papers, plots
 from ibtrace.papers import tishby_sizes
 from ibtrace.papers.tishby_sizes import BINS, PERCENTS
 from ibtrace.trace import Trace
-from ibtrace.training import config
+from ibtrace.training import configs
 from ibtrace.types import I_TY, I_XT
 from tests.claim_traces import Curve, falling, flat, traced
 
@@ -89,7 +89,7 @@ def test_a_bound_of_a_claim_can_be_moved() -> None:
 
 
 def test_the_configuration_has_the_variants_of_the_module() -> None:
-    assert config.read("tishby-sizes")["variants"] == tishby_sizes.variants("tanh")
+    assert configs.read("tishby-sizes")["variants"] == tishby_sizes.variants("tanh")
     assert papers.find("tishby-sizes").full == {"seeds": 50}
 
 

@@ -13,7 +13,7 @@ from ibtrace import papers, plots
 from ibtrace.papers import wickstrom
 from ibtrace.papers.wickstrom import ALIGNED, SILVERMAN, falls, fitting_begins, network, stopped
 from ibtrace.trace import Scalar, Trace
-from ibtrace.training import config
+from ibtrace.training import configs
 from ibtrace.types import I_TY, I_XT
 from tests.claim_traces import EPOCHS, Curve, Floats, Key, U, falling, flat, traced
 
@@ -140,7 +140,7 @@ def test_a_network_ends_in_probabilities() -> None:
 
 
 def test_the_configuration_trains_the_same_networks_twice() -> None:
-    raw = config.read("wickstrom")
+    raw = configs.read("wickstrom")
     assert raw["variants"] == wickstrom.variants("relu")
     differing = {key for keys in raw["variants"].values() for key in keys} - {"probe.part"}
     assert all(len({keys[key] for keys in raw["variants"].values()}) == 1 for key in differing)

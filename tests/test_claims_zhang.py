@@ -14,7 +14,7 @@ from ibtrace import papers
 from ibtrace.papers import zhang
 from ibtrace.papers.zhang import BINS, FRACTIONS, measured
 from ibtrace.trace import Scalar, Trace
-from ibtrace.training import config
+from ibtrace.training import configs
 from ibtrace.types import I_TY, I_XT, Row
 
 NAN = float("nan")
@@ -170,7 +170,7 @@ def test_verdicts_are_gated_on_the_fit_and_on_the_ceiling() -> None:
 
 
 def test_the_configuration_has_the_variants_of_the_module() -> None:
-    raw = config.read("zhang")
+    raw = configs.read("zhang")
     asked = {**zhang.variants("tanh"), **zhang.variants("relu")}
     assert raw["variants"] == asked
     only = papers.find("zhang").changes({}, activations=["relu"])["variants"]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,8 +17,9 @@ from matplotlib.figure import Figure
 
 from ibtrace import plots
 from ibtrace.cli import main
+from ibtrace.reports import listing
 from ibtrace.trace import Trace
-from ibtrace.training import config
+from ibtrace.training import configs
 from tests.test_train import raw
 
 SMALL = [
@@ -286,4 +290,58 @@ def test_an_interrupted_run_says_how_to_go_on(
     path.write_text(yaml.safe_dump(raw()))
     assert main(["run", str(path), "--out", out, "--quiet"]) == 130
     assert f"ibtrace run {out} --resume" in capsys.readouterr().err
-    assert config.read(Path(out) / "config.yaml") == raw()
+    assert configs.read(Path(out) / "config.yaml") == raw()
+
+
+_SAID = """
+import sys
+from ibtrace.cli import main
+try:
+    status = main(sys.argv[1:])
+except SystemExit as stop:
+    status = stop.code
+heavy = {"torch", "pandas", "scipy", "sklearn", "matplotlib"} & {*sys.modules}
+print("heavy:", status, *sorted(heavy))
+"""
+
+
+@pytest.mark.parametrize(
+    ("command", "status"),
+    [
+        ("--version", 0),
+        ("replicate --help", 0),
+        ("list", 0),
+        ("frobnicate", 2),
+        ("replicate tishbi", 2),
+        ("replicate tishby --resume --out nowhere", 2),
+        ("replicate tishby --set epochs", 2),
+        ("replicate tishby --out full", 2),
+        ("run nowhere.yaml", 2),
+        ("run broken.yaml", 2),
+        ("run tishby --out full", 2),
+        ("trace nowhere.yaml --checkpoints a.pt", 2),
+        ("multiverse nowhere", 2),
+        ("compare --run nowhere", 2),
+        ("plot nowhere", 2),
+        ("report full nowhere", 2),
+        ("verdict nowhere", 2),
+    ],
+)
+def test_what_needs_no_network_is_said_before_torch_is_there(
+    command: str, status: int, tmp_path: Path
+) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").touch()
+    (tmp_path / "broken.yaml").write_text("epochs: [1")
+    code = [sys.executable, "-c", _SAID, *command.split()]
+    paths = {"PYTHONPATH": str(Path(__file__).parent.parent)}
+    done = subprocess.run(
+        code, capture_output=True, text=True, cwd=tmp_path, env={**os.environ, **paths}, check=True
+    )
+    assert done.stdout.splitlines()[-1] == f"heavy: {status}"
+    assert bool(done.stderr) == bool(status)
+
+
+def test_what_is_listed_is_what_there_is() -> None:
+    held = json.loads(Path(listing.__file__).with_name("listing.json").read_text())
+    assert held == listing.collected(), "python -m ibtrace.reports.listing collects it anew"

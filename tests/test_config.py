@@ -14,20 +14,20 @@ from ibtrace.errors import ConfigError, IbtraceError, UnknownName
 from ibtrace.estimators import KDE, Binning
 from ibtrace.runtime.schedule import Steps, log_spaced, schedule
 from ibtrace.tracer import At
-from ibtrace.training import config, runner
+from ibtrace.training import config, configs, runner
 from ibtrace.training.experiment import Split
 from ibtrace.training.loop import train
 
 
-def small() -> config.Raw:
+def small() -> configs.Raw:
     """A configuration of the 12-bit task that trains in a moment."""
-    (raw,) = list(config.variants(config.read("tishby")).values())[:1]
+    (raw,) = list(configs.variants(configs.read("tishby")).values())[:1]
     return {**raw, "epochs": 4, "seeds": 2, "snapshots": 3, "estimators": ["binning", "exact"]}
 
 
-@pytest.mark.parametrize("name", config.shipped())
+@pytest.mark.parametrize("name", configs.shipped())
 def test_every_shipped_configuration_is_sound(name: str) -> None:
-    for variant in config.variants(config.read(name)).values():
+    for variant in configs.variants(configs.read(name)).values():
         raw = {**variant, "seeds": 1}
         parser_only = {key: value for key, value in raw.items() if key != "data"}
         data = small()["data"]  # other data sets may need a download
@@ -35,7 +35,9 @@ def test_every_shipped_configuration_is_sound(name: str) -> None:
 
 
 def test_the_replication_is_the_recipe_of_the_papers_code() -> None:
-    runs = {name: config.build(raw) for name, raw in config.variants(config.read("tishby")).items()}
+    runs = {
+        name: config.build(raw) for name, raw in configs.variants(configs.read("tishby")).items()
+    }
     assert list(runs) == ["tanh", "relu"]
     for name, experiment in runs.items():
         training = experiment.training
@@ -69,8 +71,8 @@ def test_entries_of_the_estimators() -> None:
 def test_building_leaves_the_configuration_as_it_was() -> None:
     inner = {"class_path": "ibtrace.estimators.KDE", "init_args": {"noise": "adaptive"}}
     outer = {"class_path": "ibtrace.Subsampled", "init_args": {"estimator": inner}}
-    (_, raw), *_ = config.variants(config.read("tishby")).items()
-    raw = config.override(raw, "estimators", [outer])
+    (_, raw), *_ = configs.variants(configs.read("tishby")).items()
+    raw = configs.override(raw, "estimators", [outer])
     before = copy.deepcopy(raw)
     config.build(raw)
     assert raw == before  # it is stored with the run
@@ -78,10 +80,10 @@ def test_building_leaves_the_configuration_as_it_was() -> None:
 
 def test_overrides_reach_any_key_and_leave_the_original() -> None:
     raw = small()
-    changed = config.override(raw, "model.init_args.activation", "relu")
+    changed = configs.override(raw, "model.init_args.activation", "relu")
     assert changed["model"]["init_args"]["activation"] == "relu"
     assert raw["model"]["init_args"]["activation"] == "tanh"
-    assert config.assignments(["a.b=1e-3", "c=[1, 2]", "d=x"]) == {
+    assert configs.assignments(["a.b=1e-3", "c=[1, 2]", "d=x"]) == {
         "a.b": 1e-3,
         "c": [1, 2],
         "d": "x",
@@ -108,7 +110,7 @@ def test_overrides_reach_any_key_and_leave_the_original() -> None:
         ({"snapshots": 0}, "at least 1, got 0"),
     ],
 )
-def test_mistakes_are_one_line(changes: config.Raw, match: str) -> None:
+def test_mistakes_are_one_line(changes: configs.Raw, match: str) -> None:
     with pytest.raises(IbtraceError, match=match) as caught:
         config.build({**small(), **changes})
     assert "\n" not in str(caught.value)
@@ -122,9 +124,9 @@ def test_unreadable_configurations_are_one_line(tmp_path: Path) -> None:
     ):
         path.write_text(text)
         with pytest.raises(ConfigError, match=match):
-            config.read(path)
+            configs.read(path)
     with pytest.raises(UnknownName, match=r"no configuration nothing.*tishby"):
-        config.read("nothing")
+        configs.read("nothing")
 
 
 @pytest.mark.parametrize(
@@ -132,26 +134,26 @@ def test_unreadable_configurations_are_one_line(tmp_path: Path) -> None:
 )
 def test_bad_assignments(text: str, match: str) -> None:
     with pytest.raises(ConfigError, match=match):
-        config.assignments([text])
+        configs.assignments([text])
 
 
 def test_an_override_cannot_pass_through_a_number() -> None:
     with pytest.raises(ConfigError, match="epochs is 4, not a mapping"):
-        config.override(small(), "epochs.late", 1)
+        configs.override(small(), "epochs.late", 1)
 
 
 def test_variants_are_mappings_of_changes() -> None:
     raw = {**small(), "variants": {"wide": {"model.init_args.widths": [12, 20, 2]}, "same": {}}}
-    runs = config.variants(raw)
+    runs = configs.variants(raw)
     assert runs["wide"]["model"]["init_args"]["widths"] == [12, 20, 2]
     assert runs["same"] == small()
     for wrong, match in (([1], "mapping of names"), ({"a": 3}, r"variants\.a must be a mapping")):
         with pytest.raises(ConfigError, match=match):
-            config.variants({**small(), "variants": wrong})
+            configs.variants({**small(), "variants": wrong})
 
 
 def test_configurations_survive_yaml() -> None:
-    raw = config.read("tishby")
+    raw = configs.read("tishby")
     assert yaml.safe_load(yaml.safe_dump(raw)) == raw
 
 
@@ -324,7 +326,7 @@ def test_snapshots_follow_the_number_of_epochs() -> None:
         ),
     ],
 )
-def test_schedules_that_will_not_do_are_one_line(changes: config.Raw, match: str) -> None:
+def test_schedules_that_will_not_do_are_one_line(changes: configs.Raw, match: str) -> None:
     with pytest.raises(ConfigError, match=match) as caught:
         config.build({**small(), **changes})
     assert "\n" not in str(caught.value)

@@ -21,7 +21,7 @@ from ibtrace.reports import reporting
 from ibtrace.reports.controls import groups
 from ibtrace.reports.paging import write_page
 from ibtrace.trace import Scalar, Trace
-from ibtrace.training import config, loop, runner
+from ibtrace.training import config, configs, loop, runner
 from ibtrace.training.parts import probe_of
 from ibtrace.training.planning import Planned, named, planned
 from ibtrace.types import CONTROLS, I_TY, I_XT, Row, control_of
@@ -30,9 +30,9 @@ NAN = float("nan")
 KEY = ["seed", "epoch", "layer", "quantity", "estimator"]
 
 
-def raw(**changes: Any) -> config.Raw:
+def raw(**changes: Any) -> configs.Raw:
     """The 12-bit task, small, with all controls."""
-    (base,) = list(config.variants(config.read("tishby")).values())[:1]
+    (base,) = list(configs.variants(configs.read("tishby")).values())[:1]
     small = {
         **base,
         "epochs": 6,
@@ -78,7 +78,7 @@ OWN = {"model": {"class_path": "tests.test_controls.Own"}, "loss": "cross_entrop
 SQUARE = {"model": {"class_path": "tests.test_controls.Square"}, "loss": "cross_entropy"}
 
 
-def trained(raw: config.Raw, folder: Path) -> dict[str, Trace]:
+def trained(raw: configs.Raw, folder: Path) -> dict[str, Trace]:
     """Every run of a configuration, in this process."""
     return {
         name: loop.train(
@@ -200,11 +200,11 @@ def test_controls_begin_as_their_subject_and_are_traced_alike(small: dict[str, T
     ids=["no activation", "another nonlinearity", "linear"],
 )
 def test_a_control_that_cannot_be_made_is_told_and_the_others_run(
-    changes: config.Raw, why: str
+    changes: configs.Raw, why: str
 ) -> None:
     configured = raw()
     for key, value in changes.items():
-        configured = config.override(configured, key, value)
+        configured = configs.override(configured, key, value)
     plan = planned(configured)
     assert list(plan) == ["", "shuffled_labels", "frozen"]
     assert why in plan[""].left_out["linear"]

@@ -54,7 +54,7 @@ PUBLIC = {
 
 def exported() -> set[str]:
     """Public names of the package that are no modules."""
-    names = {name for name in vars(ibtrace) if not name.startswith("_")}
+    names = {name for name in dir(ibtrace) if not name.startswith("_")}
     return {name for name in names if not inspect.ismodule(getattr(ibtrace, name))}
 
 
@@ -76,9 +76,12 @@ def test_no_name_hides_a_package() -> None:
         assert getattr(ibtrace, name) is module
 
 
-def test_importing_ibtrace_loads_no_plotting_and_no_command_line() -> None:
-    heavy = "{'matplotlib', 'seaborn', 'jsonargparse'}"
-    code = f"import sys, ibtrace; print(*sorted({heavy} & set(sys.modules)))"
+def test_importing_ibtrace_imports_nothing_and_a_tracer_no_plotting() -> None:
+    heavy = "{'matplotlib', 'seaborn', 'jsonargparse', 'numba'}"
+    code = (
+        "import sys, ibtrace; assert not {'torch', 'numpy', 'pandas'} & {*sys.modules}\n"
+        f"ibtrace.Tracer; print(*sorted({heavy} & {{*sys.modules}}))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
 

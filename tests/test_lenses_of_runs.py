@@ -21,7 +21,7 @@ from ibtrace.lenses import Saturation
 from ibtrace.runtime.schedule import Every
 from ibtrace.trace import Trace
 from ibtrace.tracer import At
-from ibtrace.training import config
+from ibtrace.training import config, configs
 from ibtrace.training.parts import probe_of
 from tests.test_train import raw
 
@@ -70,7 +70,7 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     sys.modules.pop("my_lenses", None)
 
 
-def small(**changes: Any) -> config.Raw:
+def small(**changes: Any) -> configs.Raw:
     return raw(epochs=2, seeds=2, **changes)
 
 
@@ -135,7 +135,7 @@ def test_the_loss_is_the_one_that_is_trained_on(mine: Path) -> None:
     height = {"class_path": "my_lenses.Height"}
     Path("mine.yaml").write_text(yaml.safe_dump(small(lenses=[height])))
     assert main(["run", "mine.yaml", "--quiet"]) == 0
-    experiment = config.build(config.read("mine.yaml"))
+    experiment = config.build(configs.read("mine.yaml"))
     torch.manual_seed(0)
     model, probe = experiment.training.model(), probe_of(experiment)
     assert experiment.training.loss == "nll"
@@ -157,7 +157,7 @@ def test_the_command_line_chooses_lenses(mine: Path, given: str) -> None:
     read = {*trace.lenses, *trace.meta.get("lenses_failed", {})}
     assert read == {type(lenses.make(name)).__name__ for name in names}
     assert "Saturation" in trace.lenses
-    assert config.read("runs/small/config.yaml")["lenses"] == names
+    assert configs.read("runs/small/config.yaml")["lenses"] == names
 
 
 def test_a_replication_takes_lenses(mine: Path) -> None:

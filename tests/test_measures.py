@@ -28,7 +28,7 @@ from ibtrace.papers.measures import (
 )
 from ibtrace.plane import Rule
 from ibtrace.trace import Trace
-from ibtrace.training import config
+from ibtrace.training import configs
 from ibtrace.types import I_TY, I_XT, label
 from tests.claim_traces import EPOCHS, Curve, Floats, Key, falling, flat, traced, wandering
 
@@ -202,8 +202,8 @@ def test_claims_of_a_paper_have_names_of_their_own() -> None:
 
 @pytest.mark.parametrize("paper", PAPERS.values(), ids=list(PAPERS))
 def test_the_papers_size_is_heard_by_every_variant(paper: Paper) -> None:
-    raw = config.read(paper.config or paper.name)
+    raw = configs.read(paper.config or paper.name)
     asked = paper.changes({}, full=True)
     for key, value in asked.items():
-        raw = config.override(raw, key, value)
-    config.require_unset(raw, asked)  # raises where a variant sets what --full sets
+        raw = configs.override(raw, key, value)
+    configs.require_unset(raw, asked)  # raises where a variant sets what --full sets

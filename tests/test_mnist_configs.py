@@ -17,7 +17,7 @@ import torch
 from ibtrace.cli import main
 from ibtrace.models import CNN, MLP
 from ibtrace.trace import Trace
-from ibtrace.training import config, runner
+from ibtrace.training import config, configs, runner
 from ibtrace.training.experiment import Experiment
 from ibtrace.training.parts import probe_of, split_of
 from ibtrace.types import I_TY, I_XT
@@ -70,17 +70,17 @@ def judges(said: str, trace: Trace) -> None:
 
 
 def test_the_networks_are_those_that_the_configurations_promise() -> None:
-    cnn = CNN(**config.read("mnist-cnn")["model"]["init_args"])
+    cnn = CNN(**configs.read("mnist-cnn")["model"]["init_args"])
     parameters = sum(p.numel() for p in cnn.parameters())
     assert parameters >= 1_000_000
-    text = config.shipped()["mnist-cnn"].read_text()
+    text = configs.shipped()["mnist-cnn"].read_text()
     assert f"{parameters:,} parameters in all" in text
-    mlp = MLP(**config.read("mnist-mlp-saxe")["model"]["init_args"])
+    mlp = MLP(**configs.read("mnist-mlp-saxe")["model"]["init_args"])
     widths = [m.in_features for m in mlp.modules() if isinstance(m, torch.nn.Linear)]
     assert widths == [784, 1024, 20, 20, 20]
     for name in NAMES:
-        assert list(config.variants(config.read(name))) == ["tanh", "relu"]
-        assert config.read(name)["seeds"] >= 3
+        assert list(configs.variants(configs.read(name))) == ["tanh", "relu"]
+        assert configs.read(name)["seeds"] >= 3
 
 
 @pytest.mark.slow
@@ -134,7 +134,7 @@ def test_digits_stand_in_and_the_report_says_so(
     trace = runner.load(tmp_path / "run")["tanh"]
     respects_ceilings(trace, numbers(trace, LAYERS["mnist-cnn"]))
     judges((tmp_path / "run" / "report.txt").read_text(), trace)
-    assert len(trace.estimators) == len(config.read("mnist-cnn")["estimators"])
+    assert len(trace.estimators) == len(configs.read("mnist-cnn")["estimators"])
     data = "Data: digits-28x28, 1,438 training and 359 test samples; information on 359 test"
     assert said.startswith(data)
     assert (tmp_path / "run" / "report.txt").read_text().startswith(data)
@@ -157,7 +157,7 @@ def test_digits_stand_in_and_standard_error_says_so(tmp_path: Path) -> None:
 
 def parts(probe: dict[str, Any], how: str, seeds: list[int]) -> Experiment:
     """The 12-bit task, information measured on a part of it."""
-    raw = next(iter(config.variants(config.read("tishby")).values()))
+    raw = next(iter(configs.variants(configs.read("tishby")).values()))
     split = {"fraction": 0.5, "how": how}
     return config.build({**raw, "probe": probe, "seeds": seeds, "split": split, "epochs": 1})
 

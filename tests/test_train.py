@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ibtrace.errors import ConfigError, NonFinite, RunError
 from ibtrace.trace import Trace
-from ibtrace.training import config, loop, runner, trainers
+from ibtrace.training import config, configs, loop, runner, trainers
 
 KEY = ["seed", "epoch", "layer", "quantity", "estimator"]
 
@@ -35,9 +35,9 @@ class Dropping(nn.Module):
         return out
 
 
-def raw(**changes: Any) -> config.Raw:
+def raw(**changes: Any) -> configs.Raw:
     """The 12-bit task, small; ``model="alone"`` trains one seed after the other."""
-    (base,) = list(config.variants(config.read("tishby")).values())[:1]
+    (base,) = list(configs.variants(configs.read("tishby")).values())[:1]
     small = {
         **base,
         "epochs": 8,

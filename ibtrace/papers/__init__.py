@@ -1,44 +1,55 @@
-"""The papers that can be replicated, one module each."""
+"""The papers that can be replicated, one module each, imported when it is asked for."""
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
 from ibtrace.errors import UnknownName
-from ibtrace.papers import (
-    adilova,
-    butakov,
-    chelombiev,
-    cohen,
-    goldfeld,
-    lorenzen,
-    nagarajan,
-    saxe,
-    saxe_linear,
-    tishby,
-    tishby_sizes,
-    wickstrom,
-    zhang,
-)
-from ibtrace.papers._paper import Paper as Paper
 from ibtrace.runtime.imports import imported
 
-PAPERS = {
-    paper.name: paper
-    for paper in (
-        tishby.PAPER,
-        tishby_sizes.PAPER,
-        zhang.PAPER,
-        saxe_linear.PAPER,
-        cohen.PAPER,
-        nagarajan.PAPER,
-        saxe.PAPER,
-        chelombiev.PAPER,
-        goldfeld.PAPER,
-        lorenzen.PAPER,
-        wickstrom.PAPER,
-        adilova.PAPER,
-        butakov.PAPER,
-    )
-}
+if TYPE_CHECKING:
+    from ibtrace.papers._paper import Paper as Paper
+
+_MODULES = (
+    "tishby",
+    "tishby_sizes",
+    "zhang",
+    "saxe_linear",
+    "cohen",
+    "nagarajan",
+    "saxe",
+    "chelombiev",
+    "goldfeld",
+    "lorenzen",
+    "wickstrom",
+    "adilova",
+    "butakov",
+)
+
+
+class _Papers(Mapping[str, "Paper"]):
+    """Papers by name: that of their module, with a hyphen for an underscore."""
+
+    def __getitem__(self, name: str) -> Paper:
+        if name not in self:
+            raise KeyError(name)
+        module = importlib.import_module(f"ibtrace.papers.{name.replace('-', '_')}")
+        paper: Paper = module.PAPER
+        return paper
+
+    def __iter__(self) -> Iterator[str]:
+        return (name.replace("_", "-") for name in _MODULES)
+
+    def __contains__(self, name: object) -> bool:
+        return name in tuple(self)
+
+    def __len__(self) -> int:
+        return len(_MODULES)
+
+
+PAPERS: Mapping[str, Paper] = _Papers()
 
 
 def find(name: str) -> Paper:
@@ -52,9 +63,18 @@ def find(name: str) -> Paper:
     """
     if name in PAPERS:
         return PAPERS[name]
-    if isinstance(paper := imported(name), Paper):
-        return paper
+    if (theirs := imported(name)) is not None:
+        from ibtrace.papers._paper import Paper
+
+        if isinstance(theirs, Paper):
+            return theirs
     raise UnknownName(
         f"no replication is called {name!r}; there are: {', '.join(PAPERS)}, and your own as "
         "my_file.PAPER"
     )
+
+
+def __getattr__(name: str) -> object:
+    if name != "Paper":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return importlib.import_module("ibtrace.papers._paper").Paper

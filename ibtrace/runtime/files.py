@@ -9,6 +9,9 @@ from pathlib import Path
 
 from ibtrace.errors import RunError
 
+FILE_NAME = "trace.sqlite"
+"""Of a trace, in a run folder."""
+
 
 def make_folder(folder: Path) -> None:
     """Make a folder, and those above it, if it is not there.

@@ -28,10 +28,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ibtrace.errors import InvalidInput, RunError
+from ibtrace.runtime.files import FILE_NAME as FILE_NAME
 from ibtrace.runtime.files import written_whole
 from ibtrace.trace.packing import LAYOUTS, Columns, Entry
 
-FILE_NAME = "trace.sqlite"
 ACTIVATIONS = "activations"
 PROBE = "probe.safetensors"
 SCHEMA_VERSION = 4

@@ -12,16 +12,16 @@ from tqdm import tqdm
 from ibtrace.capture import resolve
 from ibtrace.checkpoints import find, load_into
 from ibtrace.errors import ConfigError, RunError, UnknownName
+from ibtrace.runtime.files import FILE_NAME
 from ibtrace.trace import Trace
-from ibtrace.trace.storage import FILE_NAME
 from ibtrace.tracer import At, Keep, Tracer
-from ibtrace.training import config, runner
+from ibtrace.training import config, configs, folders
 from ibtrace.training.parts import probe_of
 from ibtrace.types import Row
 
 
 def trace_checkpoints(
-    raw: config.Raw,
+    raw: configs.Raw,
     paths: str | Path | Iterable[str | Path],
     folder: str | Path,
     *,
@@ -118,9 +118,9 @@ class _Progress:
         """All are done; the bar closes itself."""
 
 
-def _variant(raw: config.Raw, variant: str | None) -> tuple[str, config.Raw]:
+def _variant(raw: configs.Raw, variant: str | None) -> tuple[str, configs.Raw]:
     """The name and configuration of the one run that the checkpoints are of."""
-    runs = config.variants(raw)
+    runs = configs.variants(raw)
     known = ", ".join(filter(None, runs))
     if variant is not None and variant not in runs:
         there = f"there are: {known}" if known else "the configuration has no variants"
@@ -134,12 +134,12 @@ def _variant(raw: config.Raw, variant: str | None) -> tuple[str, config.Raw]:
     return name, runs[name]
 
 
-def _claim(folder: Path, raw: config.Raw, name: str, seed: int) -> None:
+def _claim(folder: Path, raw: configs.Raw, name: str, seed: int) -> None:
     """Make the run folder, or check that this network may be added to it."""
-    if not (folder / runner.CONFIG).is_file():
-        runner.prepare(folder, raw, resume=False)
+    if not (folder / folders.CONFIG).is_file():
+        folders.prepare(folder, raw, resume=False)
         return
-    runner.require_same(folder, raw)
+    folders.require_same(folder, raw)
     trace = folder / name / FILE_NAME
     if trace.exists() and seed in Trace.load(trace).seeds:
         raise RunError(f"{folder}: already holds seed {seed}; choose another with --seed or --out")

@@ -9,7 +9,7 @@ from typing import Any
 
 from ibtrace.errors import ConfigError, IbtraceError
 from ibtrace.runtime.imports import imported
-from ibtrace.training import config
+from ibtrace.training import config, configs
 from ibtrace.training.rehearsal import rehearsed
 from ibtrace.types import CONTROL, CONTROLS, Control, ControlKind
 
@@ -25,11 +25,11 @@ class Planned:
         left_out: Controls that were asked for and that it cannot have, and why.
     """
 
-    raw: config.Raw
+    raw: configs.Raw
     left_out: Mapping[str, str] = field(default_factory=dict)
 
 
-def named(raw: config.Raw) -> list[str]:
+def named(raw: configs.Raw) -> list[str]:
     """The names that the runs of a configuration may have: each variant, then its controls.
 
     Args:
@@ -38,7 +38,7 @@ def named(raw: config.Raw) -> list[str]:
     Raises:
         ConfigError: If ``controls`` are no list of known ones, or a variant has a control's name.
     """
-    kinds, variants = _asked(raw), config.variants(raw)
+    kinds, variants = _asked(raw), configs.variants(raw)
     names = []
     for name in variants:
         own = [_name(Control(kind, name)) for kind in kinds]
@@ -48,7 +48,7 @@ def named(raw: config.Raw) -> list[str]:
     return names
 
 
-def planned(raw: config.Raw) -> dict[str, Planned]:
+def planned(raw: configs.Raw) -> dict[str, Planned]:
     """The runs of a configuration by name, the controls of a variant after it.
 
     A control that a variant cannot have is left out, and the variant told why.
@@ -62,7 +62,7 @@ def planned(raw: config.Raw) -> dict[str, Planned]:
     """
     named(raw)
     runs: dict[str, Planned] = {}
-    for name, own in config.variants(raw).items():
+    for name, own in configs.variants(raw).items():
         config.build(own)
         made: dict[str, Planned] = {}
         left_out: dict[str, str] = {}
@@ -76,7 +76,7 @@ def planned(raw: config.Raw) -> dict[str, Planned]:
     return runs
 
 
-def _asked(raw: config.Raw) -> Sequence[ControlKind]:
+def _asked(raw: configs.Raw) -> Sequence[ControlKind]:
     kinds = raw.get(_KEY) or []
     if not isinstance(kinds, list) or any(kind not in CONTROLS for kind in kinds):
         raise ConfigError(f"controls must be a list of {', '.join(CONTROLS)}; got {kinds!r}")
@@ -88,7 +88,7 @@ def _name(control: Control) -> str:
     return "-".join(filter(None, (control.of, control.kind)))
 
 
-def _controlled(raw: config.Raw, control: Control) -> config.Raw:
+def _controlled(raw: configs.Raw, control: Control) -> configs.Raw:
     """The configuration of a control, from its subject's.
 
     Raises:
@@ -100,7 +100,7 @@ def _controlled(raw: config.Raw, control: Control) -> config.Raw:
     return changed
 
 
-def _linear(raw: config.Raw) -> config.Raw:
+def _linear(raw: configs.Raw) -> configs.Raw:
     """The configuration of the linear network of the same widths, looked at in the same layers."""
     entry = raw["model"]
     entry = {"class_path": entry} if isinstance(entry, str) else entry
@@ -115,7 +115,7 @@ def _linear(raw: config.Raw) -> config.Raw:
     if given == "linear":
         raise ConfigError("the network is linear itself: its control would be the subject again")
     layers = rehearsed(config.build(raw))
-    made = config.override({**raw, "model": entry}, "model.init_args.activation", "linear")
+    made = configs.override({**raw, "model": entry}, "model.init_args.activation", "linear")
     return {**made, "layers": layers}
 
 

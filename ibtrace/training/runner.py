@@ -15,23 +15,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from ibtrace.errors import CostWarning, IbtraceError, RunError
-from ibtrace.runtime.files import written_whole
+from ibtrace.runtime.files import FILE_NAME
 from ibtrace.trace import Trace
-from ibtrace.trace.storage import FILE_NAME
-from ibtrace.training import config
+from ibtrace.training import config, configs, folders
 from ibtrace.training.loop import train
 from ibtrace.training.planning import Planned, named, planned
 from ibtrace.training.rehearsal import rehearsed
 from ibtrace.types import control_of
 
-CONFIG = "config.yaml"
-
 
 def run(
-    raw: config.Raw, folder: str | Path, *, resume: bool = False, progress: bool = True
+    raw: configs.Raw, folder: str | Path, *, resume: bool = False, progress: bool = True
 ) -> dict[str, Trace]:
     """Train and trace every variant of a configuration, and the controls that it asks for.
 
@@ -60,7 +56,7 @@ def run(
     runs = planned(raw)
     for each in runs.values():
         rehearsed(config.build(each.raw))
-    prepare(folder, raw, resume)
+    folders.prepare(folder, raw, resume)
     for name, each in runs.items():
         for kind, why in each.left_out.items():
             message = f"{name or folder.name}: no control {kind}: {why}"
@@ -87,46 +83,6 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def stored_config(folder: str | Path) -> config.Raw:
-    """The configuration that a run was started with.
-
-    Raises:
-        RunError: If the folder is not a run that a configuration started.
-    """
-    path = Path(folder) / CONFIG
-    if not path.is_file():
-        raise RunError(f"{folder}: no {CONFIG} there; it is not a run that can be resumed")
-    return config.read(path)
-
-
-def require_same(folder: str | Path, raw: config.Raw) -> None:
-    """Raise unless a run was started with this configuration; names every key that differs.
-
-    Raises:
-        RunError: If it was not, or the folder is not a run that a configuration started.
-    """
-    before, asked = _flat(stored_config(folder)), _flat(raw)
-    differing = [
-        f"{key} was {before.get(key, 'not set')}, not {asked.get(key, 'left out')}"
-        for key in {**before, **asked}
-        if before.get(key, _flat) != asked.get(key, _flat)
-    ]
-    if differing:
-        raise RunError(
-            f"{folder}: holds a run of another configuration: {'; '.join(differing)}; "
-            "leave that option out, or choose another folder with --out"
-        )
-
-
-def _flat(raw: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-    """Nested mappings as one, by dotted keys."""
-    flat: dict[str, Any] = {}
-    for key, value in raw.items():
-        inner = isinstance(value, Mapping) and value
-        flat |= _flat(value, f"{before}{key}.") if inner else {f"{before}{key}": value}
-    return flat
-
-
 def load(folder: str | Path) -> dict[str, Trace]:
     """The traces of a run folder, by variant (``""`` if it has none), and those of controls.
 
@@ -147,19 +103,8 @@ def load(folder: str | Path) -> dict[str, Trace]:
 
 def _run_order(folder: Path) -> Any:
     """Runs in the order of the configuration, others after them by name."""
-    known = named(stored_config(folder)) if (folder / CONFIG).is_file() else []
+    known = named(folders.stored_config(folder)) if (folder / folders.CONFIG).is_file() else []
     return lambda name: (known.index(name) if name in known else len(known), name)
-
-
-def prepare(folder: Path, raw: config.Raw, resume: bool) -> None:
-    """Claim the folder for this configuration, or check that it is the one to resume."""
-    if resume:
-        require_same(folder, raw)
-        return
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise RunError(f"{folder}: exists already; choose another with --out, or add --resume")
-    with written_whole(folder / CONFIG) as part:
-        part.write_text(yaml.safe_dump(raw, sort_keys=False))
 
 
 def _train(run: Planned, folder: Path, *, resume: bool, label: str | None, place: int = 0) -> None:

@@ -1,0 +1,98 @@
+"""What stands in a run folder before anything is trained or read: who may use it, and for what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ibtrace.errors import RunError
+from ibtrace.runtime.files import FILE_NAME, written_whole
+from ibtrace.training import configs
+
+CONFIG = "config.yaml"
+
+
+def require_run(folder: str | Path) -> None:
+    """Raise unless there is a trace in the folder, one level below, or it is one.
+
+    Raises:
+        RunError: If there is none.
+    """
+    path = Path(folder)
+    if not (path.is_file() or (path / FILE_NAME).exists() or any(path.glob(f"*/{FILE_NAME}"))):
+        raise RunError(f"{folder}: no {FILE_NAME} there")
+
+
+def stored_config(folder: str | Path) -> configs.Raw:
+    """The configuration that a run was started with.
+
+    Raises:
+        RunError: If the folder is not a run that a configuration started.
+    """
+    path = Path(folder) / CONFIG
+    if not path.is_file():
+        raise RunError(f"{folder}: no {CONFIG} there; it is not a run that can be resumed")
+    return configs.read(path)
+
+
+def require_same(folder: str | Path, raw: configs.Raw) -> None:
+    """Raise unless a run was started with this configuration; names every key that differs.
+
+    Raises:
+        RunError: If it was not, or the folder is not a run that a configuration started.
+    """
+    before, asked = _flat(stored_config(folder)), _flat(raw)
+    differing = [
+        f"{key} was {before.get(key, 'not set')}, not {asked.get(key, 'left out')}"
+        for key in {**before, **asked}
+        if before.get(key, _flat) != asked.get(key, _flat)
+    ]
+    if differing:
+        raise RunError(
+            f"{folder}: holds a run of another configuration: {'; '.join(differing)}; "
+            "leave that option out, or choose another folder with --out"
+        )
+
+
+def _flat(raw: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """Nested mappings as one, by dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in raw.items():
+        inner = isinstance(value, Mapping) and value
+        flat |= _flat(value, f"{before}{key}.") if inner else {f"{before}{key}": value}
+    return flat
+
+
+def prepare(folder: Path, raw: configs.Raw, resume: bool) -> None:
+    """Claim the folder for this configuration, or check that it is the one to resume."""
+    if resume:
+        require_same(folder, raw)
+        return
+    require_free(folder)
+    with written_whole(folder / CONFIG) as part:
+        part.write_text(yaml.safe_dump(raw, sort_keys=False))
+
+
+def require_usable(folder: str | Path, resume: bool) -> None:
+    """Raise unless the folder is free for a new run, or holds one that can be resumed.
+
+    Raises:
+        RunError: If it is not.
+    """
+    if resume:
+        stored_config(folder)
+    else:
+        require_free(Path(folder))
+
+
+def require_free(folder: Path) -> None:
+    """Raise unless a new run may go into the folder.
+
+    Raises:
+        RunError: If it holds something, or is no folder.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise RunError(f"{folder}: exists already; choose another with --out, or add --resume")
