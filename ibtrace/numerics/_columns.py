@@ -15,6 +15,7 @@ from ibtrace.numerics._jit import kernel
 _Float = TypeVar("_Float", np.float32, np.float64)
 
 _CELLS = 64
+_WIDE = 128
 _SLACK = 1e-3  # of a cell: what the rounding of a place in it may move
 _NARROWEST, _WIDEST = 1e-30, 1e37  # ranges that float32 divides by, and holds
 _TYPES = ("float32", "float64")
@@ -30,15 +31,24 @@ def extremes(values: NDArray[_Float], low: NDArray[_Float], high: NDArray[_Float
         high: Filled, ``(problems, d)``.
     """
     problems, n, d = values.shape
+    together = max(1, _WIDE // d) if d else 1  # short rows are compared several at once
+    width = together * d
+    least, most = np.empty(width, values.dtype), np.empty(width, values.dtype)
     for p in range(problems):
-        least, most = low[p], high[p]
         least[:] = np.inf
         most[:] = -np.inf
-        for i in range(n):
-            row = values[p, i]
-            for j in range(d):
+        flat = values[p].reshape(n * d)
+        for start in range(0, n * d, width):
+            row = flat[start : start + width]
+            for j in range(len(row)):
                 least[j] = row[j] if row[j] < least[j] else least[j]
                 most[j] = row[j] if row[j] > most[j] else most[j]
+        low[p] = least[:d]
+        high[p] = most[:d]
+        for j in range(d, width):
+            c = j % d
+            low[p, c] = least[j] if least[j] < low[p, c] else low[p, c]
+            high[p, c] = most[j] if most[j] > high[p, c] else high[p, c]
 
 
 @kernel("UniTuple(int64, 2)(int32[::1], int64, int64, int64)")

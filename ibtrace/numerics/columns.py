@@ -49,7 +49,7 @@ def extremes(values: Tensor) -> Bounds:
     return Bounds(low, high)
 
 
-def spread_bounds(values: Tensor) -> Bounds:
+def spread_bounds(values: Tensor, ends: Bounds | None = None) -> Bounds:
     """Bounds of the median of the distances from a column's median that are not 0, on the CPU.
 
     From how many of a column's values lie in each 64th of its range: two passes over them, some
@@ -58,13 +58,14 @@ def spread_bounds(values: Tensor) -> Bounds:
 
     Args:
         values: Finite floats of 32 or 64 bits, ``(..., n, d)``, n above 0.
+        ends: Their `extremes`, if these are known.
     """
     *lead, n, d = values.shape
     least, most = (torch.empty(*lead, d, dtype=torch.float64) for _ in range(2))
     rows = values.detach().reshape(math.prod(lead), n, d).contiguous()
-    ends = (end.numpy() for end in extremes(rows))
+    low, high = (end.view(len(rows), d).numpy() for end in ends or extremes(rows))
     kernels("_columns").spread_bounds(
-        rows.numpy(), *ends, *(each.view(len(rows), d).numpy() for each in (least, most))
+        rows.numpy(), low, high, *(each.view(len(rows), d).numpy() for each in (least, most))
     )
     return Bounds(least, most)
 
@@ -94,7 +95,8 @@ def spreads_apart(values: Tensor, factor: float, faint: float) -> Tensor:
     *lead, n, d = values.shape
     rows = values.detach().reshape(math.prod(lead), n, d)
     rows = (rows if rows.element_size() >= 4 else rows.float()).contiguous()
-    ends, (least, most) = extremes(rows), spread_bounds(rows)
+    ends = extremes(rows)
+    least, most = spread_bounds(rows, ends)
     largest = torch.maximum(ends.low.abs(), ends.high.abs())
     unsure = largest.to(torch.float64).mul_(faint)
     apart, asked = torch.empty(len(rows), dtype=torch.bool), torch.empty(len(rows), d).bool()

@@ -233,14 +233,13 @@ def null_information(x: Tensor, y: Tensor, correction: Correction = "none") -> T
     shape, n = torch.broadcast_shapes(x.shape, y.shape), x.shape[-1]
     rows = [counts.expand(shape).reshape(-1, n).cpu() for counts in (x, y)]
     tables: dict[tuple[bytes, bytes], Tensor] = {}  # many a layer has the counts of another
-    pairs = torch.empty(len(rows[0]), dtype=torch.float64)
+    null = torch.empty(len(rows[0]), dtype=torch.float64)
     for at, (a, b) in enumerate(zip(*rows, strict=True)):
         key = _table(a), _table(b)
         if key not in tables:
-            tables[key] = _expected_entropy(a, b, correction)
-        pairs[at] = tables[key]
-    null = entropy(x, correction) + entropy(y, correction) - pairs.reshape(shape[:-1]).to(x.device)
-    return null.masked_fill(constant(x) | constant(y), 0.0)
+            tables[key] = _null_of_tables(a, b, correction)
+        null[at] = tables[key]
+    return null.reshape(shape[:-1]).to(x.device).masked_fill(constant(x) | constant(y), 0.0)
 
 
 def _table(counts: Tensor) -> bytes:
@@ -254,16 +253,22 @@ def _log_factorials(n: int) -> Floats:
     return torch.arange(1, n + 2, dtype=torch.float64).lgamma().numpy()
 
 
-def _expected_entropy(x: Tensor, y: Tensor, correction: Correction) -> Tensor:
-    """The entropy of pairs in bits, of the expected table of counts ``(n,)`` permuted."""
+def _null_of_tables(x: Tensor, y: Tensor, correction: Correction) -> Tensor:
+    """`null_information` of one problem, given the counts ``(n,)`` of both variables."""
     n = len(x)
-    expected = np.zeros(n + 1)
-    kernels("_counting").expected_pairs(
-        *_multiplicities(x), *_multiplicities(y), _log_factorials(n), expected
+    tables, expected = (_multiplicities(x), _multiplicities(y)), np.zeros(n + 1)
+    kernels("_counting").expected_pairs(*tables[0], *tables[1], _log_factorials(n), expected)
+    seen = expected.nonzero()[0]
+    of_x, of_y, of_xy = (
+        _entropy_of_table(*table, n, correction) for table in (*tables, (seen, expected[seen]))
     )
-    counts = expected.nonzero()[0]
+    return of_x + of_y - of_xy
+
+
+def _entropy_of_table(counts: Integers, number: Floats, n: int, correction: Correction) -> Tensor:
+    """`entropy` in bits, of how many values have each count."""
     c = torch.from_numpy(counts.astype(np.float64))
-    share = torch.from_numpy(expected[counts]) * c / n
+    share = torch.from_numpy(number) * c / n
     return (share * (n / c).log2()).sum() + _added(c, share, n, correction)
 
 
