@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import norm, rankdata
+from scipy.special import ndtri
 
 from ibtrace.errors import InvalidInput
 from ibtrace.types import I_XT
@@ -106,7 +106,7 @@ def coincidence(
         raise InvalidInput("coincidence: no pair has five looks in common at which both change")
     names = [*_KEYS, "other", "other_layer", "other_instrument", "seeds", "points"]
     frame = pd.DataFrame(rows, columns=[*names, "correlation", "_z", "_sd"])
-    width = norm.ppf(1 - (1 - level) / 2 / len(frame)) * frame.pop("_sd")
+    width = ndtri(1 - (1 - level) / 2 / len(frame)) * frame.pop("_sd")
     z = frame.pop("_z")
     frame["lower"], frame["upper"] = np.tanh(z - width), np.tanh(z + width)
     strongest = frame["correlation"].abs().sort_values(ascending=False, kind="stable").index
@@ -138,6 +138,8 @@ def _differences(a: pd.Series, b: pd.Series, points: int) -> Floats:
 
 
 def _ranks(differences: Floats) -> Floats:
+    from scipy.stats import rankdata  # here, as scipy.stats takes half a second to import
+
     return rankdata(differences, axis=1) if differences.shape[1] else differences
 
 

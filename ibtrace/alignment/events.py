@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import binom
+from scipy.special import bdtr
 
 from ibtrace.runtime.text import wrap
 from ibtrace.types import I_XT, TraceLike
@@ -238,9 +238,9 @@ def median_interval(ordered: Sequence[float] | Floats) -> tuple[float, float, fl
     """
     n = len(ordered)
     inner = 1
-    while inner < (n + 1) // 2 and 1 - 2 * binom.cdf(inner, n, 0.5) >= _CONFIDENCE:
+    while inner < (n + 1) // 2 and 1 - 2 * bdtr(inner, n, 0.5) >= _CONFIDENCE:
         inner += 1
-    coverage = max(0.0, 1 - 2 * float(binom.cdf(inner - 1, n, 0.5)))
+    coverage = max(0.0, 1 - 2 * float(bdtr(inner - 1, n, 0.5)))
     return float(ordered[inner - 1]), float(ordered[n - inner]), coverage
 
 

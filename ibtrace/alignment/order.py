@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pandas as pd
-from scipy.stats import binomtest
 
 from ibtrace.alignment.events import Events
 from ibtrace.errors import InvalidInput
@@ -60,6 +59,8 @@ def order(events: Events, first: Named, second: Named) -> Order:
     Raises:
         InvalidInput: If there is no such event, or more than one; lists those there are.
     """
+    from scipy.stats import binomtest  # here, as scipy.stats takes half a second to import
+
     (first_name, a), (second_name, b) = (named_event(events, name) for name in (first, second))
     both = pd.DataFrame({"a": a["at"], "b": b["at"]}).dropna()
     before, after = int((both["a"] < both["b"]).sum()), int((both["a"] > both["b"]).sum())

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
-from scipy.optimize import brentq
 
 from ibtrace.comparison._trial import Trial, table
 from ibtrace.errors import InvalidInput
@@ -160,6 +159,8 @@ def label_law(t_dim: int, classes: int, bits: float) -> Problem:
     def channel(log_noise: float) -> GaussianChannel:
         points = tuple((float(c), *(0.0,) * (t_dim - 1)) for c in range(classes))
         return GaussianChannel(points, math.exp(log_noise), title=f"{classes}-in-a-row")
+
+    from scipy.optimize import brentq  # here, as it takes a third of a second to import
 
     ends = math.log(0.05), math.log(40.0 * classes)
     return Swapped(channel(brentq(lambda at: channel(at).bits - bits, *ends, xtol=1e-10)))

@@ -6,7 +6,6 @@ from itertools import combinations
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
 
 from ibtrace.errors import InvalidInput, UnknownName
 from ibtrace.types import I_XT
@@ -49,7 +48,7 @@ def _pair(both: pd.DataFrame) -> tuple[float, float, int, int]:
     first, second = (both.iloc[:, column] for column in (0, 1))
     correlations = []
     for _, curves in both.groupby(["seed", "layer"]):
-        ranks = [rankdata(curves.iloc[:, column]) for column in (0, 1)]
+        ranks = [curves.iloc[:, column].rank().to_numpy() for column in (0, 1)]
         if len(curves) > 2 and min(np.ptp(r) for r in ranks) > 0:
             correlations.append(float(np.corrcoef(ranks[0], ranks[1])[0, 1]))
     mean = float(np.mean(correlations)) if correlations else np.nan

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from sklearn.datasets import load_digits
 
 from ibtrace.datasets.types import Dataset
 
@@ -21,6 +20,8 @@ def digits(*, flatten: bool = True) -> Dataset:
         >>> digits()
         Dataset('digits', x (1797, 64), classes=10)
     """
+    from sklearn.datasets import load_digits  # here, as scikit-learn takes a second to import
+
     pixels, labels = load_digits(return_X_y=True)
     x = torch.as_tensor(pixels).float() / 16
     x = x if flatten else x.view(-1, 1, 8, 8)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from sklearn.feature_selection import mutual_info_classif, mutual_info_regression
 from torch import Tensor
 
 from ibtrace.errors import InvalidInput, TooFewSamples, Unsupported
@@ -169,6 +168,9 @@ class SklearnMI:
                 f"{label(self)}: each of the {len(second)} classes has one sample; "
                 "give ids that repeat, or both variables as floats"
             )
+        # here, as scikit-learn takes a second to import
+        from sklearn.feature_selection import mutual_info_classif, mutual_info_regression
+
         estimate = mutual_info_classif if is_ids(second) else mutual_info_regression
         columns, target = (
             (dense_ids(v) if is_ids(v) else v.flatten()).cpu().numpy() for v in (first, second)

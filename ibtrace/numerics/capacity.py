@@ -7,7 +7,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import nnls
 from torch import Tensor
 
 Floats = NDArray[np.float64]
@@ -45,6 +44,8 @@ def cone(points: Tensor, directions: Tensor) -> Cone:
         >>> abs(cone(torch.tensor([[0.0, 3.0, 0.0]]), draws).dimension - 0.5) < 0.1
         True
     """
+    from scipy.optimize import nnls  # here, as it takes a third of a second to import
+
     rays = points.detach().to("cpu", torch.float64).numpy()
     lengths = np.linalg.norm(rays, axis=1)
     columns: Floats = (rays[lengths > 0] / lengths[lengths > 0, None]).T.copy()

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from sklearn.neighbors import KDTree
 from torch import Tensor
 
 from ibtrace.errors import ConfigError, InvalidInput, TooFewSamples
@@ -37,6 +36,8 @@ def nearest(points: Tensor, k: int) -> Nearest:
     """
     n, d = points.shape
     if points.device.type == "cpu" and trees_win(n, d):
+        from sklearn.neighbors import KDTree  # here, as scikit-learn takes a second to import
+
         # Each point is its own nearest, at 0; where it repeats, the first may be a twin, also at 0.
         neighbours = KDTree(points.numpy()).query(points.numpy(), k + 1)
         return Nearest(

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.neighbors import KDTree
 from torch import Tensor
 
 from ibtrace.numerics.compiled import kernels
 from ibtrace.numerics.distances import Distances, Space, direct, row_blocks
+
+if TYPE_CHECKING:
+    from sklearn.neighbors import KDTree
 
 TIE = 1e-11
 """Two distances are tied if they differ by less than this part: rounding stays below it."""
@@ -240,6 +242,8 @@ def tree_neighbours(
     x: Tensor, y: Tensor, k: int, *, closed: bool, stop_at_tie: bool
 ) -> Neighbours | None:
     """`joint_neighbours` in the max-norm by KD-trees on the CPU, for few dimensions."""
+    from sklearn.neighbors import KDTree  # here, as scikit-learn takes a second to import
+
     a, b = x.numpy(), y.numpy()
     joint = np.hstack([a, b])
     distances, columns = KDTree(joint, metric="chebyshev").query(joint, min(k + 2, len(joint)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from ibtrace.numerics.representations import centred
@@ -26,6 +25,10 @@ def matched(reference: Tensor, other: Tensor, signs: bool = False) -> tuple[Tens
         >>> matched(t, torch.stack([t[:, 1], -t[:, 0]], 1), signs=True)
         (tensor([1, 0]), tensor([-1.,  1.], dtype=torch.float64))
     """
+    from scipy.optimize import (
+        linear_sum_assignment,
+    )  # here, as it takes a third of a second to import
+
     alike = (_unit(reference).mT @ _unit(other)).nan_to_num().cpu()
     # Over all units at once: taking the best partner unit by unit would give one away twice.
     gain = alike.abs() if signs else alike

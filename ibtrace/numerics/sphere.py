@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable
 
 import torch
-from scipy.optimize import brentq
 from scipy.special import gammaln, ive
 from torch import Tensor
 
@@ -103,6 +102,8 @@ def bounded_temperature(count: int, d: int) -> float:
 
 def _solved(divergence: Callable[[float], float], count: int, d: int) -> float:
     """The 1/κ at which a divergence that grows with κ is ln n."""
+    from scipy.optimize import brentq  # here, as it takes a third of a second to import
+
     start = 1 / leading_temperature(count, d)
     low = high = start
     while divergence(low) > math.log(count):

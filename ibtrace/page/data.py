@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import stdtrit
 
 from ibtrace.errors import InvalidInput
 from ibtrace.page.embed import packed
@@ -90,7 +90,7 @@ def numbers(
     )
     seeds = max(len(run["seeds"]) for run in runs)
     freedom = np.arange(1, max(2, seeds))  # the first is that of 2 seeds
-    student = np.asarray(stats.t.ppf((1 + CONFIDENCE) / 2, freedom))
+    student = np.asarray(stdtrit(freedom, (1 + CONFIDENCE) / 2))
     return {
         "clock": next(iter(clocks.values())),
         "layers": _joined(trace.layers for trace in traces.values()),

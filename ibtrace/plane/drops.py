@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import stdtrit
 
 Array = NDArray[np.float64]
 
@@ -130,7 +130,7 @@ def half_width(values: Array, confidence: float = 0.95, *, held_out: bool = Fals
     n = values.shape[-1]
     if n < 2:
         return np.full(values.shape[:-1], np.nan)
-    student = float(stats.t.ppf((1 + confidence) / 2, n - 1))
+    student = float(stdtrit(n - 1, (1 + confidence) / 2))
     variance = 1 / n + (1 / (n - 1) if held_out else 0)
     width: Array = student * np.sqrt(variance) * values.std(axis=-1, ddof=1)
     return width
