@@ -1,4 +1,5 @@
 from . import alignment as alignment
+from . import bounds as bounds
 from . import capture as capture
 from . import checkpoints as checkpoints
 from . import claims as claims
@@ -27,6 +28,9 @@ from . import trace as trace
 from . import tracer as tracer
 from . import training as training
 from . import types as types
+from .bounds import BottleneckCurve as BottleneckCurve
+from .bounds import bottleneck as bottleneck
+from .bounds import gaussian_bottleneck as gaussian_bottleneck
 from .capture import Look as Look
 from .capture import Recipe as Recipe
 from .capture import Twins as Twins

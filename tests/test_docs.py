@@ -32,6 +32,7 @@ ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 MODEL_PAGE = ROOT / "docs" / "your-model.md"
 RESOLUTION_PAGE = ROOT / "docs" / "resolution.md"
+BOUND_PAGE = ROOT / "docs" / "bound.md"
 NOTEBOOK = ROOT / "docs" / "notebook.ipynb"
 _BLOCK = re.compile(r"(?:<!-- ([^\n]*) -->\n)?^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
@@ -191,6 +192,16 @@ def test_the_page_on_resolution_runs_as_printed(
     said = capsys.readouterr().out
     assert "hidden5: I(X;T) falls, seen in bins of width" in said
     assert "hidden5: Seen at a resolution: compresses under 100 % of 2 analyses" in said
+
+
+def test_the_page_on_the_bound_prints_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
+    scope: dict[str, Any] = {}
+    for block, said in zip(blocks(BOUND_PAGE, "python"), blocks(BOUND_PAGE, "text"), strict=False):
+        exec(compile(block, str(BOUND_PAGE), "exec"), scope)
+        # How many steps and points that takes hangs on the machine's rounding.
+        assert re.sub(r"\d{2,},?\d* (points|steps|β)", r"\1", capsys.readouterr().out) == re.sub(
+            r"\d{2,},?\d* (points|steps|β)", r"\1", said
+        )
 
 
 def test_the_notebook_runs_and_shows_what_is_stored_in_it() -> None:

@@ -15,6 +15,7 @@ import ibtrace
 
 PUBLIC = {
     "At",
+    "BottleneckCurve",
     "Dataset",
     "Ensemble",
     "Estimate",
@@ -43,7 +44,9 @@ PUBLIC = {
     "Tracer",
     "Verdict",
     "View",
+    "bottleneck",
     "compare",
+    "gaussian_bottleneck",
     "information",
     "layers",
     "log_spaced",

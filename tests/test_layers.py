@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parent.parent / "ibtrace"
 ROOMS = [
     ["types", "errors"],
     ["numerics", "runtime"],
-    ["estimators", "problems", "datasets"],
+    ["estimators", "problems", "datasets", "bounds"],
     ["models", "probe", "plane", "alignment", "comparison"],
     ["capture", "measure", "lenses", "checkpoints", "plots", "page", "claims", "predictions"],
     ["trace", "testing"],  # a lens is tested on views, which capture makes
