@@ -22,7 +22,7 @@ from ibtrace.training import runner
 FIGURES = Path(__file__).parent.parent / "docs" / "figures"
 LAYERS = ("hidden1", "hidden3", "hidden5")
 LOOKS = 30
-ESTIMATOR = "binning"
+ESTIMATOR = "Binning(bins=30, range='snapshot')"
 
 
 def main(run: str) -> None:
@@ -33,8 +33,7 @@ def main(run: str) -> None:
     held = group.held_against()
     print(held)
     drawn = {group.name: subject, **group.controls}
-    label = next(name for name in subject.estimators if name.startswith(ESTIMATOR))
-    plots.save(plots.beside_controls(drawn, label), out / "controls")
+    plots.save(plots.beside_controls(drawn, ESTIMATOR), out / "controls")
 
     resolution = subject.resolution(looks=LOOKS, jobs=jobs)
     print(resolution)

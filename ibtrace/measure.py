@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from ibtrace.estimators import plane
 from ibtrace.estimators._inputs import is_ids, rows_as_ids
+from ibtrace.numerics.compiled import clock
 from ibtrace.probe import Probe
 from ibtrace.types import (
     I_TY,
@@ -120,7 +120,7 @@ def measure(
         for (shape, tokens, _), names in groups.items():
             settled = bound[names[0]]
             subject = probe if tokens is None else probe.tokens(shape[1], tokens)
-            start = time.perf_counter()
+            start = clock()
             pair = plane(settled, torch.stack([flat[name] for name in names]), subject)
             keys = list(product(names, seeds))
             # Plain numbers before the clock stops: a GPU answers before it has computed.
@@ -128,7 +128,7 @@ def measure(
                 list(zip(keys, plain_numbers(estimate.reading, samples=subject.n), strict=True))
                 for estimate in pair
             ]
-            seconds = (time.perf_counter() - start) / len(keys)
+            seconds = (clock() - start) / len(keys)
             quantities = (I_XT, I_TY) if subject.labelled else (I_XT,)
             for quantity, numbered in zip(quantities, plain, strict=False):
                 for (name, seed), numbers in numbered:

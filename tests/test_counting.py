@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +12,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
+from ibtrace import Tracer
 from ibtrace.numerics import bins, compiled, counting
 from ibtrace.numerics._jit import kernel
 from ibtrace.numerics.entropy import null_information, pair_counts, sample_counts
+from ibtrace.types import I_XT
 
 DTYPES = [torch.bool, torch.int8, torch.int16, torch.int32, torch.int64]
 DTYPES += [torch.float16, torch.bfloat16, torch.float32, torch.float64]
@@ -152,6 +156,26 @@ def test_compiling_says_so_once(
     assert [record.message.split(" in ")[0] for record in caplog.records] == [
         "compiled ibtrace.numerics._counting"
     ]
+
+
+def test_compiling_is_no_part_of_what_an_estimate_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    imported, slept = importlib.import_module, list[str]()
+
+    def slowly(name: str, package: str | None = None) -> object:
+        if name == "ibtrace.numerics._counting" and not slept:
+            slept.append(name)
+            time.sleep(0.5)
+        return imported(name, package)
+
+    monkeypatch.setattr(importlib, "import_module", slowly)
+    compiled.kernels.cache_clear()
+    begin, told = time.perf_counter(), compiled.clock()
+    data = draw(0, 64, 3).float(), draw(1, 64)
+    trace = Tracer(nn.Linear(3, 2), data=data, estimators=["binning"])
+    took, told = time.perf_counter() - begin, compiled.clock() - told
+    assert took - told > 0.5
+    frame = trace.trace.frame()
+    assert 0 < frame.loc[frame["quantity"] == I_XT, "seconds"].sum() <= told
 
 
 def test_importing_ibtrace_does_not_import_numba(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
 from typing import TypeVar
@@ -23,6 +22,7 @@ from ibtrace.comparison._trial import (
     table,
 )
 from ibtrace.errors import IbtraceError, InvalidInput
+from ibtrace.numerics.compiled import clock
 from ibtrace.problems import Problem
 from ibtrace.runtime.arguments import (
     MOST,
@@ -207,9 +207,9 @@ def _outcome(tag: str, estimator: Estimator, problem: Problem, sample: Sample) -
 
 
 def _estimate(estimator: Estimator, x: Tensor, y: Tensor, seed: int) -> Outcome:
-    begin = time.perf_counter()
+    begin = clock()
     estimate = estimator(x, y, seed=seed)
-    seconds = time.perf_counter() - begin
+    seconds = clock() - begin
     return Outcome(
         bits=float(estimate.bits),
         stderr=float(estimate.stderr),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -14,6 +13,7 @@ from ibtrace.capture.view import NetworkView
 from ibtrace.errors import InvalidInput, LensFailed
 from ibtrace.lenses import checked, layer_of
 from ibtrace.measure import plain_numbers
+from ibtrace.numerics.compiled import clock
 from ibtrace.probe import Probe
 from ibtrace.runtime.schedule import Schedule
 from ibtrace.types import INFORMATION, Lens, Quantity, Row, View, label
@@ -110,7 +110,7 @@ class Lenses:
         named = {*layers, *map(layer_of, view.networks.parameters)}
         rows: list[Row] = []
         for lens in due:
-            start = time.perf_counter()
+            start = clock()
             view.remember(partial(self._past, label(lens)))
             try:
                 numbered = list(checked(lens, lens(view, probe), view, named))
@@ -124,7 +124,7 @@ class Lenses:
             finally:
                 if "previous" in lens.tags.needs:
                     self._previous[label(lens)] = view
-            seconds = time.perf_counter() - start
+            seconds = clock() - start
             rows += _rows(label(lens), made, view, seconds)
         for seen in (view, self._initial, *self._previous.values()):
             if seen is not None:
