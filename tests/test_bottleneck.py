@@ -15,7 +15,7 @@ from scipy.optimize import linprog
 
 import ibtrace
 from ibtrace.bounds import BottleneckCurve, bottleneck, gaussian_bottleneck
-from ibtrace.bounds._anneal import Search, annealed
+from ibtrace.bounds._anneal import Point, Search, annealed, missed
 from ibtrace.bounds._law import reduced
 from ibtrace.errors import ConfigError, InvalidInput, NonFinite, TooLarge
 
@@ -287,6 +287,15 @@ def test_the_check_says_where_the_search_is_not_sure() -> None:
     assert full.check.passed
     assert (full.check.values, full.check.needed, full.check.starts) == (12, 12, 8)
     assert full.at(1.0) >= few.at(1.0) - 1e-9
+
+
+def test_a_beta_at_which_another_point_does_better_is_told() -> None:
+    at = [
+        Point(beta, x, y, torch.zeros(1, 1)) for beta, x, y in [(3, 0, 0), (4, 1, 0.1), (9, 2, 1)]
+    ]
+    assert missed(at) == (3, 4)
+    assert missed([at[0], at[2]]) == (3,)
+    assert missed([at[0]._replace(beta=1.5), at[2]]) == ()
 
 
 def test_the_readable_form() -> None:

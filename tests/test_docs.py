@@ -194,14 +194,22 @@ def test_the_page_on_resolution_runs_as_printed(
     assert "hidden5: Seen at a resolution: compresses under 100 % of 2 analyses" in said
 
 
-def test_the_page_on_the_bound_prints_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_page_on_the_bound_runs_and_prints_what_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
     scope: dict[str, Any] = {}
-    for block, said in zip(blocks(BOUND_PAGE, "python"), blocks(BOUND_PAGE, "text"), strict=False):
+    *printing, drawing = blocks(BOUND_PAGE, "python")
+    for block, said in zip(printing, blocks(BOUND_PAGE, "text"), strict=True):
         exec(compile(block, str(BOUND_PAGE), "exec"), scope)
         # How many steps and points that takes hangs on the machine's rounding.
         assert re.sub(r"\d{2,},?\d* (points|steps|β)", r"\1", capsys.readouterr().out) == re.sub(
             r"\d{2,},?\d* (points|steps|β)", r"\1", said
         )
+    quick = drawing.replace("range(1, 501)", "range(1, 4)")
+    assert quick != drawing
+    exec(compile(quick, str(BOUND_PAGE), "exec"), scope)
+    assert scope["figure"].axes[0].lines
 
 
 def test_the_notebook_runs_and_shows_what_is_stored_in_it() -> None:

@@ -15,9 +15,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
+from ibtrace.bounds import BottleneckCurve
 from ibtrace.errors import InvalidInput
 from ibtrace.plane import ceilings, clock, coordinates, mean_coordinates
 from ibtrace.plane import normalised as shares_of_entropy
+from ibtrace.plots._bound import Bound
 from ibtrace.plots._failing import FAILS, hollow_mark, labels, with_failures
 from ibtrace.plots._style import (
     EPOCHS,
@@ -45,6 +47,7 @@ def information_plane(
     ax: Axes | None = None,
     *,
     normalised: bool = False,
+    bound: BottleneckCurve | None = None,
 ) -> Figure:
     """The information plane of one run.
 
@@ -58,6 +61,8 @@ def information_plane(
         estimator: The estimator's label; the first of the trace by default.
         ax: Axes to draw on, which then get no colour bar; a new figure by default.
         normalised: Draw I(X;T)/H(X) and I(T;Y)/H(Y) (`ibtrace.plane.normalised`).
+        bound: The bottleneck curve of X and Y (`ibtrace.bottleneck`), drawn beneath; the region
+            where no T can be is shaded, and points in it fail.
 
     Returns:
         The figure.
@@ -67,8 +72,8 @@ def information_plane(
         UnknownName: If the trace lacks the estimator.
     """
     if ax is None:
-        return information_planes({"": trace}, estimator, normalised=normalised)
-    plane = Plane(trace, estimator, normalised=normalised)
+        return information_planes({"": trace}, estimator, normalised=normalised, bound=bound)
+    plane = Plane(trace, estimator, normalised=normalised, bound=bound)
     plane.draw(ax, epoch_norm(plane.last_epoch))
     plane.dress(ax)
     figure = ax.get_figure(root=True)
@@ -78,7 +83,11 @@ def information_plane(
 
 @styled
 def information_planes(
-    traces: Mapping[str, TraceLike], estimator: str | None = None, *, normalised: bool = False
+    traces: Mapping[str, TraceLike],
+    estimator: str | None = None,
+    *,
+    normalised: bool = False,
+    bound: BottleneckCurve | None = None,
 ) -> Figure:
     """The information planes of several runs side by side, in rows of five where they are many.
 
@@ -88,6 +97,7 @@ def information_planes(
         traces: The runs by name.
         estimator: The estimator's label; the first of each trace by default.
         normalised: Draw I(X;T)/H(X) and I(T;Y)/H(Y).
+        bound: The bottleneck curve of X and Y, drawn beneath all.
 
     Returns:
         The figure.
@@ -97,7 +107,7 @@ def information_planes(
         UnknownName: If a trace lacks the estimator.
     """
     planes = {
-        name: Plane(trace, estimator, normalised=normalised)
+        name: Plane(trace, estimator, normalised=normalised, bound=bound)
         for name, trace in as_mapping(traces).items()
     }
     figure, panels, norm = planes_figure(planes)
@@ -130,13 +140,16 @@ def explain(
 ) -> None:
     """The legend of the layers' marks under a figure, and the bar of the epochs' colours."""
     layers = max((plane.layers for plane in planes), key=len)
-    handles = [
+    handles: list[Artist] = [
         Line2D([], [], linestyle="", marker=marker, color=GREY, markersize=4)
         for marker in markers(layers)
     ]
     if any(plane.means["fails"].any() for plane in planes):
         handles.append(hollow_mark())
         layers = [*layers, FAILS]
+    if (bound := planes[0].bound) is not None:
+        marks, names = bound.handles()
+        handles, layers = [*handles, *marks], [*layers, *names]
     legend_below(figure, handles, layers)
     ticks = epoch_ticks(max(plane.last_epoch for plane in planes))
     bar = figure.colorbar(ScalarMappable(norm, EPOCHS), ax=axes, pad=pad, aspect=aspect)
@@ -150,7 +163,12 @@ class Plane:
     """What is drawn of one run: points, means, ceilings and the estimand."""
 
     def __init__(
-        self, trace: TraceLike, estimator: str | None, *, normalised: bool = False
+        self,
+        trace: TraceLike,
+        estimator: str | None,
+        *,
+        normalised: bool = False,
+        bound: BottleneckCurve | None = None,
     ) -> None:
         self.estimator = choose(trace, estimator)
         frame = shares_of_entropy(trace) if normalised else trace.frame()
@@ -164,11 +182,19 @@ class Plane:
             )
         self.labels = labels(normalised)
         self.points, self.means = with_failures(trace, self.estimator, self.points, self.means)
+        of_x, of_y = trace.meta.get("input_entropy", 1.0), trace.meta.get("label_entropy", 1.0)
+        units = (float(of_x), float(of_y)) if normalised else (1.0, 1.0)
+        self.bound = None if bound is None else Bound(bound, units)
+        if self.bound is not None:
+            for table in (self.points, self.means):
+                table["fails"] |= self.bound.impossible(table)
         self.layers = [layer for layer in trace.layers if layer in set(self.means["layer"])]
         self.clock = clock(frame)
         self.last_epoch = int(self.points["epoch"].max())
         self.estimands = estimands(frame)
         self.ceilings = ceilings(trace, frame, normalised=normalised)
+        if self.bound is not None:
+            self.ceilings = self.bound.ceilings
 
     def draw(self, axes: Axes, norm: FuncNorm) -> None:
         """The snapshots of the whole training."""
@@ -220,6 +246,9 @@ class Plane:
         self._draw_ceilings(axes)
         axes.update_datalim(self.points[[I_XT, I_TY]].to_numpy())
         axes.autoscale_view()
+        if self.bound is not None:
+            self.bound.make_room(axes)
+            self.bound.draw(axes)
         axes.set_xlabel(f"{self.labels[I_XT]}\n" + wrap(self.estimands, rest="", width=52))
         axes.set_ylabel(self.labels[I_TY])
 
