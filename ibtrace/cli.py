@@ -388,6 +388,8 @@ def _plot(options: argparse.Namespace) -> int:
 
     traces = runner.load(options.run)
     run, out = Path(options.run), Path(options.out or options.run)
+    if options.animate is not None and options.normalised:
+        raise ConfigError("--normalised does not go with --animate, whose axes are bits")
     if options.animate is not None:
         paths = reporting.films(traces, out, options.animate, options.estimator, run=run)
     else:
@@ -450,6 +452,8 @@ def _add_verdict(commands: _Commands) -> None:
 
 
 def _verdict(options: argparse.Namespace) -> int:
+    if options.trust and options.against is not None:
+        raise ConfigError("--trust does not go with --against; ask one after the other")
     _require_runs(*filter(None, (options.run, options.against)))
 
     from ibtrace.reports import reporting

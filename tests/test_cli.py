@@ -240,6 +240,7 @@ def test_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
         (["replicate", "tishby", "--resume", "--seeds", "3"], "runs/tishby: no config.yaml"),
         (["replicate", "tishby", "--resume", "--out", "nowhere"], "nowhere: no config.yaml"),
         (["verdict", "nowhere"], "nowhere"),
+        (["verdict", "a", "--trust", "--against", "b"], "--trust does not go with --against"),
         (["plot", "nowhere"], "nowhere"),
     ],
 )

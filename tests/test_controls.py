@@ -288,6 +288,20 @@ def test_a_control_that_is_the_subject_is_refused() -> None:
     assert "does not say of what" in str(controlled(subject, {"x": trace_of(falling(2))}))
 
 
+def test_a_number_that_is_missing_in_both_hides_no_copy() -> None:
+    curves = falling(3)
+    curves[0, 7] = NAN
+    held = controlled(trace_of(curves), {"again": trace_of(curves.copy(), "linear")})
+    assert held.findings == ()
+
+
+@pytest.mark.parametrize("curves", [falling(0)[:2], np.stack([*falling(2)[:2], *-falling(2)[:3]])])
+def test_a_control_of_which_nothing_can_be_said_is_open(curves: Array) -> None:
+    (finding,) = controlled(trace_of(falling(3)), {"c": trace_of(curves, "linear")})
+    assert finding.control.call == "inconclusive"
+    assert finding.outcome == "open"
+
+
 def test_what_the_labels_of_a_control_are_is_said() -> None:
     subject, curves = trace_of(falling(3)), falling(1)
     for part, words in (

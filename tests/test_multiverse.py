@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ibtrace.cli import main
-from ibtrace.errors import InvalidInput, RunError, UnknownName
+from ibtrace.errors import ConfigError, InvalidInput, LeftOut, RunError, UnknownName
 from ibtrace.estimators import information, make
 from ibtrace.plane import LayerMultiverse, Rule, held_out_drops, interval, windowed
 from ibtrace.plane.multiverse import Outcome
@@ -116,6 +116,52 @@ def test_the_least_drop_changes_the_call_and_not_the_fall(tmp_path: Path) -> Non
     assert turns_on(layer, "call") == "least_drop"
     calls = {level: {*rows["call"]} for level, rows in layer.levels("least_drop").items()}
     assert calls == {"0.1 bit": {"compresses"}, "2 bit": {"does not compress"}}
+
+
+def test_analyses_of_too_few_seeds_are_in_no_share(tmp_path: Path) -> None:
+    trace = kept_trace(tmp_path, coded(FALLING, 3), losses=[0.1, 0.2, 0.3])
+    layer = trace.multiverse({"families": [WIDTHS], "seeds": ["all", "best half"]}).of("hidden")
+    assert {*layer.levels("seeds")["best half"]["cause"]} == {"few seeds"}
+    assert len(layer) == 4
+    assert len(layer.judged) == 2
+    assert layer.share_of("compresses") == 1
+    assert layer.turns_on("call") is None
+    assert "under 100 % of 2 analyses" in layer.sentence()
+    assert "2 more have too few seeds or looks for a call." in layer.sentence()
+    assert "turns most" not in layer.sentence()
+    specification_curve(trace.multiverse({"families": [WIDTHS], "seeds": "best half"}))
+
+
+@pytest.mark.parametrize("at", [5, 20])
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_network_that_is_not_finite_at_a_look_costs_no_other(
+    at: int, jobs: int, tmp_path: Path
+) -> None:
+    looks = coded(FALLING)
+    looks[at][1]["hidden"][3] = float("nan")
+    table = kept_trace(tmp_path, looks).multiverse({"families": [WIDTHS]}, jobs=jobs).table
+    assert {*table["call"]} == {"compresses"}
+    assert table["held_out"].to_numpy() == pytest.approx(1)
+
+
+def test_a_network_that_stopped_early_is_left_out_and_named(tmp_path: Path) -> None:
+    trace = kept_trace(tmp_path, coded(FALLING))
+    for at in (5, 20):
+        next(tmp_path.glob(f"activations/seed3-epoch{at:06d}*")).unlink()
+    with pytest.warns(LeftOut, match="as their activations end before 20: seed 3; name seeds"):
+        found = trace.multiverse({"families": [WIDTHS]})
+    assert found.seeds == (0, 1, 2, 4)
+    assert {*found.table["call"]} == {"compresses"}
+    assert trace.multiverse({"families": [WIDTHS]}, seeds=[0, 1, 3]).looks == 2
+
+
+@pytest.mark.parametrize("width", [[1.0, 1.0], []])
+def test_one_analysis_is_not_asked_for_twice(width: list[float]) -> None:
+    with pytest.raises(ConfigError, match="width: different values, got"):
+        Choices.read({"families": [{"estimator": "binning", "width": width}]})
+    near = [0.1000001, 0.1000002]
+    (family,) = Choices.read({"families": [{"estimator": "binning", "width": near}]}).families
+    assert len({told["width"] for _, told in family.estimators}) == 2
 
 
 def test_the_best_half_is_of_the_lowest_losses(tmp_path: Path) -> None:

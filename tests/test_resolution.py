@@ -56,6 +56,15 @@ def test_a_fall_above_a_width_is_seen_at_just_those_widths(tmp_path: Path) -> No
     assert layer.decided.tolist() == [width <= 1 for width in WIDTHS]
 
 
+def test_at_the_ceiling_of_a_sample_no_fall_is_excluded(tmp_path: Path) -> None:
+    trace = kept_trace(tmp_path, coded(FALLING), population=False)
+    layer = trace.resolution(WIDTHS).of("hidden")
+    at_ceiling = layer.mean_x[:, -1] >= 0.95 * layer.input_entropy
+    assert at_ceiling.any()
+    assert not layer.excluded[at_ceiling].any()
+    assert layer.excluded[~at_ceiling & ~layer.falls].all()
+
+
 def test_slopes_are_bits_for_each_halving(tmp_path: Path) -> None:
     layer = mapped(tmp_path)
     assert np.array_equal(layer.octaves, (range(8), range(1, 9)))
@@ -141,7 +150,7 @@ def test_the_default_widths_span_the_layer_and_match_binning(tmp_path: Path) -> 
     trace = kept_trace(tmp_path, coded(FALLING))
     layer = trace.resolution().of("hidden")
     assert len(layer.scales) == 25
-    assert layer.scales[-1] == 2.0  # the last look spans 1.8
+    assert layer.scales[-1] == 4.0  # the widest look spans more than 2
     assert np.allclose(np.diff(np.log2(layer.scales)), 0.5)
     probe = trace.probe()
     for at, width in enumerate(layer.scales):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.collections import PathCollection
+from torch import Tensor, nn
 
 from ibtrace import Probe, plots
 from ibtrace.cli import main
@@ -19,7 +21,7 @@ from ibtrace.plane import CHECKS, normalised, trust
 from ibtrace.trace import Trace
 from ibtrace.trace.examining import _chance, examine
 from ibtrace.tracer import Keep, Tracer
-from ibtrace.types import I_TY, I_XT, Row
+from ibtrace.types import I_TY, I_XT, Estimate, Row
 
 NAN = float("nan")
 LAYERS = ("first", "second", "third")
@@ -225,6 +227,27 @@ def test_knowledge_is_told_from_chance_and_p_is_never_0(tmp_path: Path) -> None:
     assert of_hidden["p"].tolist() == pytest.approx([1 / 50] * 2)
     assert (of_hidden["bits"] > of_hidden["null_95"]).all()
     assert (of_hidden["null_mean"] < 0.02).all()
+
+
+def test_an_estimate_that_is_no_number_has_no_p_value() -> None:
+    class Nothing:
+        def __call__(self, t: Tensor, y: Tensor, *, seed: int = 0) -> Estimate:
+            return Estimate(torch.full(t.shape[:-2], math.nan))
+
+    found = _chance(Nothing(), torch.rand(16, 2), torch.arange(16) % 2, 19)  # type: ignore[arg-type]
+    assert math.isnan(found["p"])
+
+
+def test_what_is_predicted_is_asked_of_the_output_alone(tmp_path: Path) -> None:
+    cells = examine(kept(tmp_path / "a"), [Exact()], looks=2, permutations=19).cells
+    assert cells["prediction_bits"].notna().any()
+    x, y = torch.rand(64, 3), torch.arange(64) % 2
+    hidden = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 2))
+    keep = Keep(tmp_path / "b", activations=True)
+    with Tracer(hidden, data=(x, y), look=["1"], estimators=["binning"], keep=keep) as tracer:
+        tracer.snapshot(1)
+    none = examine(tracer.trace, [Exact()], looks=2, permutations=19).cells
+    assert none["prediction_bits"].isna().all()
 
 
 def test_p_values_of_labels_that_know_nothing_are_uniform(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from ibtrace.plane.against import against
+from ibtrace.plane.cause import CauseKind
 from ibtrace.plane.drops import Interval
 from ibtrace.plane.finding import Finding, bits, ends
 from ibtrace.plane.judge import verdict
@@ -31,6 +32,9 @@ Outcome = Literal[
 
 _CURVE = ["seed", "layer", "quantity", "estimator"]
 _LOSS = "train_loss"
+_NO_FALL: tuple[CauseKind, ...] = ("no fall", "constant", "saturated")
+"""What a control may be said not to fall by; others leave it open, whatever its mean."""
+
 _WORDS: Mapping[Outcome, str] = {
     "as much": "falls as much (as far as the seeds tell)",
     "more": "falls more",
@@ -179,7 +183,8 @@ def _outcome(finding: Finding, control: Finding, more: Interval, rule: Rule) -> 
     if finding.call != "compresses":
         return "control alone" if falls else "neither falls"
     if not falls:
-        return "does not fall" if control.evidence.held_out.upper < rule.least_drop else "open"
+        low = control.evidence.held_out.upper < rule.least_drop
+        return "does not fall" if low and control.cause.kind in _NO_FALL else "open"
     if more.lower > 0:
         return "less"
     return "more" if more.upper < 0 else "as much"
@@ -199,7 +204,9 @@ def _same(subject: TraceLike, control: TraceLike) -> bool:
         )
         both = one.merge(two, on=look, suffixes=("", "_control"))
         moving = both[both.groupby(keys)[value].transform("nunique") > 1]
-        alike += [bool((moving[value] == moving[f"{value}_control"]).all())] * bool(len(moving))
+        ours, theirs = moving[value], moving[f"{value}_control"]
+        equal = (ours == theirs) | (ours.isna() & theirs.isna())
+        alike += [bool(equal.all())] * bool(len(moving))
     return bool(alike) and all(alike)
 
 

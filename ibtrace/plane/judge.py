@@ -275,6 +275,7 @@ def _copies(rows: pd.DataFrame) -> dict[int, int]:
     )
     firsts: dict[tuple[float, ...], int] = {}
     seeds = sorted(map(int, table.columns))
+    table = table.fillna(np.inf)  # of two that are equal, what is missing is missing in both
     found = {seed: tuple(map(float, table[seed])) for seed in seeds}
     return {
         seed: first

@@ -58,6 +58,7 @@ class LayerResolution:
             ``(scales,)``; 0 where the probe is all of X, so that its law is known.
         input_entropy: H(X).
         label_entropy: H(Y); NaN if the labels are no classes.
+        population: Whether the samples are all of X; else H(X) is a ceiling of theirs.
         rule: What counts as a fall.
     """
 
@@ -70,6 +71,7 @@ class LayerResolution:
     null: Array
     input_entropy: float
     label_entropy: float
+    population: bool = False
     rule: Rule = field(default_factory=Rule)
 
     @property
@@ -105,11 +107,16 @@ class LayerResolution:
 
     @cached_property
     def excluded(self) -> Mask:
-        """Where a fall is excluded, ``(scales,)``."""
+        """Where a fall is excluded, ``(scales,)``.
+
+        Nowhere where the curve ends at the ceiling of a sample: more samples might show one.
+        """
         lasting = _interval(lasting_drops(self.about_x, self.rule.final_share), self.rule)
         highest = np.fmax(self.held_out[2], lasting[2])
         enough = self.about_x.shape[1] >= self.rule.least_seeds
-        excluded: Mask = enough & (highest < self.rule.least_drop)
+        ceiling = (1 - self.rule.near_ceiling) * self.input_entropy
+        room = self.population | (self.mean_x[:, -1] < ceiling)
+        excluded: Mask = enough & room & (highest < self.rule.least_drop)
         return excluded
 
     @property

@@ -13,7 +13,7 @@ import pandas as pd
 from ibtrace.errors import InvalidInput, UnknownName
 from ibtrace.numerics.variance_shares import Shares, variance_shares
 from ibtrace.plane.answer import QUESTIONS
-from ibtrace.plane.cause import Call
+from ibtrace.plane.cause import Call, CauseKind
 from ibtrace.runtime.text import wrap
 from ibtrace.types import Question
 
@@ -147,7 +147,16 @@ class LayerMultiverse:
 
     def share_of(self, call: Call) -> float:
         """The share of the analyses that make a call."""
-        return float((self.rows["call"] == call).mean()) if len(self.rows) else np.nan
+        rows = self.judged
+        return float((rows["call"] == call).mean()) if len(rows) else np.nan
+
+    @property
+    def judged(self) -> pd.DataFrame:
+        """The analyses that can make a call: of several looks, and as many seeds as it takes.
+
+        The others are in `rows` and in no share: what they leave open says nothing of the layer.
+        """
+        return self.rows[~self.rows["cause"].isin(_NO_CALL)]
 
     @property
     def varied(self) -> list[str]:
@@ -169,14 +178,16 @@ class LayerMultiverse:
         Args:
             outcome: ``fall`` or ``call``.
         """
-        rows = self.rows if outcome == "call" else self.rows[np.isfinite(self.rows["held_out"])]
+        rows = self.judged
+        rows = rows if outcome == "call" else rows[np.isfinite(rows["held_out"])]
         outcomes = rows["call"] == COMPRESSES if outcome == "call" else rows["held_out"]
         values = np.asarray(outcomes, dtype=np.float64)
-        names = [name for name in self.varied if name != FAMILY]
+        varied = [name for name in self.varied if len({*rows[name]} - {""}) > 1]
+        names = [name for name in varied if name != FAMILY]
         shares: Shares = variance_shares(
             values, [*rows[FAMILY]], {name: [*rows[name]] for name in names}
         )
-        group = {FAMILY: shares.group} if FAMILY in self.varied else {}
+        group = {FAMILY: shares.group} if FAMILY in varied else {}
         return {**group, **shares.factors, "together": shares.rest}
 
     def turns_on(self, outcome: Outcome = "fall") -> Turn | None:
@@ -190,7 +201,8 @@ class LayerMultiverse:
     @property
     def asked(self) -> dict[Question, pd.DataFrame]:
         """The analyses by what they ask of I(X;T): no share is taken across questions."""
-        rows = {question: self.rows[self.rows["question"] == question] for question in QUESTIONS}
+        judged = self.judged
+        rows = {question: judged[judged["question"] == question] for question in QUESTIONS}
         return {question: some for question, some in rows.items() if len(some)}
 
     def records(self) -> list[dict[str, object]]:
@@ -216,7 +228,7 @@ class LayerMultiverse:
 
     def sentence(self) -> str:
         """Under how many analyses it compresses, how far it falls, and what that turns on."""
-        if self.rows["held_out"].isna().all():
+        if self.judged["held_out"].isna().all():
             return f"{self.layer}: no analysis of {len(self)} has a fall over seeds."
         text = " ".join(_calls(question, rows) for question, rows in self.asked.items())
         text = f"{self.layer}: {text}"
@@ -228,13 +240,17 @@ class LayerMultiverse:
             text += (
                 f" The call turns most on the {_name(call.choice)}: {self._by_level(call.choice)}."
             )
+        if uncounted := len(self) - len(self.judged):
+            have = "have" if uncounted > 1 else "has"
+            text += f" {uncounted} more {have} too few seeds or looks for a call."
         return text
 
     def _by_level(self, choice: str) -> str:
         """The share of the analyses that compress, at each value of a choice."""
         shares = {
             level: float((rows["call"] == COMPRESSES).mean())
-            for level, rows in self.levels(choice).items()
+            for level, every in self.levels(choice).items()
+            if len(rows := every[every.index.isin(self.judged.index)])
         }
         ordered = sorted(shares.items(), key=lambda item: -item[1])
         return ", ".join(f"{_percent(share)} with {level}" for level, share in ordered)
@@ -254,6 +270,8 @@ def _calls(question: Question, rows: pd.DataFrame) -> str:
     ends = f"{falls.min() + 0.0:.2f} to {falls.max() + 0.0:.2f}"
     return f"{', '.join(parts)}; falls from {ends} bits, median {falls.median():.2f}."
 
+
+_NO_CALL: tuple[CauseKind, ...] = ("few seeds", "one snapshot")
 
 _NAMES = {
     "family": "family of estimators",

@@ -81,6 +81,7 @@ def resolution(
     seeds: Sequence[int],
     epochs: Sequence[int],
     entropies: Mapping[str, tuple[float, float]],
+    population: Mapping[str, bool] | None = None,
     reader: Reader = "bins",
     rule: Rule | None = None,
     clock: str = "epoch",
@@ -97,6 +98,7 @@ def resolution(
         seeds: Of the second axis.
         epochs: Of the third axis.
         entropies: H(X) and H(Y) of each layer.
+        population: Of which layers the samples are all of X; of none by default.
         reader: What reads T.
         rule: What counts as a fall.
         clock: What the looks are counted by.
@@ -127,6 +129,7 @@ def resolution(
                 null=null[name],
                 input_entropy=entropies[name][0],
                 label_entropy=entropies[name][1],
+                population=bool((population or {}).get(name, False)),
                 rule=rule or Rule(),
             )
         )

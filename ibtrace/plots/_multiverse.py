@@ -145,7 +145,7 @@ def _heat(axes: Axes, multiverse: Multiverse, levels: list[tuple[str, str]]) -> 
     shares = np.full((len(levels), len(multiverse.layers)), np.nan)
     for column, layer in enumerate(multiverse):
         for height, (choice, level) in enumerate(levels):
-            rows = layer.rows[layer.rows[choice] == level]
+            rows = layer.judged[layer.judged[choice] == level]
             if len(rows):
                 shares[height, column] = float((rows["call"] == "compresses").mean())
     image = axes.pcolormesh(shares, cmap=_HEAT, vmin=0, vmax=1, edgecolors="white", linewidth=0.4)

@@ -121,7 +121,9 @@ def analyse(
     declined: dict[tuple[str, str], str] = {}
     for measured, reasons in tqdm(results(_measured, tasks, jobs), **bar):
         rows += measured
-        declined |= reasons
+        declined = {**reasons, **declined}
+    # an estimator that declines a layer at one look has no curve there, whatever its other looks
+    rows = [row for row in rows if (row["estimator"], row["layer"]) not in declined]
     if not rows:
         why = "; ".join(dict.fromkeys(declined.values()))
         raise InvalidInput(f"multiverse: no estimate could be made: {why}")
@@ -203,7 +205,7 @@ def _measured(
 def _estimates(
     look: StoredLook, at: int, layer: str, estimation: _Estimation, plan: _Plan
 ) -> Iterator[dict[str, Any]]:
-    """One estimator on one layer at one look, a row for each network."""
+    """One estimator on one layer at one look, a row for each network; NaN of what is not finite."""
     probe, chosen = plan.probes[estimation.samples]
     told = look.contexts[layer]
     values = look.activations[layer]
@@ -214,26 +216,41 @@ def _estimates(
     elif probe.n < plan.n:
         values = values[:, chosen]
     variable = as_variable(values)
+    finite = variable.isfinite().flatten(1).all(1)
     for networks, estimator in _bound(estimation, layer, told, plan):
-        estimate = plane(estimator, variable[networks], probe)[0]
-        rows = plain_numbers(estimate.reading, samples=probe.n)
-        for place, numbers in zip(networks, rows, strict=True):
-            figures = numbers["diagnostics"]
-            yield {
-                "seed": plan.seeds[place],
-                "epoch": at,
-                "layer": layer,
-                "quantity": I_XT,
-                "estimator": estimation.name,
-                "samples_share": estimation.samples,
-                "estimand": estimator.estimand,
-                "variable": told.variable,
-                "bits": numbers["value"],
-                "stderr": numbers["stderr"],
-                "flags": numbers["flags"],
-                "ceiling": figures.get("ceiling", np.nan),
-                "samples": figures["samples"],
-            }
+        common = {
+            "epoch": at,
+            "layer": layer,
+            "quantity": I_XT,
+            "estimator": estimation.name,
+            "samples_share": estimation.samples,
+            "estimand": estimator.estimand,
+            "variable": told.variable,
+        }
+        whole_ones = [place for place in networks if finite[place]]
+        if whole_ones:
+            estimate = plane(estimator, variable[whole_ones], probe)[0]
+            rows = plain_numbers(estimate.reading, samples=probe.n)
+            for place, numbers in zip(whole_ones, rows, strict=True):
+                figures = numbers["diagnostics"]
+                yield {
+                    "seed": plan.seeds[place],
+                    **common,
+                    "bits": numbers["value"],
+                    "stderr": numbers["stderr"],
+                    "flags": numbers["flags"],
+                    "ceiling": figures.get("ceiling", np.nan),
+                    "samples": figures["samples"],
+                }
+        unknown = {"bits": np.nan, "stderr": np.nan, "flags": "", "ceiling": np.nan}
+        for place in networks:
+            if not finite[place]:
+                yield {
+                    "seed": plan.seeds[place],
+                    **common,
+                    **unknown,
+                    "samples": float(probe.n),
+                }
 
 
 def _bound(

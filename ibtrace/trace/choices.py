@@ -92,6 +92,8 @@ class Choices:
         """
         if isinstance(grid, Choices):
             return grid
+        if not isinstance(grid, Mapping | str | os.PathLike | None):
+            raise ConfigError(f"multiverse: a grid is a mapping or a YAML file, got {grid!r}")
         raw = (
             grid if isinstance(grid, Mapping) else _loaded(Path(DEFAULT if grid is None else grid))
         )
@@ -146,6 +148,9 @@ def _estimators(
 ) -> Iterator[tuple[Estimator, Mapping[str, str]]]:
     """Every combination of the fields' values, with those of the fields that have several."""
     values = {key: _listed(value) for key, value in fields.items()}
+    for key, listed in values.items():
+        if len({*map(repr, listed)}) < len(listed) or not listed:
+            raise ConfigError(f"multiverse: {name}: {key}: different values, got {listed}")
     for combination in product(*values.values()):
         chosen = dict(zip(values, combination, strict=True))
         made = {key: tuple(v) if isinstance(v, list) else v for key, v in chosen.items()}
@@ -161,7 +166,9 @@ def _listed(value: Any) -> list[Any]:
 def _text(value: Any) -> str:
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_text, value))}]"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:g}" if float(f"{value:g}") == value else repr(value)
 
 
 def _shares(who: str, given: Any) -> tuple[Fraction, ...]:

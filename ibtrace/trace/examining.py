@@ -244,11 +244,12 @@ def _chance(estimator: Estimator, t: Tensor, y: Tensor, permutations: int) -> di
         parts.append(estimator(t.expand(len(some), *t.shape), some).bits)
     null = torch.cat(parts).numpy()
     as_much = int((null >= bits - 1e-12).sum())
+    known = math.isfinite(bits) and bool(np.isfinite(null).all())
     return {
         "bits": bits,
         "null_mean": float(null.mean()),
         "null_95": float(np.quantile(null, 0.95)),
-        "p": (1 + as_much) / (1 + permutations),
+        "p": (1 + as_much) / (1 + permutations) if known else math.nan,
         "permutations": permutations,
     }
 
@@ -284,13 +285,18 @@ def _cells(estimator: Estimator, t: Tensor, predicted: Tensor | None) -> dict[st
     occupied = estimate.diagnostics.get("occupied_bins", torch.tensor(math.nan))
     return {
         "occupied": float(occupied),
-        "prediction_bits": whole_of - float(estimate.bits),
+        # an estimate that takes T for continuous is not what is seen of T
+        "prediction_bits": math.nan
+        if estimator.tags.question == "density"
+        else whole_of - float(estimate.bits),
     }
 
 
 def _predictions(outputs: Tensor, probe: Probe) -> Tensor | None:
     """The class of the largest output of each sample; None where outputs are no classes."""
     if outputs.dim() != 2 or outputs.shape[1] < 2 or probe.label_kind != "classes":
+        return None
+    if outputs.shape[1] != int(probe.labels.unique().numel()):  # a layer, and not the output
         return None
     return dense_ids(outputs.argmax(-1))
 

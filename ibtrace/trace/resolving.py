@@ -25,11 +25,19 @@ from ibtrace.plane.resolution import resolution
 from ibtrace.probe import Probe
 from ibtrace.runtime.arguments import whole
 from ibtrace.runtime.workers import results
-from ibtrace.trace.stored import StoredLook, StoredTrace, shared_looks, stored_look, thinned
+from ibtrace.trace.stored import (
+    StoredLook,
+    StoredTrace,
+    shared_looks,
+    spread,
+    stored_look,
+    thinned,
+)
 
 OCTAVES = 12
 """The default grid: so many halvings of the range of the values."""
 
+_RANGE_LOOKS = 5  # looks over which the range of the default grid is taken
 _STEPS: dict[Reader, int] = {"bins": 2, "noise": 1}  # scales an octave
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -108,7 +116,10 @@ def resolve(
     chosen, places = shared_looks(trace, seeds, looks)
     last = stored_look(trace, chosen, places[-1])
     names, notes = _layers(last, layers)
-    grid = _grid(scales, [last.activations[name] for name in names], _STEPS[reader])
+    # a layer that shrinks had a wider range before; a few looks tell it
+    seen = [last, *(stored_look(trace, chosen, at) for at in spread(places, _RANGE_LOOKS)[:-1])]
+    every = [look.activations[name] for look in seen for name in names]
+    grid = _grid(scales, every, _STEPS[reader])
     subjects = _subjects(trace.probe(), samples, last, names)
     tasks = [(trace, reader, subjects, chosen, at, grid, at == places[-1]) for at in places]
     bar: Any = {
@@ -130,6 +141,7 @@ def resolve(
         seeds=chosen,
         epochs=places,
         entropies={name: subjects[name].entropies for name in names},
+        population={name: subjects[name].known for name in names},
         reader=reader,
         rule=rule,
         clock=trace.clock,
@@ -143,6 +155,8 @@ def _layers(look: StoredLook, asked: Sequence[str] | None) -> tuple[list[str], l
         there = ", ".join(look.activations)
         raise InvalidInput(f"no activations of {unknown[0]!r} are kept; they are of {there}")
     wanted = [*look.activations] if asked is None else list(dict.fromkeys(asked))
+    if not wanted:
+        raise InvalidInput("resolution: layers must be a list with one at least, got none")
     symbols = [name for name in wanted if not look.activations[name].is_floating_point()]
     names = [name for name in wanted if name not in symbols]
     if not names:
@@ -163,6 +177,8 @@ def _grid(
         each = [2.0 ** (step / steps) for step in range(steps)]
         grid = [step * 2.0 ** (top - down) for down in range(1, OCTAVES + 1) for step in each]
         return tuple(sorted([*grid, 2.0**top]))
+    if not isinstance(scales, Sequence | np.ndarray) or isinstance(scales, str):
+        raise InvalidInput(f"resolution: give a list of scales, got {scales!r}")
     given = sorted({float(scale) for scale in scales})
     if len(given) < 2 or not all(math.isfinite(scale) and scale > 0 for scale in given):
         raise InvalidInput(f"resolution: give two scales above 0 or more, got {list(scales)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ibtrace.errors import InvalidInput, RunError
+from ibtrace.errors import InvalidInput, LeftOut, RunError
 from ibtrace.measure import context
 from ibtrace.probe import Probe
 from ibtrace.types import LayerContext, TraceLike
@@ -91,19 +92,38 @@ def shared_looks(
 
     Raises:
         RunError: If the trace keeps none, or the seeds share none.
-        InvalidInput: If a seed has none, or ``looks`` is not positive.
+        InvalidInput: If a seed has none, no seed is named, or ``looks`` is not positive.
     """
     if looks is not None and looks < 1:
         raise InvalidInput(f"looks must be positive, got {looks}")
     require_activations(trace)
     having = [seed for seed in trace.seeds if trace.activation_epochs(seed)]
+    if seeds is not None and (not isinstance(seeds, Sequence) or not seeds):
+        raise InvalidInput(f"seeds must be a list with one at least, got {seeds!r}")
     if missing := sorted({*(seeds or ())} - {*having}):
         raise InvalidInput(f"seed {missing[0]} has no activations; those that have: {having}")
-    chosen = having if seeds is None else list(dict.fromkeys(seeds))
+    if seeds is None:
+        chosen = _to_the_end({seed: trace.activation_epochs(seed) for seed in having})
+    else:
+        chosen = list(dict.fromkeys(seeds))
     shared = sorted(set.intersection(*({*trace.activation_epochs(seed)} for seed in chosen)))
     if not shared:
         raise RunError("the seeds of the trace share no look with activations; name some by seeds=")
     return chosen, shared if looks is None else spread(shared, looks)
+
+
+def _to_the_end(kept: Mapping[int, Sequence[int]]) -> list[int]:
+    """The seeds whose looks go as far as any's: one that stopped early would cut all of them."""
+    end = max(looks[-1] for looks in kept.values())
+    short = [seed for seed, looks in kept.items() if looks[-1] < end]
+    if short:
+        warnings.warn(
+            f"left out, as their activations end before {end}: seed"
+            f"{'s' * (len(short) > 1)} {', '.join(map(str, short))}; name seeds to have them",
+            LeftOut,
+            stacklevel=3,
+        )
+    return [seed for seed in kept if seed not in short]
 
 
 def require_activations(trace: StoredTrace) -> None:

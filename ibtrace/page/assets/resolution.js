@@ -12,8 +12,9 @@ function mapRuns(layer) {
   return isShown(layer) ? shownRuns().filter((run) => mapOf(run, layer)) : [];
 }
 
-/** The bits of a map, a row for each scale. */
+/** The bits of a map, a row for each scale; nothing where it was not measured. */
 function gridBits(map, quantity) {
+  if (!(quantity in map.bits)) return null;
   map.rows ??= {};
   map.rows[quantity] ??= (() => {
     const flat = unpacked(map.bits[quantity], Float32Array);
@@ -101,8 +102,8 @@ function mapSpec(layer, quantity, { theme, width }) {
 function mapRows(layer, quantity) {
   return mapRuns(layer).flatMap((run) => {
     const map = mapOf(run, layer);
-    return gridBits(map, quantity).flatMap((row, place) => row.map((bits, when) => [run.name,
-      `${map.reader} ${map.scales[place]}`, quantity, "bits", layer, map.looks[when], map.seeds, bits, NaN, NaN, ""]));
+    return (gridBits(map, quantity) ?? []).flatMap((row, place) => row.map((bits, when) => [run.name,
+      `${map.reader} ${map.scales[place]}`, quantity, "bits", layer, map.looks[when], map.seeds, bits, NaN, NaN, "", ""]));
   });
 }
 
@@ -115,7 +116,7 @@ function mapPeek(layer) {
       const [mean, lower, upper] = map.fall.map((ends) => ends[place]);
       const ends = lower === null ? "" : ` [${short(lower)}, ${short(upper)}]`;
       return [scaleText(scale), run.name || "–", String(map.peaks[place]), short(across[place][last]),
-        mean === null ? "–" : `${short(mean)}${ends}`, short(upward[place][last])];
+        mean === null ? "–" : `${short(mean)}${ends}`, upward ? short(upward[place][last]) : "–"];
     });
   });
   return { head: ["scale", "run", "peak", `${I_XT} at the end`, "held-out fall", `${I_TY} at the end`], rows };
