@@ -251,7 +251,12 @@ def _add_compare(commands: _Commands) -> None:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    _require_runs(*([] if options.run is None else [options.run]))
+    if options.run is not None:
+        if options.problems:
+            raise ConfigError("--problems does not go with --run, which calibrates at its size")
+        if options.n is not None and "," in options.n:
+            raise ConfigError("--n takes one number with --run: how many of the probe's samples")
+        _require_runs(options.run)
 
     from ibtrace.comparison import FAILED
     from ibtrace.reports import comparing
@@ -282,10 +287,6 @@ def _compare_run(options: argparse.Namespace, names: list[str] | None, n: list[i
     from ibtrace.reports import comparing_run as report
     from ibtrace.training import comparing_run
 
-    if options.problems:
-        raise ConfigError("--problems does not go with --run, which calibrates at the run's size")
-    if n is not None and len(n) > 1:
-        raise ConfigError("--n takes one number with --run: how many of the probe's samples")
     out = Path(options.out or Path(options.run) / "compare")
     for variant, trace in _judged(options).items():
         comparison = comparing_run.compare_run(
