@@ -251,12 +251,15 @@ def _add_compare(commands: _Commands) -> None:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    if options.run is not None:
-        if options.problems:
-            raise ConfigError("--problems does not go with --run, which calibrates at its size")
-        if options.n is not None and "," in options.n:
-            raise ConfigError("--n takes one number with --run: how many of the probe's samples")
-        _require_runs(options.run)
+    if options.run is None and options.snapshots is not None:
+        raise ConfigError("--snapshots goes with --run")
+    if options.run is None and options.controls:
+        raise ConfigError("--controls goes with --run")
+    if options.run is not None and options.problems:
+        raise ConfigError("--problems does not go with --run, which calibrates at its size")
+    if options.run is not None and options.n is not None and "," in options.n:
+        raise ConfigError("--n takes one number with --run: how many of the probe's samples")
+    _require_runs(*([] if options.run is None else [options.run]))
 
     from ibtrace.comparison import FAILED
     from ibtrace.reports import comparing
@@ -265,10 +268,6 @@ def _compare(options: argparse.Namespace) -> int:
     n = None if options.n is None else comparing.sizes(options.n)
     if options.run is not None:
         return _compare_run(options, names, n)
-    if options.snapshots is not None:
-        raise ConfigError("--snapshots goes with --run")
-    if options.controls:
-        raise ConfigError("--controls goes with --run")
     folder = Path(options.out or "runs/compare")
     frame, whole = comparing.compare(
         names,
@@ -382,6 +381,8 @@ def _add_plot(commands: _Commands) -> None:
 
 
 def _plot(options: argparse.Namespace) -> int:
+    if options.animate is not None and options.normalised:
+        raise ConfigError("--normalised does not go with --animate, whose axes are bits")
     _require_runs(options.run)
 
     from ibtrace.reports import reporting
@@ -389,8 +390,6 @@ def _plot(options: argparse.Namespace) -> int:
 
     traces = runner.load(options.run)
     run, out = Path(options.run), Path(options.out or options.run)
-    if options.animate is not None and options.normalised:
-        raise ConfigError("--normalised does not go with --animate, whose axes are bits")
     if options.animate is not None:
         paths = reporting.films(traces, out, options.animate, options.estimator, run=run)
     else:

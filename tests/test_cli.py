@@ -241,6 +241,7 @@ def test_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
         (["replicate", "tishby", "--resume", "--out", "nowhere"], "nowhere: no config.yaml"),
         (["verdict", "nowhere"], "nowhere"),
         (["verdict", "a", "--trust", "--against", "b"], "--trust does not go with --against"),
+        (["plot", "a", "--animate", "--normalised"], "--normalised does not go with --animate"),
         (["plot", "nowhere"], "nowhere"),
     ],
 )

@@ -12,7 +12,10 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from torch import nn
 
+from ibtrace import Keep, Tracer
 from ibtrace.page import write
 from ibtrace.plane import interval, mean_coordinates
 from ibtrace.trace import Trace
@@ -475,6 +478,19 @@ def test_maps_are_drawn_with_the_scales_of_a_sure_fall(browser: Browser, tmp_pat
     assert len(table) == 5 * 16
     assert table["mean"].to_numpy() == pytest.approx(resolution.of("a").mean_y.ravel(), abs=1e-6)
     ElementTree.fromstring(browser.download("map-0-0", "SVG"))
+    assert browser.logged() == []
+
+
+def test_a_map_without_labels_has_its_table_too(browser: Browser, tmp_path: Path) -> None:
+    model, x = nn.Sequential(nn.Linear(3, 2), nn.Tanh()), torch.rand(32, 3)
+    keep = Keep(tmp_path / "run", activations=True)
+    with Tracer(model, data=x, estimators=["binning"], keep=keep) as tracer:
+        tracer.snapshot(1)
+    trace = tracer.trace
+    browser.open(trace.report(resolution=trace.resolution([0.25, 0.5])), panel="map-0-0")
+    browser.run("document.querySelector('#map-0-0 details').open = true")
+    browser.until("return document.querySelectorAll('#map-0-0 tbody tr').length === 2")
+    assert len(pd.read_csv(io.StringIO(browser.download("map-0-0", "CSV")))) == 2 * 2
     assert browser.logged() == []
 
 

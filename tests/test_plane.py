@@ -617,6 +617,11 @@ def test_a_network_that_was_run_twice_is_one_network() -> None:
     assert [finding.call for finding in same.findings] == ["inconclusive"]
     assert same.of("hidden").evidence.seeds.kept == (0,)
     assert any("Seed 2 is seed 0 over again" in note for note in same.notes)
+    curves = np.stack([one, one, one + 0.01])
+    curves[:2, 5] = np.nan  # what is missing in both hides nothing
+    with_gap = judged(rows_of(curves))
+    assert with_gap.of("hidden").evidence.seeds.kept == (0, 2)
+    assert any("Seed 1 is seed 0 over again" in note for note in with_gap.notes)
     apart = judged(rows_of(one + 0.01 * np.arange(3)[:, None]))
     assert apart.of("hidden").call == "compresses"
     assert not any("over again" in note for note in apart.notes)

@@ -56,6 +56,30 @@ def test_a_fall_above_a_width_is_seen_at_just_those_widths(tmp_path: Path) -> No
     assert layer.decided.tolist() == [width <= 1 for width in WIDTHS]
 
 
+def test_the_default_widths_reach_the_widest_look(tmp_path: Path) -> None:
+    looks = coded(dict.fromkeys((0, 1, 5, 20), WIDE))
+    for epoch, scale in ((0, 8.0), (1, 4.0), (5, 1.0), (20, 0.01)):
+        for layers in looks[epoch]:
+            layers["hidden"] *= scale
+    layer = kept_trace(tmp_path, looks).resolution().of("hidden")
+    assert layer.scales[-1] >= 8.0 * (2**1 + 2**0 + 2**-1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"seeds": []}, "seeds must be a list with one at least"),
+        ({"seeds": 0}, "seeds must be a list with one at least"),
+        ({"scales": 0.1}, "give a list of scales, got 0.1"),
+        ({"scales": "ab"}, "give a list of scales, got 'ab'"),
+        ({"layers": []}, "layers must be a list with one at least"),
+    ],
+)
+def test_what_is_no_list_is_refused(arguments: dict[str, Any], said: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match=said):
+        kept_trace(tmp_path, coded(FALLING)).resolution(**arguments)
+
+
 def test_at_the_ceiling_of_a_sample_no_fall_is_excluded(tmp_path: Path) -> None:
     trace = kept_trace(tmp_path, coded(FALLING), population=False)
     layer = trace.resolution(WIDTHS).of("hidden")

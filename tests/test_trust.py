@@ -241,6 +241,8 @@ def test_an_estimate_that_is_no_number_has_no_p_value() -> None:
 def test_what_is_predicted_is_asked_of_the_output_alone(tmp_path: Path) -> None:
     cells = examine(kept(tmp_path / "a"), [Exact()], looks=2, permutations=19).cells
     assert cells["prediction_bits"].notna().any()
+    dense = examine(kept(tmp_path / "c"), ["ksg"], looks=2, permutations=19).cells
+    assert dense["prediction_bits"].isna().all()  # T taken for continuous is not what is seen of T
     x, y = torch.rand(64, 3), torch.arange(64) % 2
     hidden = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 2))
     keep = Keep(tmp_path / "b", activations=True)

@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
+_APART = 1e-9  # the chord of points nearer than this is of rounding
+
 
 def on_envelope(x: Floats, y: Floats, *, slack: float = 1e-12) -> NDArray[np.bool_]:
     """Which points lie on the least concave curve above all of them.
@@ -38,14 +40,19 @@ def corners(x: Floats, y: Floats, slopes: Floats) -> tuple[Floats, Floats]:
     Args:
         x: Never falling, ``(n,)``.
         y: On a concave curve, ``(n,)``.
-        slopes: Of tangents, never rising, ``(n,)``; made steep or flat enough to meet between.
+        slopes: Of tangents, ``(n,)``; each is taken no flatter than the chord ahead and no steeper
+            than the chord behind, as those of a concave curve are.
 
     Returns:
         Their x and y, ``(n - 1,)`` each.
     """
     width, rise = np.diff(x), np.diff(y)
     chord = np.divide(rise, width, out=np.zeros_like(width), where=width > 0)
-    left, right = np.maximum(slopes[:-1], chord), np.minimum(slopes[1:], chord)
+    wide = width > _APART
+    ahead = np.maximum.accumulate(np.where(wide, chord, -np.inf)[::-1])[::-1]
+    behind = np.minimum.accumulate(np.where(wide, chord, np.inf))
+    left = np.minimum(np.maximum(slopes[:-1], ahead), np.r_[np.inf, behind[:-1]])
+    right = np.maximum(np.minimum(slopes[1:], behind), np.r_[ahead[1:], -np.inf])
     turn = left - right
     share = np.divide(chord - right, turn, out=np.zeros_like(turn), where=turn > 0)
     return x[:-1] + share * width, y[:-1] + left * share * width

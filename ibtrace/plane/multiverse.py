@@ -152,11 +152,11 @@ class LayerMultiverse:
 
     @property
     def judged(self) -> pd.DataFrame:
-        """The analyses that can make a call: of several looks, and as many seeds as it takes.
+        """The analyses that can make a call: with numbers, of several looks, of seeds enough.
 
         The others are in `rows` and in no share: what they leave open says nothing of the layer.
         """
-        return self.rows[~self.rows["cause"].isin(_NO_CALL)]
+        return _judged(self.rows)
 
     @property
     def varied(self) -> list[str]:
@@ -250,10 +250,14 @@ class LayerMultiverse:
         shares = {
             level: float((rows["call"] == COMPRESSES).mean())
             for level, every in self.levels(choice).items()
-            if len(rows := every[every.index.isin(self.judged.index)])
+            if len(rows := _judged(every))
         }
         ordered = sorted(shares.items(), key=lambda item: -item[1])
         return ", ".join(f"{_percent(share)} with {level}" for level, share in ordered)
+
+
+def _judged(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows[~rows["cause"].isin(_NO_CALL)]
 
 
 def _calls(question: Question, rows: pd.DataFrame) -> str:
@@ -271,7 +275,7 @@ def _calls(question: Question, rows: pd.DataFrame) -> str:
     return f"{', '.join(parts)}; falls from {ends} bits, median {falls.median():.2f}."
 
 
-_NO_CALL: tuple[CauseKind, ...] = ("few seeds", "one snapshot")
+_NO_CALL: tuple[CauseKind, ...] = ("few seeds", "one snapshot", "no I(X;T)")
 
 _NAMES = {
     "family": "family of estimators",

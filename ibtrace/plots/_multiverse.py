@@ -144,8 +144,9 @@ def _heat(axes: Axes, multiverse: Multiverse, levels: list[tuple[str, str]]) -> 
     """For each layer and value of a choice, the share of the analyses that call compression."""
     shares = np.full((len(levels), len(multiverse.layers)), np.nan)
     for column, layer in enumerate(multiverse):
+        judged = layer.judged
         for height, (choice, level) in enumerate(levels):
-            rows = layer.judged[layer.judged[choice] == level]
+            rows = judged[judged[choice] == level]
             if len(rows):
                 shares[height, column] = float((rows["call"] == "compresses").mean())
     image = axes.pcolormesh(shares, cmap=_HEAT, vmin=0, vmax=1, edgecolors="white", linewidth=0.4)

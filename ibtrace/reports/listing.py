@@ -29,9 +29,8 @@ def listing(what: str | None = None) -> str:
     Args:
         what: ``configs``, ``papers``, ``estimators``, ``lenses`` or ``problems``; None for all.
     """
-    held = json.loads(_FILE.read_text(encoding="utf-8"))
     sections = {"configs": _columns(_configs())}
-    for kind, entries in held.items():
+    for kind, entries in _held().items():
         one_line = all(isinstance(entry, str) for entry in entries.values())
         sections[kind] = _columns(entries) if one_line else _paragraphs(entries)
     asked = sections if what is None else {what: sections[what]}
@@ -40,8 +39,12 @@ def listing(what: str | None = None) -> str:
 
 def known(kind: Kind) -> Mapping[str, Any]:
     """What there is of a kind, by name."""
-    entries: Mapping[str, Any] = json.loads(_FILE.read_text(encoding="utf-8"))[kind]
-    return entries
+    return _held()[kind]
+
+
+def _held() -> dict[Kind, dict[str, Any]]:
+    held: dict[Kind, dict[str, Any]] = json.loads(_FILE.read_text(encoding="utf-8"))
+    return held
 
 
 def collected() -> dict[Kind, dict[str, Any]]:

@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -55,6 +55,7 @@ READING_COLUMNS = (
     *("seed", "epoch", "step", "layer", "quantity", "instrument"),
     *("value", "unit", "stderr", "lower", "upper", "flags", "seconds"),
 )
+_Read = TypeVar("_Read")
 _SCALARS = ("seed", "epoch", "step", "layer", "name", "value", "unit")
 _PACKAGES = ("ibtrace", "torch", "numpy", "scipy", "scikit-learn", "npeet-plus", "pandas")
 
@@ -104,10 +105,10 @@ class Trace:
         self.path = path
         self._database = Database(path)
         self._clock: str | None = None
-        self._tables: dict[str, tuple[int, pd.DataFrame]] = {}
+        self._read: dict[str, tuple[int, Any]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_tables": {}}
+        return {**vars(self), "_read": {}}
 
     @classmethod
     def create(
@@ -256,7 +257,8 @@ class Trace:
         return self._held("frame", self._frame)
 
     def _frame(self, connection: sqlite3.Connection) -> pd.DataFrame:
-        rows = self._in_order(connection, INFORMATION)
+        rows = self._made("in order", connection, self._in_order)
+        rows = rows.at(rows.places("quantity", INFORMATION) < len(INFORMATION))
         frame = rows.table().rename(columns={"instrument": "estimator", "value": "bits"})
         return pd.concat([frame[[*COLUMNS]], rows.figures()], axis=1)
 
@@ -281,13 +283,14 @@ class Trace:
         return pd.concat([rows, logged], ignore_index=True)
 
     def _measured(self, connection: sqlite3.Connection) -> pd.DataFrame:
-        return self._in_order(connection).table()[[*READING_COLUMNS]]
+        rows = self._made("in order", connection, self._in_order)
+        return rows.table()[[*READING_COLUMNS]]
 
     def _figures(self, connection: sqlite3.Connection) -> pd.DataFrame:
-        return self._in_order(connection).figures()
+        return self._made("in order", connection, self._in_order).figures()
 
-    def _in_order(self, connection: sqlite3.Connection, quantities: Sequence[str] = ()) -> Columns:
-        """Stored rows (of some quantities) by seed, clock, layer, instrument and quantity."""
+    def _in_order(self, connection: sqlite3.Connection) -> Columns:
+        """Stored rows by seed, place on the clock, layer, instrument and quantity."""
         rows, meta = self._database.read(connection, "rows"), read_meta(connection)
         # the network as a whole first
         layers = ["", *meta["layers"], *meta.get("modules", [])]
@@ -301,8 +304,6 @@ class Trace:
                 rows.seed,
             ]
         )
-        if quantities:
-            order = order[(rows.places("quantity", quantities) < len(quantities))[order]]
         return rows.at(order)
 
     def scalars(self) -> pd.DataFrame:
@@ -323,10 +324,20 @@ class Trace:
             make: Reads it.
         """
         with self._database.connection() as connection:
-            state = state_of(connection)  # first: what is written meanwhile is read again
-            if self._tables.get(what, (None,))[0] != state:
-                self._tables[what] = (state, make(connection))
-        return self._tables[what][1].copy()
+            return self._made(what, connection, make).copy()
+
+    def _made(
+        self,
+        what: str,
+        connection: sqlite3.Connection,
+        make: Callable[[sqlite3.Connection], _Read],
+    ) -> _Read:
+        """What was read of the trace, anew only when the trace is in another state."""
+        state = state_of(connection)  # first: what is written meanwhile is read again
+        if self._read.get(what, (None,))[0] != state:
+            self._read[what] = (state, make(connection))
+        read: _Read = self._read[what][1]
+        return read
 
     @property
     def clock(self) -> str:

@@ -40,6 +40,9 @@ from ibtrace.types import (
     variable_of,
 )
 
+_NOTHING: Mapping[str, Any] = {"value": np.nan, "stderr": np.nan, "flags": "", "diagnostics": {}}
+"""Of a network whose activations are not finite."""
+
 
 class _Estimation(NamedTuple):
     """One estimator on one share of the probe."""
@@ -218,39 +221,29 @@ def _estimates(
     variable = as_variable(values)
     finite = variable.isfinite().flatten(1).all(1)
     for networks, estimator in _bound(estimation, layer, told, plan):
-        common = {
-            "epoch": at,
-            "layer": layer,
-            "quantity": I_XT,
-            "estimator": estimation.name,
-            "samples_share": estimation.samples,
-            "estimand": estimator.estimand,
-            "variable": told.variable,
-        }
-        whole_ones = [place for place in networks if finite[place]]
-        if whole_ones:
-            estimate = plane(estimator, variable[whole_ones], probe)[0]
+        measured = [place for place in networks if finite[place]]
+        numbers = dict.fromkeys(networks, _NOTHING)
+        if measured:
+            estimate = plane(estimator, variable[measured], probe)[0]
             rows = plain_numbers(estimate.reading, samples=probe.n)
-            for place, numbers in zip(whole_ones, rows, strict=True):
-                figures = numbers["diagnostics"]
-                yield {
-                    "seed": plan.seeds[place],
-                    **common,
-                    "bits": numbers["value"],
-                    "stderr": numbers["stderr"],
-                    "flags": numbers["flags"],
-                    "ceiling": figures.get("ceiling", np.nan),
-                    "samples": figures["samples"],
-                }
-        unknown = {"bits": np.nan, "stderr": np.nan, "flags": "", "ceiling": np.nan}
+            numbers |= dict(zip(measured, rows, strict=True))
         for place in networks:
-            if not finite[place]:
-                yield {
-                    "seed": plan.seeds[place],
-                    **common,
-                    **unknown,
-                    "samples": float(probe.n),
-                }
+            own = numbers[place]
+            yield {
+                "seed": plan.seeds[place],
+                "epoch": at,
+                "layer": layer,
+                "quantity": I_XT,
+                "estimator": estimation.name,
+                "samples_share": estimation.samples,
+                "estimand": estimator.estimand,
+                "variable": told.variable,
+                "bits": own["value"],
+                "stderr": own["stderr"],
+                "flags": own["flags"],
+                "ceiling": own["diagnostics"].get("ceiling", np.nan),
+                "samples": own["diagnostics"].get("samples", float(probe.n)),
+            }
 
 
 def _bound(

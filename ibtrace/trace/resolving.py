@@ -91,8 +91,8 @@ def resolve(
     Args:
         trace: A trace that keeps activations.
         scales: Widths of bins or deviations of noise, in the units of T. None takes twelve
-            octaves down from the power of 2 that is at least the widest range of a layer at the
-            last look: two widths an octave, one deviation.
+            octaves down from the power of 2 that is at least the widest range of a layer at five
+            looks, the first and the last among them: two widths an octave, one deviation.
         reader: ``bins``, or ``noise``, which takes all pairs of samples at every look: thin them.
         samples: So many of the probe's samples, at random; None for all.
         layers: Only these; None for all. A layer of integers has no resolution, and is left out.
@@ -116,10 +116,13 @@ def resolve(
     chosen, places = shared_looks(trace, seeds, looks)
     last = stored_look(trace, chosen, places[-1])
     names, notes = _layers(last, layers)
-    # a layer that shrinks had a wider range before; a few looks tell it
-    seen = [last, *(stored_look(trace, chosen, at) for at in spread(places, _RANGE_LOOKS)[:-1])]
-    every = [look.activations[name] for look in seen for name in names]
-    grid = _grid(scales, every, _STEPS[reader])
+    if scales is None:
+        before = spread(places, _RANGE_LOOKS)[:-1]  # a layer that shrinks had a wider range
+        looks_seen = [*(stored_look(trace, chosen, at) for at in before), last]
+        values = [look.activations[name] for look in looks_seen for name in names]
+        grid = _spanning(values, _STEPS[reader])
+    else:
+        grid = _ascending(scales)
     subjects = _subjects(trace.probe(), samples, last, names)
     tasks = [(trace, reader, subjects, chosen, at, grid, at == places[-1]) for at in places]
     bar: Any = {
@@ -165,18 +168,19 @@ def _layers(look: StoredLook, asked: Sequence[str] | None) -> tuple[list[str], l
     return names, [left] if symbols else []
 
 
-def _grid(
-    scales: Sequence[float] | None, values: Sequence[Tensor], steps: int
-) -> tuple[float, ...]:
-    """The scales, ascending."""
-    if scales is None:
-        spans = [float(value.max()) - float(value.min()) for value in values]
-        finite = [span for span in spans if math.isfinite(span) and span > 0]
-        top = math.ceil(math.log2(max(finite, default=1.0)))
-        # each step times a power of 2, so that the scales are in as many chains as there are steps
-        each = [2.0 ** (step / steps) for step in range(steps)]
-        grid = [step * 2.0 ** (top - down) for down in range(1, OCTAVES + 1) for step in each]
-        return tuple(sorted([*grid, 2.0**top]))
+def _spanning(values: Sequence[Tensor], steps: int) -> tuple[float, ...]:
+    """The default scales, ascending: so many steps an octave, down from the widest range."""
+    spans = [float(value.max()) - float(value.min()) for value in values]
+    finite = [span for span in spans if math.isfinite(span) and span > 0]
+    top = math.ceil(math.log2(max(finite, default=1.0)))
+    # each step times a power of 2, so that the scales are in as many chains as there are steps
+    each = [2.0 ** (step / steps) for step in range(steps)]
+    grid = [step * 2.0 ** (top - down) for down in range(1, OCTAVES + 1) for step in each]
+    return tuple(sorted([*grid, 2.0**top]))
+
+
+def _ascending(scales: Sequence[float]) -> tuple[float, ...]:
+    """The scales that were asked for, each once."""
     if not isinstance(scales, Sequence | np.ndarray) or isinstance(scales, str):
         raise InvalidInput(f"resolution: give a list of scales, got {scales!r}")
     given = sorted({float(scale) for scale in scales})
