@@ -41,6 +41,7 @@ from .datasets import Dataset as Dataset
 from .ensemble import Ensemble as Ensemble
 from .errors import IbtraceError as IbtraceError
 from .errors import LeftOut as LeftOut
+from .estimators import Subsampled as Subsampled
 from .estimators import information as information
 from .plane import Rule as Rule
 from .plane import Verdict as Verdict
@@ -54,7 +55,6 @@ from .trace import Trace as Trace
 from .tracer import At as At
 from .tracer import Keep as Keep
 from .tracer import Sink as Sink
-from .tracer import Subsampled as Subsampled
 from .tracer import Tracer as Tracer
 from .types import Estimate as Estimate
 from .types import Estimator as Estimator

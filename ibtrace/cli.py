@@ -420,7 +420,12 @@ def _add_report(commands: _Commands) -> None:
         action="store_true",
         help="no resolution maps, which runs that keep their activations get otherwise",
     )
-    parser.add_argument("--quiet", action="store_true", help="no progress bar of the maps")
+    parser.add_argument(
+        "--trust",
+        action="store_true",
+        help="what 'ibtrace verdict RUN --trust' measures of activations that were kept",
+    )
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
     parser.set_defaults(call=_report)
 
 
@@ -430,7 +435,8 @@ def _report(options: argparse.Namespace) -> int:
     from ibtrace.reports import paging
 
     maps = not options.no_maps
-    print(paging.write_page(options.runs, options.out, maps=maps, progress=not options.quiet))
+    more = {"maps": maps, "examinations": options.trust, "progress": not options.quiet}
+    print(paging.write_page(options.runs, options.out, **more))
     return 0
 
 
@@ -445,9 +451,10 @@ def _add_verdict(commands: _Commands) -> None:
     parser.add_argument(
         "--trust",
         action="store_true",
-        help="which points fail a check; of a run that keeps its activations, estimates against "
-        "chance and on fewer samples, what bins lose, and the geometry of the classes",
+        help="which points fail a check; of a run that keeps its activations, its estimators "
+        "against chance and on fewer samples, what bins lose, and the geometry of the classes",
     )
+    parser.add_argument("--quiet", action="store_true", help="no progress bar of --trust")
     parser.set_defaults(call=_verdict)
 
 
@@ -456,7 +463,7 @@ def _verdict(options: argparse.Namespace) -> int:
         raise ConfigError("--trust does not go with --against; ask one after the other")
     _require_runs(*filter(None, (options.run, options.against)))
 
-    from ibtrace.reports import reporting
+    from ibtrace.reports import reporting, trusting
     from ibtrace.training import runner
 
     traces = runner.load(options.run)
@@ -464,7 +471,7 @@ def _verdict(options: argparse.Namespace) -> int:
         print(reporting.differences(traces, runner.load(options.against), options.estimator))
         return 0
     if options.trust:
-        print(reporting.trusts(traces, options.estimator))
+        print(trusting.trusts(traces, options.estimator, progress=not options.quiet))
         return 0
     print(reporting.verdicts(traces, options.estimator, details=options.details))
     return 0

@@ -9,11 +9,12 @@ import pytest
 import torch
 
 from ibtrace import Subsampled, estimators, testing
+from ibtrace.errors import ConfigError, UnknownName
 from ibtrace.estimators import KDE
 from ibtrace.problems import GaussianChannel
 from ibtrace.testing import Check
 from ibtrace.testing._applies import examples
-from ibtrace.types import Estimator
+from ibtrace.types import Estimator, label
 
 Fields = dict[str, Any]
 
@@ -159,6 +160,30 @@ def test_a_bound_of_a_noisy_layer_is_on_its_side(configuration: str, deviation: 
     noisy = dataclasses.replace(estimator, noise_variance=deviation**2)
     over = float(noisy(torch.arange(len(POINTS)), torch.tensor(POINTS)).bits) - truth
     assert (over >= -1e-9) if noisy.tags.bound == "upper" else (over <= 1e-9)
+
+
+@pytest.mark.parametrize("configuration", CONFIGURATIONS)
+def test_an_estimator_is_made_again_of_what_a_trace_records_of_it(configuration: str) -> None:
+    for estimator in (CONFIGURATIONS[configuration], Subsampled(CONFIGURATIONS[configuration], 50)):
+        again = estimators.remade(repr(estimator))
+        assert (again, label(again)) == (estimator, label(estimator))
+
+
+@pytest.mark.parametrize(
+    ("record", "problem"),
+    [
+        ("Mine(k=3)", "Mine is no registered estimator"),
+        ("KSG(k=print(3))", "print is no registered estimator"),
+        ("KSG(k=", "cannot be made again"),
+        ("<Mine at 0x7f>", "cannot be made again"),
+        ("KSG(q=3)", "its fields are: k"),
+        ("3", "3: no call of a class"),
+        ("KSG(3)", "cannot be made again"),
+    ],
+)
+def test_what_is_no_estimator_of_the_registry_is_not_made(record: str, problem: str) -> None:
+    with pytest.raises((UnknownName, ConfigError), match=problem):
+        estimators.remade(record)
 
 
 def test_tags_are_of_the_instance() -> None:

@@ -18,10 +18,19 @@ from ibtrace.checkpoints import find
 from ibtrace.datasets import digits
 from ibtrace.ensemble import Ensemble
 from ibtrace.errors import CostWarning
-from ibtrace.estimators import KDE, KSG, AdaptiveBinning, Binning, Ross, information, make
+from ibtrace.estimators import (
+    KDE,
+    KSG,
+    AdaptiveBinning,
+    Binning,
+    Ross,
+    Subsampled,
+    information,
+    make,
+)
 from ibtrace.plane import ceilings, verdict
 from ibtrace.probe import Probe
-from ibtrace.tracer import At, Subsampled, Tracer, _cost, default_estimators
+from ibtrace.tracer import At, Tracer, _cost, default_estimators
 from ibtrace.training import config
 from ibtrace.types import I_TY, I_XT, Estimator, label
 from tests.test_train import raw

@@ -11,10 +11,9 @@ from torch import Tensor, nn
 
 from ibtrace import estimators
 from ibtrace.errors import InvalidInput, TooLarge, Unsupported
-from ibtrace.estimators import _limits, information, make
+from ibtrace.estimators import Subsampled, _limits, information, make
 from ibtrace.numerics.scale import rounded
 from ibtrace.probe import Probe
-from ibtrace.tracer._defaults import Subsampled
 from ibtrace.types import Estimate, Estimator, label
 
 FAST: dict[str, dict[str, Any]] = {

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,13 @@ from torch import Tensor, nn
 from ibtrace import Probe, plots
 from ibtrace.cli import main
 from ibtrace.errors import InvalidInput, RunError, UnknownName
-from ibtrace.estimators import Binning, Exact
+from ibtrace.estimators import KSG, Binning, Exact
 from ibtrace.plane import CHECKS, normalised, trust
+from ibtrace.reports.trusting import trusts
 from ibtrace.trace import Trace
 from ibtrace.trace.examining import _chance, examine
 from ibtrace.tracer import Keep, Tracer
-from ibtrace.types import I_TY, I_XT, Estimate, Row
+from ibtrace.types import I_TY, I_XT, Estimate, Row, label
 
 NAN = float("nan")
 LAYERS = ("first", "second", "third")
@@ -288,7 +290,7 @@ def test_what_bins_throw_away_of_the_prediction(tmp_path: Path) -> None:
 
 
 def test_units_and_classes(tmp_path: Path) -> None:
-    found = examine(kept(tmp_path), looks=1, layers=["hidden"])
+    found = examine(kept(tmp_path), ["binning"], looks=1, layers=["hidden"])
     units = found.units.set_index("epoch")
     assert units.loc[20, "dead"] == 0.5
     assert units.loc[20, "saturated"] == pytest.approx(0.5 * 0.42, abs=0.1)
@@ -303,7 +305,7 @@ def test_units_and_classes(tmp_path: Path) -> None:
 
 
 def test_the_geometry_is_held_against_the_traces_own_curve(tmp_path: Path) -> None:
-    found = examine(kept(tmp_path, seeds=2), looks=1, layers=["hidden"]).coincidence
+    found = examine(kept(tmp_path, seeds=2), [], looks=1, layers=["hidden"]).coincidence
     assert found["layer"].tolist() == ["hidden"]
     assert found["correlation"].between(-1, 1).all()
 
@@ -316,17 +318,90 @@ def test_what_cannot_be_examined_is_refused(tmp_path: Path) -> None:
         traced(sound()).examine()
 
 
-def test_the_command_prints_checks_and_what_activations_say(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+@dataclass(frozen=True)
+class Mine(Exact):
+    """An estimator that ibtrace does not know."""
+
+
+def measured(folder: Path, estimators: Sequence[Any]) -> Trace:
+    """A tanh network on 64 samples, measured at two looks, activations kept."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(64, 3, generator=generator)
     model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 2))
-    data = x, (x[:, 0] > 0).long()
-    keep = Keep(tmp_path / "run", activations=True)
-    with Tracer(model, data, estimators=["binning"], keep=keep) as tracer:
+    keep = Keep(folder, activations=True)
+    with Tracer(
+        model, (x, (x[:, 0] > 0).long()), estimators=estimators, look=["1"], keep=keep
+    ) as tracer:
         tracer.snapshot(1)
-    assert main(["verdict", str(tmp_path / "run"), "--trust"]) == 0
-    said = capsys.readouterr().out
-    assert "points fail a check" in said
-    assert "within/between" in said
+    return tracer.trace
+
+
+def test_what_measured_the_run_is_examined_and_gives_its_numbers(tmp_path: Path) -> None:
+    used = [Binning.idnns(), Binning(bins=7, range="trace"), KSG(k=4)]
+    trace = measured(tmp_path, used)
+    sizes = examine(Trace.load(tmp_path), permutations=19).sizes
+    assert list(sizes["estimator"].unique()) == trace.estimators
+    assert {*trace.estimators} == {label(each) for each in used}
+    whole = sizes[sizes["part"] == "all"].set_index(["epoch", "estimator"])
+    frame = trace.frame().set_index(["epoch", "estimator"])
+    for quantity in (I_XT, I_TY):
+        own = frame[frame["quantity"] == quantity]["bits"]
+        assert whole[quantity].to_dict() == pytest.approx(own.to_dict())
+
+
+def test_what_cannot_be_made_again_is_said_and_what_is_not_in_the_trace_is_made(
+    tmp_path: Path,
+) -> None:
+    trace = measured(tmp_path, [Mine(), Binning(bins=7)])
+    found = examine(trace, looks=1, permutations=19)
+    assert list(found.summary()["estimator"]) == ["Binning(bins=7)"]
+    assert "Mine is not examined: Mine is no registered estimator: Binning," in str(found)
+    other = examine(trace, ["exact", "Binning(bins=7)"], looks=1, permutations=19)
+    assert list(other.summary()["estimator"]) == ["Exact", "Binning(bins=7)"]
+    silent = str(examine(kept(tmp_path / "old"), looks=1))
+    assert silent == "Binning is not examined: the trace does not say how it was configured."
+
+
+def test_what_would_take_too_long_is_left_out_unless_it_is_named(tmp_path: Path) -> None:
+    trace = measured(tmp_path, [Exact(), Binning(bins=7)])
+    trace.append(
+        Row(
+            *(0, epoch, None, "1", quantity, "Exact", "T"),
+            *(3.0, NAN, NAN, NAN, "", {}, 90.0),
+        )
+        for epoch in (0, 1)
+        for quantity in (I_XT, I_TY)
+    )
+    found = examine(trace, looks=1, permutations=19, most_seconds=600)
+    assert list(found.summary()["estimator"]) == ["Binning(bins=7)"]
+    assert found.left_out["Exact"].startswith("it would take 40 minutes, as its numbers")  # 90 · 27
+    assert trusts({"": trace}, "Exact", progress=False).count("Exact is not examined") == 0
+
+
+def test_one_look_is_the_last(tmp_path: Path) -> None:
+    found = examine(kept(tmp_path), ["exact"], looks=1, permutations=19)
+    assert set(found.null["epoch"]) == {20}
+
+
+def test_the_command_and_the_report_tell_of_the_estimators_that_are_the_runs_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    measured(tmp_path / "run", [Binning(bins=7), Exact()])
+    run = str(tmp_path / "run")
+    assert main(["verdict", run, "--trust", "--quiet"]) == 0
+    checks, examined = capsys.readouterr().out.split("\n\n")
+    assert "points fail a check" in checks
+    tables = [line for line in examined.splitlines() if not line.startswith(" ")]
+    assert tables == [
+        "At look 1, means over networks; bits, p and ratios:",
+        "Binning(bins=7)",
+        "Exact",
+    ]
+    assert "within/between" in examined
+    assert main(["verdict", run, "--trust", "--quiet", "--estimator", "Exact"]) == 0
+    assert "Binning" not in capsys.readouterr().out
+    page = tmp_path / "page.html"
+    for options, expected in ((["--trust"], 1), ([], 0)):
+        told = ["report", run, "--no-maps", "--quiet", "-o", str(page), *options]
+        assert main(told) == 0
+        assert page.read_text().count("Estimates examined") == expected

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ibtrace.capture import Look, snapshot
 from ibtrace.datasets import Dataset, tishby
 from ibtrace.ensemble import Ensemble
-from ibtrace.estimators import KSG, Binning, Compressed, Sliced
+from ibtrace.estimators import KSG, Binning, Compressed, Sliced, Subsampled
 from ibtrace.models.noise import GaussianNoise
 from ibtrace.models.quantize import quantize
 from ibtrace.numerics.bins import certainly_distinct
@@ -27,7 +27,6 @@ from ibtrace.plane.drops import Array
 from ibtrace.probe import Probe
 from ibtrace.trace import Scalar, Trace
 from ibtrace.tracer import Keep, Tracer
-from ibtrace.tracer._defaults import Subsampled
 from ibtrace.types import DISTINCT_ROWS, EXACT_BITS, I_XT, Estimator, Row, label
 
 NAN = float("nan")

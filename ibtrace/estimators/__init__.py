@@ -7,18 +7,14 @@ registered, passes the contract of `ibtrace.testing`.
 
 from __future__ import annotations
 
+import ast
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from ibtrace.errors import InvalidInput, UnknownName, Unsupported
+from ibtrace.errors import ConfigError, UnknownName
 from ibtrace.estimators._checks import checked as checked
-from ibtrace.estimators._checks import undefined
-from ibtrace.estimators._inputs import is_ids, require_dense, rows_as_ids
-from ibtrace.estimators._probes import with_any_labels
+from ibtrace.estimators._plane import information as information
+from ibtrace.estimators._plane import plane as plane
 from ibtrace.estimators.adaptive_binning import AdaptiveBinning as AdaptiveBinning
 from ibtrace.estimators.binning import Binning as Binning
 from ibtrace.estimators.compressed import Compressed as Compressed
@@ -36,9 +32,11 @@ from ibtrace.estimators.ross import Ross as Ross
 from ibtrace.estimators.sklearn_peer import SklearnMI as SklearnMI
 from ibtrace.estimators.sliced import Sliced as Sliced
 from ibtrace.estimators.soft_entropy import SoftEntropy as SoftEntropy
+from ibtrace.estimators.subsampled import MOST_SAMPLES as MOST_SAMPLES
+from ibtrace.estimators.subsampled import Subsampled as Subsampled
 from ibtrace.estimators.variational import Variational as Variational
-from ibtrace.runtime.arguments import built, require_instance, require_members, seed_number, shown
-from ibtrace.types import Estimate, Estimator, Plane, ProbeLike
+from ibtrace.runtime.arguments import built, shown
+from ibtrace.types import Estimator
 
 registry: dict[str, type[Any]] = {
     "binning": Binning,
@@ -92,92 +90,45 @@ def make(name: str, **fields: Any) -> Estimator:
     return made
 
 
-def information(
-    estimator: Estimator, t: Tensor, probe: ProbeLike, *, seed: int = 0
-) -> tuple[Estimate, Estimate]:
-    """I(X;T) and I(T;Y) of a layer's activations on a probe, in bits.
+def remade(record: str) -> Estimator:
+    """An estimator of its ``repr``, which is how a trace records what measured it.
+
+    Nothing is run but the making of registered estimators, of literal fields.
 
     Args:
-        estimator: Any object of the `Estimator` protocol. Its ``plane`` is used if it has one.
-        t: Activations ``(..., n, d)``; leading dimensions (seeds, layers) are independent. Rows
-            of integers are symbols, as are ids ``(..., n)``; of an estimator that declines
-            symbols the estimate is NaN, flagged ``undefined``.
-        probe: The inputs and labels, in the order of ``t``.
-        seed: Seeds whatever is random inside.
-
-    Returns:
-        Two estimates of shape ``(...)``; of a probe without labels the second is NaN, and flagged
-        ``no_labels``.
+        record: As in ``trace.meta["configurations"]``.
 
     Raises:
-        InvalidInput: If ``t`` does not have the probe's number of samples, or is integers of which
-            one cannot tell rows from ids.
-        ConfigError: If an argument is of a type that it cannot have; names it.
+        UnknownName: If it is none of the registry.
+        ConfigError: If it is no call of a class with literal fields, or they are impossible.
+
+    Example:
+        >>> remade("Sliced(base=KSG(k=5), directions=4)").directions
+        4
     """
-    form = 'an estimator such as ibtrace.estimators.make("ksg")'
-    require_instance("information: estimator", estimator, Estimator, form)
-    require_instance("information: t", t, Tensor, "a tensor (..., n, d); use torch.as_tensor")
-    require_dense("information", "t", t)
-    require_members("information: probe", probe, ("cached", "n"), "ibtrace.Probe(x, y)")
-    n, seed = probe.n, seed_number("information: seed", seed)
-    if is_ids(t) and t.shape[-2:] == (n, n):
-        got = f"integers of shape {tuple(t.shape)} on a probe of {n} samples"
-        raise InvalidInput(
-            f"information: {got} may be {n} rows of {n} columns or the ids of {n} problems; give "
-            "rows as ids (torch.unique(t, dim=0, return_inverse=True)[1]), problems one by one"
-        )
-    if is_ids(t) and t.dim() > 1 and t.shape[-2] == n:
-        t = rows_as_ids(t)
-    if t.dim() == 0 or (t.shape[-1] if is_ids(t) else t.shape[-2] if t.dim() > 1 else 0) != n:
-        got = f"activations {tuple(t.shape)} on a probe of {n} samples"
-        raise InvalidInput(f"information: {got}; t must be (..., n, d) in the probe's order")
-    return plane(estimator, t, probe, seed=seed)
-
-
-def plane(
-    estimator: Estimator, t: Tensor, probe: ProbeLike, *, seed: int = 0
-) -> tuple[Estimate, Estimate]:
-    """`information` of what is a variable already.
-
-    Args:
-        estimator: Any object of the `Estimator` protocol.
-        t: Floats ``(..., n, d)`` or ids ``(..., n)``.
-        probe: The inputs and labels.
-        seed: Seeds whatever is random inside.
-
-    Raises:
-        Unsupported: If the estimator declines floats such as ``t``.
-    """
-    if probe.labels.shape[-1] == 0:
-        unlabelled = with_any_labels(probe, estimator.tags.y)
-
-        def about_x() -> Estimate:
-            if isinstance(estimator, Plane):
-                return estimator.plane(t, unlabelled, seed=seed)[0]
-            return estimator(probe.features, t, seed=seed)
-
-        first = _defined(about_x, t)
-        none = torch.full_like(first.bits, torch.nan)
-        return first, Estimate(none, flags={"no_labels": torch.ones_like(none)})
-    if isinstance(estimator, Plane):
-        try:
-            return estimator.plane(t, probe, seed=seed)
-        except Unsupported:
-            if not is_ids(t):
-                raise
-            absent = undefined(t.shape[:-1], t.device)
-            return absent, absent
-    return (
-        _defined(lambda: estimator(probe.features, t, seed=seed), t),
-        _defined(lambda: estimator(t, probe.labels, seed=seed), t),
-    )
-
-
-def _defined(measure: Callable[[], Estimate], t: Tensor) -> Estimate:
-    """An estimate; of symbols that the estimator declines, NaN and the flag ``undefined``."""
     try:
-        return measure()
-    except Unsupported:
-        if not is_ids(t):
-            raise
-        return undefined(t.shape[:-1], t.device)
+        written = ast.parse(record, mode="eval").body
+    except SyntaxError as error:
+        raise ConfigError(f"{record}: no call of a class, cannot be made again") from error
+    if not isinstance(written, ast.Call):
+        raise ConfigError(f"{record}: no call of a class, cannot be made again")
+    made: Estimator = _remade(written)
+    return made
+
+
+def _remade(node: ast.expr) -> Any:
+    """A literal, or the call of a registered class on such."""
+    if not isinstance(node, ast.Call):
+        try:
+            return ast.literal_eval(node)
+        except ValueError as error:
+            raise ConfigError(f"{ast.unparse(node)}: no literal, cannot be made again") from error
+    known = {kind.__name__: kind for kind in (*registry.values(), Subsampled)}
+    called = ast.unparse(node.func)
+    if called not in known:
+        raise UnknownName(f"{called} is no registered estimator: {', '.join(known)}")
+    if node.args:
+        raise ConfigError(f"{ast.unparse(node)}: fields without names, cannot be made again")
+    fields = {str(keyword.arg): _remade(keyword.value) for keyword in node.keywords}
+    names_of_fields = [field.name for field in dataclasses.fields(known[called])]
+    return built(f"estimator {called}", known[called], fields, names_of_fields)

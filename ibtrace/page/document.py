@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from string import Template
-from typing import Any
+from typing import Any, Protocol
 
 import pandas as pd
 import yaml
@@ -28,6 +28,15 @@ from ibtrace.runtime.files import written_whole
 from ibtrace.types import TraceLike, control_of
 
 Traces = Mapping[str, TraceLike]
+
+
+class Tabulated(Protocol):
+    """What is told in words by ``str``, and in a table."""
+
+    def summary(self) -> pd.DataFrame:
+        """The table."""
+        ...
+
 
 _SCRIPTS = (
     "base.js",
@@ -75,6 +84,7 @@ def page(
     maps: Mapping[str, Resolution] | None = None,
     multiverses: Mapping[str, Multiverse] | None = None,
     controls: Mapping[str, Controlled] | None = None,
+    examinations: Mapping[str, Tabulated] | None = None,
 ) -> str:
     """The page of traces as HTML.
 
@@ -86,6 +96,7 @@ def page(
         maps: Resolution maps (`ibtrace.Trace.resolution`) of some of the traces, by their names.
         multiverses: Verdicts under many analyses (`ibtrace.Trace.multiverse`), likewise.
         controls: What controls of some of the traces say (`ibtrace.plane.controlled`), likewise.
+        examinations: What their activations say of the estimates (`ibtrace.Trace.examine`).
 
     Raises:
         InvalidInput: If there is no trace, one is empty, or their looks are not counted alike.
@@ -104,6 +115,7 @@ def page(
         style=asset("page.css"),
         verdicts=_of_each(named, _verdict),
         controls=_controls(controls or {}),
+        examinations=_examinations(examinations or {}),
         answers=_answers(maps or {}),
         claims=_tested("Claims", claims or {}) + _tested("Predictions", predictions or {}),
         provenance=_of_each(named, _provenance),
@@ -211,6 +223,20 @@ def _controls(controls: Mapping[str, Controlled]) -> str:
         return ""
     inner = f'<div class="runs">{"".join(parts)}</div>'
     return f'<section id="controls"><h2>Controls</h2>{inner}</section>'
+
+
+def _examinations(examinations: Mapping[str, Tabulated]) -> str:
+    """A section on estimates against chance and on fewer samples; nothing where there are none."""
+    parts = []
+    for name, examination in examinations.items():
+        head = f"<h3>{text(name)}</h3>" if name else ""
+        told = preformatted(str(examination), "The examination in words")
+        every = folded("Every number", table(examination.summary(), "The last look; bits"))
+        parts.append(f'<article class="run">{head}{told}{every}</article>')
+    if not parts:
+        return ""
+    inner = f'<div class="runs">{"".join(parts)}</div>'
+    return f'<section id="examinations"><h2>Estimates examined</h2>{inner}</section>'
 
 
 def _tested(title: str, tables: Mapping[str, pd.DataFrame]) -> str:

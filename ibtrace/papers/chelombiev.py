@@ -12,11 +12,10 @@ import pandas as pd
 from scipy.stats import kruskal
 
 from ibtrace.claims import Claim, Outcome, within
-from ibtrace.estimators import KDE, AdaptiveBinning
+from ibtrace.estimators import KDE, AdaptiveBinning, Subsampled
 from ibtrace.papers._paper import Paper, Variants
 from ibtrace.papers.measures import by_call, decided, drops, hidden, judged
 from ibtrace.plane import Rule
-from ibtrace.tracer import Subsampled
 from ibtrace.types import I_XT, TraceLike, label
 
 if TYPE_CHECKING:

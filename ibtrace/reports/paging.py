@@ -13,6 +13,7 @@ from ibtrace import page
 from ibtrace.errors import InvalidInput, RunError
 from ibtrace.plane import Controlled, Multiverse, Resolution
 from ibtrace.reports.controls import groups
+from ibtrace.reports.trusting import examined
 from ibtrace.trace import Trace
 from ibtrace.training import runner
 
@@ -25,6 +26,7 @@ def write_page(
     out: str | Path | None = None,
     *,
     maps: bool = True,
+    examinations: bool = False,
     progress: bool = False,
 ) -> Path:
     """Write the page of one run, or of several side by side.
@@ -37,7 +39,9 @@ def write_page(
         out: The file; None is ``report.html`` in the run folder, or of several runs in the one
             that is current.
         maps: Whether runs that keep their activations get resolution maps, of at most 60 looks.
-        progress: Draw a progress bar of the maps.
+        examinations: Whether the estimators of these runs are examined: against chance, on fewer
+            samples (`ibtrace.reports.trusting.examined`), which takes minutes.
+        progress: Draw progress bars.
 
     Returns:
         The file.
@@ -71,8 +75,13 @@ def write_page(
         out = Path(FILE) if len(paths) > 1 else paths[0] / FILE
     title = " · ".join(path.name for path in paths)
     resolutions = dict(_maps(traces, progress)) if maps else {}
+    kept = {name: trace for name, trace in traces.items() if trace.activation_epochs()}
+    looked_at = {
+        name: examined(trace, progress=progress)
+        for name, trace in (kept.items() if examinations else ())
+    }
     found = {"maps": resolutions, "multiverses": multiverses, "controls": controls, **tested}
-    return page.write(traces, out, title=title, **found)
+    return page.write(traces, out, title=title, examinations=looked_at, **found)
 
 
 def _maps(traces: Mapping[str, Trace], progress: bool) -> Iterator[tuple[str, Resolution]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -12,7 +11,6 @@ from matplotlib.figure import Figure
 from ibtrace import plots
 from ibtrace.claims import Claim, claims_table, claims_text
 from ibtrace.errors import InvalidInput, UnknownName
-from ibtrace.estimators import Binning
 from ibtrace.plane import against, coordinates, verdict
 from ibtrace.predictions import PREDICTIONS, Prediction, predictions_table, predictions_text
 from ibtrace.reports.alignment import alignment
@@ -160,28 +158,6 @@ def verdicts(traces: Traces, estimator: str | None = None, *, details: bool = Fa
         parts.append("\n".join([*_title(name), result.details() if details else str(result)]))
     for group in groups(traces, "this run"):
         parts.append("\n".join([*_title(f"Controls of {group.name}"), str(group.held_against())]))
-    return "\n\n".join(parts)
-
-
-def trusts(traces: Traces, estimator: str | None = None) -> str:
-    """Which points of every variant fail a check, and what activations that were kept say of it.
-
-    Args:
-        traces: The run.
-        estimator: Only this one's; None for all. Activations are binned over each look's own
-            range.
-
-    Raises:
-        UnknownName: If the run has no such estimator; lists those it has.
-    """
-    _estimators(traces, estimator)
-    parts = []
-    for name, trace in traces.items():
-        checked = trace.trust().by(estimator)
-        parts.append("\n".join([*_title(name), str(checked)]))
-        if trace.activation_epochs():
-            examined = trace.examine([Binning(range="snapshot")], jobs=os.cpu_count() or 1)
-            parts.append(str(examined))
     return "\n\n".join(parts)
 
 

@@ -5,4 +5,4 @@ from ibtrace.trace._trace import READING_COLUMNS as READING_COLUMNS
 from ibtrace.trace._trace import Scalar as Scalar
 from ibtrace.trace._trace import Trace as Trace
 from ibtrace.trace.choices import Choices as Choices
-from ibtrace.trace.examining import Examination as Examination
+from ibtrace.trace.examination import Examination as Examination

@@ -25,7 +25,8 @@ from ibtrace.probe import Probe, as_x
 from ibtrace.runtime.arguments import require_mapping, require_path
 from ibtrace.trace.analysing import analyse
 from ibtrace.trace.choices import Choices
-from ibtrace.trace.examining import Examination, examine
+from ibtrace.trace.examination import Examination
+from ibtrace.trace.examining import examine
 from ibtrace.trace.packing import Columns, Entry
 from ibtrace.trace.resolving import resolve
 from ibtrace.trace.storage import (
@@ -421,16 +422,16 @@ class Trace:
         return trust(self, chain=chain, rule=rule)
 
     def examine(
-        self, estimators: Sequence[str | Estimator] = ("binning",), **arguments: Any
+        self, estimators: Sequence[str | Estimator] | None = None, **arguments: Any
     ) -> Examination:
         """Estimates against chance and on fewer samples, cells, units and the geometry of classes.
 
         Of a trace that keeps its activations. Print it to read the last look.
 
         Args:
-            estimators: Names or estimators.
-            **arguments: ``looks``, ``permutations``, ``layers``, ``seeds``, ``jobs``,
-                ``progress``: see `ibtrace.trace.examining.examine`.
+            estimators: Names, estimators, or labels of the trace's own; None for all of these.
+            **arguments: ``looks``, ``permutations``, ``layers``, ``seeds``, ``most_seconds``,
+                ``jobs``, ``progress``: see `ibtrace.trace.examining.examine`.
         """
         return examine(self, estimators, **arguments)
 
@@ -493,6 +494,7 @@ class Trace:
         *,
         resolution: Resolution | None = None,
         multiverse: Multiverse | None = None,
+        examination: Examination | None = None,
     ) -> Path:
         """Write the trace as one HTML file with figures to look into, and return its path.
 
@@ -504,6 +506,7 @@ class Trace:
                 trace in memory in the folder that is current.
             resolution: What `Trace.resolution` gave, to be drawn too.
             multiverse: What `Trace.multiverse` gave, likewise.
+            examination: What `Trace.examine` gave, to be told too.
 
         Raises:
             InvalidInput: If the trace is empty, or the name is no page's.
@@ -514,7 +517,9 @@ class Trace:
         name = folder.resolve().name if folder else ""
         maps = {} if resolution is None else {name: resolution}
         multiverses = {} if multiverse is None else {name: multiverse}
-        return write({name: self}, file, maps=maps, multiverses=multiverses)
+        examined = {} if examination is None else {name: examination}
+        more = {"maps": maps, "multiverses": multiverses, "examinations": examined}
+        return write({name: self}, file, **more)
 
     # --- activations ------------------------------------------------------------------------
 

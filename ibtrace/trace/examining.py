@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,9 +24,10 @@ from ibtrace.numerics.entropy import entropy, sample_counts
 from ibtrace.numerics.saturation import dead_share, near_ends
 from ibtrace.probe import Probe
 from ibtrace.runtime.arguments import whole
-from ibtrace.runtime.text import wrap
 from ibtrace.runtime.workers import results
+from ibtrace.trace.examination import Examination
 from ibtrace.trace.pooling import pooled
+from ibtrace.trace.remaking import used
 from ibtrace.trace.stored import StoredTrace, shared_looks, spread, stored_look
 from ibtrace.types import I_TY, I_XT, Estimator, LayerContext, bound_to, label, needs_trace
 
@@ -38,97 +39,20 @@ RATIO = "within over between"
 
 _GEOMETRY_LOOKS = 40  # cheap, and wanted as a curve
 _BATCH = 25  # permutations measured together
+_OTHERS = 8  # numbers of a layer at a look beside those of permutations
 _PLACE = ["seed", "epoch", "layer"]
 _BY = [*_PLACE, "estimator"]
 
 
-@dataclass(frozen=True)
-class Examination:
-    """What the activations say of the estimates; ``print`` it.
-
-    Every table has ``seed, epoch, layer``, and the first three ``estimator``.
-
-    Args:
-        null: I(T;Y) against labels in a random order: ``bits``; ``null_mean`` and ``null_95``, the
-            mean and the 95 % quantile over m permutations; ``p`` = (1 + b)/(1 + m), b of them
-            with at least as much (Phipson & Smyth 2010), which is never 0.
-        sizes: Both informations of a part of the samples: ``part`` (``all``, ``half``, ``other
-            half``, ``quarter``), ``samples``, ``I(X;T)``, ``I(T;Y)``. What still rises with the
-            samples is set by their number.
-        cells: ``occupied`` (bins, where the estimator counts them) and ``prediction_bits``,
-            H(ŷ | T as it is seen) in bits: 0 where what is seen of T decides what the network
-            predicts, so that a binning above it has thrown away what the network uses.
-        units: ``units``, ``saturated`` (the share of activations within 1 % of an end of their
-            range; NaN without two ends) and ``dead`` (the share of units that never change).
-        geometry: The mean squared distance ``within`` classes (to the own class's mean) and
-            ``between`` them (of that to the mean of all), and their ``ratio`` (Goldfeld et al.
-            2019): what binned information follows where it is geometry.
-        coincidence: How the ratio changes with I(X;T) over training: `ibtrace.alignment.
-            coincidence`; empty with fewer than five looks.
-        declined: Why an estimator gave nothing for a layer, by both.
-    """
-
-    null: pd.DataFrame
-    sizes: pd.DataFrame
-    cells: pd.DataFrame
-    units: pd.DataFrame
-    geometry: pd.DataFrame
-    coincidence: pd.DataFrame
-    declined: Mapping[tuple[str, str], str]
-
-    def summary(self) -> pd.DataFrame:
-        """The last look, means over the networks, one row for each layer and estimator.
-
-        Columns ``layer, estimator, I(T;Y), null_95, largest p, I(X;T) of all, of half, occupied,
-        prediction_bits, saturated, dead, ratio``.
-        """
-        last = [
-            table[table["epoch"] == table["epoch"].max()]
-            for table in (self.null, self.sizes, self.cells, self.units, self.geometry)
-        ]
-        null, sizes, cells, units, geometry = last
-        by = ["layer", "estimator"]
-        parts = sizes.pivot_table(index=by, columns="part", values=I_XT, sort=False)
-        table = pd.DataFrame(
-            {
-                I_TY: null.groupby(by, sort=False)["bits"].mean(),
-                "null_95": null.groupby(by, sort=False)["null_95"].mean(),
-                "largest p": null.groupby(by, sort=False)["p"].max(),
-                **{f"I(X;T) of {part}": parts.get(part) for part in ("all", "half")},
-                "occupied": cells.groupby(by, sort=False)["occupied"].mean(),
-                "prediction_bits": cells.groupby(by, sort=False)["prediction_bits"].mean(),
-            }
-        )
-        table = table.reindex(parts.index).reset_index()
-        of_layer = units.groupby("layer")[["saturated", "dead"]].mean()
-        of_layer = of_layer.join(geometry.groupby("layer")["ratio"].mean())
-        return table.join(of_layer, on="layer")
-
-    def __str__(self) -> str:
-        shown = self.summary().rename(columns=_SHOWN)
-        looks = self.sizes["epoch"].max()
-        lines = [f"At look {looks}, means over networks; bits, p and ratios:"]
-        for estimator, rows in shown.groupby("estimator", sort=False):
-            lines.append(str(estimator))
-            plain = rows.drop(columns="estimator").to_string(
-                index=False, float_format=lambda number: f"{number:.3g}", na_rep="-"
-            )
-            lines += [f"  {line}" for line in plain.splitlines()]
-        lines += [
-            wrap(f"{estimator} gives nothing in {layer}: {reason}", rest="  ")
-            for (estimator, layer), reason in self.declined.items()
-        ]
-        return "\n".join(lines)
-
-
 def examine(
     trace: StoredTrace,
-    estimators: Sequence[str | Estimator] = ("binning",),
+    estimators: Sequence[str | Estimator] | None = None,
     *,
     looks: int = 4,
     permutations: int = 99,
     layers: Sequence[str] | None = None,
     seeds: Sequence[int] | None = None,
+    most_seconds: float = math.inf,
     jobs: int = 1,
     progress: bool = False,
 ) -> Examination:
@@ -136,11 +60,16 @@ def examine(
 
     Args:
         trace: A trace that keeps activations.
-        estimators: Names or estimators.
-        looks: At most so many, evenly by their place, the first and the last among them.
+        estimators: Names, estimators, or labels of estimators of the trace; None for all those
+            that its own numbers are by. Of these some cannot be made again: the result says which,
+            and why.
+        looks: At most so many, evenly by their place, the first and the last among them; 1 is the
+            last.
         permutations: m, random orders of the labels; 19 can show a p of 0.05 and no less.
         layers: Only these; None for all.
         seeds: Only these; None for all that have activations.
+        most_seconds: Estimators of the trace that would take longer, as long as its own numbers
+            took, are left out.
         jobs: Processes.
         progress: Draw a progress bar.
 
@@ -160,7 +89,10 @@ def examine(
     if trace.probe().n < 8:
         raise InvalidInput(f"examine needs at least 8 samples, got {trace.probe().n}")
     names = list(last.activations if layers is None else dict.fromkeys(layers))
-    made = [make(one) if isinstance(one, str) else one for one in estimators]
+    made, left_out = _chosen(trace, estimators)
+    numbers = len(chosen) * len(places) * len(names)
+    slow = _slow(trace, made, numbers * (permutations + _OTHERS), most_seconds)
+    made, left_out = [one for one in made if label(one) not in slow], {**left_out, **slow}
     every = spread(shared_looks(trace, chosen)[1], max(_GEOMETRY_LOOKS, len(places)))
     tasks = [(trace, made, names, seed, places, every, permutations) for seed in chosen]
     bar: Any = {"total": len(tasks), "desc": "examine", "disable": not progress}
@@ -173,7 +105,43 @@ def examine(
     for _, reasons in found:
         declined |= reasons
     together = _together(trace, tables["geometry"])
-    return Examination(**tables, coincidence=together, declined=declined)
+    return Examination(**tables, coincidence=together, declined=declined, left_out=left_out)
+
+
+def _chosen(
+    trace: StoredTrace, estimators: Sequence[str | Estimator] | None
+) -> tuple[list[Estimator], dict[str, str]]:
+    """The estimators to examine, and why others of the trace cannot be."""
+    if estimators is None:
+        return used(trace)
+    made: list[Estimator] = []
+    left_out: dict[str, str] = {}
+    for one in estimators:
+        if isinstance(one, str) and one in trace.estimators:
+            again, reasons = used(trace, [one])
+            made += again
+            left_out |= reasons
+        else:
+            made.append(make(one) if isinstance(one, str) else one)
+    return made, left_out
+
+
+def _slow(
+    trace: StoredTrace, estimators: Sequence[Estimator], numbers: int, most: float
+) -> dict[str, str]:
+    """Estimators by which so many numbers would take too long, and how long."""
+    each = trace.frame().groupby("estimator")["seconds"].mean()
+    needed = {name: numbers * float(each.get(name, math.nan)) for name in map(label, estimators)}
+    return {
+        name: f"it would take {_duration(seconds)}, as its numbers in the trace did; name it alone"
+        for name, seconds in needed.items()
+        if seconds > most
+    }
+
+
+def _duration(seconds: float) -> str:
+    hours, minutes = seconds / 3600, seconds / 60
+    return f"{hours:.1f} hours" if hours >= 1 else f"{max(1, round(minutes))} minutes"
 
 
 _COLUMNS = {
@@ -182,14 +150,6 @@ _COLUMNS = {
     "cells": [*_BY, "occupied", "prediction_bits"],
     "units": [*_PLACE, "units", "saturated", "dead"],
     "geometry": [*_PLACE, "within", "between", "ratio"],
-}
-_SHOWN = {
-    "null_95": "by chance",
-    "largest p": "p",
-    "I(X;T) of all": I_XT,
-    "I(X;T) of half": "of N/2",
-    "prediction_bits": "H(ŷ|seen T)",
-    "ratio": "within/between",
 }
 _Rows = dict[str, list[dict[str, Any]]]
 

@@ -141,12 +141,14 @@ def require_activations(trace: StoredTrace) -> None:
 
 
 def spread(places: Sequence[int], count: int) -> list[int]:
-    """``count`` of some looks, evenly by their place: log-spaced ones stay so.
+    """``count`` of some looks, evenly by their place: log-spaced ones stay so; of one, the last.
 
     Example:
         >>> spread([0, 1, 10, 100, 1000], 3)
         [0, 10, 1000]
     """
+    if count == 1:
+        return [places[-1]]
     index = np.linspace(0, len(places) - 1, min(count, len(places))).round().astype(int)
     return [places[at] for at in sorted(set(index.tolist()))]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ibtrace.tracer._defaults import Subsampled as Subsampled
 from ibtrace.tracer._defaults import default_estimators as default_estimators
 from ibtrace.tracer._keep import Keep as Keep
 from ibtrace.tracer._observer import Networks as Networks

@@ -1,0 +1,106 @@
+"""Both informations of a layer, by whatever estimator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ibtrace.errors import InvalidInput, Unsupported
+from ibtrace.estimators._checks import undefined
+from ibtrace.estimators._inputs import is_ids, require_dense, rows_as_ids
+from ibtrace.estimators._probes import with_any_labels
+from ibtrace.runtime.arguments import require_instance, require_members, seed_number
+from ibtrace.types import Estimate, Estimator, Plane, ProbeLike
+
+
+def information(
+    estimator: Estimator, t: Tensor, probe: ProbeLike, *, seed: int = 0
+) -> tuple[Estimate, Estimate]:
+    """I(X;T) and I(T;Y) of a layer's activations on a probe, in bits.
+
+    Args:
+        estimator: Any object of the `Estimator` protocol. Its ``plane`` is used if it has one.
+        t: Activations ``(..., n, d)``; leading dimensions (seeds, layers) are independent. Rows
+            of integers are symbols, as are ids ``(..., n)``; of an estimator that declines
+            symbols the estimate is NaN, flagged ``undefined``.
+        probe: The inputs and labels, in the order of ``t``.
+        seed: Seeds whatever is random inside.
+
+    Returns:
+        Two estimates of shape ``(...)``; of a probe without labels the second is NaN, and flagged
+        ``no_labels``.
+
+    Raises:
+        InvalidInput: If ``t`` does not have the probe's number of samples, or is integers of which
+            one cannot tell rows from ids.
+        ConfigError: If an argument is of a type that it cannot have; names it.
+    """
+    form = 'an estimator such as ibtrace.estimators.make("ksg")'
+    require_instance("information: estimator", estimator, Estimator, form)
+    require_instance("information: t", t, Tensor, "a tensor (..., n, d); use torch.as_tensor")
+    require_dense("information", "t", t)
+    require_members("information: probe", probe, ("cached", "n"), "ibtrace.Probe(x, y)")
+    n, seed = probe.n, seed_number("information: seed", seed)
+    if is_ids(t) and t.shape[-2:] == (n, n):
+        got = f"integers of shape {tuple(t.shape)} on a probe of {n} samples"
+        raise InvalidInput(
+            f"information: {got} may be {n} rows of {n} columns or the ids of {n} problems; give "
+            "rows as ids (torch.unique(t, dim=0, return_inverse=True)[1]), problems one by one"
+        )
+    if is_ids(t) and t.dim() > 1 and t.shape[-2] == n:
+        t = rows_as_ids(t)
+    if t.dim() == 0 or (t.shape[-1] if is_ids(t) else t.shape[-2] if t.dim() > 1 else 0) != n:
+        got = f"activations {tuple(t.shape)} on a probe of {n} samples"
+        raise InvalidInput(f"information: {got}; t must be (..., n, d) in the probe's order")
+    return plane(estimator, t, probe, seed=seed)
+
+
+def plane(
+    estimator: Estimator, t: Tensor, probe: ProbeLike, *, seed: int = 0
+) -> tuple[Estimate, Estimate]:
+    """`information` of what is a variable already.
+
+    Args:
+        estimator: Any object of the `Estimator` protocol.
+        t: Floats ``(..., n, d)`` or ids ``(..., n)``.
+        probe: The inputs and labels.
+        seed: Seeds whatever is random inside.
+
+    Raises:
+        Unsupported: If the estimator declines floats such as ``t``.
+    """
+    if probe.labels.shape[-1] == 0:
+        unlabelled = with_any_labels(probe, estimator.tags.y)
+
+        def about_x() -> Estimate:
+            if isinstance(estimator, Plane):
+                return estimator.plane(t, unlabelled, seed=seed)[0]
+            return estimator(probe.features, t, seed=seed)
+
+        first = _defined(about_x, t)
+        none = torch.full_like(first.bits, torch.nan)
+        return first, Estimate(none, flags={"no_labels": torch.ones_like(none)})
+    if isinstance(estimator, Plane):
+        try:
+            return estimator.plane(t, probe, seed=seed)
+        except Unsupported:
+            if not is_ids(t):
+                raise
+            absent = undefined(t.shape[:-1], t.device)
+            return absent, absent
+    return (
+        _defined(lambda: estimator(probe.features, t, seed=seed), t),
+        _defined(lambda: estimator(t, probe.labels, seed=seed), t),
+    )
+
+
+def _defined(measure: Callable[[], Estimate], t: Tensor) -> Estimate:
+    """An estimate; of symbols that the estimator declines, NaN and the flag ``undefined``."""
+    try:
+        return measure()
+    except Unsupported:
+        if not is_ids(t):
+            raise
+        return undefined(t.shape[:-1], t.device)
