@@ -51,6 +51,7 @@ from .problems import Problem as Problem
 from .runtime.schedule import Steps as Steps
 from .runtime.schedule import log_spaced as log_spaced
 from .trace import Scalar as Scalar
+from .trace import Sweep as Sweep
 from .trace import Trace as Trace
 from .tracer import At as At
 from .tracer import Keep as Keep

@@ -164,6 +164,107 @@ def _run(options: argparse.Namespace) -> int:
     return 0
 
 
+def _add_sweep(commands: _Commands) -> None:
+    parser = commands.add_parser(
+        "sweep",
+        help="a grid over a configuration and seeds, on this machine or on a cluster",
+        description="Train and trace every point of a grid, each seed of it a job of its own, and "
+        "merge all of them. The same command goes on with what is left: finished jobs are skipped, "
+        "interrupted ones resumed. As a task of a Slurm array it does the task's jobs alone.",
+    )
+    parser.add_argument(
+        "config", metavar="CONFIG", help="a YAML file or shipped name; or the folder of a sweep"
+    )
+    parser.add_argument(
+        "--grid",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="A.B=C,D",
+        help="values of any key of the configuration, and seeds=0..49",
+    )
+    parser.add_argument(
+        "--seeds-per-job", type=int, metavar="K", help="seeds that a job trains (default: 1)"
+    )
+    parser.add_argument(
+        "--engine",
+        choices=("loky", "dask", "ray"),
+        default="loky",
+        help="where jobs run: processes of this machine (default), or through Dask or Ray",
+    )
+    parser.add_argument(
+        "--address", help="of Dask's scheduler or Ray's cluster (default: one started here)"
+    )
+    parser.add_argument(
+        "--jobs", type=int, metavar="N", help="jobs at a time (default: one a core)"
+    )
+    parser.add_argument(
+        "--tasks", type=int, metavar="N", help="tasks of the Slurm array (default: one a job)"
+    )
+    parser.add_argument("--retry", action="store_true", help="begin failed jobs again")
+    parser.add_argument("--dry-run", action="store_true", help="list the jobs, and do nothing")
+    parser.add_argument("--out", metavar="DIR", help="the folder (default: runs/CONFIG-sweep)")
+    _add_set_option(parser)
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.set_defaults(call=_sweep)
+
+
+def _sweep(options: argparse.Namespace) -> int:
+    from ibtrace.training import jobs
+
+    _find_users_code()
+    folder, plan = _planned_sweep(options)
+    jobs.require_usable(folder, plan)
+    task = os.environ.get("SLURM_ARRAY_TASK_ID")
+    share = None if task is None else plan.share(_task(task), options.tasks)
+    if options.dry_run:
+        print(jobs.listing(folder, plan, share or plan.jobs))
+        return 0
+
+    from ibtrace.training import sweep
+
+    try:
+        outcome = sweep.run(
+            plan,
+            folder,
+            only=share,
+            engine=options.engine,
+            address=options.address,
+            workers=options.jobs,
+            retry=options.retry,
+            progress=not options.quiet,
+        )
+    except KeyboardInterrupt:
+        print(f"\n{_PROG}: interrupted; go on with: ibtrace sweep {folder}", file=sys.stderr)
+        return 130
+    print(outcome)
+    if share is None:
+        from ibtrace.reports import sweeping
+
+        print(sweeping.text(sweep.merged(plan, folder), folder))
+    return int(bool(outcome.failed or outcome.unfinished))
+
+
+def _planned_sweep(options: argparse.Namespace) -> tuple[Path, Any]:
+    """The folder of a sweep and what is to be done in it."""
+    from ibtrace.training import configs, grid, jobs
+
+    if options.config not in configs.shipped() and Path(options.config).is_dir():
+        if given := [name for name in ("grid", "set", "out") if getattr(options, name)]:
+            raise ConfigError(f"{options.config} is a sweep already: leave out --{given[0]}")
+        return Path(options.config), jobs.stored_plan(options.config)
+    raw = _overridden(configs.read(options.config), configs.assignments(options.set))
+    per_job = 1 if options.seeds_per_job is None else options.seeds_per_job
+    plan = grid.Plan.of(raw, grid.parsed(options.grid), per_job)
+    return Path(options.out or f"runs/{Path(options.config).stem}-sweep"), plan
+
+
+def _task(text: str) -> int:
+    if not text.isdecimal():
+        raise ConfigError(f"SLURM_ARRAY_TASK_ID must be a whole number, got {text!r}")
+    return int(text)
+
+
 def _add_trace(commands: _Commands) -> None:
     parser = commands.add_parser(
         "trace",
@@ -309,7 +410,7 @@ def _judged(options: argparse.Namespace) -> dict[str, Any]:
     from ibtrace.reports import controls
     from ibtrace.training import runner
 
-    traces = runner.load(options.run)
+    traces = dict(runner.load(options.run))
     return traces if options.controls else controls.subjects(traces)
 
 
@@ -502,6 +603,7 @@ def _list(options: argparse.Namespace) -> int:
 _COMMANDS: tuple[Callable[[_Commands], None], ...] = (
     _add_replicate,
     _add_run,
+    _add_sweep,
     _add_trace,
     _add_compare,
     _add_multiverse,

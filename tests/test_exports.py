@@ -37,6 +37,7 @@ PUBLIC = {
     "Sink",
     "Steps",
     "Subsampled",
+    "Sweep",
     "Tags",
     "Trace",
     "TraceLike",

@@ -22,7 +22,8 @@ import ibtrace
 from ibtrace import At, Dataset, Ensemble, Keep, Look, Probe, Recipe, Rule, Subsampled, Tracer
 from ibtrace.errors import ConfigError, IbtraceError, InvalidInput, UnknownName
 from ibtrace.runtime.schedule import schedule
-from ibtrace.training.config import KEYS, build
+from ibtrace.training.config import build
+from ibtrace.training.configs import KEYS
 
 X, Y = torch.randn(16, 3, generator=torch.Generator().manual_seed(0)), torch.arange(16) % 2
 

@@ -30,6 +30,7 @@ from ibtrace.plane.finding import Evidence as Evidence
 from ibtrace.plane.finding import Finding as Finding
 from ibtrace.plane.finding import Point as Point
 from ibtrace.plane.finding import Seeds as Seeds
+from ibtrace.plane.grid import GridVerdict as GridVerdict
 from ibtrace.plane.judge import judge as judge
 from ibtrace.plane.judge import verdict as verdict
 from ibtrace.plane.layer_resolution import LayerResolution as LayerResolution

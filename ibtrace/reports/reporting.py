@@ -13,17 +13,19 @@ from ibtrace.claims import Claim, claims_table, claims_text
 from ibtrace.errors import InvalidInput, UnknownName
 from ibtrace.plane import against, coordinates, verdict
 from ibtrace.predictions import PREDICTIONS, Prediction, predictions_table, predictions_text
+from ibtrace.reports import sweeping
 from ibtrace.reports.alignment import alignment
 from ibtrace.reports.controls import groups, subjects
 from ibtrace.reports.quantities import lens_readings, quantities
 from ibtrace.runtime.files import written_whole
-from ibtrace.trace import Trace
+from ibtrace.trace import Sweep, Trace
 from ibtrace.types import I_TY, I_XT
 
 Traces = Mapping[str, Trace]
 """The traces of a run by variant; one without variants has the name ``""``."""
 
 _EACH = 6  # quantities of lenses that have a figure of their own; of more, one for all
+_POINTS = 8  # of a sweep, that are told one by one without being asked
 _SCREEN = 60  # lines of lenses' readings that are printed; more are in the report
 
 
@@ -63,7 +65,7 @@ def figures(
             written.append(_save(plane, folder / f"information_plane-{stem}"))
         for name, trace in titled.items():
             curves = plots.curves(trace, label, normalised=normalised)
-            prefix = f"{name}-" if len(titled) > 1 else ""
+            prefix = f"{name.replace(', ', ',')}-" if len(titled) > 1 else ""
             written.append(_save(curves, folder / f"curves-{prefix}{stem}"))
     if estimator is None or all(_gave_xt(trace, estimator) for trace in traces.values()):
         written.append(_save(plots.drops(titled, estimator), folder / "drops"))
@@ -150,10 +152,14 @@ def verdicts(traces: Traces, estimator: str | None = None, *, details: bool = Fa
     """
     if estimator is not None:
         _estimators(traces, estimator)
+    wanted = None if estimator is None else [estimator]
     parts = _data(subjects(traces) or traces)
     judged = traces if details else subjects(traces) or traces
+    if isinstance(traces, Sweep):
+        parts += sweeping.paragraphs(traces, wanted)
+        judged = traces if details or len(traces) <= _POINTS else {}
+        parts += [] if judged else ["What is said of each point: ibtrace verdict RUN --details."]
     for name, trace in judged.items():
-        wanted = None if estimator is None else [estimator]
         result = verdict(trace, estimators=wanted)
         parts.append("\n".join([*_title(name), result.details() if details else str(result)]))
     for group in groups(traces, "this run"):

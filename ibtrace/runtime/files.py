@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import secrets
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,7 +52,8 @@ def written_whole(file: Path) -> Iterator[Path]:
     """
     make_folder(file.parent)
     # the suffix stays last: some writers choose a format, or add a suffix, by it
-    part = file.with_name(f".{file.stem}.{os.getpid()}.part{file.suffix}")
+    # and processes of two machines may have one number
+    part = file.with_name(f".{file.stem}.{secrets.token_hex(4)}.part{file.suffix}")
     try:
         yield part
         with part.open("rb+") as written:
@@ -60,3 +63,49 @@ def written_whole(file: Path) -> Iterator[Path]:
         raise RunError(f"{file}: cannot be written ({error.strerror or error})") from error
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def held(file: Path, seconds: float = 0.0) -> Iterator[bool]:
+    """Whether this process has a file for itself, until the end of the block.
+
+    The lock is SQLite's own: where traces can be written it works, on shared file systems too, and
+    it goes with the process that holds it, however that ends.
+
+    Args:
+        file: A file for nothing else; its folder is made if need be.
+        seconds: How long to wait for another process that has it.
+
+    Yields:
+        False, if another process has it.
+
+    Raises:
+        RunError: If the file cannot be made.
+
+    Example:
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp()) / "lock"
+        >>> with held(file) as first, held(file) as second:
+        ...     first, second
+        (True, False)
+    """
+    make_folder(file.parent)
+    try:
+        connection = sqlite3.connect(file, timeout=seconds, isolation_level=None)
+    except sqlite3.Error as error:
+        raise RunError(f"{file}: cannot be locked ({error})") from error
+    try:
+        yield _alone(connection, file)
+    finally:
+        connection.close()
+
+
+def _alone(connection: sqlite3.Connection, file: Path) -> bool:
+    """Whether this connection has got the file, and no other has."""
+    try:
+        connection.execute("BEGIN EXCLUSIVE")
+    except sqlite3.OperationalError as error:
+        if "locked" in str(error):  # Python 3.10 has no error codes
+            return False
+        raise RunError(f"{file}: cannot be locked ({error})") from error
+    return True

@@ -6,3 +6,4 @@ from ibtrace.trace._trace import Scalar as Scalar
 from ibtrace.trace._trace import Trace as Trace
 from ibtrace.trace.choices import Choices as Choices
 from ibtrace.trace.examination import Examination as Examination
+from ibtrace.trace.sweep import Sweep as Sweep

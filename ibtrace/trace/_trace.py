@@ -32,6 +32,8 @@ from ibtrace.trace.resolving import resolve
 from ibtrace.trace.storage import (
     ACTIVATIONS,
     FILE_NAME,
+    JOB_FOLDERS,
+    OF_SWEEP,
     PROBE,
     SCHEMA_VERSION,
     ActivationFiles,
@@ -102,9 +104,9 @@ class Trace:
     0     0      5  tanh1   I(X;T)   3.0
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, point: int | None = None) -> None:
         self.path = path
-        self._database = Database(path)
+        self._database = Database(path, point)
         self._clock: str | None = None
         self._read: dict[str, tuple[int, Any]] = {}
 
@@ -141,7 +143,8 @@ class Trace:
         """The trace of a run folder (or of its ``trace.sqlite``), to read or to append to.
 
         Raises:
-            RunError: If there is none, or the file is foreign, truncated, corrupted or newer.
+            RunError: If there is none, it is a sweep's, or the file is foreign, truncated,
+                corrupted or newer.
         """
         require_path("Trace.load: run", run)
         path = Path(run)
@@ -153,6 +156,11 @@ class Trace:
             raise RunError(f"{run}: no {FILE_NAME} there{hint}")
         trace = cls(path)
         trace._database.check()
+        if OF_SWEEP in (meta := trace.meta):
+            raise RunError(
+                f"{run}: a sweep of {len(meta[OF_SWEEP])} points, whose networks are no seeds of "
+                "one run; ibtrace.Sweep.load(folder) has a trace of each, and one table of all"
+            )
         return trace
 
     def save(self, run_dir: str | os.PathLike[str]) -> Trace:
@@ -576,7 +584,7 @@ class Trace:
         Raises:
             RunError: If they were not kept, or are not those of the trace.
         """
-        file = self._folder / PROBE
+        file = self._folders[0] / PROBE
         if not file.is_file():
             raise RunError(
                 f"{file} is not there; trace the run with Keep(FOLDER, activations=True)"
@@ -596,7 +604,14 @@ class Trace:
 
     @property
     def _files(self) -> ActivationFiles:
-        return ActivationFiles(self._folder / ACTIVATIONS, self.clock)
+        first, *others = (folder / ACTIVATIONS for folder in self._folders)
+        return ActivationFiles(first, self.clock, others)
+
+    @property
+    def _folders(self) -> list[Path]:
+        """Where its activations are: of a point of a sweep the folders of its jobs."""
+        jobs: list[str] = self.meta.get(JOB_FOLDERS, [""])
+        return [self._folder / job for job in jobs]
 
     @property
     def _folder(self) -> Path:

@@ -133,6 +133,22 @@ class Layout:
             raise ValueError(f"{len(content)} bytes hold no {count} records")
         return size
 
+    def renumbered(self, packed: Packed, ids: NDArray[np.uint32]) -> bytes:
+        """The bytes of a look whose texts have other ids.
+
+        Args:
+            packed: The look.
+            ids: The new id of each text at the place of its old one.
+
+        Raises:
+            ValueError: If the bytes are none of this layout.
+        """
+        records, values = self.unpack(packed)
+        records = records.copy()
+        for name in (*self.texts, _FIGURES):
+            records[name] = ids[records[name]]
+        return records.tobytes() + values.tobytes()
+
     def columns(self, looks: Iterable[tuple[int, int, bytes]], texts: Mapping[int, str]) -> Columns:
         """The records of many looks.
 

@@ -35,6 +35,10 @@ from ibtrace.trace.packing import LAYOUTS, Columns, Entry
 ACTIVATIONS = "activations"
 PROBE = "probe.safetensors"
 SCHEMA_VERSION = 4
+OF_SWEEP = "points"
+"""The meta entry of a sweep's file that lists its points."""
+JOB_FOLDERS = "job_folders"
+"""The meta entry of a point of a sweep: the folders of its jobs, from that of the sweep."""
 _APPLICATION_ID = 0x49425452  # "IBTR", in the file's header: tells our files from foreign ones
 _LOCK_TIMEOUT = 60.0  # seconds to wait while another process appends
 _PACKED = """CREATE TABLE "{table}" (
@@ -48,6 +52,23 @@ _SCHEMA = (
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
     f"PRAGMA application_id = {_APPLICATION_ID}",
 )
+# The file of a sweep has these as well. Its networks are numbered through: the ``seed`` of its rows
+# and scalars is a network's number, and what is recorded of a point is in ``of_points``.
+SWEEP_SCHEMA = (
+    """CREATE TABLE networks (number INTEGER PRIMARY KEY, point INTEGER NOT NULL,
+        seed INTEGER NOT NULL, UNIQUE (point, seed))""",
+    "CREATE TABLE of_points (point INTEGER, key TEXT, value TEXT, PRIMARY KEY (point, key))",
+)
+_ONE_POINT = (
+    *(
+        f"""CREATE TEMP VIEW "{table}" AS SELECT networks.seed AS seed, "at", count, packed
+            FROM main."{table}" AS t JOIN main.networks AS networks ON t.seed = networks.number
+            WHERE networks.point = {{point}}"""
+        for table in LAYOUTS
+    ),
+    "CREATE TEMP VIEW meta AS SELECT key, value FROM main.of_points WHERE point = {point}",
+)
+"""What stands before the tables of a sweep, so that a point's are read like those of a run."""
 # Older schemas had a row for each number, its figures as JSON. The first two held information
 # alone, in bits, and how T was made behind the estimand, after "; T: "; the first counted epochs
 # only, and its scalars knew no step. Columns are those of the layouts, in their order.
@@ -82,10 +103,15 @@ class Database:
     A file is opened anew for each operation, so the object may be pickled, forked and shared
     between processes that write, and there is nothing to close. What is in memory is pickled, and
     copied deeply, with all that it holds.
+
+    Args:
+        path: The file.
+        point: Of the file of a sweep the point whose networks are meant; they are only read.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, point: int | None = None) -> None:
         self.path = path
+        self.point = point
         self._old: int | None = None  # an older schema's version: a copy is read, none is written
         self._memory = self._in_memory() if path is None else None
 
@@ -104,7 +130,7 @@ class Database:
                 with Database(file).connection("rwc") as copy:
                     self._memory.backup(copy)
                 held = file.read_bytes()
-        return {"path": self.path, "_old": self._old, "_memory": held}
+        return {"path": self.path, "point": self.point, "_old": self._old, "_memory": held}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         held = state.pop("_memory")
@@ -140,6 +166,8 @@ class Database:
                 uri, uri=True, timeout=_LOCK_TIMEOUT, isolation_level=None, check_same_thread=False
             )
             try:
+                for view in () if self.point is None else _ONE_POINT:
+                    connection.execute(view.format(point=self.point))
                 yield connection
             finally:
                 connection.close()
@@ -151,8 +179,13 @@ class Database:
         """A connection whose writes all happen, or, if interrupted, none of them.
 
         Raises:
-            RunError: If the file cannot be written, or is of an older schema.
+            RunError: If the file cannot be written, is of an older schema, or is that of a sweep.
         """
+        if self.point is not None:
+            raise RunError(
+                f"{self.path}: a point of a sweep is only read; add to one of the sweep's jobs, or "
+                "to a copy, Sweep.load(folder)[point].save(copy)"
+            )
         if self._old is not None:
             raise RunError(
                 f"{self.path}: written by an older ibtrace (schema {self._old}) and only read by "
@@ -189,10 +222,7 @@ class Database:
 
     def _write_schema(self, entries: Sequence[tuple[str, str]]) -> None:
         with self.transaction("rwc") as connection:
-            for statement in _SCHEMA:
-                connection.execute(statement)
-            # another trace in the place of this one is in another state
-            connection.execute(f"PRAGMA user_version = {secrets.randbits(30)}")
+            make_tables(connection)
             connection.executemany("INSERT INTO meta VALUES (?, ?)", entries)
 
     def read(self, connection: sqlite3.Connection, table: str) -> Columns:
@@ -220,7 +250,10 @@ class Database:
         """
         part = claim(path)
         with self.connection() as source, Database(part).connection("rwc") as target:
-            source.backup(target)
+            if self.point is None:
+                source.backup(target)
+            else:
+                _copy_point(source, target)
         publish(part, path)
 
     def check(self) -> None:
@@ -287,6 +320,29 @@ class Database:
             wait = f"{_LOCK_TIMEOUT:.0f} s"
             return f"{self.path}: another process has held it for {wait}; try again later"
         return f"{self.path}: {message}"
+
+
+def make_tables(connection: sqlite3.Connection) -> None:
+    """Make the empty tables of a trace.
+
+    Args:
+        connection: To an empty file.
+    """
+    for statement in _SCHEMA:
+        connection.execute(statement)
+    # another trace in the place of this one is in another state
+    connection.execute(f"PRAGMA user_version = {secrets.randbits(30)}")
+
+
+def _copy_point(source: sqlite3.Connection, target: sqlite3.Connection) -> None:
+    """Copy what a connection shows of one point of a sweep, as the trace of a run."""
+    make_tables(target)
+    for table in (*LAYOUTS, "texts", "meta"):
+        records = source.execute(f'SELECT * FROM "{table}"').fetchall()
+        if records:
+            marks = ", ".join("?" * len(records[0]))
+            target.executemany(f'INSERT INTO "{table}" VALUES ({marks})', records)
+    target.execute("DELETE FROM meta WHERE key = ?", (JOB_FOLDERS,))
 
 
 def _entry(table: str, record: Sequence[Any]) -> Entry:
@@ -416,18 +472,22 @@ class ActivationFiles:
     """Activations kept beside a trace, one safetensors file for each snapshot and seed.
 
     Args:
-        folder: The folder they are in; need not exist.
+        folder: The folder they are written to; need not exist.
         clock: What the numbers of the snapshots count: ``epoch`` or ``step``.
+        others: Folders that hold some too, of other seeds.
     """
 
-    def __init__(self, folder: Path, clock: str) -> None:
+    def __init__(self, folder: Path, clock: str, others: Sequence[Path] = ()) -> None:
         self.folder = folder
         self.clock = clock
+        self.others = others
 
     def files(self) -> dict[tuple[int, int], Path]:
         """The files, ``{(seed, epoch): path}``."""
         files = {}
-        for file in sorted(self.folder.glob(f"seed*-{self.clock}*.safetensors")):
+        pattern = f"seed*-{self.clock}*.safetensors"
+        held = (file for place in (self.folder, *self.others) for file in place.glob(pattern))
+        for file in sorted(held):
             seed, _, epoch = file.stem.removeprefix("seed").partition(f"-{self.clock}")
             files[int(seed), int(epoch)] = file
         return files

@@ -79,10 +79,6 @@ def _hints() -> dict[str, Any]:
     return hints
 
 
-KEYS = frozenset(_hints())
-"""The keys that a configuration may have, beside ``variants`` and ``controls``."""
-
-
 def build(raw: Raw) -> Experiment:
     """The experiment that a configuration (without variants) describes.
 

@@ -19,6 +19,19 @@ from ibtrace.errors import ConfigError, UnknownName
 Raw = dict[str, Any]
 """A configuration as YAML gives it."""
 
+KEYS = frozenset(
+    {
+        *("data", "model", "optimizer", "scheduler", "loss", "epochs", "seeds", "batch_size"),
+        *("shuffle", "split", "device", "together", "probe", "layers", "exclude", "reduce"),
+        *("functional", "forward", "max_bytes", "max_width", "estimators", "lenses", "every"),
+        *("snapshots", "store_activations", "control"),
+    }
+)
+"""The keys that a configuration may have, beside ``variants`` and ``controls``."""
+
+SEEDS = 10
+"""How many networks are trained where nothing is said."""
+
 
 class _Loader(yaml.SafeLoader):
     """YAML in which 1e-3 is a number: PyYAML follows YAML 1.1, which wants 1.0e-3."""
@@ -64,13 +77,14 @@ def read(source: str | Path) -> Raw:
     return raw
 
 
-def override(raw: Raw, key: str, value: Any) -> Raw:
+def override(raw: Raw, key: str, value: Any, option: str = "--set") -> Raw:
     """A copy of a configuration with one (dotted) key set.
 
     Args:
         raw: The configuration.
         key: ``a.b.c``.
         value: The new value.
+        option: By which it was given, for the error.
 
     Raises:
         ConfigError: If the key passes through something that is no mapping.
@@ -85,13 +99,17 @@ def override(raw: Raw, key: str, value: Any) -> Raw:
     for step in path:
         place = place.setdefault(step, {})
         if not isinstance(place, dict):
-            raise ConfigError(f"--set {key}: {step} is {place!r}, not a mapping")
+            raise ConfigError(f"{option} {key}: {step} is {place!r}, not a mapping")
     place[last] = value
     return changed
 
 
-def assignments(texts: Iterable[str]) -> dict[str, Any]:
+def assignments(texts: Iterable[str], option: str = "--set") -> dict[str, Any]:
     """``["a.b=1", …]`` as ``{"a.b": 1}``; values are YAML.
+
+    Args:
+        texts: What was given.
+        option: By which, for the error.
 
     Raises:
         ConfigError: If a text has no ``=`` or its value is not YAML.
@@ -100,11 +118,11 @@ def assignments(texts: Iterable[str]) -> dict[str, Any]:
     for text in texts:
         key, equals, value = text.partition("=")
         if not equals or not key:
-            raise ConfigError(f"--set takes key=value, got {text!r}")
+            raise ConfigError(f"{option} takes key=value, got {text!r}")
         try:
             assigned[key] = yaml.load(value, _Loader)
         except yaml.YAMLError as error:
-            raise ConfigError(f"--set {key}: {value!r} is not YAML") from error
+            raise ConfigError(f"{option} {key}: {value!r} is not YAML") from error
     return assigned
 
 

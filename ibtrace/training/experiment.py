@@ -17,6 +17,7 @@ from ibtrace.errors import ConfigError
 from ibtrace.runtime.arguments import MOST, different_seeds, is_alone, shown, whole
 from ibtrace.runtime.schedule import Schedule, Steps
 from ibtrace.tracer import At
+from ibtrace.training.configs import SEEDS
 from ibtrace.types import Control, Estimator, Lens, Need
 
 
@@ -78,7 +79,7 @@ class Training:
     optimizer: Callable[[Iterable[Any]], Optimizer]
     epochs: int
     scheduler: Callable[[Optimizer], LRScheduler] | None = None
-    seeds: int | list[int] = 10
+    seeds: int | list[int] = SEEDS
     loss: Literal["cross_entropy", "nll", "mse"] = "cross_entropy"
     batch_size: int = 256
     shuffle: bool = True

@@ -44,17 +44,30 @@ def require_same(folder: str | Path, raw: configs.Raw) -> None:
     Raises:
         RunError: If it was not, or the folder is not a run that a configuration started.
     """
-    before, asked = _flat(stored_config(folder)), _flat(raw)
-    differing = [
-        f"{key} was {before.get(key, 'not set')}, not {asked.get(key, 'left out')}"
-        for key in {**before, **asked}
-        if before.get(key, _flat) != asked.get(key, _flat)
-    ]
-    if differing:
+    if differs := differing(stored_config(folder), raw):
         raise RunError(
-            f"{folder}: holds a run of another configuration: {'; '.join(differing)}; "
+            f"{folder}: holds a run of another configuration: {'; '.join(differs)}; "
             "leave that option out, or choose another folder with --out"
         )
+
+
+def differing(stored: configs.Raw, asked: configs.Raw) -> list[str]:
+    """Every key in which two configurations differ, in words.
+
+    Args:
+        stored: Of before.
+        asked: Of now.
+
+    Example:
+        >>> differing({"split": {"fraction": 0.8}}, {"split": {"fraction": 0.5}})
+        ['split.fraction was 0.8, not 0.5']
+    """
+    before, now = _flat(stored), _flat(asked)
+    return [
+        f"{key} was {before.get(key, 'not set')}, not {now.get(key, 'left out')}"
+        for key in {**before, **now}
+        if before.get(key, _flat) != now.get(key, _flat)
+    ]
 
 
 def _flat(raw: Mapping[str, Any], before: str = "") -> dict[str, Any]:

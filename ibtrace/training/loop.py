@@ -29,6 +29,7 @@ def train(
     experiment: Experiment,
     folder: str | Path,
     *,
+    seeds: Sequence[int] | None = None,
     raw: dict[str, Any] | None = None,
     left_out: Mapping[str, str] | None = None,
     resume: bool = False,
@@ -44,6 +45,8 @@ def train(
     Args:
         experiment: What to do.
         folder: Where the trace goes.
+        seeds: Those of its seeds that are trained; None for all. What all of them share (the
+            probe, the split where a part is measured) stays that of the whole experiment.
         raw: The configuration that the experiment was built from, to be stored with the trace.
         left_out: Controls that it cannot have, and why, to be stored likewise.
         resume: Go on from the checkpoint in the folder, if there is one.
@@ -58,7 +61,7 @@ def train(
         NonFinite: If a network diverges; names layer and epoch, and what was traced is kept.
     """
     folder = Path(folder)
-    seeds = experiment.training.seed_list
+    seeds = experiment.training.seed_list if seeds is None else list(seeds)
     plain = experiment.look.forward is None
     model, asked = experiment.training.model, experiment.training.together
     together = plain and (asked or Ensemble(lambda seed: model(), seeds[:1]).fast)
@@ -68,7 +71,9 @@ def train(
     with bar, torch.random.fork_rng():
         for group in groups:
             trainer = trainer_of(experiment, group, together=together)
-            meta = {"config": raw, **({CONTROLS_LEFT_OUT: dict(left_out)} if left_out else {})}
+            meta: dict[str, Any] = {"config": raw, "seeds": seeds}
+            if left_out:
+                meta[CONTROLS_LEFT_OUT] = dict(left_out)
             _train_group(trainer, experiment, folder, meta, resume, bar)
             resume = True  # the next group goes into the same trace
     return Trace.load(folder)
@@ -93,7 +98,6 @@ def _train_group(
         start = checkpoint["epoch"]
     finished = checkpoint["finished"] if checkpoint is not None else []
     meta = {
-        "seeds": experiment.training.seed_list,
         **meta,
         "data": _described(trainer, experiment),
         **({} if experiment.control is None else {CONTROL: asdict(experiment.control)}),

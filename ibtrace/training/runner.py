@@ -18,7 +18,8 @@ import torch
 
 from ibtrace.errors import CostWarning, IbtraceError, RunError
 from ibtrace.runtime.files import FILE_NAME
-from ibtrace.trace import Trace
+from ibtrace.trace import Sweep, Trace
+from ibtrace.trace.sweep import is_sweep
 from ibtrace.training import config, configs, folders
 from ibtrace.training.loop import train
 from ibtrace.training.planning import Planned, named, planned
@@ -83,13 +84,17 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def load(folder: str | Path) -> dict[str, Trace]:
+def load(folder: str | Path) -> Mapping[str, Trace]:
     """The traces of a run folder, by variant (``""`` if it has none), and those of controls.
+
+    Those of a sweep are a `ibtrace.trace.Sweep`, by point.
 
     Raises:
         RunError: If there is no trace in the folder or one level below, or one is unreadable.
     """
     folder = Path(folder)
+    if is_sweep(folder):
+        return Sweep.load(folder)
     inside = {
         path.parent.name: Trace.load(path.parent) for path in sorted(folder.glob(f"*/{FILE_NAME}"))
     }
