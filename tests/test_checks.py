@@ -107,3 +107,21 @@ def test_an_entropy_itself_is_not_above_it(correction: str) -> None:
     assert bool(estimate.flags["above_entropy"]) == above
     weighed = estimators.make("exact", weights=weights(200))(ids, ids)
     assert not bool(weighed.flags["above_entropy"])
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("name", ["exact", "binning", "adaptive_binning"])
+def test_what_says_to_be_within_the_entropies_is(name: str, seed: int) -> None:
+    """Its flag is not looked for: nobody would see it missing."""
+    estimator, generator = estimators.make(name), torch.Generator().manual_seed(seed)
+    assert _checks.law_of(estimator).within
+    corrected = estimators.make(name, correction="miller_madow")
+    assert not _checks.law_of(corrected).within
+    n = 200 + seed
+    x = torch.randint(3, (n, 2), generator=generator).float()
+    labels = torch.randint(1 + seed, (n, 1), generator=generator).double() + x[:, :1]
+    about_x, about_y = information(estimator, x.tanh(), Probe(x, labels))
+    for estimate, pair in ((about_x, (x, x.tanh())), (about_y, (x.tanh(), labels))):
+        roofs = [roof for value in pair if (roof := _checks.roof_of(value)) is not None]
+        assert roofs
+        assert all(float(estimate.bits) <= float(roof) + 1e-9 for roof in roofs)

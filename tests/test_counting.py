@@ -17,7 +17,14 @@ from torch import Tensor, nn
 from ibtrace import Tracer
 from ibtrace.numerics import bins, compiled, counting
 from ibtrace.numerics._jit import kernel
-from ibtrace.numerics.entropy import null_information, pair_counts, sample_counts
+from ibtrace.numerics.entropy import (
+    local_information,
+    null_by_tables,
+    null_information,
+    pair_counts,
+    plug_in,
+    sample_counts,
+)
 from ibtrace.types import I_XT
 
 DTYPES = [torch.bool, torch.int8, torch.int16, torch.int32, torch.int64]
@@ -184,3 +191,36 @@ def test_importing_ibtrace_does_not_import_numba(tmp_path: Path) -> None:
 
     code = "import sys, ibtrace; sys.exit('numba' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@given(
+    seed=seeds,
+    lead=st.lists(st.integers(1, 3), max_size=2),
+    n=st.integers(2, 90),
+    values=st.tuples(st.integers(1, 90), st.integers(1, 90)),
+    shared=st.booleans(),
+)
+@settings(max_examples=60)
+def test_information_and_its_null_of_counts_are_those_of_torch(
+    seed: int, lead: list[int], n: int, values: tuple[int, int], shared: bool
+) -> None:
+    a = draw(seed, *lead, n, values=min(values[0], n))
+    b = draw(seed + 1, *([] if shared else lead), n, values=min(values[1], n))
+    x, y, xy = sample_counts(a), sample_counts(b), pair_counts(a, b)
+    found, local = plug_in(x, y, xy), local_information(x, y, xy)
+    assert found.bits.shape == torch.Size(lead)
+    torch.testing.assert_close(found.bits, local.mean(-1), rtol=0, atol=1e-12)
+    torch.testing.assert_close(found.spread, local.std(-1), rtol=0, atol=1e-12)
+    twin = null_by_tables(x, y, "none")
+    torch.testing.assert_close(null_information(x, y), twin, rtol=0, atol=1e-12)
+
+
+@given(seed=seeds, lead=st.lists(st.integers(1, 3), max_size=2), n=st.integers(1, 40))
+@settings(max_examples=30)
+def test_samples_of_one_input_are_alike_or_not(seed: int, lead: list[int], n: int) -> None:
+    x = draw(seed, n, values=max(2, n // 2))
+    first = torch.stack([(x == value).nonzero()[0, 0] for value in x])
+    of_x = draw(seed + 1, int(x.max()) + 1, values=5)[x].expand(*lead, n).clone()
+    assert counting.same_as(of_x, first).all()
+    t = torch.where(draw(seed + 2, *lead, n, values=9) == 0, of_x + 1, of_x)
+    assert torch.equal(counting.same_as(t, first), (t[..., first] == t).all(-1))

@@ -85,21 +85,25 @@ def flagged(estimate: Estimate, entropies: Sequence[Tensor], **of_values: Tensor
     bits, stderr = estimate.bits, estimate.stderr
     errors = (_ERRORS_BELOW * stderr).nan_to_num(nan=_UNKNOWN_ERROR)
     allowed = errors.clamp(max=_NEVER_BELOW) + _ROUNDING
-    above = torch.zeros_like(bits, dtype=torch.bool)
+    no = torch.zeros_like(bits, dtype=torch.bool)
+    above = no
     for roof in entropies:
         above = above | (bits > roof.to(bits.device) + _ABOVE)
     raised = {
         "not_finite": ~bits.isfinite() | stderr.isinf(),
         "below_zero": bits < -allowed,
         "above_entropy": above,
-        "rounded": torch.zeros_like(above),
-        "extreme_values": torch.zeros_like(above),
+        "rounded": no,
+        "extreme_values": no,
     }
     for name, values in of_values.items():
         if bool(values.any()):
-            raised[name] = values.to(bits.device).expand_as(above)
+            raised[name] = values.to(bits.device).expand_as(no)
     return estimate.flagged(
-        **{name: flag | estimate.flags.get(name, flag) for name, flag in raised.items()}
+        **{
+            name: flag | estimate.flags[name] if name in estimate.flags else flag
+            for name, flag in raised.items()
+        }
     )
 
 
@@ -264,16 +268,28 @@ class Weighs(Protocol):
         ...
 
 
+@runtime_checkable
+class Bounded(Protocol):
+    """An estimator that knows whether its estimates can exceed the samples' entropies."""
+
+    @property
+    def within_entropy(self) -> bool:
+        """Whether none can, so that nobody has to look."""
+        ...
+
+
 class Law(NamedTuple):
     """How an estimator takes the entropy of a discrete variable.
 
     Args:
         correction: Its correction of entropies.
         weights: The mass of each sample; None if these are equal.
+        within: Whether its estimates are within the entropies whatever the variables.
     """
 
     correction: Correction
     weights: tuple[float, ...] | None
+    within: bool
 
 
 def law_of(estimator: object) -> Law:
@@ -281,12 +297,13 @@ def law_of(estimator: object) -> Law:
     return Law(
         estimator.correction if keeps(estimator, Corrects) else "none",
         estimator.weights if keeps(estimator, Weighs) else None,
+        keeps(estimator, Bounded) and estimator.within_entropy,
     )
 
 
 def roofs_of(law: Law, *values: Tensor) -> list[Tensor]:
     """`roof_of` the variables that are discrete."""
-    roofs = [roof_of(value, *law) for value in values]
+    roofs = [roof_of(value, law.correction, law.weights) for value in values]
     return [roof for roof in roofs if roof is not None]
 
 
@@ -357,7 +374,7 @@ def checked_plane(
 
         law = law_of(self)
         of_x, of_y = once(_roofs_of_probe, probe, law)
-        of_t = roofs_of(law, t)
+        of_t = [] if law.within else roofs_of(law, t)  # counting the rows of every look is slow
         few, few_of = rounded(t), once(_rounded_of_probe, probe)
         doubts = zip((extreme_x, extreme_y), few_of, strict=True)
         of_values = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from functools import reduce
@@ -16,13 +15,14 @@ from ibtrace.estimators._checks import checked, undersampled
 from ibtrace.estimators._inputs import check_pair, check_variable, is_ids, samples
 from ibtrace.estimators._prepared import once
 from ibtrace.numerics.bins import dense_ids
+from ibtrace.numerics.counting import same_as
 from ibtrace.numerics.entropy import (
     Correction,
     constant,
     information_correction,
-    local_information,
     null_information,
     pair_counts,
+    plug_in,
     sample_counts,
 )
 from ibtrace.types import Estimate, ProbeLike, label
@@ -34,7 +34,7 @@ class Symbols(NamedTuple):
     """A variable as symbols of a finite alphabet.
 
     Args:
-        ids: Which samples have the same symbol, ids below n, ``(..., n)``.
+        ids: Which samples have the same symbol: ids from 0 without a gap, ``(..., n)``.
         counts: `sample_counts` of the ids.
         measured: Whether the variable came as floats (rather than as ids).
         figures: Diagnostics of how it was made discrete, ``(...)`` each.
@@ -44,6 +44,11 @@ class Symbols(NamedTuple):
     counts: Tensor
     measured: bool
     figures: Mapping[str, Tensor]
+
+    @property
+    def number(self) -> Tensor:
+        """How many symbols are seen, ``(...)``."""
+        return self.ids.amax(-1) + 1
 
 
 def symbols(
@@ -83,6 +88,14 @@ class PlugIn:
     """
 
     correction: Correction
+
+    @property
+    def within_entropy(self) -> bool:
+        """Whether no estimate is above an entropy: symbols are made of the values, none is added.
+
+        A correction may add.
+        """
+        return self.correction == "none"
 
     def _discretise(self, value: Tensor, *, labels: bool) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Ids ``(..., n)`` and figures ``(...)`` of floats ``(..., n, d)``.
@@ -169,15 +182,13 @@ class PlugIn:
             )
         layer = self._symbols(t)
         x, y = self.prepare(probe, t.device)
-        # Pairs with a variable that never repeats never repeat either.
-        x_distinct = bool((x.counts == 1).all())
-        xt = x.counts if x_distinct else pair_counts(x.ids, layer.ids)
+        determined = _determined(layer.ids, once(_first_alike, probe, t.device))
+        xt = x.counts if bool(determined.all()) else pair_counts(x.ids, layer.ids)
         ty = pair_counts(layer.ids, y.ids)
         about_x = self._estimate(x, layer, xt, [layer])
         about_y = self._estimate(layer, y, ty, [layer])
         # Where X determines T, I(X;T) is H(T): no pair of symbols is seen too rarely to count.
         whole = torch.tensor(probe.population, device=t.device)
-        determined = (xt == x.counts).all(-1)
         return (
             self._judge(about_x, x, layer, known=determined | whole),
             self._judge(about_y, layer, y, known=whole),
@@ -187,28 +198,27 @@ class PlugIn:
         """The estimate with ``undersampled`` raised, but in problems ``(...)`` of a known law."""
         null = torch.full_like(estimate.bits, torch.nan)
         asked = ~known.expand(null.shape)
-        if bool(asked.any()):
+        if bool(asked.all()):
+            null = null_information(x.counts, y.counts, self.correction)
+        elif bool(asked.any()):
             shape = *null.shape, x.counts.shape[-1]
             of_x, of_y = (symbol.counts.expand(shape)[asked] for symbol in (x, y))
             null[asked] = null_information(of_x, of_y, self.correction)
-        return dataclasses.replace(
-            estimate,
-            flags={**estimate.flags, "undersampled": undersampled(null)},
-            diagnostics={**estimate.diagnostics, "null_bits": null},
-        )
+        return estimate.flagged(undersampled=undersampled(null)).diagnosed(null_bits=null)
 
     def _estimate(
         self, x: Symbols, y: Symbols, joint: Tensor, measured: Sequence[Symbols]
     ) -> Estimate:
         n = joint.shape[-1]
-        local = local_information(x.counts, y.counts, joint)
-        added = information_correction(x.counts, y.counts, joint, self.correction)
-        bits = local.mean(-1) + added
+        found = plug_in(x.counts, y.counts, joint)
+        bits = found.bits
+        if self.correction != "none":
+            bits = bits + information_correction(x.counts, y.counts, joint, self.correction)
         flags, diagnostics = self._report(measured)
         no = torch.zeros((), dtype=torch.bool, device=bits.device)
         return Estimate(
             bits=bits,
-            stderr=local.std(-1) / math.sqrt(n),
+            stderr=found.spread / math.sqrt(n),
             flags={
                 "constant": constant(x.counts) | constant(y.counts),
                 "near_ceiling": near_ceiling(bits, n),
@@ -221,6 +231,24 @@ class PlugIn:
 
 def _inputs(probe: ProbeLike, device: torch.device) -> Symbols:
     return symbols(dense_ids(probe.x_ids.to(device)))
+
+
+def _first_alike(probe: ProbeLike, device: torch.device) -> Tensor | None:
+    """The first sample of each sample's input, ``(n,)``; None where no input is there twice."""
+    ids = once(_inputs, probe, device).ids
+    places = torch.arange(len(ids), device=device)
+    first = torch.full_like(ids, len(ids)).scatter_reduce_(0, ids, places, "amin")[ids]
+    return None if bool((first == places).all()) else first
+
+
+def _determined(ids: Tensor, first: Tensor | None) -> Tensor:
+    """Whether samples of one input always have one symbol of T, ``(...)``.
+
+    Each pair of symbols is then seen as often as its input.
+    """
+    if first is None:
+        return torch.ones(ids.shape[:-1], dtype=torch.bool, device=ids.device)
+    return same_as(ids, first)
 
 
 def _labels(probe: ProbeLike, estimator: PlugIn, device: torch.device) -> Symbols:

@@ -14,7 +14,7 @@ from ibtrace.errors import ConfigError, InvalidInput
 from ibtrace.estimators._bins import label_bins, trace_values
 from ibtrace.estimators._plugin import PlugIn, Symbols, check_correction, largest, too_many_symbols
 from ibtrace.numerics.bins import digitise, quantile_edges, row_ids
-from ibtrace.numerics.entropy import Correction, distinct
+from ibtrace.numerics.entropy import Correction
 from ibtrace.runtime.fields import require_types
 from ibtrace.types import LayerContext, Tags
 
@@ -135,5 +135,5 @@ class AdaptiveBinning(PlugIn):
     ) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
         none = torch.zeros((), dtype=torch.int64, device=measured[0].ids.device)
         value_bins = largest([symbol.figures.get("value_bins", none) for symbol in measured])
-        occupied = largest([distinct(symbol.counts) for symbol in measured])
+        occupied = largest([symbol.number for symbol in measured])
         return {}, {"occupied_bins": occupied, "value_bins": value_bins}

@@ -20,7 +20,7 @@ from ibtrace.numerics.bins import (
     row_ids,
     uniform_bins,
 )
-from ibtrace.numerics.entropy import Correction, distinct
+from ibtrace.numerics.entropy import Correction
 from ibtrace.numerics.scale import columns_apart
 from ibtrace.runtime.fields import require_types
 from ibtrace.types import LayerContext, Tags
@@ -201,7 +201,7 @@ class Binning(PlugIn):
     ) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
         none = torch.zeros((), dtype=torch.float64, device=measured[0].ids.device)
         share = largest([symbol.figures.get(_OUT, none) for symbol in measured])
-        occupied = largest([distinct(symbol.counts) for symbol in measured])
+        occupied = largest([symbol.number for symbol in measured])
         no = torch.zeros((), dtype=torch.bool, device=share.device)
         apart = largest([symbol.figures.get(_APART, no) for symbol in measured])
         return {_OUT: share > 0, _APART: apart}, {_OUT: share, "occupied_bins": occupied}

@@ -130,14 +130,15 @@ class Exact(PlugIn):
 
     def _discretise(self, value: Tensor, *, labels: bool) -> tuple[Tensor, Mapping[str, Tensor]]:
         ids = row_ids(value)
-        seldom = 2 * distinct(sample_counts(ids)) > ids.shape[-1]
-        return ids, {_UNDEFINED: seldom} if labels else {}
+        if not labels:
+            return ids, {}
+        return ids, {_UNDEFINED: 2 * distinct(sample_counts(ids)) > ids.shape[-1]}
 
     def _report(
         self, measured: Sequence[Symbols]
     ) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
         n = measured[0].ids.shape[-1]
-        numbers = [distinct(symbol.counts) for symbol in measured]
+        numbers = [symbol.number for symbol in measured]
         every = reduce(torch.logical_and, [number == n for number in numbers])
         flag = every if measured[0].measured else torch.zeros_like(every)
         return {"all_distinct": flag}, {"distinct": largest(numbers)}

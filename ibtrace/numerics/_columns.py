@@ -123,23 +123,28 @@ def spread_bounds(
         most: Filled, ``(problems, d)``.
     """
     problems, n, d = values.shape
-    counts, cell = np.empty((d, _CELLS), np.int32), np.empty(d, np.int32)
-    cells = np.empty(d, values.dtype)
+    together = max(1, _WIDE // d) if d else 1  # short rows are placed several at once
+    width = together * d
+    counts, cell = np.empty((d, _CELLS), np.int32), np.empty(width, np.int32)
+    start, cells = np.empty(width, values.dtype), np.empty(width, values.dtype)
     step = np.finfo(values.dtype).eps
     for p in range(problems):
         counts[:] = 0
-        for j in range(d):
-            width = np.float64(high[p, j]) - np.float64(low[p, j])
-            cells[j] = _CELLS / width if _NARROWEST < width < _WIDEST else 0.0
-        for i in range(n):
-            row, start = values[p, i], low[p]
-            for j in range(d):
+        for j in range(width):
+            start[j] = low[p, j % d]
+            span = np.float64(high[p, j % d]) - np.float64(low[p, j % d])
+            cells[j] = _CELLS / span if _NARROWEST < span < _WIDEST else 0.0
+        flat = values[p].reshape(n * d)
+        for first in range(0, n * d, width):
+            row = flat[first : first + width]
+            for j in range(len(row)):
                 place = np.int32((row[j] - start[j]) * cells[j])
                 cell[j] = min(max(place, np.int32(0)), np.int32(_CELLS - 1))
-            for j in range(d):
-                counts[j, cell[j]] += 1
+            for i in range(0, len(row), d):
+                for j in range(d):
+                    counts[j, cell[i + j]] += 1
         for j in range(d):
-            width = (np.float64(high[p, j]) - np.float64(low[p, j])) / _CELLS
+            size = (np.float64(high[p, j]) - np.float64(low[p, j])) / _CELLS
             if cells[j] == 0:  # nothing was counted
                 least[p, j], most[p, j] = 0.0, np.inf if high[p, j] > low[p, j] else 0.0
                 continue
@@ -147,9 +152,9 @@ def spread_bounds(
             at_high = _equal(values[p], j, high[p, j]) if 2 * counts[j, -1] > n else 0
             inner, outer = _within(counts[j], n, at_low, at_high)
             largest = max(abs(np.float64(low[p, j])), abs(np.float64(high[p, j])))
-            error = 2 * step * largest + _SLACK * width
-            least[p, j] = max(inner * width - error, 0.0)
-            most[p, j] = outer * width + error
+            error = 2 * step * largest + _SLACK * size
+            least[p, j] = max(inner * size - error, 0.0)
+            most[p, j] = outer * size + error
 
 
 @kernel(*(f"int64({t}[::1], float64, boolean)" for t in _TYPES))

@@ -13,6 +13,7 @@ from ibtrace.numerics._jit import kernel
 
 _EMPTY = -1
 _DENSE = 8  # a table of so many cells for each sample is filled faster than it is hashed
+_REMEMBERED = 1024
 _MIX = 0x9E3779B97F4A7C15  # 2⁶⁴ over the golden ratio: spreads what differs to the top bits
 
 
@@ -162,6 +163,23 @@ def pair_counts(a: NDArray[np.int64], b: NDArray[np.int64], counts: NDArray[np.i
     return outside
 
 
+@kernel("void(int64[:,::1], int64[::1], boolean[::1])")
+def same_as(ids: NDArray[np.int64], other: NDArray[np.int64], same: NDArray[np.bool_]) -> None:
+    """Whether each sample of a problem has the id of another sample.
+
+    Args:
+        ids: ``(problems, n)``.
+        other: The place of the other one, ``(n,)``.
+        same: Filled, ``(problems,)``.
+    """
+    problems, n = ids.shape
+    for p in range(problems):
+        i = 0
+        while i < n and ids[p, i] == ids[p, other[i]]:
+            i += 1
+        same[p] = i == n
+
+
 @kernel("void(int64[:,::1], int64[::1], int64, int64[:,::1])")
 def dense_ids(
     values: NDArray[np.int64], lowest: NDArray[np.int64], span: int, ids: NDArray[np.int64]
@@ -222,3 +240,111 @@ def expected_pairs(
             for k in range(first, last + 1):
                 less = logs[k] + logs[x - k] + logs[y - k] + logs[n - x - y + k]
                 expected[k] += of_a[i] * of_b[j] * np.exp(ways - less)
+
+
+@kernel("void(int64[:,::1], int64[:,::1], int64[:,::1], float64[::1], float64[::1])")
+def information(
+    x: NDArray[np.int64],
+    y: NDArray[np.int64],
+    xy: NDArray[np.int64],
+    bits: NDArray[np.float64],
+    spread: NDArray[np.float64],
+) -> None:
+    """The mean of log₂ n n_xy / (n_x n_y) over the samples, and its standard deviation.
+
+    Few triples of counts are many samples': of the last ones the logarithms are remembered.
+
+    Args:
+        x: Each sample's n_x, ``(problems, n)``, or ``(1, n)`` for all problems; n above 1.
+        y: Likewise n_y.
+        xy: Likewise n_xy.
+        bits: Filled with the means, ``(problems,)``.
+        spread: Filled with the deviations, over n - 1.
+    """
+    n = x.shape[1]
+    known, logs = np.zeros((_REMEMBERED, 3), np.int64), np.empty(_REMEMBERED, np.float64)
+    local = np.empty(n, np.float64)
+    for p in range(len(bits)):
+        of_x, of_y = x[p if len(x) > 1 else 0], y[p if len(y) > 1 else 0]
+        of_xy = xy[p if len(xy) > 1 else 0]
+        total = 0.0
+        for i in range(n):
+            a, b, c = of_x[i], of_y[i], of_xy[i]
+            at = (a * 37 + b * 11 + c) % _REMEMBERED
+            if known[at, 0] != a or known[at, 1] != b or known[at, 2] != c:
+                known[at, 0], known[at, 1], known[at, 2] = a, b, c
+                logs[at] = np.log2(np.float64(n) * c / (np.float64(a) * b))
+            local[i] = logs[at]
+            total += local[i]
+        bits[p] = total / n
+        squares = 0.0
+        for i in range(n):
+            squares += (local[i] - bits[p]) ** 2
+        spread[p] = np.sqrt(squares / (n - 1))
+
+
+@kernel("int64(int64[::1], int64[::1], int64[::1], float64[::1])")
+def _table(
+    counts: NDArray[np.int64],
+    samples: NDArray[np.int64],
+    seen: NDArray[np.int64],
+    values: NDArray[np.float64],
+) -> int:
+    """The different counts of a sample, rising, and how many values have each.
+
+    Args:
+        counts: Of each sample's value, ``(n,)``.
+        samples: Zeros, and left so, ``(n + 1,)``.
+        seen: Filled with the counts.
+        values: Filled with the numbers of values.
+
+    Returns:
+        How many different counts there are.
+    """
+    most = np.int64(0)
+    for i in range(len(counts)):
+        samples[counts[i]] += 1
+        most = max(most, counts[i])
+    number = 0
+    for c in range(1, most + 1):
+        if samples[c]:
+            seen[number], values[number] = c, samples[c] / c
+            number += 1
+            samples[c] = 0
+    return number
+
+
+@kernel("void(int64[:,::1], int64[:,::1], float64[::1], float64[::1])")
+def null_information(
+    x: NDArray[np.int64], y: NDArray[np.int64], logs: NDArray[np.float64], bits: NDArray[np.float64]
+) -> None:
+    """The plug-in information of random labels, in bits: its mean over all permutations.
+
+    Args:
+        x: Each sample's n_x, ``(problems, n)``, or ``(1, n)`` for all problems.
+        y: Likewise n_y.
+        logs: Log k! for k from 0 to n.
+        bits: Filled, ``(problems,)``.
+    """
+    n = x.shape[1]
+    samples, expected = np.zeros(n + 1, np.int64), np.empty(n + 1, np.float64)
+    seen_x, seen_y = np.empty(n, np.int64), np.empty(n, np.int64)
+    of_x, of_y = np.empty(n, np.float64), np.empty(n, np.float64)
+    for p in range(len(bits)):
+        a = _table(x[p if len(x) > 1 else 0], samples, seen_x, of_x)
+        b = _table(y[p if len(y) > 1 else 0], samples, seen_y, of_y)
+        if seen_x[0] == n or seen_y[0] == n:
+            bits[p] = 0.0
+            continue
+        most = min(seen_x[a - 1], seen_y[b - 1])
+        expected[: most + 1] = 0
+        expected_pairs(seen_x[:a], of_x[:a], seen_y[:b], of_y[:b], logs, expected)
+        total = 0.0
+        for i in range(a):
+            total += of_x[i] * seen_x[i] * np.log2(n / seen_x[i])
+        for j in range(b):
+            total += of_y[j] * seen_y[j] * np.log2(n / seen_y[j])
+        for k in range(1, most + 1):
+            if expected[k]:
+                total -= expected[k] * k * np.log2(n / k)
+        bits[p] = total / n

@@ -47,6 +47,15 @@ def counted_rows(rows: Tensor, *, raw: bool = False) -> Counted:
     return Counted(ids, counts)
 
 
+def common_shape(*values: Tensor) -> torch.Size:
+    """The shape that tensors broadcast to; torch's own way is slow where it is plain."""
+    shapes = {value.shape for value in values}
+    longest = max(shapes, key=len)
+    if all(shape in (longest, longest[-1:]) for shape in shapes):
+        return longest
+    return torch.broadcast_shapes(*shapes)
+
+
 def counted_ids(ids: Tensor) -> Tensor:
     """How many samples of a problem share each one's id, int64 ``(..., n)``.
 
@@ -73,13 +82,27 @@ def counted_pairs(a: Tensor, b: Tensor) -> Tensor:
     Raises:
         IndexError: If an id is below 0.
     """
-    shape = a.shape if a.shape == b.shape else torch.broadcast_shapes(a.shape, b.shape)
+    shape = common_shape(a, b)
     counts = torch.empty(shape, dtype=torch.int64)
     pair = [_flat((v if v.dim() == 1 else v.expand(shape)).contiguous()) for v in (a, b)]
     below = kernels("_counting").pair_counts(*pair, _flat(counts))
     if below:
         raise IndexError(f"ids must be 0 or more; {below} are not")
     return counts
+
+
+def same_as(ids: Tensor, other: Tensor) -> Tensor:
+    """Whether each sample of a problem has the id of another sample, bool ``(...)``.
+
+    Args:
+        ids: Int64, ``(..., n)``.
+        other: The place of the other one, int64 ``(n,)``.
+    """
+    if ids.device.type != "cpu":
+        return (ids.index_select(-1, other) == ids).all(-1)
+    same = torch.empty(ids.shape[:-1], dtype=torch.bool)
+    kernels("_counting").same_as(_flat(ids.contiguous()), other.numpy(), same.view(-1).numpy())
+    return same
 
 
 def numbered(values: Tensor) -> Tensor | None:

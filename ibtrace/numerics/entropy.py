@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ibtrace.numerics.bins import joint_ids
 from ibtrace.numerics.compiled import kernels
-from ibtrace.numerics.counting import counted_ids, counted_pairs
+from ibtrace.numerics.counting import common_shape, counted_ids, counted_pairs
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -155,6 +155,42 @@ def local_information(x: Tensor, y: Tensor, xy: Tensor, total: float | None = No
     return (n * xy / (x * y)).log2()
 
 
+class PlugIn(NamedTuple):
+    """The plug-in information of samples.
+
+    Args:
+        bits: The mean of `local_information` over the samples, ``(...)``.
+        spread: Its standard deviation, over n - 1.
+    """
+
+    bits: Tensor
+    spread: Tensor
+
+
+def plug_in(x: Tensor, y: Tensor, xy: Tensor) -> PlugIn:
+    """The mean and the standard deviation of `local_information`; on the CPU one compiled pass.
+
+    Args:
+        x: `sample_counts` of x, ``(..., n)``; leading dimensions broadcast.
+        y: The same of y.
+        xy: The same of the pairs.
+    """
+    if xy.device.type != "cpu":
+        local = local_information(x, y, xy)
+        return PlugIn(local.mean(-1), local.std(-1))
+    shape, counts = _problems(x, y, xy)
+    bits, spread = (torch.empty(shape, dtype=torch.float64) for _ in range(2))
+    kernels("_counting").information(*counts, bits.view(-1).numpy(), spread.view(-1).numpy())
+    return PlugIn(bits, spread)
+
+
+def _problems(*counts: Tensor) -> tuple[torch.Size, list[Integers]]:
+    """The batch of counts ``(..., n)``, and each as ``(problems, n)``, or ``(1, n)`` of all."""
+    shape = common_shape(*counts)
+    each = (v if v.shape[:-1].numel() == 1 else v.expand(shape) for v in counts)
+    return shape[:-1], [v.reshape(-1, shape[-1]).contiguous().numpy() for v in each]
+
+
 def removed_information(x: Tensor, y: Tensor, xy: Tensor) -> Tensor:
     """N I less (n - 1) times the I without each sample in turn, but for a constant, ``(..., n)``.
 
@@ -190,7 +226,7 @@ def information(x: Tensor, y: Tensor, xy: Tensor, correction: Correction = "none
         >>> information(x, x, x).item()
         1.0
     """
-    return local_information(x, y, xy).mean(-1) + information_correction(x, y, xy, correction)
+    return plug_in(x, y, xy).bits + information_correction(x, y, xy, correction)
 
 
 def information_correction(x: Tensor, y: Tensor, xy: Tensor, correction: Correction) -> Tensor:
@@ -230,6 +266,17 @@ def null_information(x: Tensor, y: Tensor, correction: Correction = "none") -> T
         >>> round(null_information(x, x).item(), 6)  # 4 of 6 permutations give 0, 2 give 1
         0.333333
     """
+    if correction != "none":
+        return null_by_tables(x, y, correction)
+    shape, counts = _problems(x.cpu(), y.cpu())
+    null = torch.empty(shape, dtype=torch.float64)
+    logs = _log_factorials(x.shape[-1])
+    kernels("_counting").null_information(*counts, logs, null.view(-1).numpy())
+    return null.to(x.device)
+
+
+def null_by_tables(x: Tensor, y: Tensor, correction: Correction) -> Tensor:
+    """`null_information` under any correction, table by table."""
     shape, n = torch.broadcast_shapes(x.shape, y.shape), x.shape[-1]
     rows = [counts.expand(shape).reshape(-1, n).cpu() for counts in (x, y)]
     tables: dict[tuple[bytes, bytes], Tensor] = {}  # many a layer has the counts of another

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -36,6 +37,13 @@ class Quantity:
     per: Per = "layer"
 
 
+def _filled(value: Any, dtype: torch.dtype, like: Tensor) -> Tensor:
+    """A value in the shape and on the device of another, in a type."""
+    if isinstance(value, Tensor) and value.dtype == dtype and value.shape == like.shape:
+        return value if value.device == like.device else value.to(like.device)
+    return torch.as_tensor(value, device=like.device).to(dtype).expand(like.shape)
+
+
 class _Numbers:
     """Numbers of one shape with their errors, intervals, flags and diagnostics.
 
@@ -52,25 +60,30 @@ class _Numbers:
         # mypy: the class is a mixin of dataclasses
         first = dataclasses.fields(self)[0].name  # type: ignore[arg-type]
         numbers = torch.as_tensor(getattr(self, first))
-        shape, device = numbers.shape, numbers.device
-
-        def fill(value: Any, dtype: torch.dtype) -> Tensor:
-            if isinstance(value, Tensor) and value.dtype == dtype and value.shape == shape:
-                return value if value.device == device else value.to(device)
-            return torch.as_tensor(value, device=device).to(dtype).expand(shape)
-
         object.__setattr__(self, first, numbers.to(torch.float64))
         for name in ("stderr", "lower", "upper"):
-            object.__setattr__(self, name, fill(getattr(self, name), torch.float64))
-        flags = {name: fill(value, torch.bool) for name, value in self.flags.items()}
+            object.__setattr__(self, name, _filled(getattr(self, name), torch.float64, numbers))
+        flags = {name: _filled(value, torch.bool, numbers) for name, value in self.flags.items()}
         object.__setattr__(self, "flags", flags)
-        diagnostics = {n: fill(value, torch.float64) for n, value in self.diagnostics.items()}
+        diagnostics = {
+            name: _filled(value, torch.float64, numbers) for name, value in self.diagnostics.items()
+        }
         object.__setattr__(self, "diagnostics", diagnostics)
 
     def flagged(self, **flags: Tensor) -> Self:
         """The same numbers with more flags raised."""
-        # mypy: the class is a mixin of dataclasses
-        return dataclasses.replace(self, flags={**self.flags, **flags})  # type: ignore[type-var]
+        more = {name: _filled(flag, torch.bool, self.stderr) for name, flag in flags.items()}
+        return self._with("flags", more)
+
+    def diagnosed(self, **figures: Tensor) -> Self:
+        """The same numbers with more figures that go with them."""
+        more = {n: _filled(figure, torch.float64, self.stderr) for n, figure in figures.items()}
+        return self._with("diagnostics", more)
+
+    def _with(self, name: str, more: Mapping[str, Tensor]) -> Self:
+        same = copy.copy(self)  # all else is checked, and filled, already
+        object.__setattr__(same, name, {**getattr(self, name), **more})
+        return same
 
     @classmethod
     def stack(cls, parts: Sequence[Self]) -> Self:
