@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from ibtrace.datasets.tishby import tishby
 from ibtrace.errors import ConfigError, NonFinite, Unsupported
 from ibtrace.estimators.kde import KDE
+from ibtrace.numerics import kernels
 from ibtrace.numerics.distances import Distances, Norm
 from ibtrace.numerics.kernels import gaussian_sums
 from ibtrace.probe import Probe
@@ -160,6 +164,44 @@ def test_a_point_meets_itself_exactly_once() -> None:
     alone = torch.arange(900)
     sums = gaussian_sums(t, torch.tensor(2e-6), [alone, alone // 2])
     torch.testing.assert_close(sums, torch.ones(3, 2, 900, dtype=torch.float64), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("apart", [0.0, 0.6, 30.0])
+@pytest.mark.parametrize("sets", [(), (2,), (90,), (1024,), (3, 90, 1024, 2)])
+def test_kernels_of_blocks_are_summed_as_those_of_all_pairs(
+    apart: float, sets: tuple[int, ...]
+) -> None:
+    """Whether blocks are left out because they are far apart, or none is."""
+    generator = torch.Generator().manual_seed(8)
+    centres = apart * torch.tensor([[0.0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 1]])
+    t = centres.repeat(256, 1) + 0.05 * torch.randn(1024, 3, generator=generator)
+    groups = [torch.arange(1024) % number for number in sets]
+    blocks = [rows for rows, _, _ in kernels._Pairs(t.double() / (8 * 1e-3) ** 0.5)]
+    assert (len(blocks) < 10) == (apart == 30)
+    square = torch.cdist(t.double(), t.double(), compute_mode="donot_use_mm_for_euclid_dist") ** 2
+    same = [torch.ones(1024, 1024), *(ids[:, None] == ids for ids in groups)]
+
+    def naive(variance: float) -> Tensor:
+        kernel = (-square / (2 * variance)).exp()
+        return torch.stack([(kernel * each).sum(1) for each in same])
+
+    both = gaussian_sums(t, torch.tensor(1e-3), groups)
+    torch.testing.assert_close(both[:, 0], naive(1e-3), rtol=1e-6, atol=0)
+    torch.testing.assert_close(both[:, 1], naive(4e-3), rtol=1e-6, atol=0)
+    nested = kernels.nested_gaussian_sums(t, 0.04, 4, groups)
+    for level, of_level in enumerate(nested):
+        torch.testing.assert_close(of_level, naive(0.04 / 4**level), rtol=1e-6, atol=0)
+
+
+@given(n=st.integers(1, 300), size=st.integers(1, 64), d=st.integers(1, 3))
+@settings(max_examples=25)
+def test_a_compact_order_has_every_point_once_and_narrow_blocks(n: int, size: int, d: int) -> None:
+    points = torch.randn(n, d, generator=torch.Generator().manual_seed(n))
+    order = kernels.compact_order(points, size)
+    assert order.sort().values.tolist() == list(range(n))
+    if d == 1:  # of one column it is the ascending order of the blocks
+        blocks = points[order, 0].split(size)
+        assert all(one.max() <= two.min() for one, two in itertools.pairwise(blocks))
 
 
 def test_bad_input_and_bad_configuration_say_what_to_do() -> None:

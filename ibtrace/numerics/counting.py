@@ -51,9 +51,8 @@ def common_shape(*values: Tensor) -> torch.Size:
     """The shape that tensors broadcast to; torch's own way is slow where it is plain."""
     shapes = {value.shape for value in values}
     longest = max(shapes, key=len)
-    if all(shape in (longest, longest[-1:]) for shape in shapes):
-        return longest
-    return torch.broadcast_shapes(*shapes)
+    plain = all(shape in (longest, longest[-1:]) for shape in shapes)
+    return longest if plain else torch.Size(torch.broadcast_shapes(*shapes))
 
 
 def counted_ids(ids: Tensor) -> Tensor:
