@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from matplotlib.collections import PathCollection
 from torch import Tensor, nn
 
-from ibtrace import Probe, plots
+from ibtrace import Probe, Rule, plots
 from ibtrace.cli import main
 from ibtrace.errors import InvalidInput, RunError, UnknownName
 from ibtrace.estimators import KSG, Binning, Exact
@@ -129,6 +131,33 @@ def test_the_chain_is_the_callers() -> None:
     assert failed(rises, chain=["third", "first"])["inputs_rise"] == {"first"}
     with pytest.raises(UnknownName, match="no layer 'fourth' in the trace; it has first, second"):
         trust(rises, chain=["fourth"])
+
+
+def test_a_trace_is_checked_once_for_each_question_and_anew_when_it_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trace = traced(sound(first_y=1.2))
+    checked: list[object] = []
+    module = import_module("ibtrace.plane.trust")  # whose name in the package is the function's
+    points = module._points
+
+    def counting(frame: pd.DataFrame) -> pd.DataFrame:
+        checked.append(frame)
+        table: pd.DataFrame = points(frame)
+        return table
+
+    monkeypatch.setattr(module, "_points", counting)
+    trace.report(tmp_path / "page.html")
+    plots.information_plane(trace)
+    assert len(checked) == 2  # with a chain of layers, and without
+    first = trust(trace)
+    first.points["fails"] = False  # the caller's own
+    assert trust(trace).points["fails"].sum() == 4
+    assert trust(trace, rule=Rule(errors=50)).points["fails"].sum() == 0
+    trace.truncate(0)
+    assert trust(trace).points["fails"].sum() == 2
+    trace.update_meta({"label_entropy": 2.0})
+    assert trust(trace).points["fails"].sum() == 0
 
 
 def test_information_is_normalised_by_its_own_entropy() -> None:

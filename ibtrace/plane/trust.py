@@ -16,7 +16,8 @@ from ibtrace.plane.drops import Array
 from ibtrace.plane.layer_resolution import Mask
 from ibtrace.plane.rule import Rule
 from ibtrace.runtime.text import wrap
-from ibtrace.types import I_TY, I_XT, TraceLike
+from ibtrace.types import I_TY, I_XT, Remembers, TraceLike
+from ibtrace.types.protocols import keeps
 
 Check = Literal[
     "at_ceiling",
@@ -176,6 +177,14 @@ def trust(
         raise UnknownName(
             f"trust: no layer {unknown[0]!r} in the trace; it has {', '.join(layers)}"
         )
+    if not keeps(trace, Remembers):
+        return _checked(trace, links, rule)
+    key = (trust.__qualname__, tuple(links), rule)
+    checked = trace.remembered(key, lambda: _checked(trace, links, rule))
+    return replace(checked, points=checked.points.copy())
+
+
+def _checked(trace: TraceLike, links: Sequence[str], rule: Rule) -> Trust:
     frame = on_clock(trace.frame())
     check_frame(frame)
     points = _points(frame)

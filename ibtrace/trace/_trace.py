@@ -8,7 +8,7 @@ import os
 import platform
 import sqlite3
 import subprocess
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -108,7 +108,7 @@ class Trace:
         self.path = path
         self._database = Database(path, point)
         self._clock: str | None = None
-        self._read: dict[str, tuple[int, Any]] = {}
+        self._read: dict[Hashable, tuple[int, Any]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_read": {}}
@@ -346,6 +346,20 @@ class Trace:
         if self._read.get(what, (None,))[0] != state:
             self._read[what] = (state, make(connection))
         read: _Read = self._read[what][1]
+        return read
+
+    def remembered(self, key: Hashable, compute: Callable[[], _Read]) -> _Read:
+        """``compute()``, done once for each state of the trace; shared, so not to be changed.
+
+        Args:
+            key: What is computed, and how.
+            compute: Computes it of this trace alone.
+        """
+        with self._database.connection() as connection:
+            state = state_of(connection)
+        if self._read.get(key, (None,))[0] != state:
+            self._read[key] = (state, compute())
+        read: _Read = self._read[key][1]
         return read
 
     @property

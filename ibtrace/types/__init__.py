@@ -50,6 +50,7 @@ from ibtrace.types.traces import I_TY as I_TY
 from ibtrace.types.traces import I_XT as I_XT
 from ibtrace.types.traces import INFORMATION as INFORMATION
 from ibtrace.types.traces import RESERVED as RESERVED
+from ibtrace.types.traces import Remembers as Remembers
 from ibtrace.types.traces import Row as Row
 from ibtrace.types.traces import TraceLike as TraceLike
 from ibtrace.types.traces import join_flags as join_flags

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import pandas as pd
 
 from ibtrace.types.readings import BITS
 
 _BETWEEN_FLAGS = ","
+
+_Value = TypeVar("_Value")
 
 
 def join_flags(raised: Iterable[str]) -> str:
@@ -134,4 +136,13 @@ class TraceLike(Protocol):
 
     def readings(self, *, diagnostics: bool = False) -> pd.DataFrame:
         """Every number of every quantity with its unit: see `ibtrace.Trace.readings`."""
+        ...
+
+
+@runtime_checkable
+class Remembers(TraceLike, Protocol):
+    """A trace that keeps what was computed of it, for as long as it stays as it is."""
+
+    def remembered(self, key: Hashable, compute: Callable[[], _Value]) -> _Value:
+        """``compute()``, done once for each state of the trace; shared, so not to be changed."""
         ...
