@@ -152,7 +152,10 @@ def test_a_map_is_that_of_the_trace(tmp_path: Path) -> None:
         assert line in said
 
 
-GRID = {"families": [{"estimator": "binning", "width": [0.125, 1.0]}], "least_drop": [0.1, 2.0]}
+GRID: dict[str, Any] = {
+    "families": [{"estimator": "binning", "width": [0.125, 1.0]}],
+    "least_drop": [0.1, 2.0],
+}
 
 
 def test_the_analyses_of_a_multiverse_are_drawn_in_the_order_of_their_falls(tmp_path: Path) -> None:
@@ -168,6 +171,20 @@ def test_the_analyses_of_a_multiverse_are_drawn_in_the_order_of_their_falls(tmp_
     rows = judged.table.sort_values("held_out", kind="stable")
     for name, values in levels.items():
         assert values == rows[name].tolist()
+
+
+def test_the_analyses_of_a_multiverse_stand_question_by_question(tmp_path: Path) -> None:
+    trace = fallen(tmp_path / "run")
+    families = [*GRID["families"], {"estimator": "ksg", "k": [3, 5]}]
+    judged = trace.multiverse({"families": families})
+    trace.report(multiverse=judged)
+    (held,) = embedded((tmp_path / "run" / "report.html").read_text())["runs"][0]["analyses"]
+    asked, *_ = held["choices"]
+    assert asked["name"] == "question"
+    assert asked["levels"] == ["seen at a resolution"] * 2 + ["taken for continuous"] * 2
+    bins, near = (judged.of("a").asked[each] for each in ("resolution", "density"))
+    falls = [sorted(each.rows["held_out"]) for each in (bins, near)]
+    assert held["fall"] == falls[0] + falls[1]
 
 
 def test_a_multiverse_that_a_run_has_left_is_in_its_report(tmp_path: Path) -> None:

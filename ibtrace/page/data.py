@@ -14,6 +14,7 @@ from ibtrace.errors import InvalidInput
 from ibtrace.page.embed import packed
 from ibtrace.plane import (
     CHECKS,
+    QUESTIONS,
     LayerMultiverse,
     LayerResolution,
     Multiverse,
@@ -241,13 +242,24 @@ def _finite(value: float) -> float | None:
 
 
 def _analyses(layer: LayerMultiverse) -> dict[str, Any]:
-    """A layer under every analysis, in the order of the falls; those without one are the last."""
-    rows = layer.rows.sort_values("held_out", kind="stable", ignore_index=True)
+    """A layer under every analysis, question by question, in the order of the falls.
+
+    Those without a fall are the last of their question. Where several questions are asked, which
+    is the first of the choices.
+    """
+    place = {question: at for at, question in enumerate(QUESTIONS)}
+    rows = layer.rows.assign(_question=layer.rows["question"].map(place))
+    rows = rows.sort_values(["_question", "held_out"], kind="stable", ignore_index=True)
+    asked = rows["question"].map(QUESTIONS)
+    questions = [{"name": "question", "levels": asked.tolist()}] if asked.nunique() > 1 else []
     ends = {"fall": "held_out", "lower": "held_out_lower", "upper": "held_out_upper"}
     return {
         "layer": layer.layer,
         "sentence": layer.sentence(),
         "call": rows["call"].tolist(),
         **{key: [_finite(value) for value in rows[column]] for key, column in ends.items()},
-        "choices": [{"name": name, "levels": rows[name].tolist()} for name in layer.varied],
+        "choices": [
+            *questions,
+            *({"name": name, "levels": rows[name].tolist()} for name in layer.varied),
+        ],
     }

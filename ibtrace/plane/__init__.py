@@ -2,6 +2,7 @@
 
 from ibtrace.plane.against import Against as Against
 from ibtrace.plane.against import against as against
+from ibtrace.plane.answer import QUESTIONS as QUESTIONS
 from ibtrace.plane.answer import Answer as Answer
 from ibtrace.plane.answer import AnswerCall as AnswerCall
 from ibtrace.plane.answer import LayerVerdict as LayerVerdict

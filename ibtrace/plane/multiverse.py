@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -27,6 +27,7 @@ FAMILY = "family"
 
 
 _NUMBERS = ("analysis", "held_out", "held_out_lower", "held_out_upper")
+_NEEDED = {*_NUMBERS, "estimator", "question"}
 
 
 class Turn(NamedTuple):
@@ -52,6 +53,7 @@ class Multiverse:
         looks: How many snapshots.
         clock: What the looks are counted by.
         declined: Why an estimator gave no number for a layer, by both.
+        notes: Which analyses of the grid are others over again.
     """
 
     table: pd.DataFrame
@@ -61,6 +63,7 @@ class Multiverse:
     looks: int = 0
     clock: str = "epoch"
     declined: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return int(self.table["analysis"].nunique())
@@ -92,7 +95,7 @@ class Multiverse:
         """
         table = pd.read_csv(file, dtype=str, keep_default_na=False)
         names = [*table.columns]
-        if names[:2] != ["analysis", "layer"] or not {*_NUMBERS, "estimator"} <= {*names}:
+        if names[:2] != ["analysis", "layer"] or not _NEEDED <= {*names}:
             raise InvalidInput(f"{file}: not the table of a multiverse; run ibtrace multiverse")
         for name in _NUMBERS:
             table[name] = pd.to_numeric(table[name])
@@ -107,11 +110,12 @@ class Multiverse:
         return pd.DataFrame([record for layer in self for record in layer.records()])
 
     def shares(self, outcome: Outcome = "fall") -> pd.DataFrame:
-        """`LayerMultiverse.shares` of all layers: one row for each layer and choice."""
+        """`LayerMultiverse.shares` of all layers: a row for each layer, question and choice."""
         parts = [
-            {"layer": layer.layer, "choice": name, "share": share}
+            {"layer": layer.layer, "question": question, "choice": name, "share": share}
             for layer in self
-            for name, share in layer.shares(outcome).items()
+            for question, asking in layer.asked.items()
+            for name, share in asking.shares(outcome).items()
         ]
         return pd.DataFrame(parts)
 
@@ -125,6 +129,7 @@ class Multiverse:
             wrap(f"No number in {', '.join(names)} by {reason}", rest="  ")
             for reason, names in reasons.items()
         ]
+        said += [wrap(note, rest="  ") for note in self.notes]
         return "\n".join(said)
 
 
@@ -177,7 +182,16 @@ class LayerMultiverse:
 
         Args:
             outcome: ``fall`` or ``call``.
+
+        Raises:
+            InvalidInput: If the analyses ask different things of I(X;T): of two answers the
+                spread is no choice's. Each of `asked` has its shares.
         """
+        if len(asked := [*self.asked]) > 1:
+            raise InvalidInput(
+                f"{self.layer}: shares are of analyses that ask one thing, and these ask "
+                f"{len(asked)}: {', '.join(asked)}; take asked[{asked[0]!r}].shares()"
+            )
         rows = self.judged
         rows = rows if outcome == "call" else rows[np.isfinite(rows["held_out"])]
         outcomes = rows["call"] == COMPRESSES if outcome == "call" else rows["held_out"]
@@ -191,7 +205,14 @@ class LayerMultiverse:
         return {**group, **shares.factors, "together": shares.rest}
 
     def turns_on(self, outcome: Outcome = "fall") -> Turn | None:
-        """The single choice that explains most, and its share; None where nothing varies."""
+        """The single choice that explains most, and its share; None where nothing varies.
+
+        Args:
+            outcome: ``fall`` or ``call``.
+
+        Raises:
+            InvalidInput: If the analyses ask different things of I(X;T): see `shares`.
+        """
         shares = {name: share for name, share in self.shares(outcome).items() if name != "together"}
         if not shares or np.isnan([*shares.values()]).any():
             return None
@@ -199,39 +220,55 @@ class LayerMultiverse:
         return Turn(name, shares[name])
 
     @property
-    def asked(self) -> dict[Question, pd.DataFrame]:
-        """The analyses by what they ask of I(X;T): no share is taken across questions."""
-        judged = self.judged
-        rows = {question: judged[judged["question"] == question] for question in QUESTIONS}
-        return {question: some for question, some in rows.items() if len(some)}
+    def asked(self) -> dict[Question, LayerMultiverse]:
+        """The analyses by what they ask of I(X;T): no share is taken across questions.
+
+        Of questions that some analysis can make a call about.
+        """
+        asking = {
+            question: replace(self, rows=self.rows[self.rows["question"] == question])
+            for question in QUESTIONS
+        }
+        return {question: some for question, some in asking.items() if len(some.judged)}
 
     def records(self) -> list[dict[str, object]]:
         """The layer's rows of `Multiverse.summary`."""
-        most, call = self.turns_on(), self.turns_on("call")
-        return [
-            {
-                "layer": self.layer,
-                "question": question,
-                "analyses": len(rows),
-                "compresses": float((rows["call"] == COMPRESSES).mean()),
-                "does_not_compress": float((rows["call"] == DENIED).mean()),
-                "lowest_fall": rows["held_out"].min(),
-                "median_fall": rows["held_out"].median(),
-                "highest_fall": rows["held_out"].max(),
-                "falls_turn_on": most.choice if most else "",
-                "falls_share": most.share if most else np.nan,
-                "call_turns_on": call.choice if call else "",
-                "call_share": call.share if call else np.nan,
-            }
-            for question, rows in self.asked.items()
-        ]
+        return [asking._record(question) for question, asking in self.asked.items()]
+
+    def _record(self, question: Question) -> dict[str, object]:
+        rows, most, call = self.judged, self.turns_on(), self.turns_on("call")
+        return {
+            "layer": self.layer,
+            "question": question,
+            "analyses": len(rows),
+            "compresses": float((rows["call"] == COMPRESSES).mean()),
+            "does_not_compress": float((rows["call"] == DENIED).mean()),
+            "lowest_fall": rows["held_out"].min(),
+            "median_fall": rows["held_out"].median(),
+            "highest_fall": rows["held_out"].max(),
+            "falls_turn_on": most.choice if most else "",
+            "falls_share": most.share if most else np.nan,
+            "call_turns_on": call.choice if call else "",
+            "call_share": call.share if call else np.nan,
+        }
 
     def sentence(self) -> str:
-        """Under how many analyses it compresses, how far it falls, and what that turns on."""
+        """Under how many analyses it compresses, how far it falls, and what that turns on.
+
+        A question at a time.
+        """
         if self.judged["held_out"].isna().all():
             return f"{self.layer}: no analysis of {len(self)} has a fall over seeds."
-        text = " ".join(_calls(question, rows) for question, rows in self.asked.items())
-        text = f"{self.layer}: {text}"
+        each = (asking._answer(question) for question, asking in self.asked.items())
+        text = f"{self.layer}: {' '.join(each)}"
+        if uncounted := len(self) - len(self.judged):
+            have = "have" if uncounted > 1 else "has"
+            text += f" {uncounted} more {have} too few seeds or looks for a call."
+        return text
+
+    def _answer(self, question: Question) -> str:
+        """The calls and falls of analyses that ask one question, and what these turn on."""
+        text = _calls(question, self.judged)
         if most := self.turns_on():
             text += (
                 f" Of the falls' spread the {_name(most.choice)} explains {_percent(most.share)}."
@@ -240,9 +277,6 @@ class LayerMultiverse:
             text += (
                 f" The call turns most on the {_name(call.choice)}: {self._by_level(call.choice)}."
             )
-        if uncounted := len(self) - len(self.judged):
-            have = "have" if uncounted > 1 else "has"
-            text += f" {uncounted} more {have} too few seeds or looks for a call."
         return text
 
     def _by_level(self, choice: str) -> str:
@@ -271,10 +305,13 @@ def _calls(question: Question, rows: pd.DataFrame) -> str:
     falls = rows["held_out"].dropna()
     if falls.empty:
         return f"{', '.join(parts)}; none has a fall over seeds."
-    ends = f"{falls.min() + 0.0:.2f} to {falls.max() + 0.0:.2f}"
-    return f"{', '.join(parts)}; falls from {ends} bits, median {falls.median():.2f}."
+    low, high, middle = (
+        f"{round(fall, 2) + 0.0:.2f}" for fall in (falls.min(), falls.max(), falls.median())
+    )
+    return f"{', '.join(parts)}; falls from {low} to {high} bits, median {middle}."
 
 
+_ROUNDING = 1e-9
 _NO_CALL: tuple[CauseKind, ...] = ("few seeds", "one snapshot", "no I(X;T)")
 
 _NAMES = {
@@ -283,6 +320,7 @@ _NAMES = {
     "bins": "number of bins",
     "training": "share of the training",
     "seeds": "choice of seeds",
+    "k": "number of neighbours",
 }
 
 
@@ -291,4 +329,6 @@ def _name(choice: str) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
+    if _ROUNDING < share < 0.005:
+        return "<1 %"
+    return ">99 %" if 0.995 <= share < 1 - _ROUNDING else f"{100 * share:.0f} %"

@@ -138,14 +138,16 @@ def analyse(
         questions={each.name: each.estimator.tags.question for each in estimations},
         variables=_variables(estimations, last, names),
     )
+    table, notes = judged(trace, choices, measured_rows, rule or Rule())
     return Multiverse(
-        table=judged(trace, choices, measured_rows, rule or Rule()),
+        table=table,
         layers=tuple(names),
         choices=columns(choices),
         seeds=tuple(chosen),
         looks=len(places),
         clock=trace.clock,
         declined=declined,
+        notes=notes,
     )
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import product
@@ -17,7 +17,7 @@ from ibtrace.plane import Finding, Rule, judge, layer_entropies
 from ibtrace.probe import Probe
 from ibtrace.trace.choices import ALL, BEST_HALF, LEAVE_ONE_OUT, Choices, Judging
 from ibtrace.trace.stored import StoredTrace
-from ibtrace.types import Question, Variable, label
+from ibtrace.types import Estimator, Question, Variable, label
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,17 @@ class _Analysis(NamedTuple):
 
     family: str
     own: Mapping[str, str]
-    estimator: str
+    estimator: Estimator
 
 
-def judged(trace: StoredTrace, choices: Choices, measured: Measured, rule: Rule) -> pd.DataFrame:
-    """Every analysis of every layer, a row each: the table of a `Multiverse`.
+def judged(
+    trace: StoredTrace, choices: Choices, measured: Measured, rule: Rule
+) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Every analysis of every layer, a row each: the table of a `Multiverse`, and its notes.
+
+    What comes to the same estimates judged alike is one analysis, whatever it is called: the same
+    settings in two families, the first three seeds of three, a tenth of the training without the
+    last look. The first of them is counted.
 
     Args:
         trace: Where the estimates are of: its scalars are read.
@@ -65,26 +71,56 @@ def judged(trace: StoredTrace, choices: Choices, measured: Measured, rule: Rule)
     if trace.clock == "step":
         scalars = scalars.dropna(subset="step").assign(epoch=lambda s: s["step"].astype("int64"))
     records: list[dict[str, Any]] = []
+    made: dict[Hashable, Mapping[str, str]] = {}
+    repeated: Counter[str] = Counter()
     for (share, judging), analyses in _together(choices).items():
-        names = {analysis.estimator for analysis in analyses}
+        names = {label(analysis.estimator) for analysis in analyses}
         of_share = measured.rows["samples_share"] == share
         rows = measured.rows[of_share & measured.rows["estimator"].isin(names)]
         if rows.empty:
             continue
-        for told, seeds in _some_seeds(measured.seeds, judging.seeds, scalars):
+        for which, seeds in _some_seeds(measured.seeds, judging.seeds, scalars):
             findings = _findings(trace, measured, rows, scalars, (share, judging), seeds, rule)
             common = {
                 "samples": _part("N", share),
                 "training": "whole" if judging.training == 1 else f"first {judging.training}",
-                "seeds": told,
+                "seeds": which,
                 "least_drop": f"{judging.least_drop:g} bit",
             }
-            records += [
-                {"family": family, "estimator": name, **own, **common, **_record(finding)}
-                for family, own, name in analyses
-                for finding in findings.get(name, ())
-            ]
-    return _numbered(pd.DataFrame(records), columns(choices), measured.layers)
+            end = rows["epoch"].max() * float(judging.training)
+            looks = tuple(sorted({*rows["epoch"][rows["epoch"] <= end]}))
+            how = (measured.probes[share].n, judging.least_drop, frozenset(seeds), looks)
+            for family, own, estimator in analyses:
+                told = {"family": family, **own, **common}
+                first = made.setdefault((_settings(estimator), how), told)
+                if first is not told:
+                    repeated[_differing(told, first)] += 1
+                    continue
+                name = label(estimator)
+                records += [
+                    {"estimator": name, **told, **_record(finding)}
+                    for finding in findings.get(name, ())
+                ]
+    notes = tuple(
+        f"Not counted, as others over again: {count} of the grid ({what})."
+        for what, count in repeated.items()
+    )
+    return _numbered(pd.DataFrame(records), columns(choices), measured.layers), notes
+
+
+def _settings(estimator: Any) -> Hashable:
+    """The estimator without the name that its settings have together."""
+    fields = [field.name for field in dataclasses.fields(estimator) if field.name != "preset"]
+    return type(estimator), tuple(getattr(estimator, name) for name in fields)
+
+
+def _differing(told: Mapping[str, str], first: Mapping[str, str]) -> str:
+    """In which choices an analysis is called otherwise than the one that it repeats."""
+    return ", ".join(
+        f"{name} {told.get(name, 'none')} is as {first.get(name, 'none')}"
+        for name in dict.fromkeys((*first, *told))
+        if told.get(name) != first.get(name)
+    )
 
 
 def _together(choices: Choices) -> dict[tuple[Fraction, Judging], list[_Analysis]]:
@@ -93,7 +129,7 @@ def _together(choices: Choices) -> dict[tuple[Fraction, Judging], list[_Analysis
     for family in choices.families:
         grid = product(family.estimators, family.samples, family.judgings)
         for (estimator, own), share, judging in grid:
-            together[share, judging].append(_Analysis(family.name, own, label(estimator)))
+            together[share, judging].append(_Analysis(family.name, own, estimator))
     return together
 
 
