@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from timing import environment
+from timing import environment, marked
 from torch import Tensor, nn
 
 from ibtrace import Tracer
@@ -386,9 +386,7 @@ def main() -> None:
         return
     told = {"environment": environment(LIBRARIES), "samples": N, "models": rows}
     RESULTS.write_text(json.dumps(told, indent=1) + "\n")
-    text = README.read_text()
-    before, after = text.split(BEGIN)[0], text.split(END)[1]
-    README.write_text(before + BEGIN + "\n".join(table(rows)) + "\n" + END + after)
+    README.write_text(marked(README.read_text(), "real models", "\n".join(table(rows)) + "\n"))
 
 
 if __name__ == "__main__":

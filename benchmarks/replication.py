@@ -8,49 +8,66 @@ over seeds and one NumPy estimate per layer and snapshot, in the style of ibsgd'
 
 from __future__ import annotations
 
+import math
+import statistics
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from timing import by_turns, keep, ratios
 from torch import nn
 
+from benchmarks.timing import by_turns, ratios
 from ibtrace.datasets import split, tishby
 from ibtrace.models import MLP
 from ibtrace.runtime.schedule import log_spaced
 from ibtrace.training import config, configs
 from ibtrace.training.loop import train
 
-SEEDS, EPOCHS, SNAPSHOTS, WIDTH = 10, 200, 60, 0.07
+WIDTH = 0.07
+WIDTHS = (12, 10, 7, 5, 4, 3, 2)
+_SMALLEST, _LARGEST = 10, 40  # seeds between which the growth is measured
+_FEW_LAYERS, _MANY_LAYERS = (12, 10, 10, 2), (12, 10, 10, 10, 10, 10, 10, 2)
 
 
-def ours() -> None:
+class Size(NamedTuple):
+    """How much is trained and looked at."""
+
+    seeds: int
+    epochs: int
+    snapshots: int
+
+
+def ours(size: Size, widths: Sequence[int] = WIDTHS) -> None:
     """One pass over all seeds, with rows in SQLite as in any run."""
     (raw, *_) = configs.variants(configs.read("tishby")).values()
     changes = {
-        "epochs": EPOCHS,
-        "seeds": SEEDS,
-        "snapshots": SNAPSHOTS,
+        "epochs": size.epochs,
+        "seeds": size.seeds,
+        "snapshots": size.snapshots,
         "estimators": [{"name": "binning.ibsgd", "width": WIDTH}],
     }
+    model = {**raw["model"], "init_args": {**raw["model"]["init_args"], "widths": [*widths]}}
+    changes["model"] = model
     with tempfile.TemporaryDirectory() as folder:
         train(config.build({**raw, **changes}), Path(folder) / "run")
 
 
-def todays_way() -> list[float]:
+def todays_way(size: Size) -> list[float]:
     """A loop over seeds, hooks by hand, NumPy estimates one by one, results in a list."""
     data = tishby()
-    due = log_spaced(EPOCHS, SNAPSHOTS)
+    due = log_spaced(size.epochs, size.snapshots)
     chosen, _ = split(data.y, 0.8, "contiguous")
     x, y = data.x[chosen], data.y[chosen]
     found: list[float] = []
-    for seed in range(SEEDS):
+    for seed in range(size.seeds):
         torch.manual_seed(seed)
         model = MLP(init="idnns")
         optimizer = torch.optim.Adam(model.parameters(), 4e-4)
-        for epoch in range(EPOCHS + 1):
+        for epoch in range(size.epochs + 1):
             if epoch:
                 for batch, target in zip(x.split(512), y.split(512), strict=True):
                     optimizer.zero_grad()
@@ -80,9 +97,32 @@ def simple_bin_mi(t: NDArray[np.float32], y: NDArray[np.int64]) -> tuple[float, 
     return whole, whole - sum(float((y == k).mean()) * entropy(t[y == k]) for k in (0, 1))
 
 
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    ways = {"loop over seeds, NumPy": todays_way, "ibtrace": ours}
-    found = by_turns(ways, rounds=5)
-    names = (f"{SEEDS} seeds, {EPOCHS} epochs, tanh", *ways)
-    keep("replication", {names[0]: ratios(found, names[1], names[2])})
+def measured(quick: bool) -> dict[str, Any]:
+    """The ratio to the loop, and how the time of ours grows with seeds and with layers."""
+    size, rounds = (Size(3, 4, 3), 1) if quick else (Size(10, 200, 60), 3)
+    ways = {"loop over seeds, NumPy": lambda: todays_way(size), "ibtrace": lambda: ours(size)}
+    turns = by_turns(ways, rounds)
+    name = f"{size.seeds} seeds, {size.epochs} epochs, {size.snapshots} snapshots, tanh"
+    few, many = (size._replace(seeds=2 * k if quick else k) for k in (_SMALLEST, _LARGEST))
+    grown = by_turns(
+        {
+            "few": lambda: ours(few),
+            "many": lambda: ours(many),
+            "shallow": lambda: ours(size, _FEW_LAYERS),
+            "deep": lambda: ours(size, _MANY_LAYERS),
+        },
+        rounds,
+    )
+    cpu = {each: statistics.median(found["cpu"]) for each, found in grown.items()}
+    layers = (len(_MANY_LAYERS) - 1) / (len(_FEW_LAYERS) - 1)
+    return {
+        "ratios": {name: ratios(turns, *ways)},
+        "exponents": {
+            "seeds": _exponent(cpu["many"] / cpu["few"], _LARGEST / _SMALLEST),
+            "layers": _exponent(cpu["deep"] / cpu["shallow"], layers),
+        },
+    }
+
+
+def _exponent(ratio: float, times: float) -> float:
+    return round(math.log(ratio) / math.log(times), 2)

@@ -71,3 +71,17 @@ def keep(name: str, rows: Mapping[str, Any]) -> None:
     text = json.dumps({"environment": environment(), "results": rows}, indent=2)
     (RESULTS / f"{name}.json").write_text(text + "\n")
     print(text)
+
+
+def marked(page: str, name: str, text: str) -> str:
+    """A page with other text between its marks of a name.
+
+    Raises:
+        ValueError: If the page has no such marks.
+    """
+    begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
+    before, _, rest = page.partition(begin)
+    _, mark, after = rest.partition(end)
+    if not mark:
+        raise ValueError(f"the page has no marks {begin.strip()} … {end}")
+    return f"{before}{begin}{text}{end}{after}"
