@@ -295,6 +295,31 @@ def test_a_number_that_is_missing_in_both_hides_no_copy() -> None:
     assert held.findings == ()
 
 
+@pytest.mark.parametrize("by", [0.0, 3.0])
+@pytest.mark.parametrize("end", [30, 40])
+def test_a_control_that_ends_elsewhere_is_no_evidence(by: float, end: int) -> None:
+    """Of 40 looks the subject or the control has 30: whatever either does, nothing is said."""
+    control = trace_of(falling(by)[:, :end], "linear")
+    subject = trace_of(falling(2.9)[:, : 70 - end])
+    held = controlled(subject, {"run-linear": control})
+    assert [each.outcome for each in held] == ["ends apart"]
+    told = " ".join(str(held).split())
+    ends = f"run-linear ends at epoch {end - 1}, its subject at epoch {69 - end} (1 of 1 findings)"
+    assert f"{ends}: what it does by then is no evidence, and its verdict is left open" in told
+    assert "the control ends elsewhere, which leaves it open in 1" in told
+    assert f"(only to {end - 1}: open)" in told
+    still = controlled(trace_of(falling(0.01)[:, : 70 - end]), {"run-linear": control})
+    told = " ".join(str(still).split())
+    assert "the subject falls in no finding; the control ends elsewhere in 1" in told
+
+
+def test_a_control_that_counts_otherwise_is_left_out() -> None:
+    control = Trace.create(meta={**trace_of(falling(1), "linear").meta, "clock": "step"})
+    held = controlled(trace_of(falling(3)), {"c": control})
+    assert held.findings == ()
+    assert str(held) == "c is left out: it counts steps, its subject epochs."
+
+
 @pytest.mark.parametrize("curves", [falling(0)[:2], np.stack([*falling(2)[:2], *-falling(2)[:3]])])
 def test_a_control_of_which_nothing_can_be_said_is_open(curves: Array) -> None:
     (finding,) = controlled(trace_of(falling(3)), {"c": trace_of(curves, "linear")})

@@ -26,7 +26,14 @@ from ibtrace.types import (
 )
 
 Outcome = Literal[
-    "as much", "more", "less", "does not fall", "open", "control alone", "neither falls"
+    "as much",
+    "more",
+    "less",
+    "does not fall",
+    "open",
+    "ends apart",
+    "control alone",
+    "neither falls",
 ]
 """How a control falls beside its subject; see `controlled`."""
 
@@ -41,6 +48,7 @@ _WORDS: Mapping[Outcome, str] = {
     "less": "falls less",
     "does not fall": "does not fall",
     "open": "leaves it open",
+    "ends apart": "ends elsewhere, which leaves it open",
 }
 
 
@@ -113,16 +121,21 @@ class Controlled:
         Args:
             kind: Which control.
         """
-        outcomes = Counter(each.outcome for each in self.findings if each.kind == kind)
-        fallen = [name for name in _WORDS if outcomes[name]]
-        falls = sum(outcomes[name] for name in fallen)
-        each = ", ".join(f"{_WORDS[name]} in {outcomes[name]}" for name in fallen)
-        of = f"of {falls} findings in which the subject falls, the control {each}"
+        of_kind = [each for each in self.findings if each.kind == kind]
+        falls = [each.outcome for each in of_kind if each.finding.call == "compresses"]
+        others = [each.outcome for each in of_kind if each.finding.call != "compresses"]
+        fallen, outcomes = Counter(falls), Counter(others)
+        each = ", ".join(
+            f"{text} in {fallen[name]}" for name, text in _WORDS.items() if fallen[name]
+        )
+        of = f"of {len(falls)} findings in which the subject falls, the control {each}"
         parts = [of if falls else "the subject falls in no finding"]
         if alone := outcomes["control alone"]:
             parts.append(f"the control falls alone in {alone}")
         if neither := outcomes["neither falls"]:
             parts.append(f"neither surely falls in {neither}")
+        if apart := outcomes["ends apart"]:
+            parts.append(f"the control ends elsewhere in {apart}")
         return f"{CONTROLS[kind].capitalize()}: {'; '.join(parts)}."
 
 
@@ -137,6 +150,9 @@ def controlled(
     - falls "less" or "more", if it surely falls too and the interval of the difference of the two
       falls lies on one side of 0; falls "as much" if that interval holds 0;
     - is "open", if it neither surely falls nor surely does not.
+
+    Of a control whose curve ends at another epoch than the subject's nothing is said, whatever it
+    does: it "ends apart", and a note tells where.
 
     A control whose numbers are the subject's to the last digit is the subject itself: it is refused
     with a note.
@@ -156,16 +172,22 @@ def controlled(
         control = control_of(trace.meta)
         if control is None:
             notes.append(f"{name} is no control: its trace does not say of what.")
+        elif trace.clock != subject.clock:
+            notes.append(
+                f"{name} is left out: it counts {trace.clock}s, its subject {subject.clock}s."
+            )
         elif _same(subject, trace):
             notes.append(
                 f"{name} is no control: it is the subject over again, number for number, and its "
                 "falls say nothing."
             )
         else:
-            findings += [
+            found = [
                 _found(control.kind, change.finding, change.other, change.fall, rule)
                 for change in against(judged, verdict(trace, rule)).findings
             ]
+            findings += found
+            notes += _ends_apart(name, found, subject.clock)
             notes += [_labels(trace.meta)] if control.kind == "shuffled_labels" else []
     for kind, why in subject.meta.get(CONTROLS_LEFT_OUT, {}).items():
         notes.append(f"No control {kind}: {why}.")
@@ -179,6 +201,8 @@ def _found(
 
 
 def _outcome(finding: Finding, control: Finding, more: Interval, rule: Rule) -> Outcome:
+    if finding.evidence.final.epoch != control.evidence.final.epoch:
+        return "ends apart"
     falls = control.call == "compresses"
     if finding.call != "compresses":
         return "control alone" if falls else "neither falls"
@@ -188,6 +212,21 @@ def _outcome(finding: Finding, control: Finding, more: Interval, rule: Rule) -> 
     if more.lower > 0:
         return "less"
     return "more" if more.upper < 0 else "as much"
+
+
+def _ends_apart(name: str, found: Sequence[ControlFinding], clock: str) -> list[str]:
+    """Where a control and its subject end, if that is not at the same look."""
+    apart = Counter(
+        (each.control.evidence.final.epoch, each.finding.evidence.final.epoch)
+        for each in found
+        if each.outcome == "ends apart"
+    )
+    return [
+        f"{name} ends at {clock} {control}, its subject at {clock} {subject} ({count} of "
+        f"{len(found)} findings): what it does by then is no evidence, and its verdict is left "
+        "open; trace both as far."
+        for (control, subject), count in apart.items()
+    ]
 
 
 def _same(subject: TraceLike, control: TraceLike) -> bool:
@@ -226,11 +265,16 @@ def _lines(findings: Sequence[ControlFinding]) -> Iterator[str]:
     for each in findings:
         together.setdefault((each.finding.layer, each.finding.estimator), []).append(each)
     for (layer, estimator), controls in together.items():
-        if all(each.outcome == "neither falls" for each in controls):
+        if not any(_falls(each) for each in controls):
             continue
         parts = [f"  {layer} by {estimator}: {_fall(controls[0].finding)}"]
         parts += [f"{CONTROLS[c.kind]} {_fall(c.control)} ({_outcome_text(c)})" for c in controls]
         yield "; ".join(parts)
+
+
+def _falls(found: ControlFinding) -> bool:
+    """Whether the subject falls, or the control as far as is known of it."""
+    return "compresses" in (found.finding.call, found.control.call)
 
 
 def _fall(finding: Finding) -> str:
@@ -244,6 +288,8 @@ def _outcome_text(found: ControlFinding) -> str:
         return "no sure fall"
     if found.outcome == "does not fall" and found.control.cause.kind == "saturated":
         return f"{found.outcome}: {found.control.cause}"
+    if found.outcome == "ends apart":
+        return f"only to {found.control.evidence.final.epoch}: open"
     return found.outcome
 
 
