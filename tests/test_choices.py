@@ -92,3 +92,13 @@ def test_what_is_wrong_is_named(
 ) -> None:
     with pytest.raises(error, match=match):
         Choices.read({"families": [BINS], **changes})
+
+
+def test_a_list_that_was_meant_as_one_value_is_told_how() -> None:
+    bins = {"estimator": "binning", "bins": [10, 30]}
+    with pytest.raises(ConfigError, match=r"as one value write range: \[\[-1, 1\]\]$"):
+        Choices.read({"families": [{**bins, "range": [-1, 1]}]})
+    (family,) = Choices.read({"families": [{**bins, "range": [[-1, 1]]}]}).families
+    assert [each.range for each, _ in family.estimators] == [(-1, 1), (-1, 1)]  # type: ignore[attr-defined]
+    with pytest.raises(ConfigError, match=r"got 0(?!.*one value)"):
+        Choices.read({"families": [{"estimator": "ksg", "k": [0, 3]}]})

@@ -153,8 +153,28 @@ def _estimators(
             raise ConfigError(f"multiverse: {name}: {key}: different values, got {listed}")
     for combination in product(*values.values()):
         chosen = dict(zip(values, combination, strict=True))
-        made = {key: tuple(v) if isinstance(v, list) else v for key, v in chosen.items()}
-        yield registered.make(name, **made), {key: _text(value) for key, value in chosen.items()}
+        try:
+            made = _made(name, chosen)
+        except ConfigError as error:
+            for key, listed in values.items():
+                if len(listed) > 1 and _can_be_made(name, {**chosen, key: listed}):
+                    one = f"a list holds values to try: as one value write {key}: [{_text(listed)}]"
+                    raise ConfigError(f"multiverse: {name}: {error}; {one}") from error
+            raise
+        yield made, {key: _text(value) for key, value in chosen.items()}
+
+
+def _made(name: str, fields: Mapping[str, Any]) -> Estimator:
+    tuples = {key: tuple(v) if isinstance(v, list) else v for key, v in fields.items()}
+    return registered.make(name, **tuples)
+
+
+def _can_be_made(name: str, fields: Mapping[str, Any]) -> bool:
+    try:
+        _made(name, fields)
+    except ConfigError:
+        return False
+    return True
 
 
 def _listed(value: Any) -> list[Any]:
