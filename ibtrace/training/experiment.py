@@ -15,7 +15,7 @@ from ibtrace.capture import Look
 from ibtrace.datasets import Dataset
 from ibtrace.errors import ConfigError
 from ibtrace.runtime.arguments import MOST, different_seeds, is_alone, shown, whole
-from ibtrace.runtime.schedule import Schedule, Steps
+from ibtrace.runtime.schedule import Schedule, Steps, schedule
 from ibtrace.tracer import At
 from ibtrace.training.configs import SEEDS
 from ibtrace.types import Control, Estimator, Lens, Need
@@ -146,6 +146,14 @@ class Instruments:
     def by_steps(self) -> bool:
         """Whether the looks are counted in optimiser steps, not in epochs."""
         return isinstance(self.every, Steps)
+
+    def due(self, at: int) -> tuple[bool, ...]:
+        """What is due at an epoch (where it counts, step): the look, and each of its own schedule.
+
+        All looks of which the same is due take about as long.
+        """
+        own = [each for each in (*(self.estimators or ()), *self.lenses) if isinstance(each, At)]
+        return self.every(at), *(schedule(each.every)(at) for each in own)
 
     def wants(self, need: Need) -> bool:
         """Whether one of the lenses needs something; see `ibtrace.types.LensTags`."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -66,8 +67,9 @@ def train(
     model, asked = experiment.training.model, experiment.training.together
     together = plain and (asked or Ensemble(lambda seed: model(), seeds[:1]).fast)
     groups = [seeds] if together else [[seed] for seed in seeds]
-    looks = _looks(experiment, experiment.training.epochs)
-    bar = Bar(experiment.training.epochs * len(groups), looks * len(groups), label, place)
+    epochs, looks = experiment.training.epochs, _looks(experiment, experiment.training.epochs)
+    every = {kind: number * len(groups) for kind, number in looks.items()}
+    bar = Bar(epochs * len(groups), every, label, place)
     with bar, torch.random.fork_rng():
         for group in groups:
             trainer = trainer_of(experiment, group, together=together)
@@ -121,28 +123,31 @@ def _train_group(
             for step in trainer.epoch():
                 ended = step == steps
                 if ended:
-                    bar.did("epoch")
+                    bar.did()
                 if not (ended or by_steps):
                     continue
                 last = ended and epoch == experiment.training.epochs
                 total = (epoch - 1) * steps + step
                 if last or tracer.due(total if by_steps else epoch):
                     done = epoch if ended else epoch - 1
+                    kind = experiment.instruments.due(total if by_steps else epoch)
+                    bar.begins(kind)
                     tracer.snapshot(done, step=total, force=last, **trainer.metrics())
-                    bar.did("look")
+                    bar.did(kind)
             if time.monotonic() - saved > _CHECKPOINT_SECONDS:
                 _save(folder, trainer, tracer, epoch, finished)
                 saved = time.monotonic()
     _save(folder, trainer, tracer, experiment.training.epochs, [*finished, *seeds])
 
 
-def _looks(experiment: Experiment, epochs: int) -> int:
-    """How many looks the first epochs have, without that at the initial network."""
+def _looks(experiment: Experiment, epochs: int) -> Counter[Hashable]:
+    """How many looks of each kind the first epochs have, without that at the initial network."""
     training = experiment.training
     samples = len(split_of(experiment, training.seed_list[0])[0])
     steps = -(-samples // training.batch_size)
     count = steps * epochs if experiment.instruments.by_steps else epochs
-    return sum(map(experiment.instruments.every, range(1, count + 1)))
+    every = (experiment.instruments.due(at) for at in range(1, count + 1))
+    return Counter(due for due in every if any(due))
 
 
 def _save(
