@@ -151,3 +151,28 @@ def test_without_npeet_the_message_says_what_to_install(monkeypatch: pytest.Monk
     monkeypatch.setattr(importlib, "import_module", absent)
     with pytest.raises(MissingDependency, match="pip install npeet-plus"):
         NPEET()(*dependent(9))
+
+
+def test_classes_given_to_ksg_are_looked_at_as_often_as_by_ross(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And no more: each of them compares two scales, but not one within the other."""
+    solved: list[int] = []
+    solve = Ross._solve
+
+    def counted(self: Ross, labels: Tensor, t: Tensor, seed: int) -> Estimate:
+        solved.append(len(t))
+        return solve(self, labels, t, seed)
+
+    monkeypatch.setattr(Ross, "_solve", counted)
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(3, (500,), generator=generator)
+    t = torch.randn(500, 2, generator=generator) * torch.tensor([1.0, 9.0]) + ids[:, None]
+    by_ross = Ross()(ids, t)
+    of_ross, solved[:] = list(solved), []
+    by_ksg = KSG()(ids, t)
+    assert solved == of_ross
+    assert len(of_ross) == 3
+    assert by_ksg.bits == by_ross.bits
+    assert by_ksg.flags.keys() == by_ross.flags.keys()
+    assert all(bool(by_ksg.flags[name]) == bool(flag) for name, flag in by_ross.flags.items())

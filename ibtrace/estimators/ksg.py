@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ibtrace.errors import ConfigError, Unsupported
-from ibtrace.estimators._checks import checked
+from ibtrace.estimators._checks import checked, unwrapped
 from ibtrace.estimators._fields import unscaled
 from ibtrace.estimators._inputs import (
     check_pair,
@@ -153,7 +153,9 @@ class KSG:
         check_pair(label(self), x, y, minimum=self.k + 1)
         refuse_two_ids(label(self), x, y, "use binning or exact")
         if is_ids(x) or is_ids(y):
-            return Ross(self.k, self.norm, self.jitter, self.scale)(x, y, seed=seed)
+            # its own checks are those of this call
+            of_classes = Ross(self.k, self.norm, self.jitter, self.scale)
+            return unwrapped(Ross)(of_classes, x, y, seed=seed)
         a, b = (scaled(value, self.scale, self.norm) for value in (x, y))
         solved = each_estimate(
             lambda first, second: self._solve(self._first(first, seed), second, seed),
