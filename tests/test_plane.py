@@ -627,6 +627,8 @@ def test_a_network_that_was_run_twice_is_one_network() -> None:
     assert not any("over again" in note for note in apart.notes)
     still = judged(rows_of(np.full((3, 40), 12.0)))  # may be three networks
     assert not any("over again" in note for note in still.notes)
+    levels = judged(rows_of(np.repeat([[5.0], [5.0], [4.9]], 40, axis=1)))
+    assert not any("over again" in note for note in levels.notes)
 
 
 def test_an_estimator_without_any_i_xt_has_no_say_and_is_said_to_give_none() -> None:

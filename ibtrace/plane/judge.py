@@ -50,6 +50,7 @@ from ibtrace.plane.answer import layer_verdict
 from ibtrace.plane.ceilings import layer_entropies
 from ibtrace.plane.circumstances import ROWS_OF_T, Truth, count, training
 from ibtrace.plane.coordinates import check_frame, clock, on_clock
+from ibtrace.plane.copies import copies
 from ibtrace.plane.finding import Finding
 from ibtrace.plane.gathering import Curve, Run
 from ibtrace.plane.layer import judge_layer
@@ -149,9 +150,9 @@ def judge(
     rows = frame[frame["quantity"] == I_XT]
     if rows.empty and not counts.known:
         raise InvalidInput("there is no I(X;T) to judge; trace at least one snapshot")
-    copies = _copies(rows)
+    again = _copies(rows)
     rows = pd.concat([rows, counts.rows()], ignore_index=True) if counts.known else rows
-    rows = rows[~rows["seed"].isin(copies)]
+    rows = rows[~rows["seed"].isin(again)]
     layers = [str(layer) for layer in rows["layer"].unique()]
     sampled = min(np.log2(n) if n else np.inf, np.inf if input_entropy is None else input_entropy)
     probe = _Probe(
@@ -171,7 +172,7 @@ def judge(
             if truth.moved < rule.least_drop
         },
         run=Run(
-            seeds=sorted({*rows["seed"].tolist(), *(seeds or ())} - {*copies}),
+            seeds=sorted({*rows["seed"].tolist(), *(seeds or ())} - {*again}),
             training=training(scalars, rule, counted),
             clock=counted,
             end=int(rows["epoch"].max()),
@@ -182,7 +183,7 @@ def judge(
     said = (
         measured.run.training.note,
         *notes.silent(findings),
-        *notes.repeated(copies),
+        *notes.repeated(again),
         *(("The probe is all of X: H(X) is the truth where nothing is lost.",) * population),
         *notes.few_seeds(max(len(finding.evidence.seeds.kept) for finding in findings), rule),
     )
@@ -265,23 +266,10 @@ def _asked(findings: Sequence[Finding], layer: str) -> list[Finding]:
 
 
 def _copies(rows: pd.DataFrame) -> dict[int, int]:
-    """Seeds whose I(X;T) is another's to the last digit at every look: ``{seed: the first}``.
-
-    Curves that stand still all along tell nothing: those of different networks may be equal.
-    """
-    moving = rows.groupby(["estimator", "layer"])["bits"].transform("nunique") > 1
-    table = rows[moving].pivot_table(
-        index=["estimator", "layer", "epoch"], columns="seed", values="bits", sort=False
-    )
-    firsts: dict[tuple[float, ...], int] = {}
-    seeds = sorted(map(int, table.columns))
-    table = table.fillna(np.inf)  # of two that are equal, what is missing is missing in both
-    found = {seed: tuple(map(float, table[seed])) for seed in seeds}
-    return {
-        seed: first
-        for seed, curve in found.items()
-        if (first := firsts.setdefault(curve, seed)) != seed
-    }
+    """Seeds that are another's network, by their I(X;T) at every look: ``{seed: the first}``."""
+    table = rows.pivot(index=["estimator", "layer", "epoch"], columns="seed", values="bits")
+    curves = (curve.to_numpy().T for _, curve in table.groupby(level=["estimator", "layer"]))
+    return copies(curves, [*map(int, table.columns)])
 
 
 def _part(rows: pd.DataFrame, n: int | None) -> int | None:

@@ -10,8 +10,10 @@ import numpy as np
 import pandas as pd
 
 from ibtrace.errors import InvalidInput, UnknownName
+from ibtrace.plane.copies import copies
 from ibtrace.plane.drops import Array
 from ibtrace.plane.layer_resolution import SCALES, LayerResolution, Mask, Reader
+from ibtrace.plane.notes import repeated
 from ibtrace.plane.resolution_words import answer
 from ibtrace.plane.rule import Rule
 from ibtrace.runtime.text import wrap
@@ -110,8 +112,8 @@ def resolution(
     if not about_x or len(scales) < 2 or len(epochs) < 2:
         got = f"{len(about_x)} layers, {len(scales)} scales and {len(epochs)} looks"
         raise InvalidInput(f"a resolution map needs a layer, 2 scales and 2 looks, got {got}")
-    copies = _copies(about_x, seeds)
-    distinct = np.array([seed not in copies for seed in seeds], dtype=bool)
+    again = copies((curve for bits in about_x.values() for curve in bits), seeds)
+    distinct = np.array([seed not in again for seed in seeds], dtype=bool)
     layers, kept, lost = [], {}, []
     for name, bits in about_x.items():
         finite: Mask = np.atleast_1d(np.isfinite(bits).all(axis=(0, 2)))
@@ -134,26 +136,4 @@ def resolution(
             )
         )
     said = [f"Left out, for its values are not all finite: {', '.join(lost)}."] if lost else []
-    said += [
-        f"Seed {copy} is seed {first} over again, number for number: it counts once."
-        for copy, first in copies.items()
-    ]
-    return Resolution(tuple(layers), kept, clock, (*notes, *said))
-
-
-def _copies(about_x: Mapping[str, Array], seeds: Sequence[int]) -> dict[int, int]:
-    """Seeds whose numbers are another's to the last digit at every look: ``{seed: the first}``.
-
-    Curves that stand still all along tell nothing: those of different networks may be equal.
-    """
-    moving = [bits[(np.ptp(bits, axis=2) > 0).any(axis=1)] for bits in about_x.values()]
-    curves = np.concatenate([np.moveaxis(b, 1, 0).reshape(len(seeds), -1) for b in moving], axis=1)
-    firsts: dict[bytes, int] = {}
-    if not curves.shape[1]:
-        return {}
-    return {
-        seed: first
-        for seed, curve in zip(seeds, curves, strict=True)
-        if np.isfinite(curve).all()
-        if (first := firsts.setdefault(curve.tobytes(), seed)) != seed
-    }
+    return Resolution(tuple(layers), kept, clock, (*notes, *said, *repeated(again)))
