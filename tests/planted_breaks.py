@@ -54,10 +54,76 @@ OTHERS = (
     "trust",
     "controls",
     "bound",
+    "plots",
 )
 """What is spoilt beside lenses."""
 
+_MARKS = "test_plots.py::test_every_mark_stands_at_its_bits_with_inputs_across_and_labels_upwards"
+
 BREAKS: tuple[Break, ...] = (
+    Break(
+        "plots",
+        "plots/_plane.py",
+        'axes.scatter(good[I_XT], good[I_TY], c=good["epoch"],',
+        'axes.scatter(good[I_TY], good[I_XT], c=good["epoch"],',
+        (_MARKS,),
+    ),
+    Break(
+        "plots",
+        "plots/_plane.py",
+        "axes.scatter(bad[I_XT], bad[I_TY], s=9,",
+        "axes.scatter(bad[I_TY], bad[I_XT], s=9,",
+        (_MARKS,),
+    ),
+    Break(
+        "plots",
+        "plots/_plane.py",
+        "shown[I_XT],\n            shown[I_TY],",
+        "shown[I_TY],\n            shown[I_XT],",
+        (_MARKS,),
+    ),
+    Break(
+        "plots",
+        "plots/_plane.py",
+        'axes.set_xlabel(f"{self.labels[I_XT]}',
+        'axes.set_xlabel(f"{self.labels[I_TY]}',
+        (_MARKS,),
+    ),
+    Break(
+        "plots",
+        "plots/_plane.py",
+        "list(np.stack([x, y], axis=-1))",
+        "list(np.stack([y, x], axis=-1))",
+        ("test_plots.py::test_every_snapshot_is_one_line_through_all_layers",),
+    ),
+    Break(
+        "plots",
+        "plots/_plane.py",
+        "axes.scatter(seeds[I_XT], seeds[I_TY],",
+        "axes.scatter(seeds[I_TY], seeds[I_XT],",
+        ("test_plots.py::test_every_mark_of_a_film_stands_at_its_bits",),
+    ),
+    Break(
+        "trust",
+        "trace/examining.py",
+        "    if estimators is None:\n        return used(trace)\n",
+        "    if estimators is None:\n        return [make('binning')], {}\n",
+        ("test_trust.py::test_what_measured_the_run_is_examined_and_gives_its_numbers",),
+    ),
+    Break(
+        "multiverse",
+        "plane/multiverse.py",
+        'rows=self.rows[self.rows["question"] == question]',
+        "rows=self.rows",
+        ("test_multiverse.py::test_shares_are_of_analyses_that_ask_one_thing",),
+    ),
+    Break(
+        "controls",
+        "plane/controls.py",
+        "if finding.evidence.final.epoch != control.evidence.final.epoch:",
+        "if finding.evidence.final.epoch < 0:",
+        ("test_controls.py::test_a_control_that_ends_elsewhere_is_no_evidence",),
+    ),
     Break(
         "bound",
         "bounds/_anneal.py",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,15 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.collections import LineCollection
+from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from ibtrace import plots
 from ibtrace.errors import InvalidInput, RunError, UnknownName
 from ibtrace.plane import verdict
+from ibtrace.plots._plane import Plane
+from ibtrace.plots._style import epoch_norm
 from ibtrace.trace import Trace
 from ibtrace.types import I_TY, I_XT, Row
 
@@ -75,6 +79,40 @@ def test_every_snapshot_is_one_line_through_all_layers() -> None:
     frame = trace.frame().query("estimator == 'Binning' and epoch == 5")
     means = frame.groupby(["layer", "quantity"])["bits"].mean().unstack()
     assert segments[3] == pytest.approx(means[[I_XT, I_TY]].to_numpy())
+
+
+def offsets(artists: Iterable[Any]) -> set[tuple[float, float]]:
+    """Where the marks among some artists stand."""
+    marks = [artist for artist in artists if isinstance(artist, PathCollection)]
+    return {(x, y) for mark in marks for x, y in np.asarray(mark.get_offsets()).round(9).tolist()}
+
+
+def bits_of(points: pd.DataFrame) -> set[tuple[float, float]]:
+    return {*map(tuple, points[[I_XT, I_TY]].round(9).to_numpy().tolist())}
+
+
+@pytest.mark.parametrize("fall", [2.0, 9.0])  # of 9 bits, I(T;Y) is above I(X;T) in the end
+def test_every_mark_stands_at_its_bits_with_inputs_across_and_labels_upwards(fall: float) -> None:
+    trace = make_trace(fall=fall)
+    of_plane = Plane(trace, "Binning")
+    assert of_plane.means["fails"].any() == (fall == 9.0)
+    (axes, _) = plots.information_plane(trace, "Binning").axes
+    assert axes.get_xlabel().startswith(I_XT)
+    assert axes.get_ylabel().startswith(I_TY)
+    assert offsets(axes.collections) == bits_of(of_plane.means) | bits_of(of_plane.points)
+    ceilings = [np.asarray(line.get_xydata(), float) for line in axes.lines]
+    assert any((ends[:, 0] == 12).all() for ends in ceilings)
+    assert any((ends[:, 1] == 0.999).all() for ends in ceilings)
+
+
+def test_every_mark_of_a_film_stands_at_its_bits() -> None:
+    of_plane = Plane(make_trace(), "Binning")
+    drawn = of_plane.draw_until(Figure().subplots(), epoch_norm(300), 10)
+    past, now = (of_plane.means[of_plane.means["epoch"].between(at, 10)] for at in (0, 10))
+    seeds = of_plane.points[of_plane.points["epoch"] == 10]
+    assert offsets(drawn) == bits_of(past) | bits_of(seeds)
+    (line,) = (artist for artist in drawn if isinstance(artist, Line2D))
+    assert np.asarray(line.get_xydata()) == pytest.approx(now[[I_XT, I_TY]].to_numpy())
 
 
 def test_colour_is_logarithmic_and_has_a_place_for_epoch_0() -> None:
