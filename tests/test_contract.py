@@ -48,6 +48,7 @@ VARIANTS: dict[str, list[Fields]] = {
     "mixed_ksg": [{"scale": "none"}, {"norm": "max"}, {"k": 3}],
     "kozachenko_leonenko": [{"weighted": True}, {"scale": "none"}],
     "matrix_renyi": [{"alpha": 2.0}, {"alpha": 1.0, "width": "median"}, {"width": 0.5}],
+    "diffusion_spectral": [{"steps": 3.0}, {"width": "median"}, {"width": 0.5}],
     "soft_entropy": [{"temperature": "leading"}, {"points": 20, "temperature": 0.3}],
     "gaussian_copula": [{"bias_correction": False}],
     "edge": [{"cap": 10.0}, {"members": 8}, {"scale": "none"}],

@@ -149,7 +149,7 @@ def wide_columns(factor: float) -> tuple[Tensor, Tensor, Tensor]:
 
 SCALE_FREE = {"exact", "adaptive_binning", "gaussian_copula", "edge", "variational"}
 ONE_COLUMN = {"sklearn"}
-OF_CLASSES = {"ross", "kde", "noisy_channel", "soft_entropy"}
+OF_CLASSES = {"ross", "kde", "noisy_channel", "soft_entropy", "diffusion_spectral"}
 BY_EVIDENCE = {"ksg", "mixed_ksg", "npeet", "ross", "kozachenko_leonenko", "compressed"}
 
 

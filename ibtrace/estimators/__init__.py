@@ -18,6 +18,7 @@ from ibtrace.estimators._plane import plane as plane
 from ibtrace.estimators.adaptive_binning import AdaptiveBinning as AdaptiveBinning
 from ibtrace.estimators.binning import Binning as Binning
 from ibtrace.estimators.compressed import Compressed as Compressed
+from ibtrace.estimators.diffusion_spectral import DiffusionSpectral as DiffusionSpectral
 from ibtrace.estimators.edge import EDGE as EDGE
 from ibtrace.estimators.exact import Exact as Exact
 from ibtrace.estimators.gaussian_copula import GaussianCopula as GaussianCopula
@@ -51,6 +52,7 @@ registry: dict[str, type[Any]] = {
     "kozachenko_leonenko": KozachenkoLeonenko,
     "matrix_renyi": MatrixRenyi,
     "soft_entropy": SoftEntropy,
+    "diffusion_spectral": DiffusionSpectral,
     "gaussian_copula": GaussianCopula,
     "edge": EDGE,
     "sklearn": SklearnMI,

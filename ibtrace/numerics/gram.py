@@ -115,6 +115,28 @@ def _product(matrices: Sequence[Tensor]) -> Tensor:
     return total
 
 
+def diffusion_entropy(kernel: Tensor, steps: float) -> float:
+    """-Σ p log₂ p in bits, p in proportion to |λ|^s, λ the eigenvalues of a random walk.
+
+    From i the walk goes to j in proportion to the kernel: its matrix has the eigenvalues of the
+    symmetric one whose entries are divided by the roots of both row sums.
+
+    Args:
+        kernel: Symmetric, 1 on its diagonal, ``(n, n)``.
+        steps: s, at least 1.
+
+    Example:
+        >>> diffusion_entropy(torch.eye(8, dtype=torch.float64), 1.0)
+        3.0
+    """
+    scale = kernel.sum(1).rsqrt()
+    values = torch.linalg.eigvalsh(kernel * scale * scale.unsqueeze(1)).abs()
+    rounding = len(kernel) * torch.finfo(torch.float64).eps  # the largest is 1
+    powers = torch.where(values > rounding, values, 0).pow(steps)
+    p = powers / powers.sum()
+    return abs(float(-torch.xlogy(p, p).sum() / math.log(2)))
+
+
 def mean_squares(x: Gram, y: Gram, n: int, device: torch.device) -> Tensor:
     """Row means of the squared entries of two Gram matrices and of their product, ``(3, n)``.
 
