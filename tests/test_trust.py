@@ -310,7 +310,9 @@ def test_what_is_set_by_the_samples_shows_in_half_of_them(tmp_path: Path) -> Non
 def test_what_bins_throw_away_of_the_prediction(tmp_path: Path) -> None:
     trace = kept(tmp_path)
     fine, coarse = Binning(bins=2, range=(-1, 1)), Binning(bins=2, range=(-5, 50))
-    cells = examine(trace, [fine, coarse], looks=1, layers=["hidden"]).cells
+    found = examine(trace, [fine, coarse], looks=1, layers=["hidden"])
+    assert "e-1" not in str(found)  # 0 is no 5e-16
+    cells = found.cells
     left = cells.set_index("estimator")["prediction_bits"]
     share = float(trace.probe().labels.double().mean())
     whole = -share * np.log2(share) - (1 - share) * np.log2(1 - share)

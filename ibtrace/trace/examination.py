@@ -101,6 +101,6 @@ class Examination:
         for estimator, rows in shown.groupby("estimator", sort=False):
             yield str(estimator)
             plain = rows.drop(columns="estimator").to_string(
-                index=False, float_format=lambda number: f"{number:.3g}", na_rep="-"
+                index=False, float_format=lambda number: f"{round(number, 9) + 0.0:.3g}", na_rep="-"
             )
             yield from (f"  {line}" for line in plain.splitlines())

@@ -6,10 +6,15 @@ const CALLS = {
   "does not compress": ["#2f7fbd", "diamond"],
 };
 
+/** 3 before 10, and 10 before 100. */
+function inNumbers(one, two) {
+  return one.localeCompare(two, "en", { numeric: true });
+}
+
 /** The choices of a layer's analyses as rows of dots, the first on top. */
 function levelsOf(layer) {
   return layer.choices.flatMap(({ name, levels }) =>
-    [...new Set(levels)].filter(Boolean).sort().map((level) => ({
+    [...new Set(levels)].filter(Boolean).sort(inNumbers).map((level) => ({
       text: `${name}: ${level}`,
       ranks: levels.flatMap((each, at) => (each === level ? [at] : [])),
     })));
