@@ -42,14 +42,23 @@ class Past(Generic[_View]):
         """The networks at the lens's last look, if there was one."""
         return self._view("previous")
 
-    def likewise(self, change: Callable[[_View], _View | None]) -> Past[_View]:
-        """The past with a change done to each view when it is asked for."""
+    @classmethod
+    def likewise(
+        cls, past: Callable[[], Past[_View]], change: Callable[[_View], _View | None]
+    ) -> Past[_View]:
+        """A past with a change done to each view when it is asked for.
+
+        Args:
+            past: Gives the past whose views are changed. It is asked each time, as the look before
+                is another for another lens, and a view on some samples is kept for all lenses.
+            change: To a view.
+        """
 
         def at(name: str) -> _View | None:
-            view = self._view(name)
+            view = past()._view(name)
             return None if view is None else change(view)
 
-        return Past(at)
+        return cls(at)
 
     def _view(self, name: str) -> _View | None:
         return None if self.at is None else self.at(name)

@@ -150,7 +150,7 @@ class NetworkView:
         """
         view = self._like(self.networks, part)
         view.activation_ranges = self.activation_ranges
-        view._past = self._past.likewise(likewise)
+        view._past = Past.likewise(lambda: self._past, likewise)
         if rows is not None:
             view._traced = self._traced.at_rows(rows, view.samples)
         view._calls.learn(self._calls)

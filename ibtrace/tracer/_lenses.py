@@ -34,6 +34,14 @@ class Scheduled:
     looks: int = 1
 
 
+@dataclass(frozen=True)
+class _Looked:
+    """What a lens saw, and at which place on the trace's clock."""
+
+    at: int
+    view: NetworkView
+
+
 class Lenses:
     """Several lenses with their schedules, and what they remember of earlier looks.
 
@@ -53,7 +61,7 @@ class Lenses:
         self.begun = False
         """Whether there was a look: a resumed run has had its first, which may not be known."""
         self._initial: NetworkView | None = None
-        self._previous: dict[str, NetworkView] = {}
+        self._looked: dict[str, tuple[_Looked, ...]] = {}  # the last two places of each lens
         self._waited: Counter[str] = Counter()
         lenses = [item.lens for item in self._scheduled]
         _require_one_meaning(lenses)
@@ -92,7 +100,12 @@ class Lenses:
                 self._waited[name] += 1
 
     def read(
-        self, due: Sequence[Lens], view: NetworkView, probe: Probe, layers: Collection[str]
+        self,
+        due: Sequence[Lens],
+        view: NetworkView,
+        probe: Probe,
+        layers: Collection[str],
+        at: int,
     ) -> list[Row]:
         """The rows of the lenses that are due, in their order.
 
@@ -102,6 +115,7 @@ class Lenses:
             probe: The inputs and labels.
             layers: Those that are traced; of others, and of modules that hold no parameters, a
                 reading is refused.
+            at: The place on the trace's clock. A second look at one place is no look before it.
         """
         if self._remembers:
             view = view.held()
@@ -111,7 +125,7 @@ class Lenses:
         rows: list[Row] = []
         for lens in due:
             start = clock()
-            view.remember(partial(self._past, label(lens)))
+            view.remember(partial(self._past, label(lens), at))
             try:
                 numbered = list(checked(lens, lens(view, probe), view, named))
                 made = [
@@ -123,20 +137,25 @@ class Lenses:
                 continue
             finally:
                 if "previous" in lens.tags.needs:
-                    self._previous[label(lens)] = view
+                    before = self._before(label(lens), at)
+                    self._looked[label(lens)] = (*before[-1:], _Looked(at, view))
             seconds = clock() - start
             rows += _rows(label(lens), made, view, seconds)
-        for seen in (view, self._initial, *self._previous.values()):
+        past = [looked.view for looks in self._looked.values() for looked in looks]
+        for seen in (view, self._initial, *past):
             if seen is not None:
                 seen.release()
         return rows
 
     def state_dict(self) -> dict[str, Any]:
         """What is remembered of earlier looks, as tensors and numbers."""
-        views = {"initial": self._initial, **self._previous}
         return {
             "waited": dict(self._waited),
-            "views": {name: view.state_dict() for name, view in views.items() if view is not None},
+            "initial": None if self._initial is None else self._initial.state_dict(),
+            "looked": {
+                name: {looked.at: looked.view.state_dict() for looked in looks}
+                for name, looks in self._looked.items()
+            },
         }
 
     def load_state_dict(
@@ -149,13 +168,25 @@ class Lenses:
             view: Makes a view of what one's `NetworkView.state_dict` gave.
         """
         self._waited = Counter(state["waited"])
-        views = {name: view(held) for name, held in state["views"].items()}
-        self._initial = views.pop("initial", None)
-        self._previous = views
+        initial = state.get("initial")
+        self._initial = None if initial is None else view(initial)
+        self._looked = {
+            name: tuple(_Looked(at, view(held)) for at, held in looks.items())
+            for name, looks in state.get(
+                "looked", {}
+            ).items()  # not in checkpoints of earlier versions
+        }
 
-    def _past(self, name: str, when: str) -> NetworkView | None:
-        """The view at the initial look, or at the last one of the lens of this name."""
-        return self._initial if when == "initial" else self._previous.get(name)
+    def _before(self, name: str, at: int) -> list[_Looked]:
+        """The looks of the lens of this name that are remembered from before a place."""
+        return [looked for looked in self._looked.get(name, ()) if looked.at < at]
+
+    def _past(self, name: str, at: int, when: str) -> NetworkView | None:
+        """The view at the initial look, or at the last one of the lens of this name before."""
+        if when == "initial":
+            return self._initial
+        before = self._before(name, at)
+        return before[-1].view if before else None
 
     def note(self, lens: Lens, error: Exception) -> None:
         """Take down that a lens failed, and why."""

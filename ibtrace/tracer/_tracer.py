@@ -578,7 +578,8 @@ class Tracer:
             for lens in due:
                 self._lenses.note(lens, error)
         else:
-            rows = self._lenses.read(due, view, self.probe, self._captured)
+            at = self._at(epoch, step)
+            rows = self._lenses.read(due, view, self.probe, self._captured, at)
         if self._lenses.failed != self.trace.meta.get("lenses_failed", {}):
             self.trace.update_meta({"lenses_failed": self._lenses.failed})
         return rows
