@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -216,17 +216,24 @@ def _outcome(finding: Finding, control: Finding, more: Interval, rule: Rule) -> 
 
 def _ends_apart(name: str, found: Sequence[ControlFinding], clock: str) -> list[str]:
     """Where a control and its subject end, if that is not at the same look."""
-    apart = Counter(
-        (each.control.evidence.final.epoch, each.finding.evidence.final.epoch)
-        for each in found
-        if each.outcome == "ends apart"
+    apart = [each for each in found if each.outcome == "ends apart"]
+    if not apart:
+        return []
+    here, there = (
+        _span(finding.evidence.final.epoch for finding in findings)
+        for findings in ([each.control for each in apart], [each.finding for each in apart])
     )
     return [
-        f"{name} ends at {clock} {control}, its subject at {clock} {subject} ({count} of "
+        f"{name} ends at {clock} {here}, its subject at {clock} {there} ({len(apart)} of "
         f"{len(found)} findings): what it does by then is no evidence, and its verdict is left "
         "open; trace both as far."
-        for (control, subject), count in apart.items()
     ]
+
+
+def _span(epochs: Iterable[int]) -> str:
+    """The first and the last of some epochs; estimators have looks of their own."""
+    first, *_, last = [*sorted(epochs)] * 2
+    return f"{first}" if first == last else f"{first} to {last}"
 
 
 def _same(subject: TraceLike, control: TraceLike) -> bool:

@@ -90,7 +90,8 @@ def examine(
         raise InvalidInput(f"examine needs at least 8 samples, got {trace.probe().n}")
     names = list(last.activations if layers is None else dict.fromkeys(layers))
     made, left_out = _chosen(trace, estimators)
-    numbers = len(chosen) * len(places) * len(names)
+    rounds = -(-len(chosen) // jobs)  # a process takes a network
+    numbers = rounds * len(places) * len(names)
     slow = _slow(trace, made, numbers * (permutations + _OTHERS), most_seconds)
     made, left_out = [one for one in made if label(one) not in slow], {**left_out, **slow}
     every = spread(shared_looks(trace, chosen)[1], max(_GEOMETRY_LOOKS, len(places)))
