@@ -221,16 +221,15 @@ def _sweep(options: argparse.Namespace) -> int:
         print(jobs.listing(folder, plan, share or plan.jobs))
         return 0
 
-    from ibtrace.training import sweep
+    from ibtrace.training import engines, sweep
 
+    workers = engines.Workers(options.engine, options.address, options.jobs)
     try:
         outcome = sweep.run(
             plan,
             folder,
             only=share,
-            engine=options.engine,
-            address=options.address,
-            workers=options.jobs,
+            workers=workers,
             retry=options.retry,
             progress=not options.quiet,
         )

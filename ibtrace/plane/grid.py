@@ -9,7 +9,9 @@ from typing import Any
 import pandas as pd
 
 from ibtrace.plane.answer import QUESTIONS, AnswerCall
+from ibtrace.plane.finding import Finding
 from ibtrace.plane.result import Verdict
+from ibtrace.plane.rule import Rule
 from ibtrace.runtime.text import WIDTH
 from ibtrace.types import Question
 
@@ -49,6 +51,11 @@ class GridVerdict(Mapping[str, Verdict]):
     def __len__(self) -> int:
         return len(self.verdicts)
 
+    @property
+    def least_drop(self) -> float:
+        """The least fall that counts, in bits."""
+        return next((judged.rule.least_drop for judged in self.values()), Rule().least_drop)
+
     def table(self) -> pd.DataFrame:
         """`Verdict.table` of every point, after a column for each key of the grid."""
         parts = []
@@ -56,6 +63,18 @@ class GridVerdict(Mapping[str, Verdict]):
             own = judged.table()
             parts.append(pd.concat([pd.DataFrame(self.grid[name], index=own.index), own], axis=1))
         return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+    def by(self, estimator: str) -> dict[str, list[Finding]]:
+        """What an estimator says of every layer, by the points that it judged.
+
+        Args:
+            estimator: Its label.
+        """
+        found = {
+            name: [finding for finding in judged.findings if finding.estimator == estimator]
+            for name, judged in self.items()
+        }
+        return {name: own for name, own in found.items() if own}
 
     def answers(self, question: Question) -> pd.DataFrame:
         """The answers to one question: a row for each point, a column for each layer.

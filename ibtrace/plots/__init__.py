@@ -14,6 +14,7 @@ from ibtrace.plots._compare_run import planes_by_estimator as planes_by_estimato
 from ibtrace.plots._curves import curves as curves
 from ibtrace.plots._curves import readings as readings
 from ibtrace.plots._drops import drops as drops
+from ibtrace.plots._falls import falls as falls
 from ibtrace.plots._grid import Series as Series
 from ibtrace.plots._grid import Strip as Strip
 from ibtrace.plots._grid import grid as grid

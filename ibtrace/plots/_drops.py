@@ -26,11 +26,12 @@ from ibtrace.runtime.text import wrap
 from ibtrace.types import TraceLike, either
 
 _MARK: Any = {"linestyle": "", "markersize": 5.5, "markeredgewidth": 1.0}
-_FILLS: dict[Call, Any] = {
+FILLS: dict[Call, Any] = {
     "compresses": {"fillstyle": "full"},
     "inconclusive": {"fillstyle": "bottom", "markerfacecoloralt": "white"},
     "does not compress": {"markerfacecolor": "white"},
 }
+"""How a mark of each call is filled."""
 
 
 @styled
@@ -110,14 +111,14 @@ def _draw(axes: Axes, place: float, finding: Finding, width: float, look: dict[s
     if np.isfinite(drop.lower):
         ends = (drop.lower, drop.upper)
         axes.vlines(place, *ends, color=look["color"], linewidth=1.3, zorder=2)
-    axes.plot(place, drop.mean, zorder=3, **_MARK, **_FILLS[finding.call], **look)
+    axes.plot(place, drop.mean, zorder=3, **_MARK, **FILLS[finding.call], **look)
 
 
 def _legend(figure: Figure, axes: Axes, rule: Rule) -> None:
     runs, names = axes.get_legend_handles_labels()
     calls = [
         Line2D([], [], marker="o", color=GREY, label=call.capitalize(), **_MARK, **fill)
-        for call, fill in _FILLS.items()
+        for call, fill in FILLS.items()
     ]
     limit = Line2D([], [], color=GREY, linewidth=0.7, linestyle=(0, (1, 2)))
     handles = [*runs, *calls, limit]

@@ -88,6 +88,7 @@ def information_planes(
     *,
     normalised: bool = False,
     bound: BottleneckCurve | None = None,
+    columns: int | None = None,
 ) -> Figure:
     """The information planes of several runs side by side, in rows of five where they are many.
 
@@ -98,6 +99,7 @@ def information_planes(
         estimator: The estimator's label; the first of each trace by default.
         normalised: Draw I(X;T)/H(X) and I(T;Y)/H(Y).
         bound: The bottleneck curve of X and Y, drawn beneath all.
+        columns: How many stand side by side, if not as many as have room.
 
     Returns:
         The figure.
@@ -110,15 +112,17 @@ def information_planes(
         name: Plane(trace, estimator, normalised=normalised, bound=bound)
         for name, trace in as_mapping(traces).items()
     }
-    figure, panels, norm = planes_figure(planes)
+    figure, panels, norm = planes_figure(planes, columns)
     for axes, plane in zip(panels, planes.values(), strict=True):
         plane.draw(axes, norm)
     return figure
 
 
-def planes_figure(planes: Mapping[str, Plane]) -> tuple[NotebookFigure, list[Axes], FuncNorm]:
+def planes_figure(
+    planes: Mapping[str, Plane], columns: int | None = None
+) -> tuple[NotebookFigure, list[Axes], FuncNorm]:
     """A figure with a panel for each plane, dressed and empty, and the colours of its epochs."""
-    columns = len(planes) if len(planes) <= _ONE_ROW else _COLUMNS
+    columns = columns or (len(planes) if len(planes) <= _ONE_ROW else _COLUMNS)
     rows = -(-len(planes) // columns)
     size = 1.3 + 3.1 * columns, 0.6 + 2.7 * rows
     figure = NotebookFigure(figsize=size, layout="constrained")

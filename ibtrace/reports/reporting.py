@@ -39,6 +39,8 @@ def figures(
 ) -> list[Path]:
     """Draw the figures of a run as PNG and PDF; those of its controls beside their subjects alone.
 
+    Of a sweep of more than eight points there are no curves of each.
+
     Args:
         traces: The run.
         folder: Where the files go.
@@ -56,18 +58,22 @@ def figures(
     """
     folder.mkdir(parents=True, exist_ok=True)
     beside = groups(traces, (run or folder).resolve().name)
+    swept = traces if isinstance(traces, Sweep) else None
+    columns, most = (None, len(traces)) if swept is None else (swept.columns, _POINTS)
     traces, written = subjects(traces) or traces, []
     titled = {name or (run or folder).resolve().name: trace for name, trace in traces.items()}
     for label in _estimators(traces, estimator):
         stem = f"{_slug(label)}"
         if estimator is not None or all(_has_plane(trace, label) for trace in traces.values()):
-            plane = plots.information_planes(titled, label, normalised=normalised)
+            plane = plots.information_planes(titled, label, normalised=normalised, columns=columns)
             written.append(_save(plane, folder / f"information_plane-{stem}"))
-        for name, trace in titled.items():
+        for name, trace in titled.items() if len(titled) <= most else ():
             curves = plots.curves(trace, label, normalised=normalised)
             prefix = f"{name.replace(', ', ',')}-" if len(titled) > 1 else ""
             written.append(_save(curves, folder / f"curves-{prefix}{stem}"))
-    if estimator is None or all(_gave_xt(trace, estimator) for trace in traces.values()):
+    if swept is not None:
+        written += _falls(swept, estimator, folder)
+    elif estimator is None or all(_gave_xt(trace, estimator) for trace in traces.values()):
         written.append(_save(plots.drops(titled, estimator), folder / "drops"))
     if estimator is None and (read := _readings(titled)):
         written.append(_save(plots.aligned(titled), folder / "aligned"))
@@ -80,6 +86,13 @@ def figures(
             if estimator in (None, label)
         ]
     return written
+
+
+def _falls(swept: Sweep, estimator: str | None, folder: Path) -> list[Path]:
+    """How much each layer falls at every point, by each estimator that gave I(X;T)."""
+    judged = swept.verdict()
+    asked = [label for label in _estimators(swept, estimator) if judged.by(label)]
+    return [_save(plots.falls(judged, label), folder / f"falls-{_slug(label)}") for label in asked]
 
 
 def films(

@@ -42,6 +42,7 @@ from ibtrace.trace.storage import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_MOST_COLUMNS = 6
 _SAME = ("probe_digest", "clock", "architecture", "population", "n")
 """What all jobs of a point agree in."""
 _LISTS = ("layers", "modules", "estimators", "lenses", "quantities")
@@ -150,11 +151,24 @@ class Sweep(Mapping[str, Trace]):
         judged = {name: verdict(trace, rule, estimators=estimators) for name, trace in self.items()}
         return GridVerdict(judged, {name: _columns(self.points[name]) for name in judged})
 
+    @property
+    def columns(self) -> int | None:
+        """How many points stand side by side in a figure, so that each row has all values of a key.
+
+        None where that leaves no room, or where points have no trace.
+        """
+        several = [len(values) for values in self.grid.values() if len(values) > 1]
+        whole = len(self) == len(self.points) and len(several) > 1
+        return several[-1] if whole and several[-1] <= _MOST_COLUMNS else None
+
     def plot(self, estimator: str | None = None) -> Figure:
-        """The information planes of all points on shared axes (`plots.information_planes`)."""
+        """The information planes of all points on shared axes: a row has all values of one key.
+
+        See `ibtrace.plots.information_planes`; `ibtrace.plots.falls` draws what `verdict` gives.
+        """
         from ibtrace import plots  # here, because it loads matplotlib
 
-        return plots.information_planes(self, estimator)
+        return plots.information_planes(self, estimator, columns=self.columns)
 
     def report(self, path: str | os.PathLike[str] | None = None) -> Path:
         """Write all points side by side as one HTML file, and return its path.

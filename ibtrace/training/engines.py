@@ -1,10 +1,15 @@
-"""Where the jobs of a sweep run: processes of this machine, a Dask scheduler, or Ray, by joblib."""
+"""Where the jobs of a sweep run: processes of this machine, Dask's workers, or Ray's.
+
+loky and Ray are driven by joblib. Dask is by its own client: where a task's workers have died four
+times joblib's backend for it waits for ever (joblib 1.6, distributed 2026.8), and a sweep must end.
+"""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from ibtrace.errors import ConfigError
@@ -12,91 +17,112 @@ from ibtrace.runtime.optional import require
 from ibtrace.training.grid import Engine
 
 _EXTRA = "sweep"
+_PATIENCE = 120  # seconds that workers may take to come
+
+Work = Callable[..., None]
+Tasks = Sequence[tuple[object, ...]]
 
 
-def perform(
-    work: Callable[..., None],
-    tasks: Sequence[tuple[object, ...]],
-    engine: Engine,
-    address: str | None = None,
-    jobs: int | None = None,
-) -> None:
-    """``work(*task)`` of every task, one at a time in each worker.
+@dataclass(frozen=True)
+class Workers:
+    """What does the jobs of a sweep; a context manager, which stops what was started.
 
     Args:
-        work: A function of a module, which the workers can import.
-        tasks: Its arguments.
-        engine: Which.
+        engine: ``loky``, processes of this machine; ``dask`` or ``ray``.
         address: Of the scheduler of Dask, or of the cluster of Ray; None starts one here.
         jobs: How many at a time; None for as many as there are cores, or workers at the address.
 
     Raises:
-        Exception: Whatever the engine raises, of a worker that died for instance.
-    """
-    from joblib import Parallel, cpu_count, delayed
-
-    here = None if address else jobs or cpu_count()
-    with _STARTED[engine](address, here):
-        # of a cluster with so many workers (-1: all that there are); never two tasks in one
-        parallel = Parallel(n_jobs=here or jobs or -1, batch_size=1, pre_dispatch="all")
-        parallel(delayed(work)(*task) for task in tasks)
-
-
-def require_engine(engine: Engine, address: str | None, jobs: int | None) -> None:
-    """Raise unless jobs can be done so.
-
-    Args:
-        engine: Which.
-        address: Of its scheduler.
-        jobs: How many at a time.
-
-    Raises:
-        ConfigError: If there is no such engine, or it takes no address.
+        ConfigError: If there is no such engine, or the others do not go with it.
         MissingDependency: If its package is not installed.
     """
-    if engine not in _STARTED:
-        raise ConfigError(f"--engine must be one of {', '.join(_STARTED)}, got {engine!r}")
-    if jobs is not None and jobs < 1:
-        raise ConfigError(f"--jobs must be 1 or more, got {jobs}")
-    if engine == "loky" and address is not None:
-        raise ConfigError("--address goes with --engine dask or ray; loky's processes are here")
-    if engine != "loky":
-        require(_EXTRA, _MODULES[engine])
+
+    engine: Engine = "loky"
+    address: str | None = None
+    jobs: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.engine not in _ENGINES:
+            known = ", ".join(_ENGINES)
+            raise ConfigError(f"--engine must be one of {known}, got {self.engine!r}")
+        if self.jobs is not None and self.jobs < 1:
+            raise ConfigError(f"--jobs must be 1 or more, got {self.jobs}")
+        if self.engine == "loky" and self.address is not None:
+            raise ConfigError("--address goes with --engine dask or ray; loky's processes are here")
+        if self.engine == "dask" and None not in (self.address, self.jobs):
+            raise ConfigError("--jobs does not go with Dask's --address: each worker does a job")
+        if self.engine in _MODULES:
+            require(_EXTRA, _MODULES[self.engine])
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.engine == "ray":
+            require(_EXTRA, "ray").shutdown()
+
+    def perform(self, work: Work, tasks: Tasks) -> None:
+        """``work(*task)`` of every task, one at a time in each worker.
+
+        Args:
+            work: A function of a module, which the workers can import.
+            tasks: Its arguments.
+
+        Raises:
+            Exception: Whatever the engine raises, of a worker that died for instance.
+        """
+        _ENGINES[self.engine](work, tasks, self.address, self.jobs)
 
 
-@contextmanager
-def _loky(address: str | None, here: int | None) -> Iterator[None]:
-    from joblib import parallel_config
+def _loky(work: Work, tasks: Tasks, address: str | None, jobs: int | None) -> None:
+    from joblib import Parallel, cpu_count, delayed, parallel_config
 
     with parallel_config(backend="loky", inner_max_num_threads=1):
-        yield
+        Parallel(n_jobs=jobs or cpu_count(), batch_size=1)(delayed(work)(*task) for task in tasks)
 
 
-@contextmanager
-def _dask(address: str | None, here: int | None) -> Iterator[None]:
-    from joblib import parallel_config
+def _ray(work: Work, tasks: Tasks, address: str | None, jobs: int | None) -> None:
+    from joblib import Parallel, cpu_count, delayed, parallel_config
 
+    ray = require(_EXTRA, "ray")
+    require(_EXTRA, "ray.util.joblib").register_ray()
+    here = {} if address else {"num_cpus": jobs or cpu_count(), "include_dashboard": False}
+    if not ray.is_initialized():
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR", **here)
+    with parallel_config(backend="ray"):
+        Parallel(n_jobs=jobs or -1, batch_size=1)(delayed(work)(*task) for task in tasks)
+
+
+def _dask(work: Work, tasks: Tasks, address: str | None, jobs: int | None) -> None:
     distributed = require(_EXTRA, "distributed")
-    with _cluster(distributed, address, here) as client:
-        threads = {w["nthreads"] for w in client.scheduler_info(n_workers=-1)["workers"].values()}
-        if max(threads, default=1) > 1:
+    with _client(distributed, address, jobs) as client:
+        client.wait_for_workers(1, timeout=_PATIENCE)
+        threads = client.scheduler_info(n_workers=-1)["workers"].values()
+        if max(worker["nthreads"] for worker in threads) > 1:
             warnings.warn(
                 "workers of several threads do one job at a time, for torch has one random state "
                 "in a process; start them with --nworkers N --nthreads 1",
                 stacklevel=2,
             )
-        with parallel_config(backend="dask", client=client, wait_for_workers_timeout=60):
-            yield
+        futures = [client.submit(work, *task, pure=False) for task in tasks]
+        try:
+            client.gather(futures, errors="skip")  # all of them, whatever becomes of one
+            for future in futures:
+                future.result()
+        finally:
+            client.cancel(futures)
 
 
 @contextmanager
-def _cluster(distributed: Any, address: str | None, here: int | None) -> Iterator[Any]:
+def _client(distributed: Any, address: str | None, jobs: int | None) -> Iterator[Any]:
     """A client of the scheduler at an address, or of one that is started here."""
+    from joblib import cpu_count
+
     if address is not None:
         with distributed.Client(address, set_as_default=False) as client:
             yield client
         return
-    own = {"n_workers": here, "threads_per_worker": 1, "dashboard_address": None}
+    own = {"n_workers": jobs or cpu_count(), "threads_per_worker": 1, "dashboard_address": None}
     with (
         distributed.LocalCluster(**own) as cluster,
         distributed.Client(cluster, set_as_default=False) as client,
@@ -104,20 +130,5 @@ def _cluster(distributed: Any, address: str | None, here: int | None) -> Iterato
         yield client
 
 
-@contextmanager
-def _ray(address: str | None, here: int | None) -> Iterator[None]:
-    from joblib import parallel_config
-
-    ray = require(_EXTRA, "ray")
-    require(_EXTRA, "ray.util.joblib").register_ray()
-    cores = {} if address else {"num_cpus": here, "include_dashboard": False}
-    ray.init(address=address, **cores)
-    try:
-        with parallel_config(backend="ray"):
-            yield
-    finally:
-        ray.shutdown()
-
-
+_ENGINES = {"loky": _loky, "dask": _dask, "ray": _ray}
 _MODULES = {"dask": "distributed", "ray": "ray"}
-_STARTED = {"loky": _loky, "dask": _dask, "ray": _ray}

@@ -25,7 +25,7 @@ import uuid
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -35,15 +35,14 @@ from ibtrace.errors import ConfigError, IbtraceError
 from ibtrace.runtime.files import FILE_NAME, held
 from ibtrace.trace.sweep import Merged, Sweep, merge
 from ibtrace.training import config, configs, jobs
-from ibtrace.training.engines import perform, require_engine
-from ibtrace.training.grid import Engine, Job, Plan, Point
+from ibtrace.training.engines import Workers
+from ibtrace.training.grid import Job, Plan, Point
 from ibtrace.training.jobs import State, folder_of, state, tell
 from ibtrace.training.loop import train
 from ibtrace.training.rehearsal import rehearsed
 
 _LOCK = ".lock"
 _DEATHS = 3  # of processes at one job in one call, before it is taken to be the job's own doing
-_CALLS = 4  # of the engine in one call of the sweep
 _WAIT = 3600.0
 _PAUSE = 0.5
 _IN_THIS_PROCESS = threading.Lock()  # torch's random state is the process's, not a thread's
@@ -83,9 +82,7 @@ def run(
     folder: str | Path,
     *,
     only: Sequence[Job] | None = None,
-    engine: Engine = "loky",
-    address: str | None = None,
-    workers: int | None = None,
+    workers: Workers | None = None,
     retry: bool = False,
     progress: bool = True,
 ) -> Outcome:
@@ -96,10 +93,7 @@ def run(
         folder: Where it goes; on a cluster one that all machines share.
         only: Which of its jobs; None for all. All values of the grid are tried before then, so
             that what is wrong with one is said before any job is begun.
-        engine: Where the jobs run.
-        address: Of the scheduler of Dask, or of the cluster of Ray; None starts one here.
-        workers: How many jobs at a time; None for as many as there are cores, or workers at the
-            address.
+        workers: What does them; None is as many processes of this machine as it has cores.
         retry: Begin those again that failed.
         progress: Draw a progress bar over all jobs.
 
@@ -108,11 +102,9 @@ def run(
 
     Raises:
         ConfigError: If a value of the grid cannot be used; nothing has been written then.
-        MissingDependency: If the engine's package is not installed; likewise.
         RunError: If the folder holds another sweep, or something else.
     """
-    folder = Path(folder).absolute()
-    require_engine(engine, address, workers)
+    folder, workers = Path(folder).absolute(), workers or Workers()
     jobs.require_usable(folder, plan)
     if only is None and _left(folder, plan.jobs):
         _try_values(plan)
@@ -122,33 +114,43 @@ def run(
         if state(folder_of(folder, job)).progress == "failed":
             tell(folder_of(folder, job), State("begun"))
     skipped = len(asked) - len(_left(folder, asked))
-    call, said = uuid.uuid4().hex, ""
-    with _bar(folder, asked, progress):
-        for attempt in range(_CALLS):
-            if not (left := _left(folder, asked)):
-                break
-            # those that were begun have killed a worker, perhaps: the others first
-            left.sort(key=lambda job: state(folder_of(folder, job)).progress == "begun")
-            points = [plan.points[job.point] for job in left]
-            wait = _WAIT if attempt else 0.0
-            tasks = [
-                (job, point, str(folder), os.getcwd(), call, wait)
-                for job, point in zip(left, points, strict=True)
-            ]
-            said = _performed(tasks, engine, address, workers)
+    with workers, _bar(folder, asked, progress):
+        said = _exhausted(plan, folder, asked, workers)
     return _outcome(folder, asked, skipped, said)
 
 
-def _performed(
-    tasks: Sequence[tuple[object, ...]], engine: Engine, address: str | None, workers: int | None
-) -> str:
-    """Have an engine do jobs; what it fails by itself, if it does."""
+def _exhausted(plan: Plan, folder: Path, asked: Sequence[Job], workers: Workers) -> str:
+    """Have jobs done until none is left, or no more can be; what the engine fails by, if it does.
+
+    Where a worker dies, loky and Ray stop the others as well, and whose doing it was is not told.
+    So jobs that were begun then are done alone, when the others are over: one that kills its
+    process takes no other with it.
+    """
+    call, said = uuid.uuid4().hex, ""
+    before: dict[str, State] | None = None
+    while left := _left(folder, asked):
+        states = {job.name: state(folder_of(folder, job)) for job in left}
+        if states == before:
+            return said
+        wait = 0.0 if before is None else _WAIT
+        alone = [job for job in left if states[job.name].call == call]
+        others = [job for job in left if states[job.name].call != call]
+        for together in [*([others] if others else []), *([job] for job in alone)]:
+            where = (str(folder), os.getcwd(), call, wait)
+            tasks = [(job, plan.points[job.point], *where) for job in together]
+            said = _performed(tasks, workers) or said
+        before = states
+    return ""
+
+
+def _performed(tasks: Sequence[tuple[object, ...]], workers: Workers) -> str:
+    """Have jobs done; what the engine fails by, if it does."""
     try:
-        perform(work, tasks, engine, address, workers)
+        workers.perform(work, tasks)
     except IbtraceError:
         raise
     except Exception as error:  # a worker that died, a scheduler that is not there, …
-        return f"{engine}: {type(error).__name__}: {_one_line(error)}"
+        return f"{workers.engine}: {type(error).__name__}: {_one_line(error)}"
     return ""
 
 
@@ -202,10 +204,10 @@ def work(job: Job, point: Point, sweep: str, place: str, call: str, wait: float)
             return
         deaths = before.deaths + 1 if before.call == call else 0
         if deaths >= _DEATHS:
-            why = f"its process died {deaths} times, killed for its memory perhaps"
-            return tell(folder, State("failed", why))
+            why = f"its process died {deaths} times (killed for its memory?)"
+            return tell(folder, State("failed", why, call))
         tell(folder, State("begun", call=call, deaths=deaths))
-        tell(folder, _ended(job, point.raw, folder, place))
+        tell(folder, replace(_ended(job, point.raw, folder, place), call=call))
 
 
 def _ended(job: Job, raw: configs.Raw, folder: Path, place: str) -> State:
