@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
 from torch import Tensor, nn
 
 import ibtrace
-from ibtrace.cli import main
-from ibtrace.errors import ConfigError, RunError, UnknownName
+from ibtrace import plots
+from ibtrace.cli import _parser, main
+from ibtrace.errors import ConfigError, InvalidInput, RunError, UnknownName
+from ibtrace.plane import GridVerdict
 from ibtrace.runtime.files import held
 from ibtrace.trace import Sweep, Trace
 from ibtrace.training import config, configs, jobs, loop, sweep, trainers
@@ -333,8 +338,67 @@ def test_verdict_plot_and_report_read_a_sweep(
     assert main(["verdict", str(swept), "--estimator", "Exact"]) == 0
     said = capsys.readouterr().out
     assert said.index("point ") < said.index("activation=tanh\n===") < said.index("=relu\n===")
-    assert main(["plot", str(swept), "--out", str(tmp_path)]) == 0
+    assert main(["plot", str(swept), "--estimator", "Exact", "--out", str(tmp_path)]) == 0
     names = {path.name for path in tmp_path.iterdir()}
-    assert {"drops.png", "curves-activation=relu-exact.png"} <= names
+    assert {"falls-exact.png", "curves-activation=relu-exact.png"} <= names
     page = ibtrace.Sweep.load(swept).report(tmp_path / "page.html").read_text()
     assert all(name in page for name in Sweep.load(swept))
+
+
+def test_every_fall_of_a_grid_is_drawn_in_the_panel_of_its_point(swept: Path) -> None:
+    judged = Sweep.load(swept).verdict()
+    lr = {"activation=tanh": 0.1, "activation=relu": 0.01}
+    two = GridVerdict(judged.verdicts, {n: {"lr": lr[n], **judged.grid[n]} for n in judged})
+    for grid, titles in ((judged, [""]), (two, ["lr=0.1", "lr=0.01"])):
+        panels = plots.falls(grid, "Exact").axes
+        assert [axes.get_title("left") for axes in panels] == titles
+        assert [tick.get_text() for tick in panels[0].get_xticklabels()] == ["tanh", "relu"]
+        lines = [np.asarray(line.get_xydata()) for axes in panels for line in axes.lines]
+        drawn = sorted((round(x), y) for x, y in (p[0].tolist() for p in lines if len(p) == 1))
+        assert drawn == sorted(
+            (place, finding.evidence.held_out.mean)
+            for place, name in enumerate(judged)
+            for finding in judged.by("Exact")[name]
+        )
+    with pytest.raises(InvalidInput, match="no point of the grid was judged by KSG"):
+        plots.falls(judged, "KSG")
+
+
+def test_a_row_of_planes_has_all_values_of_one_key(swept: Path) -> None:
+    merged = Sweep.load(swept)
+    assert merged.columns is None  # of one key
+    merged.grid = {"lr": [1, 2, 3], "width": [4, 5]}
+    assert merged.columns == 2
+    figure = plots.information_planes(
+        {str(n): merged["activation=tanh"] for n in range(6)}, columns=2
+    )
+    left = [axes.get_position().x0 for axes in figure.axes[:6]]
+    assert left[0] == left[2] == left[4] < left[1] == left[3] == left[5]
+
+
+def blocks(language: str) -> list[str]:
+    page = (Path(__file__).parent.parent / "docs" / "sweeps.md").read_text()
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    return [text for kind, text in fenced if kind == language]
+
+
+def test_the_commands_of_the_page_are_commands() -> None:
+    shell = "\n".join([*blocks(""), *blocks("bash")])
+    told = re.findall(r"^ibtrace (sweep [^#\n]*)", shell, re.MULTILINE)
+    assert len(told) == 4
+    for command in told:
+        options = _parser().parse_args(shlex.split(command.replace("--grid …", "--grid epochs=1")))
+        assert len(Plan.of(configs.read(options.config), parsed(options.grid)).jobs) in (20, 200)
+    assert "--array=0-199" in shell
+
+
+def test_the_python_of_the_page_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = plan("model.init_args.activation=tanh", "optimizer.init_args.lr=1e-3", "seeds=0..0")
+    done(asked, tmp_path / "runs" / "tishby-sweep")
+    monkeypatch.chdir(tmp_path)
+    (block,) = blocks("python")
+    exec(compile(block, "sweeps.md", "exec"), {"ibtrace": ibtrace})
+    assert "activation=tanh, lr=0.001" in capsys.readouterr().out
+    assert Path("runs/tishby-sweep/report.html").is_file()

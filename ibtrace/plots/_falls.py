@@ -100,12 +100,11 @@ def _draw(axes: Axes, place: int, findings: list[Finding], layers: list[str]) ->
 
 
 def _legend(figure: Figure, layers: list[str], least_drop: float) -> None:
-    mark: Any = {"linestyle": "", "markersize": 5}
-    handles = [
-        Line2D([], [], **mark, **{"marker": marker, "color": colour})
-        for marker, colour in layer_styles(layers).values()
+    looks: list[dict[str, Any]] = [
+        {"marker": marker, "color": colour} for marker, colour in layer_styles(layers).values()
     ]
-    handles += [Line2D([], [], marker="o", color=GREY, **mark, **fill) for fill in FILLS.values()]
-    handles.append(Line2D([], [], **_DOTS))
+    looks += [{"marker": "o", "color": GREY, **fill} for fill in FILLS.values()]
+    handles = [Line2D([], [], linestyle="", markersize=5, **look) for look in looks]
     calls = [call.capitalize() for call in FILLS]
-    legend_below(figure, handles, [*layers, *calls, f"Least drop, {least_drop:g} bit"])
+    names = [*layers, *calls, f"Least drop, {least_drop:g} bit"]
+    legend_below(figure, [*handles, Line2D([], [], **_DOTS)], names)

@@ -16,7 +16,6 @@ from ibtrace.errors import ConfigError
 from ibtrace.runtime.optional import require
 from ibtrace.training.grid import Engine
 
-_EXTRA = "sweep"
 _PATIENCE = 120  # seconds that workers may take to come
 
 Work = Callable[..., None]
@@ -52,14 +51,14 @@ class Workers:
         if self.engine == "dask" and None not in (self.address, self.jobs):
             raise ConfigError("--jobs does not go with Dask's --address: each worker does a job")
         if self.engine in _MODULES:
-            require(_EXTRA, _MODULES[self.engine])
+            require(self.engine, _MODULES[self.engine])
 
     def __enter__(self) -> Workers:
         return self
 
     def __exit__(self, *_: object) -> None:
         if self.engine == "ray":
-            require(_EXTRA, "ray").shutdown()
+            require("ray", "ray").shutdown()
 
     def perform(self, work: Work, tasks: Tasks) -> None:
         """``work(*task)`` of every task, one at a time in each worker.
@@ -84,8 +83,8 @@ def _loky(work: Work, tasks: Tasks, address: str | None, jobs: int | None) -> No
 def _ray(work: Work, tasks: Tasks, address: str | None, jobs: int | None) -> None:
     from joblib import Parallel, cpu_count, delayed, parallel_config
 
-    ray = require(_EXTRA, "ray")
-    require(_EXTRA, "ray.util.joblib").register_ray()
+    ray = require("ray", "ray")
+    require("ray", "ray.util.joblib").register_ray()
     here = {} if address else {"num_cpus": jobs or cpu_count(), "include_dashboard": False}
     if not ray.is_initialized():
         ray.init(address=address, log_to_driver=False, logging_level="ERROR", **here)
@@ -94,7 +93,7 @@ def _ray(work: Work, tasks: Tasks, address: str | None, jobs: int | None) -> Non
 
 
 def _dask(work: Work, tasks: Tasks, address: str | None, jobs: int | None) -> None:
-    distributed = require(_EXTRA, "distributed")
+    distributed = require("dask", "distributed")
     with _client(distributed, address, jobs) as client:
         client.wait_for_workers(1, timeout=_PATIENCE)
         threads = client.scheduler_info(n_workers=-1)["workers"].values()
