@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import random
+import sys
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -14,15 +17,18 @@ from ibtrace.errors import ConfigError, MissingDependency
 from ibtrace.training import engines, sweep
 from ibtrace.training.engines import Workers
 from ibtrace.training.grid import Plan
+from ibtrace.types import EXACT_BITS
 from tests.test_sweep import HERE, MARK, done, nothing_lost_nothing_doubled, plan
 
 
-@pytest.fixture
-def deadly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Plan]:
-    """A sweep of which one job kills its process, once, in the middle of its training."""
+@pytest.fixture(params=["worker"])
+def deadly(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Plan]:
+    """A sweep of which one job kills its worker, once, in the middle of its training."""
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent.parent), prepend=os.pathsep)
     monkeypatch.chdir(tmp_path)
-    deadly = {"class_path": "tests.test_sweep.Alone", "init_args": {"dies": True}}
+    deadly = {"class_path": "tests.test_sweep.Alone", "init_args": {"dies": request.param}}
     yield plan("model.init_args.activation=tanh,relu", "seeds=3..4", model=deadly)
     pid = int((tmp_path / MARK).read_text())
     assert pid != os.getpid()
@@ -35,6 +41,7 @@ def survives(asked: Plan, folder: Path, workers: Workers) -> None:
     nothing_lost_nothing_doubled(asked, merged)
 
 
+@pytest.mark.parametrize("deadly", ["itself"], indirect=True)
 def test_loky(deadly: Plan, tmp_path: Path) -> None:
     survives(deadly, tmp_path / "sweep", Workers(jobs=2))
 
@@ -50,6 +57,39 @@ def test_a_dask_scheduler_with_two_workers(deadly: Plan, tmp_path: Path) -> None
 def test_ray_on_this_machine(deadly: Plan, tmp_path: Path) -> None:
     pytest.importorskip("ray")
     survives(deadly, tmp_path / "sweep", Workers("ray", jobs=2))
+
+
+def test_a_job_is_not_disturbed_by_what_the_threads_of_its_worker_draw(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dask's threads draw random numbers: in the worker itself T would be taken for random."""
+    monkeypatch.chdir(Path(__file__).parent.parent)
+    asked = plan("seeds=0..0")
+    (job,), over, turns = asked.jobs, threading.Event(), sys.getswitchinterval()
+
+    def draw() -> None:
+        while not over.is_set():
+            random.random()
+
+    other = threading.Thread(target=draw)
+    other.start()
+    sys.setswitchinterval(1e-6)
+    try:
+        place = (str(tmp_path), os.getcwd(), "a call", 0.0)
+        engines.apart(sweep.work, (job, asked.points[""], *place))
+    finally:
+        sys.setswitchinterval(turns)
+        over.set()
+        other.join()
+    told = sweep.merged(asked, tmp_path)[""].scalars()
+    bits = told[told["name"] == EXACT_BITS]["value"]
+    assert len(bits) == 2 * 3
+    assert bits.notna().all()
+
+
+def test_a_process_that_dies_is_told() -> None:
+    with pytest.raises(ChildProcessError, match="the process of a job ended with 7"):
+        engines.apart(os._exit, (7,))
 
 
 class Killing(Workers):

@@ -33,9 +33,14 @@ MARK = "killed.txt"
 
 
 class Alone(nn.Module):
-    """A network that trains by itself; with ``dies`` it kills its process, once in its folder."""
+    """A network that trains by itself; with ``dies`` it kills a process, once in its folder.
 
-    def __init__(self, activation: str = "tanh", dies: bool = False) -> None:
+    Args:
+        activation: tanh, or ReLU.
+        dies: Which process it kills: its own, or the worker that started that.
+    """
+
+    def __init__(self, activation: str = "tanh", dies: str = "") -> None:
         super().__init__()
         self.body = nn.Linear(12, 4)
         self.act = nn.Tanh() if activation == "tanh" else nn.ReLU()
@@ -47,9 +52,10 @@ class Alone(nn.Module):
         if self.dies and self.passes == 6:
             with open(MARK, "a") as mark:
                 if mark.tell() == 0:
-                    mark.write(f"{os.getpid()}\n")
+                    pid = os.getppid() if self.dies == "worker" else os.getpid()
+                    mark.write(f"{pid}\n")
                     mark.flush()
-                    os.kill(os.getpid(), signal.SIGKILL)
+                    os.kill(pid, signal.SIGKILL)
         out: Tensor = self.head(self.act(self.body(x)))
         return out
 

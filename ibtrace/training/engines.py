@@ -2,11 +2,20 @@
 
 loky and Ray are driven by joblib. Dask is by its own client: where a task's workers have died four
 times joblib's backend for it waits for ever (joblib 1.6, distributed 2026.8), and a sweep must end.
+
+A worker of Dask or Ray has threads of its own, which draw random numbers (for the pauses between
+their messages) from the one state that Python has in a process. So the worker does no job itself:
+it starts a process for each.
 """
 
 from __future__ import annotations
 
-import warnings
+import os
+import pickle
+import subprocess
+import sys
+import threading
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -89,27 +98,58 @@ def _ray(work: Work, tasks: Tasks, address: str | None, jobs: int | None) -> Non
     if not ray.is_initialized():
         ray.init(address=address, log_to_driver=False, logging_level="ERROR", **here)
     with parallel_config(backend="ray"):
-        Parallel(n_jobs=jobs or -1, batch_size=1)(delayed(work)(*task) for task in tasks)
+        Parallel(n_jobs=jobs or -1, batch_size=1)(delayed(apart)(work, task) for task in tasks)
 
 
 def _dask(work: Work, tasks: Tasks, address: str | None, jobs: int | None) -> None:
     distributed = require("dask", "distributed")
     with _client(distributed, address, jobs) as client:
         client.wait_for_workers(1, timeout=_PATIENCE)
-        threads = client.scheduler_info(n_workers=-1)["workers"].values()
-        if max(worker["nthreads"] for worker in threads) > 1:
-            warnings.warn(
-                "workers of several threads do one job at a time, for torch has one random state "
-                "in a process; start them with --nworkers N --nthreads 1",
-                stacklevel=2,
-            )
-        futures = [client.submit(work, *task, pure=False) for task in tasks]
+        futures = [client.submit(apart, work, task, pure=False) for task in tasks]
         try:
             client.gather(futures, errors="skip")  # all of them, whatever becomes of one
             for future in futures:
                 future.result()
         finally:
             client.cancel(futures)
+
+
+def apart(work: Work, task: tuple[object, ...]) -> None:
+    """``work(*task)`` in a process of its own, which ends when this one does.
+
+    Args:
+        work: A function of a module.
+        task: Its arguments.
+
+    Raises:
+        ChildProcessError: If the process dies.
+    """
+    command = [sys.executable, "-c", f"from {__name__} import obey; obey()"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        process.stdin.write(pickle.dumps((work, task)))
+        process.stdin.flush()  # it stays open as long as this process lives
+        if status := process.wait():
+            raise ChildProcessError(f"the process of a job ended with {status}")
+
+
+def obey() -> None:
+    """Do what `apart` has written to this process."""
+    work, task = pickle.load(sys.stdin.buffer)
+
+    def follow() -> None:
+        sys.stdin.buffer.read()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+    status = 1
+    try:
+        work(*task)
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    sys.stderr.flush()
+    os._exit(status)  # the thread holds the standard input, and an orderly end would wait for it
 
 
 @contextmanager
