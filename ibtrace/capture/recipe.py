@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -84,7 +84,8 @@ class Recipe:
 
     Args:
         data: The samples that the networks are trained on, as a tracer takes its probe. None: not
-            known; lenses of the loss then read the probe, and say so by a flag.
+            known; lenses of the loss then read the probe, and say so by a flag. Names of classes
+            are numbered as the probe's are.
         test: Samples that they are not trained on.
         optimizer: The training's own, which is read and never changed.
         batch_size: Samples in each step.
@@ -119,6 +120,19 @@ class Recipe:
         object.__setattr__(self, "random", flag("Recipe: random", self.random))
         if self.twins is not None:
             require_instance("Recipe: twins", self.twins, Twins, "Twins(networks, replaced)")
+
+    def labelled_like(self, probe: Probe) -> Recipe:
+        """The same with the classes of its samples numbered as those of the tracer's probe.
+
+        Raises:
+            InvalidInput: If a class has a name that is none of the probe's.
+        """
+        parts = {
+            name: replace(part, probe=part.probe.labelled_like(probe, f"Recipe: {name}"))
+            for name in ("data", "test")
+            if (part := getattr(self, name)) is not None
+        }
+        return replace(self, **parts)
 
     @property
     def replaced(self) -> tuple[Part, Part] | None:

@@ -164,6 +164,53 @@ class Probe:
         probe._set(x, y, y if targets is None else targets, *known, *of_x, streams)
         return probe
 
+    def labelled_like(self, other: Probe, who: str) -> Probe:
+        """The same samples, with their classes numbered as those of another probe.
+
+        Names are numbered by the labels that stand beside them: a part of the data in which some
+        class is missing numbers the others anew. Ids are what they are, in every part.
+
+        Args:
+            other: The probe whose classes they are.
+            who: Who asks, for the error.
+
+        Raises:
+            InvalidInput: If a class has a name that is none of the probe's, a row of 0 and 1 is a
+                class here and a joint label there, or one-hot columns stand in another order.
+        """
+        kinds = {self.label_kind, other.label_kind}
+        if kinds == {"classes", "joint"}:
+            raise InvalidInput(
+                f"{who}: its labels are {self.label_kind}, those of the probe {other.label_kind}; "
+                "make rows of 0 and 1 one-hot in both, or in neither"
+            )
+        names = other.class_names
+        if self.class_names is None or self.class_names == names or not other.labelled:
+            return self
+        if self.one_hot:
+            raise InvalidInput(
+                f"{who}: its one-hot columns are {shown(list(self.class_names))}, those of the "
+                f"probe {shown(names and list(names))}; give both in one order"
+            )
+        if names is None:
+            names = tuple(map(str, range(int(other.y.max()) + 1))) if other.discrete else ()
+        place = {name: at for at, name in enumerate(names)}
+        used = self.y.unique().tolist()
+        if unknown := [name for at in used if (name := self.class_names[at]) not in place]:
+            raise InvalidInput(
+                f"{who}: its class {unknown[0]!r} is none of the probe's "
+                f"({shown(list(names))}); give the probe's labels all classes, "
+                "Probe(x, y, classes=[…])"
+            )
+        ids = torch.tensor([place.get(name, -1) for name in self.class_names], device=self.device)
+        y = ids[self.y]
+        given = not torch.equal(self.targets, self.y)  # -1/+1, which a loss takes as they are
+        probe = object.__new__(Probe)
+        known = other.classes, other.class_names, self.whole, self.population, self.padding
+        targets = self.targets if given else y
+        probe._set(self.x, y, targets, *known, self.one_hot, self.streams)
+        return probe
+
     @classmethod
     def of(cls, data: Any, n: int | None = None) -> Probe:
         """A probe from whatever holds the samples; no generator is moved by reading it.

@@ -155,9 +155,8 @@ class Tracer:
                 estimators, why = default_estimators(self.probe, per_token=self.look.per_token)
             self._estimators = scheduled_estimators(estimators, self.every)
             self._lenses = Lenses(scheduled_lenses(lenses, self.every))
-            self._setting = Setting(
-                loss, self.look.forward, self.look.batch_size, recipe or Recipe()
-            )
+            recipe = (recipe or Recipe()).labelled_like(self.probe)
+            self._setting = Setting(loss, self.look.forward, self.look.batch_size, recipe)
             self._deferred = [e for e, _ in self._estimators if needs_trace(e)]
             self._store = self._stores()
             self._foreseen = False
