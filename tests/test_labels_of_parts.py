@@ -82,7 +82,8 @@ def test_what_a_loss_takes_stays_what_was_given() -> None:
 @pytest.mark.parametrize("y", [["a", "b"] * 30, torch.arange(N) % 2, torch.arange(N) % 2 * 2.0 - 1])
 @pytest.mark.parametrize("name", ["data", "test"])
 def test_a_class_that_the_probe_lacks_is_refused_by_name(y: Any, name: str) -> None:
-    recipe = Recipe(**{name: (X[:2], ["a", "maybe"] if isinstance(y, list) else ["maybe"] * 2)})
+    part: Any = X[:2], ["a", "maybe"] if isinstance(y, list) else ["maybe"] * 2
+    recipe = Recipe(part) if name == "data" else Recipe(test=part)
     with pytest.raises(InvalidInput, match=rf"Recipe: {name}: its class 'maybe' is none of"):
         Tracer(_net(2), (X, y), estimators=["binning"], recipe=recipe)
 

@@ -45,6 +45,14 @@ class SavedTensor:
             elif values:
                 self._copy = self._shown.clone()
 
+    def unchanged(self) -> bool:
+        """Whether it shows the memory and holds the values that it did."""
+        with _raw():
+            if not self._memory:
+                return self._copy is None or _equal(self._tensor, self._copy)
+            shown = _shows_the_same(self._tensor, self._shown)
+            return shown and all(memory.same() for memory in self._memory)
+
     def show_again(self) -> None:
         """Let it show the memory that it showed."""
         tensor = self._tensor

@@ -16,7 +16,7 @@ from ibtrace.capture.curvature import Curves
 from ibtrace.capture.networks import Setting, Stacked
 from ibtrace.capture.objective import Objective
 from ibtrace.capture.past import Past
-from ibtrace.capture.recipe import Part
+from ibtrace.capture.recipe import Part, Recipe
 from ibtrace.capture.samples import Samples
 from ibtrace.capture.traced import Traced
 from ibtrace.capture.transforms import Tensors
@@ -160,7 +160,24 @@ class NetworkView:
         """Networks of this architecture on samples, at the same look."""
         return NetworkView(networks, part, self._setting, epoch=self.epoch, step=self.step)
 
+    def apart(self) -> NetworkView:
+        """The same look, which shares nothing with this that is computed later."""
+        view = self._on(self._samples.part, NetworkView.apart)
+        view._traced = Traced(self._traced.layers_or_none, self.samples)
+        view._objective.learn(self._objective)
+        return view
+
     # -- the training -------------------------------------------------------------------------
+
+    @property
+    def recipe(self) -> Recipe:
+        """How the networks are trained, as the tracer was told."""
+        return self._setting.recipe
+
+    @property
+    def traced(self) -> Mapping[str, Tensor] | None:
+        """The activations; None where none are known."""
+        return self._traced.layers_or_none
 
     @property
     def random_split(self) -> bool:

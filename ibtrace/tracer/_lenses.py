@@ -6,17 +6,18 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from ibtrace.capture.view import NetworkView
 from ibtrace.errors import InvalidInput, LensFailed
-from ibtrace.lenses import checked, layer_of
+from ibtrace.lenses import checked, layer_of, registry
 from ibtrace.measure import plain_numbers
 from ibtrace.numerics.compiled import clock
 from ibtrace.probe import Probe
 from ibtrace.runtime.schedule import Schedule
-from ibtrace.types import INFORMATION, Lens, Quantity, Row, View, label
+from ibtrace.tracer._untouched import Untouched, require_untouched
+from ibtrace.types import INFORMATION, Lens, Quantity, Reading, Row, View, label
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,8 @@ class _Looked:
 class Lenses:
     """Several lenses with their schedules, and what they remember of earlier looks.
 
-    A lens that fails does not stop the training: why is kept in `failed`, and warned of once.
+    A lens that fails does not stop the training: why is kept in `failed`, and warned of once. So it
+    is with one that writes to what it is handed: that is put back.
 
     Args:
         scheduled: The lenses and when each looks.
@@ -125,9 +127,12 @@ class Lenses:
         rows: list[Row] = []
         for lens in due:
             start = clock()
-            view.remember(partial(self._past, label(lens), at))
+            own = type(lens) in registry.values()
+            seen = view if own else view.apart()
+            seen.remember(cache(partial(self._past, label(lens), at, own)))
             try:
-                numbered = list(checked(lens, lens(view, probe), view, named))
+                readings = lens(seen, probe) if own else self._read_untouched(lens, seen, probe)
+                numbered = list(checked(lens, readings, seen, named))
                 made = [
                     (quantity, layer, list(plain_numbers(reading, samples=probe.n)))
                     for quantity, layer, reading in numbered
@@ -138,14 +143,32 @@ class Lenses:
             finally:
                 if "previous" in lens.tags.needs:
                     before = self._before(label(lens), at)
-                    self._looked[label(lens)] = (*before[-1:], _Looked(at, view))
+                    self._looked[label(lens)] = (*before[-1:], _Looked(at, seen))
             seconds = clock() - start
             rows += _rows(label(lens), made, view, seconds)
-        past = [looked.view for looks in self._looked.values() for looked in looks]
-        for seen in (view, self._initial, *past):
-            if seen is not None:
-                seen.release()
+        for kept in (view, *self._earlier()):
+            kept.release()
         return rows
+
+    def _read_untouched(
+        self, lens: Lens, view: NetworkView, probe: Probe
+    ) -> Mapping[str, Mapping[str, Reading]]:
+        """What a lens that is not the package's reads, if it changes nothing.
+
+        Raises:
+            InvalidInput: If it does; all is put back.
+        """
+        untouched = Untouched(view, probe, self._earlier())
+        try:
+            readings = lens(view, probe)
+        finally:
+            changed = untouched.restore()
+        require_untouched(changed)
+        return readings
+
+    def _earlier(self) -> list[NetworkView]:
+        initial = [] if self._initial is None else [self._initial]
+        return [*initial, *(looked.view for looks in self._looked.values() for looked in looks)]
 
     def state_dict(self) -> dict[str, Any]:
         """What is remembered of earlier looks, as tensors and numbers."""
@@ -181,10 +204,17 @@ class Lenses:
         """The looks of the lens of this name that are remembered from before a place."""
         return [looked for looked in self._looked.get(name, ()) if looked.at < at]
 
-    def _past(self, name: str, at: int, when: str) -> NetworkView | None:
-        """The view at the initial look, or at the last one of the lens of this name before."""
+    def _past(self, name: str, at: int, own: bool, when: str) -> NetworkView | None:
+        """The view at the initial look, or at the last one of the lens of this name before.
+
+        Args:
+            name: The lens's.
+            at: The place.
+            own: Whether it is the package's, and may share what is computed of the initial look.
+            when: Which look.
+        """
         if when == "initial":
-            return self._initial
+            return self._initial if own or self._initial is None else self._initial.apart()
         before = self._before(name, at)
         return before[-1].view if before else None
 
