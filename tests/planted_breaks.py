@@ -521,7 +521,7 @@ BREAKS: tuple[Break, ...] = (
     Break(
         "gradient_noise",
         "lenses/gradient_noise.py",
-        "unbiased = square - variance / view.samples",
+        "unbiased = square - variance / noise.training.samples",
         "unbiased = square",
         ("test_lens_gradient_noise.py::test_a_closed_form_and_the_unbiased_square",),
     ),

@@ -14,9 +14,9 @@ from ibtrace.capture.networks import Setting, Stacked
 from ibtrace.capture.view import NetworkView
 from ibtrace.errors import ConfigError, Unsupported
 from ibtrace.lenses import GradientNoise, OneStep
-from ibtrace.lenses._noise import curvature_of_noise
+from ibtrace.lenses._noise import Noise
 from ibtrace.probe import Probe
-from ibtrace.types import Lens, Reading
+from ibtrace.types import Lens, Reading, View
 from tests.reference_networks import PROBE, Kind, network, view_of
 
 REFERENCE = {  # tr Σ, ‖g‖², tr Σ/‖g‖², tr(HΣ)/gᵀHg
@@ -139,9 +139,62 @@ def test_too_many_parameters_are_refused_and_many_thinned() -> None:
         Probe(k.sin(), torch.zeros(200)),
         Setting(lambda outputs, y: outputs.square().mean()),
     )
-    assert read(GradientNoise(draws=2), view)["gradient variance"][""].diagnostics[
-        "samples"
-    ].tolist() == [62]
+    known = read(GradientNoise(draws=2), view)["gradient variance"][""].diagnostics
+    assert (known["samples"].item(), known["gradients"].item()) == (200, 62)
+
+
+def noise_of(view: View, samples: int = 5000) -> Noise:
+    return Noise.of(view, samples, 0, "a test")
+
+
+def test_of_some_samples_the_noise_is_within_its_error_and_the_mean_that_of_all() -> None:
+    model = network("tanh")
+    data = PROBE.x[:400], PROBE.labels[:400]
+    view = view_of(model, data=data, batch_size=16)
+    for name, sizes in (("all", 5000), ("some", 80)):
+        assert noise_of(view.training or view, sizes).whole is (name == "all")
+    right = read(GradientNoise(exact=500), view)
+    drawn = [read(GradientNoise(exact=exact, samples=80), view, seed=7) for exact in (500, 0)]
+    for got in drawn:
+        for name, wanted in right.items():
+            for layer, reading in got[name].items():
+                value, error = reading.value.item(), reading.stderr.item()
+                if "mean" in name or name == "squared gradient norm":
+                    assert value == pytest.approx(wanted[layer].value.item(), rel=1e-12)
+                    continue
+                assert wanted[layer].stderr.isnan()
+                assert abs(value - wanted[layer].value.item()) < 4 * error < 4 * value
+                assert reading.diagnostics["gradients"].item() == 80
+                assert reading.diagnostics["samples"].item() == 400
+
+
+def test_the_estimates_by_some_samples_are_unbiased_and_their_errors_honest() -> None:
+    view = slope_view(40)
+    whole = Noise.of(view, 40, 0, "a test")
+    wanted = whole.averaged(whole.squares()["w"])[0], whole.bent(500, 2)[0]
+    values = []
+    for seed in range(200):
+        some = Noise(view, view.thinned(10, seed), 39, seed)
+        values.append(torch.stack([*some.averaged(some.squares()["w"]), *some.bent(0, 5)]))
+    variance, doubt, bent, error = torch.stack(values)[..., 0].T
+    for drawn, right, own in ((variance, wanted[0], doubt), (bent, wanted[1], error)):
+        assert abs(drawn.mean() - right) < 4 * drawn.std() / 200**0.5
+        assert 0.8 < own.square().mean().sqrt() / drawn.std() < 1.3
+
+
+def test_a_step_is_of_the_true_batch_where_only_some_gradients_are_held() -> None:
+    model = network("tanh")
+    view = view_of(model, data=(PROBE.x[:400], PROBE.labels[:400]), batch_size=128)
+    right, some = (read(OneStep(lr=0.1, samples=n), view) for n in (5000, 64))
+    for name in ("predicted loss change", "measured loss change"):
+        reading = some[name][""]
+        assert reading.diagnostics["batch"].item() == 128
+        assert reading.stderr.item() > 0
+        assert reading.diagnostics["gradients"].item() == 64
+    predicted, measured = (some[n][""] for n in ("predicted loss change", "measured loss change"))
+    assert measured.value.item() == right["measured loss change"][""].value.item()
+    off = abs(predicted.value - right["predicted loss change"][""].value)
+    assert off.item() < 4 * predicted.stderr.item()
 
 
 # --- one step -----------------------------------------------------------------------------------
@@ -227,15 +280,15 @@ def test_a_step_far_beyond_the_expansion_is_outside_its_error() -> None:
 def test_the_error_of_a_drawn_trace_is_that_of_its_share() -> None:
     view = view_of(network("tanh"), data=(PROBE.x[:40], PROBE.labels[:40]), batch_size=8)
     reading = read(OneStep(lr=0.1, exact=0, draws=5), view)["predicted loss change"][""]
-    _, error = curvature_of_noise(view.training or view, 0, 5, 0)
+    _, error = noise_of(view.training or view).bent(0, 5)
     share = 0.1**2 / 2 * (1 / 8 - 1 / 40)
     assert reading.stderr.item() == pytest.approx(share * error.item(), rel=1e-9)
 
 
 def test_combinations_of_samples_have_the_covariance_of_few_samples_too() -> None:
     view = slope_view(2)
-    exact, _ = curvature_of_noise(view, 500, 2, 0)
-    drawn, error = curvature_of_noise(view, 0, 400, 0)
+    exact, _ = noise_of(view).bent(500, 2)
+    drawn, error = noise_of(view).bent(0, 400)
     assert abs(drawn.item() - exact.item()) < 4 * error.item() < 0.3 * exact.item()
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ibtrace.lenses._curvature import product_of, together
-from ibtrace.lenses._noise import curvature_of_noise, thinned_for_gradients
+from ibtrace.lenses._noise import Noise
 from ibtrace.lenses._training import training_view
 from ibtrace.lenses.readings import modules_of
 from ibtrace.numerics.flat import flattened
@@ -53,8 +53,10 @@ class GradientNoise:
         exact: The most parameters of a network whose tr(HΣ) is computed by the Hessian as a
             matrix, without error and dearer; 0: always from ``draws``.
         draws: Random combinations of the samples' gradients for tr(HΣ), which give its error.
-        samples: More training samples than this are thinned by the seed; fewer still where
-            samples times parameters are above 5 million.
+        samples: g and gᵀHg are of all n training samples. Where these are more than this, H in
+            tr(HΣ) is of so many, drawn by the seed; and Σ is an unbiased estimate by so many, or by
+            fewer where samples times parameters are above 5 million. The diagnostic ``gradients``
+            says by how many, and what is made of them has an error over their draw.
 
     Raises:
         ConfigError: If a number is no whole number above 0 (``draws`` above 1).
@@ -74,7 +76,8 @@ class GradientNoise:
         reference="McCandlish et al. 2018, An Empirical Model of Large-Batch Training; Shwartz-Ziv "
         "& Tishby 2017, Opening the Black Box of Deep Neural Networks via Information",
         needs=frozenset({"gradient", "hessian", "training"}),
-        cost="a gradient of each of N samples, and 21 products with the Hessian; memory N P",
+        cost="a gradient of each of N samples, one of all, and 21 products with the Hessian; "
+        "memory N P",
         caveats="weight decay and momentum are no part of it; networks with batch normalisation "
         "are read in eval mode",
         looks=5,
@@ -90,65 +93,52 @@ class GradientNoise:
     ) -> Mapping[str, Mapping[str, Reading]]:
         """All quantities; see `ibtrace.types.Lens`."""
         training, flags = training_view(view)
-        seen = thinned_for_gradients(training, self.samples, seed, "GradientNoise")
-        variances, squares = _moments(seen)
-        variance, square = sum(variances.values()), sum(squares.values())
-        assert isinstance(variance, Tensor)
-        assert isinstance(square, Tensor)
-        read = self._of_networks(seen, variance, square, seed)
-        return {**together(read, seen, flags), **_of_modules(seen, variances, squares, flags)}
+        noise = Noise.of(training, self.samples, seed, "GradientNoise")
+        squares = noise.squares()
+        read = self._of_networks(noise, torch.stack([*squares.values()]).sum(0))
+        return {**together(read, training, flags), **_of_modules(noise, squares, flags)}
 
-    def _of_networks(
-        self, view: View, variance: Tensor, square: Tensor, seed: int
-    ) -> dict[str, Reading]:
-        unbiased = square - variance / view.samples
+    def _of_networks(self, noise: Noise, squares: Tensor) -> dict[str, Reading]:
+        mean, (variance, doubt) = noise.mean, noise.averaged(squares)
+        square = mean.square().sum(1)
+        unbiased = square - variance / noise.training.samples
         lost = unbiased <= 0
-        bent, error = curvature_of_noise(view, self.exact, self.draws, seed)
-        mean = flattened(view.gradient).double()
-        along = (mean * product_of(view)(mean)).sum(1)
+        bent, error = noise.bent(self.exact, self.draws)
+        along = (mean * product_of(noise.training)(mean)).sum(1)
+        known = {"gradients": torch.tensor(noise.held.samples)}
         return {
-            VARIANCE.name: Reading(variance, VARIANCE.unit),
+            VARIANCE.name: Reading(variance, VARIANCE.unit, doubt, diagnostics=known),
             SQUARE.name: Reading(square, SQUARE.unit),
             SCALE.name: Reading(
                 torch.where(lost, torch.nan, variance / unbiased),
                 SCALE.unit,
+                doubt * square / unbiased.square(),
                 flags={"lost_in_noise": lost},
-                diagnostics={"uncorrected": variance / square},
+                diagnostics={"uncorrected": variance / square, **known},
             ),
             BENT.name: Reading(
                 bent / along,
                 BENT.unit,
                 stderr=error / along.abs(),
                 flags={"curves_down": along <= 0},
+                diagnostics=known,
             ),
         }
 
 
-def _moments(view: View) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Tr Σ and ‖μ‖² of each parameter, ``(s,)``."""
-    each = {name: g.flatten(2) if g.dim() > 2 else g[..., None] for name, g in _double(view)}
-    variances = {name: gradient.var(1).sum(1) for name, gradient in each.items()}
-    squares = {name: gradient.mean(1).square().sum(1) for name, gradient in each.items()}
-    return variances, squares
-
-
-def _double(view: View) -> list[tuple[str, Tensor]]:
-    return [(name, gradient.double()) for name, gradient in view.sample_gradients.items()]
-
-
 def _of_modules(
-    view: View,
-    variances: Mapping[str, Tensor],
-    squares: Mapping[str, Tensor],
-    flags: Mapping[str, Tensor],
+    noise: Noise, squares: Mapping[str, Tensor], flags: Mapping[str, Tensor]
 ) -> dict[str, dict[str, Reading]]:
     read: dict[str, dict[str, Reading]] = {q.name: {} for q in (MEAN, SPREAD, SNR)}
+    view, gradient = noise.training, noise.training.gradient
     batch = view.batch_size
     counts = {"samples": torch.tensor(view.samples)}
+    drawn = {**counts, "gradients": torch.tensor(noise.held.samples)}
     for module, names in modules_of(view).items():
         size = flattened({n: view.parameters[n] for n in names}).double().norm(dim=1)
-        mean = torch.stack([squares[name] for name in names]).sum(0).sqrt()
-        spread = torch.stack([variances[name] for name in names]).sum(0).sqrt()
+        mean = flattened({n: gradient[n] for n in names}).double().norm(dim=1)
+        variance, doubt = noise.averaged(torch.stack([squares[name] for name in names]).sum(0))
+        spread, share = variance.sqrt(), doubt / variance / 2  # of the error of a root
         finite = size.isfinite() & mean.isfinite()
         marks = {**flags, "diverged": ~finite}
         by_size = {**marks, "no_weights": size == 0}
@@ -157,9 +147,12 @@ def _of_modules(
             "no_noise": spread == 0,
             "batch_unknown": torch.full_like(finite, batch is None),
         }
-        known = {**counts, "batch": torch.tensor(batch or 1)}
+        known = {**drawn, "batch": torch.tensor(batch or 1)}
         snr = mean / spread * (batch or 1) ** 0.5
+        wide = spread / size
         read[MEAN.name][module] = Reading(mean / size, LOSS, flags=by_size, diagnostics=counts)
-        read[SPREAD.name][module] = Reading(spread / size, LOSS, flags=by_size, diagnostics=counts)
-        read[SNR.name][module] = Reading(snr, "1", flags=by_noise, diagnostics=known)
+        read[SPREAD.name][module] = Reading(
+            wide, LOSS, share * wide, flags=by_size, diagnostics=drawn
+        )
+        read[SNR.name][module] = Reading(snr, "1", share * snr, flags=by_noise, diagnostics=known)
     return read

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from ibtrace.errors import ConfigError, Unsupported
-from ibtrace.lenses._curvature import EXACT, device_of, product_of, together
-from ibtrace.lenses._noise import curvature_of_noise, thinned_for_gradients
+from ibtrace.lenses._curvature import EXACT, product_of, together
+from ibtrace.lenses._noise import Noise
 from ibtrace.lenses._training import training_view
 from ibtrace.lenses._variants import mean_loss, of_variants
 from ibtrace.numerics.flat import flattened
@@ -52,7 +52,8 @@ class OneStep:
         batches: Of the measurement.
         exact: The most parameters of a network whose Hessian is computed as a matrix.
         draws: As in `GradientNoise`, for larger networks.
-        samples: More training samples than this are thinned by the seed, as in `GradientNoise`.
+        samples: What is drawn for tr(HΣ) of more training samples than this, as in
+            `GradientNoise`; g, gᵀHg, the batches and the loss are of all n.
 
     Raises:
         ConfigError: If ``lr`` is no number above 0, or another is no whole number (``batches``
@@ -76,7 +77,8 @@ class OneStep:
         reference="Smith et al. 2021, On the Origin of Implicit Regularization in Stochastic "
         "Gradient Descent",
         needs=frozenset({"loss", "gradient", "hessian", "training", "optimizer"}),
-        cost="the Hessian, a gradient of each of N samples, and 30 passes; memory N P",
+        cost="the Hessian, a gradient of each of N samples, 30 of batches, and 30 passes; "
+        "memory N P",
         caveats="in eval mode: of networks with batch normalisation or dropout not the training's "
         "own step",
         looks=50,
@@ -101,10 +103,10 @@ class OneStep:
                 "Recipe(data, optimizer=…)"
             )
         training, flags = training_view(view)
-        seen = thinned_for_gradients(training, self.samples, seed, "OneStep")
-        batch = min(view.batch_size or seen.samples, seen.samples)
-        predicted, doubt = self._predicted(seen, rate, batch, seed)
-        measured, error = self._measured(seen, rate, batch, seed)
+        noise = Noise.of(training, self.samples, seed, "OneStep")
+        batch = min(view.batch_size or training.samples, training.samples)
+        predicted, doubt = self._predicted(noise, rate, batch)
+        measured, error = self._measured(training, rate, batch, seed)
         none = torch.zeros(len(view.seeds), dtype=torch.bool)
         flags = {
             **flags,
@@ -112,31 +114,30 @@ class OneStep:
             "batch_unknown": none | (view.batch_size is None),
         }
         known = {"lr": torch.tensor(rate), "batch": torch.tensor(batch)}
+        known["gradients"] = torch.tensor(noise.held.samples)
         both = (error.square() + doubt.nan_to_num().square()).sqrt()
         read = {
             PREDICTED.name: Reading(predicted, LOSS, stderr=doubt, diagnostics=known),
             MEASURED.name: Reading(measured, LOSS, stderr=error, diagnostics=known),
             RESIDUAL.name: Reading(measured - predicted, LOSS, stderr=both, diagnostics=known),
         }
-        return together(read, seen, flags)
+        return together(read, training, flags)
 
-    def _predicted(self, view: View, rate: float, batch: int, seed: int) -> tuple[Tensor, Tensor]:
-        mean = flattened(view.gradient).double()
+    def _predicted(self, noise: Noise, rate: float, batch: int) -> tuple[Tensor, Tensor]:
+        mean, view = noise.mean, noise.training
         along = (mean * product_of(view)(mean)).sum(1)
         change = -rate * mean.square().sum(1) + rate**2 / 2 * along
         if batch == view.samples:
             return change, _third_order(view, mean, rate)
-        noise, error = curvature_of_noise(view, self.exact, self.draws, seed)
+        bent, error = noise.bent(self.exact, self.draws)
         share = rate**2 / 2 * (1 / batch - 1 / view.samples)
-        return change + share * noise, share * error
+        return change + share * bent, share * error
 
     def _measured(self, view: View, rate: float, batch: int, seed: int) -> tuple[Tensor, Tensor]:
         """The mean over batches; of the whole training set there is one."""
         count = self.batches if batch < view.samples else 1
-        generator = torch.Generator().manual_seed(seed)
-        rows = [torch.randperm(view.samples, generator=generator)[:batch] for _ in range(count)]
-        gradients = flattened(view.sample_gradients, leading=2)  # (s, n, P)
-        steps = torch.stack([gradients[:, r.to(device_of(view))].mean(1) for r in rows])
+        drawn = (view.thinned(batch, seed + 1 + at).gradient for at in range(count))
+        steps = torch.stack([flattened(gradient) for gradient in drawn])
         after = of_variants(view, flattened(view.parameters) - rate * steps, mean_loss)
         mean, error = mean_and_error(after - mean_loss(view))
         return mean, error if count > 1 else torch.zeros_like(mean)
