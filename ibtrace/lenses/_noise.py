@@ -125,7 +125,8 @@ class Noise:
         """Weights of combinations of the held samples, of random signs, ``(k, m)``."""
         count = self.held.samples
         if self.whole:
-            return rademacher(draws, count, self.seed) / float(count) ** 0.5
+            every: Tensor = rademacher(draws, count, self.seed) / count**0.5
+            return every
         generator = torch.Generator().manual_seed(self.seed)
         signs = rademacher(1, count, self.seed)[0]
         blocks = torch.randperm(count, generator=generator).tensor_split(min(draws, count))
