@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ from scipy.stats import binom
 from ibtrace import plots
 from ibtrace.alignment import EVENTS, Event, Events, apart, coincidence, events, order
 from ibtrace.alignment.events import median_interval
-from ibtrace.errors import InvalidInput
+from ibtrace.errors import ConfigError, InvalidInput
 from ibtrace.trace import Trace
 from ibtrace.types import I_XT, Row
 
@@ -221,6 +222,46 @@ def test_which_comes_first_is_counted_and_tested_exactly() -> None:
     assert (same.together, same.p_value) == (8, 1.0)
 
 
+@pytest.mark.parametrize(
+    ("ends", "others", "expected"),
+    [
+        ((7, 8), (0, 20), "together"),  # of one curve, read at two schedules
+        ((0, 20), (7, 8), "together"),
+        ((7, 8), (8, 20), "before"),
+        ((8, 20), (7, 8), "after"),
+        ((0, 0), (0, 1), "before"),
+        ((0, 0), (0, 0), "together"),
+        ((5, 9), (7, 8), "together"),
+        ((7, 8), (np.inf, np.inf), "before"),
+        ((np.inf, np.inf), (np.inf, np.inf), "together"),
+    ],
+)
+def test_events_whose_intervals_overlap_have_no_order(
+    ends: tuple[float, float], others: tuple[float, float], expected: str
+) -> None:
+    rows = [
+        (name, "", "", seed, latest, earliest, latest, 1.0)
+        for name, (earliest, latest) in (("a", ends), ("b", others))
+        for seed in range(8)
+    ]
+    columns = ["event", "layer", "instrument", "seed", "at", "earliest", "latest", "value"]
+    found = order(Events(pd.DataFrame(rows, columns=columns), "epoch"), "a", "b")
+    counts = {"before": found.before, "after": found.after, "together": found.together}
+    assert counts == {name: 8 * (name == expected) for name in counts}
+    assert found.p_value == (1.0 if expected == "together" else 2 / 2**8)
+
+
+def test_one_event_that_is_read_at_two_schedules_does_not_come_before_itself() -> None:
+    def seldom(epochs: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
+        rare = np.isin(np.arange(len(epochs)), range(0, len(epochs), 5))
+        return np.where(rare, share(epochs, 10 * seed), np.nan)
+
+    curves = {("share", "a"): lambda e, seed: share(e, 10 * seed), ("share", "b"): seldom}
+    trace = traced(curves, seeds=range(8))
+    found = order(events(trace, LOOKED_FOR), ("half", "a"), ("half", "b"))
+    assert (found.before, found.after, found.together) == (0, 0, 8)
+
+
 def test_a_seed_in_which_one_of_both_has_no_curve_is_not_counted() -> None:
     whole = traced({(I_XT, "a"): hill(10), ("share", ""): share}, seeds=range(5))
     part = traced({(I_XT, "a"): hill(10)}, seeds=[7, 8])
@@ -328,10 +369,75 @@ def test_pairs_are_of_the_layers_and_from_the_look_that_are_asked_for() -> None:
         coincidence(trace, instrument="Lens")
     late = coincidence(trace, layers=["a"], since={0: 1000, 2: 0, 3: np.inf})
     assert set(late["seeds"]) == {2}  # 0 and 2: one is asked for in no look, two not at all
-    short = traced(curves, seeds=[0])
-    assert set(coincidence(short, layers=["a"], since={0: 100})["points"]) == {
+    short = traced(curves, seeds=[0, 1])
+    assert set(coincidence(short, layers=["a"], since={0: 100, 1: 100})["points"]) == {
         sum(epoch >= 100 for epoch in EPOCHS) - 1
     }
+
+
+def test_of_one_seed_there_is_no_interval_and_it_is_said_why() -> None:
+    with pytest.raises(InvalidInput, match="one seed alone has the looks, and of one there is no"):
+        coincidence(traced(walks(0.0), seeds=[0]))
+    curves = walks(0.5)
+    whole = curves["q2", ""]
+    curves["q2", ""] = lambda epochs, seed: whole(epochs, seed) if seed == 1 else epochs * np.nan
+    assert set(coincidence(traced(curves, seeds=[0, 1]))["other"]) == {"q1"}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"level": 1.5}, "level must lie between 0 and 1, got 1.5"),
+        ({"level": 0}, "level must lie between 0 and 1, got 0"),
+        ({"level": "a"}, "level must lie between 0 and 1, got 'a'"),
+        ({"draws": 1}, "draws must be at least 100, got 1"),
+        ({"points": 2}, "points must be at least 4, got 2"),
+        ({"seed": -1}, "seed must be at least 0, got -1"),
+        ({"of": 3}, "of must be one or more names, got 3"),
+        ({"of": []}, r"of must be one or more names, got \[\]"),
+        ({"with_": [None]}, r"with_ must be one or more names, got \[None\]"),
+        ({"layers": 3}, "layers must be one or more names, got 3"),
+    ],
+)
+def test_what_coincidence_cannot_take_is_refused_by_name(
+    given: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"coincidence: {message}"):
+        traced(walks(0.5)).coincidence(**given)
+
+
+def test_one_name_stands_for_a_list_of_one() -> None:
+    trace = traced(walks(0.5))
+    assert trace.coincidence("q1", with_="q2", layers="").equals(
+        trace.coincidence(["q1"], with_=["q2"], layers=[""])
+    )
+    half = LOOKED_FOR[1]
+    assert len(traced({("share", ""): share}).events(half).table()) == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"rule": "nope"}, "rule must be one of .*got 'nope'"),
+        ({"rule": "above"}, "'above' is of a line that is crossed; give line="),
+        ({"rule": "below", "line": _NONE}, "line must be a finite number or None, got nan"),
+        ({"rule": "peak", "margin": -1.0}, "margin must be 0 or more"),
+        ({"rule": "peak", "margin": "a"}, "margin must be a finite number, got 'a'"),
+        ({"rule": "peak", "quantity": 3}, "quantity must be text, got 3"),
+    ],
+)
+def test_an_event_that_cannot_be_is_refused(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=f"Event: {message}"):
+        Event(**{"name": "a", "quantity": I_XT, **given})
+
+
+def test_what_is_no_event_is_refused() -> None:
+    trace = traced({(I_XT, "a"): hill(10)})
+    with pytest.raises(ConfigError, match=r"events: each must be an Event.*, got 'peak'"):
+        trace.events("peak")  # type: ignore[arg-type]  # as one might
+    for pair in ((3, "x"), (None, None), ((), "x"), (("a", 1), "x")):
+        with pytest.raises(ConfigError, match="order: an event must be its name, or a tuple"):
+            trace.order(*pair)  # type: ignore[arg-type]  # as one might
 
 
 def test_nothing_to_compare_is_said() -> None:

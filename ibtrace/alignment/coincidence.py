@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import product
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from ibtrace.errors import InvalidInput
+from ibtrace.errors import ConfigError, InvalidInput
+from ibtrace.runtime.arguments import seed_number, several, shown, whole
 from ibtrace.types import I_XT
 
 Floats = NDArray[np.float64]
 _KEYS = ["quantity", "layer", "instrument"]
+_FEWEST_DRAWS = 100
 
 
 class HasReadings(Protocol):
@@ -33,10 +35,10 @@ class HasReadings(Protocol):
 
 def coincidence(
     trace: HasReadings,
-    of: Sequence[str] = (I_XT,),
-    with_: Sequence[str] | None = None,
+    of: str | Sequence[str] = (I_XT,),
+    with_: str | Sequence[str] | None = None,
     *,
-    layers: Sequence[str] | None = None,
+    layers: str | Sequence[str] | None = None,
     instrument: str | None = None,
     since: Mapping[int, float] | None = None,
     points: int = 24,
@@ -48,24 +50,26 @@ def coincidence(
 
     Two curves that rise or fall are correlated whatever they measure; so it is their *differences*
     that are compared, on a grid that is even in log(1 + epoch), and raw correlations are not
-    offered. For each pair: the mean over seeds of Spearman's correlation. Its interval is from a
+    offered. For each pair: the mean over seeds, two or more, of Spearman's correlation. Its
+    interval is from a
     bootstrap of seeds and, within each, of blocks of neighbouring differences, on Fisher's scale,
     at a level that holds for all pairs together (Bonferroni); it is wide rather than narrow: of
     independent random walks, white noise and smooth curves, at most 5 % of runs (2 % from three
-    seeds on) had any interval without 0. A correlation is no cause: two quantities that follow a
-    third coincide too.
+    seeds on) had any interval without 0. Of one seed it would be too narrow (of white noise a
+    tenth of the pairs lay beyond 0), and so there is none. A correlation is no cause: two
+    quantities that follow a third coincide too.
 
     Args:
         trace: The trace.
-        of: Quantities on the one side.
-        with_: Quantities on the other; None: all others.
+        of: Quantities on the one side, one or several.
+        with_: Quantities on the other, likewise; None: all others.
         layers: Only these layers and modules, and on the other side the network as a whole; None:
             every pair of layers.
         instrument: Only this one's on the one side; None: all.
         since: From which look on, by seed; seeds that it lacks are left out. None: from the first.
         points: How many differences, at most one between two looks.
-        draws: Bootstrap draws.
-        level: Of all intervals together.
+        draws: Bootstrap draws, at least 100.
+        level: Of all intervals together, between 0 and 1.
         seed: Seeds the bootstrap.
 
     Returns:
@@ -73,8 +77,17 @@ def coincidence(
         correlation, lower, upper``; strongest first.
 
     Raises:
-        InvalidInput: If the trace has none of the quantities, or fewer than five looks in common.
+        InvalidInput: If the trace has none of the quantities, fewer than five looks in common, or
+            every pair in one seed only.
+        ConfigError: If a number is out of its range, or quantities and layers are no names.
     """
+    of, layers = _names("of", of), None if layers is None else _names("layers", layers)
+    with_ = None if with_ is None else _names("with_", with_)
+    points = whole("coincidence: points", points, least=4)
+    draws = whole("coincidence: draws", draws, least=_FEWEST_DRAWS)
+    seed = seed_number("coincidence: seed", seed)
+    if isinstance(level, bool) or not isinstance(level, (int, float)) or not 0 < level < 1:
+        raise ConfigError(f"coincidence: level must lie between 0 and 1, got {shown(level)}")
     readings = trace.readings()
     readings = readings[np.isfinite(readings["value"])]
     if since is not None:
@@ -90,7 +103,7 @@ def coincidence(
     if not left or not right:
         known = ", ".join(map(repr, readings["quantity"].unique()))
         raise InvalidInput(f"coincidence: nothing to compare; the trace has {known}")
-    rows = []
+    rows, alone = [], False
     generator = np.random.default_rng(seed)
     for (a, left_curves), (b, right_curves) in product(left.items(), right.items()):
         ranks = [
@@ -98,10 +111,16 @@ def coincidence(
             for at in sorted({*left_curves} & {*right_curves})
         ]
         ranks = [both for both in ranks if both.shape[1] >= 4 and both.std(axis=1).all()]
-        if ranks:
+        alone |= len(ranks) == 1
+        if len(ranks) > 1:
             rows.append(
                 (*a, *b, len(ranks), ranks[0].shape[1], *_interval(ranks, draws, generator))
             )
+    if not rows and alone:
+        raise InvalidInput(
+            "coincidence: one seed alone has the looks, and of one there is no honest interval; "
+            "train two or more"
+        )
     if not rows:
         raise InvalidInput("coincidence: no pair has five looks in common at which both change")
     names = [*_KEYS, "other", "other_layer", "other_instrument", "seeds", "points"]
@@ -111,6 +130,13 @@ def coincidence(
     frame["lower"], frame["upper"] = np.tanh(z - width), np.tanh(z + width)
     strongest = frame["correlation"].abs().sort_values(ascending=False, kind="stable").index
     return frame.loc[strongest].reset_index(drop=True)
+
+
+def _names(argument: str, given: Any) -> list[str]:
+    names = several(given)
+    if not names or not all(isinstance(name, str) for name in names):
+        raise ConfigError(f"coincidence: {argument} must be one or more names, got {shown(given)}")
+    return names
 
 
 def _curves(

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import bdtr
 
+from ibtrace.errors import ConfigError
+from ibtrace.runtime.arguments import require_instance, several, shown
+from ibtrace.runtime.fields import require_types
 from ibtrace.runtime.text import wrap
 from ibtrace.types import I_XT, TraceLike
 
@@ -37,14 +40,29 @@ class Event:
             log-epoch.
         line: The line that is crossed.
         also: Another name of the quantity, where a trace does not hold it by the first.
+
+    Raises:
+        ConfigError: If a field is of a wrong type, there is no such rule, a margin is below 0, or
+            ``above`` or ``below`` is given no line.
     """
 
     name: str
     quantity: str
     rule: Rule
     margin: float = 0.0
-    line: float = float("nan")
+    line: float | None = None
     also: str = ""
+
+    def __post_init__(self) -> None:
+        require_types(self)
+        if self.rule not in get_args(Rule):
+            raise ConfigError(
+                f"Event: rule must be one of {get_args(Rule)}, got {shown(self.rule)}"
+            )
+        if self.line is None and not self.extreme:
+            raise ConfigError(f"Event: {self.rule!r} is of a line that is crossed; give line=")
+        if self.margin < 0:
+            raise ConfigError(f"Event: margin must be 0 or more, got {self.margin}")
 
     def of(self, quantities: Container[str]) -> Event:
         """The same of the name by which the quantity is held: the first that is there."""
@@ -74,6 +92,7 @@ class Event:
             top = int(signed.argmax())
             leaves = signed[top] - signed[top:].min()
             return top if leaves > 0 and leaves >= self.margin else None
+        assert self.line is not None  # as __post_init__ has seen
         beyond = values > self.line if self.rule == "above" else values < self.line
         for at in range(len(values)):
             if beyond[at : at + _LASTING].all():
@@ -164,13 +183,20 @@ def _told(table: pd.DataFrame) -> list[str]:
     return lines
 
 
-def events(trace: TraceLike, looked_for: Iterable[Event] = EVENTS) -> Events:
+def events(trace: TraceLike, looked_for: Event | Iterable[Event] = EVENTS) -> Events:
     """When each event happened in each seed of a trace.
 
     Args:
         trace: The trace.
-        looked_for: Which; those of quantities that the trace does not hold are left out.
+        looked_for: Which, one or several; those of quantities that the trace does not hold are left
+            out.
+
+    Raises:
+        ConfigError: If one is no `Event`.
     """
+    looked_for = several(looked_for)
+    for event in looked_for:
+        require_instance("events: each", event, Event, "an Event(name, quantity, rule)")
     readings = trace.readings()
     clock = trace.clock
     rows: list[tuple[str, str, str, int, float, float, float, float]] = []

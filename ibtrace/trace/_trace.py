@@ -487,15 +487,17 @@ class Trace:
         """
         return analyse(self, grid, **arguments)
 
-    def events(self, looked_for: Iterable[Event] = EVENTS) -> Events:
+    def events(self, looked_for: Event | Iterable[Event] = EVENTS) -> Events:
         """When what happened in each seed, with intervals (`ibtrace.alignment.events`)."""
         return events(self, looked_for)
 
-    def order(self, first: Named, second: Named, looked_for: Iterable[Event] = EVENTS) -> Order:
+    def order(
+        self, first: Named, second: Named, looked_for: Event | Iterable[Event] = EVENTS
+    ) -> Order:
         """Which of two events comes first, with an exact sign test (`ibtrace.alignment.order`)."""
         return order(self.events(looked_for), first, second)
 
-    def coincidence(self, of: Sequence[str] = (I_XT,), **arguments: Any) -> pd.DataFrame:
+    def coincidence(self, of: str | Sequence[str] = (I_XT,), **arguments: Any) -> pd.DataFrame:
         """What changes together, with intervals (`ibtrace.alignment.coincidence`)."""
         return coincidence(self, of, **arguments)
 
