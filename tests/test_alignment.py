@@ -437,7 +437,7 @@ def test_what_is_no_event_is_refused() -> None:
         trace.events("peak")  # type: ignore[arg-type]  # as one might
     for pair in ((3, "x"), (None, None), ((), "x"), (("a", 1), "x")):
         with pytest.raises(ConfigError, match="order: an event must be its name, or a tuple"):
-            trace.order(*pair)  # type: ignore[arg-type]  # as one might
+            trace.order(*pair)
 
 
 def test_nothing_to_compare_is_said() -> None:
