@@ -243,6 +243,28 @@ def test_adams_preconditioner_and_sharpness() -> None:
     assert decayed == pytest.approx(1.5 / 0.652788, rel=1e-6)
 
 
+def test_adam_counts_the_steps_of_each_parameter() -> None:
+    model = network("tanh")
+    first = next(model.parameters()).requires_grad_(False)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    for step in range(20):
+        first.requires_grad_(step >= 15)
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(PROBE.x[:200]), PROBE.labels[:200]).backward()
+        optimizer.step()
+    view = view_of(model, data=(PROBE.x[:200], PROBE.labels[:200]), optimizer=optimizer)
+    view.networks = Stacked.of_module(model)
+    state = view.optimizer
+    assert state is not None
+    assert state.steps == 20
+    scale = preconditioner(state, view)[0]
+    naive = []
+    for value, steps in zip(model.parameters(), [5, *[20] * 11], strict=True):
+        v = optimizer.state[value]["exp_avg_sq"] / (1 - 0.999**steps)
+        naive.append(((1 - 0.9**steps) * (v.sqrt() + 1e-8)).flatten())
+    torch.testing.assert_close(scale, torch.cat(naive))
+
+
 @pytest.mark.parametrize("kind", ["tanh", "relu"])
 @pytest.mark.parametrize(("optimizer", "settings", "threshold"), OPTIMIZERS)
 def test_reference_networks_over_the_threshold(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import cached_property
 from typing import TypeVar, cast
 
@@ -54,11 +54,18 @@ class Calls:
         self.take(networks)
         self.one_by_one = False
 
-    def take(self, networks: Stacked) -> None:
-        """Call these networks, of the same architecture, from now on."""
-        trained = dict(self.template.named_parameters())
+    def take(self, networks: Stacked, trained: Collection[str] | None = None) -> None:
+        """Call these networks, of the same architecture, from now on.
+
+        Args:
+            networks: The networks.
+            trained: Which parameters are taken for trained; None: those that are now.
+        """
+        if trained is None:
+            own = self.template.named_parameters()
+            trained = [name for name, value in own if value.requires_grad]
         held = {name: value.detach() for name, value in networks.parameters.items()}
-        self.parameters = {n: value for n, value in held.items() if trained[n].requires_grad}
+        self.parameters = {n: value for n, value in held.items() if n in trained}
         self.fixed = {name: value for name, value in held.items() if name not in self.parameters}
         self.fixed |= {name: value.detach() for name, value in networks.buffers.items()}
 

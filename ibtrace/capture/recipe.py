@@ -167,20 +167,20 @@ def optimizer_state(optimizer: Optimizer, parameters: Mapping[str, Tensor]) -> O
     trained = [value for group in optimizer.param_groups for value in group["params"]]
     if any(id(value) not in names for value in trained):
         raise InvalidInput("the optimiser of the recipe trains other parameters than the model's")
-    moments, steps = {}, 0
+    moments, steps = {}, {}
     for value in trained:
         state = optimizer.state.get(value, {})
         if "exp_avg_sq" in state:
             # AMSGrad divides by the largest mean so far, not by the last one.
             squares = state.get("max_exp_avg_sq", state["exp_avg_sq"])
             moments[names[id(value)]] = squares.detach().clone()
-            steps = int(state["step"])
+            steps[names[id(value)]] = int(state["step"])
     of_adam = {name: settings.pop(name) for name in ("betas", "eps") if name in settings}
     return OptimizerState(
         kind=_kind(optimizer),
-        steps=steps,
+        steps=max(steps.values(), default=0),
         trained=tuple(names[id(value)] for value in trained),
-        adam=AdamMoments(second=moments, **of_adam),
+        adam=AdamMoments(second=moments, steps=steps, **of_adam),
         **settings,
     )
 

@@ -81,6 +81,12 @@ class NetworkView:
         return self._calls.trained
 
     @property
+    def frozen(self) -> dict[str, Tensor]:
+        """The other parameters, ``{name: (s, ...)}``."""
+        every, trained = self.networks.parameters, self._calls.parameters
+        return {name: value.detach() for name, value in every.items() if name not in trained}
+
+    @property
     def activations(self) -> Mapping[str, Tensor]:
         """T of each layer that is traced, ``{layer: (s, n, ...)}``."""
         return self._traced.layers
@@ -336,12 +342,26 @@ class NetworkView:
     @property
     def initial(self) -> NetworkView:
         """The networks as they were at the first look, on the same samples."""
-        return self._past.initial
+        return self._past.initial._as_trained(tuple(self._calls.parameters))
 
     @property
     def previous(self) -> NetworkView | None:
         """The networks at the lens's last look before this, on the same samples."""
-        return self._past.previous
+        view = self._past.previous
+        return None if view is None else view._as_trained(tuple(self._calls.parameters))
+
+    def _as_trained(self, names: tuple[str, ...]) -> NetworkView:
+        """The same networks as functions of the parameters of these names."""
+        if names == tuple(self._calls.parameters):
+            return self
+
+        def see() -> NetworkView:
+            view = self._on(self._samples.part, lambda past: None)
+            view._calls.take(view.networks, names)
+            view._traced = self._traced
+            return view
+
+        return self.once(("as trained", names), see)
 
     # -- what is kept -------------------------------------------------------------------------
 

@@ -39,6 +39,14 @@ def mean_loss(view: View) -> Tensor:
     return view.losses.double().mean(-1)
 
 
+def frozen_since(view: View, start: View) -> Tensor:
+    """Whether weights that are frozen now have moved since an earlier look, ``(s,)``."""
+    moved = torch.zeros(len(view.seeds), dtype=torch.bool)
+    for name, value in view.frozen.items():
+        moved = moved | (value != start.frozen[name]).flatten(1).any(1).cpu()
+    return moved
+
+
 def outputs_differ(outputs: Tensor, reference: Tensor) -> Tensor:
     """Whether outputs ``(s, n, ...)`` of two networks differ by more than rounding, ``(s,)``."""
     difference, size = ((t.flatten(1).abs().amax(1)) for t in (outputs - reference, reference))

@@ -37,7 +37,8 @@ class Edge:
     - SGD 2/η; with momentum (2 + 2β)/η, Nesterov's (2 + 2β)/((1 + 2β)η), with dampening τ
       (2 + 2β)/((1 - τ)η); P is 1, and weight decay is subtracted from the threshold;
     - Adam (2 + 2β₁)/((1 - β₁)η) with :math:`P = (1 - β_1^t)(\sqrt{v/(1 - β_2^t)} + ε)` as it is
-      at this step; weight decay is added to H. AdamW (2 - ηλ)(1 + β₁)/((1 - β₁)η).
+      at this step, t the steps of each parameter; weight decay is added to H.
+      AdamW (2 - ηλ)(1 + β₁)/((1 - β₁)η).
 
     By Lanczos's method with full reorthogonalisation; ``not_converged`` as in `Curvature`. The
     threshold is a diagnostic. Before Adam's first step there is no P: NaN, flagged ``no_step``.
@@ -170,7 +171,7 @@ def preconditioner(state: OptimizerState, view: View) -> Tensor:
         elif name not in state.adam.second:
             raise Unsupported(f"the optimiser has made no step of {name}")
         else:
-            first, second = (1 - beta**state.steps for beta in state.adam.betas)
+            first, second = (1 - beta ** state.adam.steps[name] for beta in state.adam.betas)
             moments = state.adam.second[name].to(value.device).double()
             scale = first * ((moments / second).sqrt() + state.adam.eps)
         scales[name] = scale.double()

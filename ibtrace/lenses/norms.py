@@ -60,8 +60,9 @@ class Norms:
     - path norm: the root of the sum over paths of the product of squared weights, biases included;
       by the weights themselves, whatever the activation.
 
-    Of any network: ‖w‖ and ‖w - w₀‖ of all parameters; where the labels are classes the median, the
-    10 % and the 1 % quantile of the margin, the logit of the label less the largest of the others.
+    Of any network: ‖w‖ and ‖w - w₀‖ of all parameters, frozen ones too; where the labels are
+    classes the median, the 10 % and the 1 % quantile of the margin, the logit of the label less the
+    largest of the others.
 
     The bounds are vacuous on the networks of this field by orders of magnitude, and grow while the
     gap falls: they are here to be seen.
@@ -119,7 +120,9 @@ class Norms:
             ):
                 layer = layer_of(f"{link.name}.weight".lstrip("."))
                 read[quantity.name][layer] = Reading(value, "1", flags=flags)
-        own, start = (flattened(each.parameters).double() for each in (view, view.initial))
+        own, start = (
+            flattened({**each.parameters, **each.frozen}).double() for each in (view, view.initial)
+        )
         of_network = {
             **self._of_chain(view),
             SIZE.name: Reading(own.norm(dim=1), "1"),

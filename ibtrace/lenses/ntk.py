@@ -48,7 +48,8 @@ class NTK:
       (Σλ)²/Σλ²;
     - label alignment: the cosine of K summed over logits with the matrix of ones where two samples
       have one class, both centred. Without centring, a constant part makes it large;
-    - velocity 1 - cos(K, K at the look before), and the distance 1 - cos(K, K at the first look);
+    - velocity 1 - cos(K, K at the look before), and the distance 1 - cos(K, K at the first look),
+      each K of the parameters that are trained now;
     - linearised residual: ``steps`` steps of full-batch descent on ½ mean ‖f - y‖², y one-hot,
       from the weights as they are, against what a K that stands still predicts of them,
       :math:`f_{lin} = y + (I - ηK/n)^k (f_0 - y)`: ‖f_lin - f‖ / ‖f - y‖. 0 in the lazy regime and

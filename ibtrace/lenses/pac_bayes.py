@@ -119,8 +119,9 @@ class PACBayes:
         moved = view.at(start.parameters).thinned(64, seed)
         if bool(outputs_differ(moved.logits, start.thinned(64, seed).logits).any()):
             raise Unsupported(
-                "the networks have learned more than their weights (buffers, such as the running "
-                "means of batch normalisation): a prior on the weights alone has seen the samples"
+                "the networks have learned more than the weights that are trained now (buffers, "
+                "such as the running means of batch normalisation, or weights that were frozen "
+                "later): a prior on these weights alone has seen the samples"
             )
         own, before = (flattened(each.parameters).double() for each in (view, start))
         distance, count = (own - before).norm(dim=1), parameters_of(view)

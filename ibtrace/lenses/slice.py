@@ -12,7 +12,7 @@ from torch import Tensor
 from ibtrace.errors import ConfigError
 from ibtrace.lenses._curvature import together
 from ibtrace.lenses._training import training_view
-from ibtrace.lenses._variants import mean_loss, of_variants
+from ibtrace.lenses._variants import frozen_since, mean_loss, of_variants
 from ibtrace.numerics.flat import flattened
 from ibtrace.numerics.landscape import barrier, between, filter_normalised
 from ibtrace.numerics.spectra import mean_and_error
@@ -34,7 +34,8 @@ class Slice:
       multiples of d from -2r to 2r;
     - barrier from the start: by how much the loss on the straight line from the initial weights
       to these rises above the line between the two losses; 0 if it never does. The diagnostic
-      ``alpha`` is where.
+      ``alpha`` is where. The line is of the weights that are trained now; where others have moved
+      since and are frozen, it does not begin at the initial network: ``frozen_since``.
 
     Args:
         radius: r, in lengths of the weights.
@@ -97,7 +98,12 @@ class Slice:
         lost = {"not_finite": ~torch.stack([rise, bump]).isfinite().all(0)}
         read = {
             RISE.name: Reading(rise, LOSS, stderr=error, flags=lost, diagnostics=profile),
-            BUMP.name: Reading(bump, LOSS, flags=lost, diagnostics={"alpha": alpha}),
+            BUMP.name: Reading(
+                bump,
+                LOSS,
+                flags={**lost, "frozen_since": frozen_since(view, view.initial)},
+                diagnostics={"alpha": alpha},
+            ),
         }
         return together(read, seen, flags)
 

@@ -73,11 +73,13 @@ class AdamMoments:
         eps: Added to the root.
         second: Running mean of squared gradients, ``{parameter: (s, ...)}``; empty before the
             first step.
+        steps: Steps done of each of these parameters: one that was unfrozen late has fewer.
     """
 
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
     second: Mapping[str, Tensor] = field(default_factory=dict)
+    steps: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ class OptimizerState:
         nesterov: Of SGD.
         weight_decay: Of SGD and Adam; of ``"adamw"`` apart from the gradient.
         maximize: Whether steps go up, to a larger loss.
-        steps: Steps done, as Adam counts them.
+        steps: Steps done, as Adam counts them; of the parameter with most.
         trained: The parameters that it trains, by name; empty: all.
         adam: Of Adam.
     """
@@ -136,6 +138,11 @@ class View(Protocol):
     @property
     def parameters(self) -> Mapping[str, Tensor]:
         """The trainable parameters, ``{name: (s, ...)}``, detached."""
+        ...
+
+    @property
+    def frozen(self) -> Mapping[str, Tensor]:
+        """The other parameters, ``{name: (s, ...)}``, detached."""
         ...
 
     @property
@@ -249,12 +256,18 @@ class View(Protocol):
 
     @property
     def initial(self) -> View:
-        """The networks as they were at the first look, on the same samples."""
+        """The networks as they were at the first look, on the same samples.
+
+        Its `parameters` are those that are trained now, whatever was trained then.
+        """
         ...
 
     @property
     def previous(self) -> View | None:
-        """The networks at the lens's last look before this, on the same samples."""
+        """The networks at the lens's last look before this, likewise.
+
+        A look before is one of an earlier epoch (or step, where steps are counted).
+        """
         ...
 
     @property
