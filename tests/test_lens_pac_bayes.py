@@ -177,7 +177,7 @@ def test_no_bound_without_a_random_sample_or_a_start() -> None:
     before = NetworkView(
         dataclasses.replace(view.networks, buffers=buffers(layers[1], 0.0)), PROBE, view._setting
     )
-    with pytest.raises(Unsupported, match="learned more than their weights"):
+    with pytest.raises(Unsupported, match="learned more than the weights"):
         read(view, before)
     assert read(before, before, draws=2, scales=(0.1,))
     for scales in ((), (0.1, 0.1), (0.0,), 0.1, ("a",), (float("nan"),)):
