@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -42,7 +43,7 @@ def traced(
 
     freeze(frozen[0])
     seen = [copy.deepcopy(model)]
-    how = {"recipe": Recipe((X, Y)), "loss": "cross_entropy", "estimators": "exact"}
+    how: dict[str, Any] = {"recipe": Recipe((X, Y)), "loss": "cross_entropy", "estimators": "exact"}
     with Tracer(model, (X, Y), lenses=[At(lens, every=1) for lens in lenses], **how) as tracer:
         for epoch, names in enumerate(frozen[1:], start=1):
             freeze(names)
