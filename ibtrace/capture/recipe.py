@@ -12,7 +12,8 @@ from torch.optim import Optimizer
 
 from ibtrace.errors import ConfigError, InvalidInput, Unsupported
 from ibtrace.probe import Probe
-from ibtrace.runtime.arguments import flag, require_instance, shown, whole
+from ibtrace.runtime.arguments import flag, require_instance, require_members, shown, whole
+from ibtrace.runtime.wrappers import unwrap
 from ibtrace.types import AdamMoments, OptimizerState
 
 _KNOWN: tuple[type[Optimizer], ...] = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)
@@ -22,6 +23,8 @@ _SAME_STEP = (
     *("initial_lr", "min_lr", "max_lr", "base_momentum", "max_momentum", "swa_lr"),
 )
 """How a step is computed, and what schedules of the learning rate take down."""
+
+_WHOLE = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,19 +66,77 @@ class Twins:
         replaced: Which sample of the recipe's ``data`` (of all samples, where it is a `Part`) each
             network was trained on in place of which: rows ``(out, in)``, ``(s, 2)``.
         control: Whether one more network follows, a copy of the first with nothing replaced.
+
+    Raises:
+        ConfigError: If the networks are none, the rows are not whole numbers of two columns, or
+            there are not as many networks as rows, and one more where there is a control.
     """
 
     networks: Networks | nn.Module
     replaced: Tensor
     control: bool = False
 
+    def __post_init__(self) -> None:
+        members = ("named_parameters", "named_buffers")
+        form = "a torch.nn.Module or an ibtrace.Ensemble"
+        require_members("Twins: networks", self.networks, members, form)
+        object.__setattr__(self, "control", flag("Twins: control", self.control))
+        rows = self.replaced
+        right = isinstance(rows, Tensor) and rows.dim() == 2 and rows.shape[1] == 2
+        if not right or rows.dtype not in _WHOLE or bool((rows < 0).any()):
+            got = f"shape {tuple(rows.shape)} of {rows.dtype}" if isinstance(rows, Tensor) else rows
+            raise ConfigError(
+                "Twins: replaced must be a tensor of rows (out, in), whole numbers of shape (s, 2) "
+                f"from 0 on, got {got if isinstance(got, str) else shown(got)}"
+            )
+        object.__setattr__(self, "replaced", rows.long())
+        given, wanted = self._count(), len(rows) + self.control
+        if given != wanted:
+            control = " and a control" if self.control else ""
+            raise ConfigError(
+                f"Twins: {len(rows)} rows are replaced{control}, which is of {wanted} networks, "
+                f"and there are {given}"
+            )
+
+    def _count(self) -> int:
+        if isinstance(self.networks, nn.Module):
+            return 1
+        return len(next(iter(self.networks.named_parameters().values()), ()))
+
     def tensors(self) -> dict[str, Tensor]:
         """Parameters and buffers of the twins, ``{name: (s, ...)}``."""
         networks = self.networks
+        if isinstance(networks, nn.Module):
+            networks = unwrap(networks)
         tensors = {**dict(networks.named_parameters()), **dict(networks.named_buffers())}
         if isinstance(networks, nn.Module):
             return {name: value.detach()[None] for name, value in tensors.items()}
         return {name: value.detach() for name, value in tensors.items()}
+
+    def require_of(self, tensors: Mapping[str, Tensor], networks: int) -> None:
+        """Raise unless these are twins of the networks that are traced.
+
+        Args:
+            tensors: Parameters and buffers of those, ``{name: (s, ...)}``.
+            networks: How many they are.
+
+        Raises:
+            ConfigError: If they are of another number or another architecture.
+        """
+        if len(self.replaced) != networks:
+            raise ConfigError(
+                f"Twins: each network has one twin, and {networks} are traced: replaced has "
+                f"{len(self.replaced)} rows"
+            )
+        own, held = (
+            {name: tuple(value.shape[1:]) for name, value in each.items()}
+            for each in (tensors, self.tensors())
+        )
+        if other := sorted(n for n in own.keys() | held.keys() if own.get(n) != held.get(n)):
+            shapes = " and ".join(str(each.get(other[0], "none")) for each in (own, held))
+            raise ConfigError(
+                f"Twins: they are of another architecture: {other[0]} is {shapes} (networks, twins)"
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +155,8 @@ class Recipe:
         twins: The networks' twins, for what depends on a single sample.
 
     Raises:
-        ConfigError: If the optimizer is none, or the batch size no whole number above 0.
+        ConfigError: If the optimizer is none, the batch size no whole number above 0, or the twins
+            have replaced what is no row of the data.
 
     Example:
         >>> Recipe((torch.eye(4), torch.arange(4) % 2), batch_size=2).batch_size
@@ -120,6 +182,15 @@ class Recipe:
         object.__setattr__(self, "random", flag("Recipe: random", self.random))
         if self.twins is not None:
             require_instance("Recipe: twins", self.twins, Twins, "Twins(networks, replaced)")
+            self._require_rows(self.twins)
+
+    def _require_rows(self, twins: Twins) -> None:
+        n = None if self.data is None else self.data.probe.n
+        if n is not None and int(twins.replaced.max()) >= n:
+            raise ConfigError(
+                f"Twins: row {int(twins.replaced.max())} is replaced, and the recipe's data has "
+                f"rows 0 … {n - 1}"
+            )
 
     def labelled_like(self, probe: Probe) -> Recipe:
         """The same with the classes of its samples numbered as those of the tracer's probe.

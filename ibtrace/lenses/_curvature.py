@@ -61,25 +61,48 @@ def eigenvalues(matrices: Tensor) -> Tensor:
     return torch.where(finite, values, torch.nan)
 
 
+def without_loss(view: View) -> Tensor:
+    """Whether each network has no finite loss while its weights are numbers, ``(s,)``.
+
+    The derivatives of a loss may be numbers where it is none: of log x that of x < 0 is 1/x.
+    """
+    return ~view.loss.isfinite() & ~diverged(view)
+
+
 def together(
-    read: Mapping[str, Reading], view: View, flags: Mapping[str, Tensor]
+    read: Mapping[str, Reading],
+    view: View,
+    flags: Mapping[str, Tensor],
+    *,
+    of_loss: bool = False,
 ) -> dict[str, dict[str, Reading]]:
     """Readings of networks with what holds for all of them: flags, samples and parameters.
 
     A network whose weights are no numbers any more has none: NaN, flagged ``diverged``.
+
+    Args:
+        read: The readings, by quantity.
+        view: The networks.
+        flags: What holds for all readings.
+        of_loss: Whether they are of the loss: a network that has none then has NaN, flagged
+            ``not_finite``.
     """
     counts = {
         "samples": torch.tensor(view.samples),
         "parameters": torch.tensor(parameters_of(view)),
     }
     lost = diverged(view)
+    flags = {**flags, "diverged": lost}
+    if of_loss:
+        flags["not_finite"] = without_loss(view)
+        lost = lost | flags["not_finite"]
     return {
         name: {
             "": Reading(
                 reading.value.masked_fill(lost, torch.nan),
                 reading.unit,
-                reading.stderr,
-                flags={**reading.flags, **flags, "diverged": lost},
+                reading.stderr.masked_fill(lost, torch.nan),
+                flags={**reading.flags, **flags},
                 diagnostics={**reading.diagnostics, **counts},
             )
         }

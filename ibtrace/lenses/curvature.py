@@ -113,7 +113,7 @@ class Curvature:
         seen = training.thinned(self.samples, seed)
         exact = parameters_of(seen) <= self.exact
         read = self._by_matrix(seen) if exact else self._by_products(seen, seed)
-        return together(read, seen, flags)
+        return together(read, seen, flags, of_loss=True)
 
     def _by_matrix(self, view: View) -> dict[str, Reading]:
         values = eigenvalues(view.hessian.double())

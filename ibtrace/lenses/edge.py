@@ -114,7 +114,7 @@ class Edge:
             SHARPNESS.name: Reading(value, LOSS, diagnostics=known),
             EDGE.name: Reading(value / threshold, "1", diagnostics=known),
         }
-        return together(read, seen, flags)
+        return together(read, seen, flags, of_loss=True)
 
 
 def threshold_of(state: OptimizerState) -> float:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ibtrace.errors import ConfigError, Unsupported
-from ibtrace.lenses._curvature import eigenvalues, parameters_of, together
+from ibtrace.lenses._curvature import eigenvalues, parameters_of, together, without_loss
 from ibtrace.lenses._training import training_view
 from ibtrace.numerics.flat import flattened
 from ibtrace.runtime.arguments import shown, whole
@@ -112,6 +112,8 @@ class EffectiveDimension:
             flags = {**flags, "other_loss": other}
         positive = values.clamp(min=0)
         number = (positive / (positive + z)).sum(1)
+        if self.of == "hessian":
+            number = number.masked_fill(without_loss(seen), torch.nan)
         flags = {**flags, "not_finite": number.isnan()}
         reading = Reading(number, COUNT.unit, diagnostics=diagnostics)
         return together({self.tags.quantities[0].name: reading}, seen, flags)

@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ibtrace.lenses._curvature import product_of, together
+from ibtrace.lenses._curvature import product_of, together, without_loss
 from ibtrace.lenses._noise import Noise
 from ibtrace.lenses._training import training_view
 from ibtrace.lenses.readings import modules_of
@@ -96,7 +96,8 @@ class GradientNoise:
         noise = Noise.of(training, self.samples, seed, "GradientNoise")
         squares = noise.squares()
         read = self._of_networks(noise, torch.stack([*squares.values()]).sum(0))
-        return {**together(read, training, flags), **_of_modules(noise, squares, flags)}
+        of_networks = together(read, training, flags, of_loss=True)
+        return {**of_networks, **_of_modules(noise, squares, flags)}
 
     def _of_networks(self, noise: Noise, squares: Tensor) -> dict[str, Reading]:
         mean, (variance, doubt) = noise.mean, noise.averaged(squares)
@@ -133,14 +134,17 @@ def _of_modules(
     view, gradient = noise.training, noise.training.gradient
     batch = view.batch_size
     counts = {"samples": torch.tensor(view.samples)}
+    lossless = without_loss(view)
     drawn = {**counts, "gradients": torch.tensor(noise.held.samples)}
     for module, names in modules_of(view).items():
         size = flattened({n: view.parameters[n] for n in names}).double().norm(dim=1)
         mean = flattened({n: gradient[n] for n in names}).double().norm(dim=1)
+        mean = mean.masked_fill(lossless, torch.nan)
         variance, doubt = noise.averaged(torch.stack([squares[name] for name in names]).sum(0))
+        variance = variance.masked_fill(lossless, torch.nan)
         spread, share = variance.sqrt(), doubt / variance / 2  # of the error of a root
-        finite = size.isfinite() & mean.isfinite()
-        marks = {**flags, "diverged": ~finite}
+        finite = size.isfinite() & (mean.isfinite() | lossless)
+        marks = {**flags, "diverged": ~finite, "not_finite": lossless}
         by_size = {**marks, "no_weights": size == 0}
         by_noise = {
             **marks,

@@ -13,6 +13,7 @@ from ibtrace.errors import ConfigError, TooFewSamples, Unsupported
 from ibtrace.lenses._rows import classes_of, drawn, layers_of_samples
 from ibtrace.numerics.ridge import ridge_classes
 from ibtrace.runtime.arguments import whole
+from ibtrace.runtime.fields import require_types
 from ibtrace.types import LensTags, ProbeLike, Quantity, Reading, View
 
 ACCURACY = Quantity("linear probe accuracy", "1")
@@ -60,7 +61,8 @@ class LinearProbe:
     )
 
     def __post_init__(self) -> None:
-        if isinstance(self.ridge, bool) or not 0 < self.ridge < float("inf"):
+        require_types(self)
+        if self.ridge <= 0:
             raise ConfigError(f"LinearProbe: ridge must be above 0, got {self.ridge}")
         object.__setattr__(self, "samples", whole("LinearProbe: samples", self.samples, least=2))
 

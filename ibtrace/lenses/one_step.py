@@ -121,7 +121,7 @@ class OneStep:
             MEASURED.name: Reading(measured, LOSS, stderr=error, diagnostics=known),
             RESIDUAL.name: Reading(measured - predicted, LOSS, stderr=both, diagnostics=known),
         }
-        return together(read, training, flags)
+        return together(read, training, flags, of_loss=True)
 
     def _predicted(self, noise: Noise, rate: float, batch: int) -> tuple[Tensor, Tensor]:
         mean, view = noise.mean, noise.training

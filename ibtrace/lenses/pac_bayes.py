@@ -36,6 +36,7 @@ STATEMENT = (
 _FAILS, _DRAWS_FAIL = 0.04, 0.01  # δ of the bound and of the draws: 0.05 in all
 _PILOT = 20  # draws of each σ, by which one is chosen
 _BLOCK = 64
+_ROUNDING = 1e-9  # of a bound
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,20 @@ class PACBayes:
         pilot = [
             _errors(view, own, sigma.expand(len(own)), _PILOT, seed + 1).mean(0) for sigma in grid
         ]
-        return self._bound(torch.stack(pilot, 1), kl, view.samples).argmin(1)
+        return first_least(self._bound(torch.stack(pilot, 1), kl, view.samples))
+
+
+def first_least(bounds: Tensor) -> Tensor:
+    """Where the least of each row ``(s, k)`` is, ``(s,)``; of equal ones the first.
+
+    Bounds that differ by rounding are equal: before training those of many scales are one number,
+    and which is least would depend on what else is computed with them.
+
+    Example:
+        >>> first_least(torch.tensor([[0.5, 0.2 + 1e-12, 0.2]], dtype=torch.float64))
+        tensor([1])
+    """
+    return (bounds <= bounds.amin(1, keepdim=True) + _ROUNDING).int().argmax(1)
 
 
 def _errors(view: View, own: Tensor, sigma: Tensor, draws: int, seed: int) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 
 from ibtrace.errors import ConfigError
 from ibtrace.numerics.saturation import dead_share, near_ends
+from ibtrace.runtime.fields import require_types
 from ibtrace.types import LensTags, ProbeLike, Quantity, Reading, View
 
 SATURATED = Quantity("saturated share", "1")
@@ -56,6 +57,7 @@ class Saturation:
     )
 
     def __post_init__(self) -> None:
+        require_types(self)
         if not 0 < self.share < 1:
             raise ConfigError(f"Saturation: share must lie between 0 and 1, got {self.share}")
 

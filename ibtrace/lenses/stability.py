@@ -82,14 +82,15 @@ class Stability:
         left_out = replaced[0]
         without = left_out.twins
         assert without is not None  # as `twins` is not
+        no_loss = {**at_floor, "not_finite": ~difference.isfinite().all(1)}
         gap = (without.losses[:networks] - left_out.losses)[:, 0]
         still = {"not_moved": travel == 0}
         read = {
             DISTANCE.name: {"": Reading(distance, "1", flags=at_floor, diagnostics=known)},
             SHARE.name: {"": Reading(distance / travel, "1", flags={**at_floor, **still})},
-            LARGEST.name: {"": Reading(difference.amax(1), LOSS, flags=at_floor)},
-            MEAN.name: {"": Reading(difference.mean(1), LOSS, flags=at_floor)},
-            GAP.name: {"": Reading(gap, LOSS, flags=at_floor)},
+            LARGEST.name: {"": Reading(difference.amax(1), LOSS, flags=no_loss)},
+            MEAN.name: {"": Reading(difference.mean(1), LOSS, flags=no_loss)},
+            GAP.name: {"": Reading(gap, LOSS, flags={**at_floor, "not_finite": ~gap.isfinite()})},
         }
         if (own_decisions := decisions_or_none(view)) is not None:
             share = (own_decisions != twins.decisions[:networks]).double().flatten(1).mean(1)

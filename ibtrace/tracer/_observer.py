@@ -183,6 +183,13 @@ class Observer:
             activation_ranges={n: layer.activation_range for n, layer in activations.items()},
         )
 
+    def tensors(self) -> dict[str, Tensor]:
+        """Parameters and buffers, ``{name: (seeds, ...)}``."""
+        model = unwrap(self.model) if isinstance(self.model, nn.Module) else self.model
+        tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+        alone = isinstance(model, nn.Module)
+        return {name: value.detach()[None] if alone else value for name, value in tensors.items()}
+
     def forward(self) -> None:
         """Forward two samples of the probe (all, where they belong together) and look at nothing.
 

@@ -156,6 +156,8 @@ class Tracer:
             self._estimators = scheduled_estimators(estimators, self.every)
             self._lenses = Lenses(scheduled_lenses(lenses, self.every))
             recipe = (recipe or Recipe()).labelled_like(self.probe)
+            if recipe.twins is not None and not self._observer.apart:
+                recipe.twins.require_of(self._observer.tensors(), len(self.seeds))
             self._setting = Setting(loss, self.look.forward, self.look.batch_size, recipe)
             self._deferred = [e for e, _ in self._estimators if needs_trace(e)]
             self._store = self._stores()
