@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import statistics
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -139,7 +140,8 @@ SIZES: dict[str, list[tuple[int, int]]] = {
 }
 _ONE: dict[str, tuple[int, tuple[int, ...]]] = {"sklearn": (1, ())}  # takes one column
 _BRIEF = {"variational": {"steps": 20}}
-_SLOW = {"variational": (256, 512, 1024), "matrix_renyi": (256, 512, 1024)}
+_SLOW = dict.fromkeys(("variational", "matrix_renyi", "diffusion_spectral"), (256, 512, 1024))
+_LONG = 4.0  # seconds that all ways of a case take together: it gets fewer rounds
 _GROWN = (1024, 2048, 4096)
 
 
@@ -152,7 +154,9 @@ def beside(quick: bool) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def measured(ways: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, Any]:
     """Median CPU milliseconds of each way by turns, and the ratios to ours."""
+    start = time.process_time()
     agree(ways)
+    rounds = rounds if time.process_time() - start < _LONG else min(rounds, 2)
     cpu = {name: found["cpu"] for name, found in by_turns(ways, rounds).items()}
     return {
         "ms": {name: round(1e3 * statistics.median(each), 3) for name, each in cpu.items()},
