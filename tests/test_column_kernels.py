@@ -94,7 +94,9 @@ def test_extremes_prove_nothing_that_is_rounded_to_be_fine(
     dtype: torch.dtype, seed: int, lead: int, n: int, d: int, unequal: float
 ) -> None:
     values = drawn(seed, lead, n, d, unequal, dtype)
-    if scale._surely_not_rounded(values):
+    known = scale.ends(values)
+    assert known is not None
+    if scale._surely_not_rounded(known, n):
         doubles = values.double()
         low, high = doubles.aminmax(dim=-2)
         deviation, mean = doubles.std(-2, correction=0), doubles.mean(-2)

@@ -159,6 +159,35 @@ def test_uniform_bins_know_their_ends(
     assert ((numbers + 0.5 - exact).abs() < 0.53).all()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@given(
+    seed=seeds,
+    lead=st.lists(st.integers(0, 3), max_size=2),
+    count=st.sampled_from([1, 2, 30, 127, 128, 129, 40_000]),
+    per_column=st.booleans(),
+)
+@settings(max_examples=40)
+def test_compiled_bins_are_those_of_torch(
+    dtype: torch.dtype, seed: int, lead: list[int], count: int, per_column: bool
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.randn(*lead, 23, 3, generator=generator, dtype=dtype)
+    low, high = (
+        values.amin(-2, keepdim=True) if per_column else values.amin((-2, -1), keepdim=True),
+        values.amax(-2, keepdim=True) if per_column else values.amax((-2, -1), keepdim=True),
+    )
+    numbers = bins.bins_within(values, low, high, count)
+    width = (high - low) / torch.full_like(high, count)
+    expected = ((values - low) / width).floor().clamp(0, count - 1)
+    assert torch.equal(numbers.to(dtype), expected)
+    assert numbers.dtype == (
+        torch.int8 if count < 128 else torch.int16 if count < 32768 else torch.int32
+    )
+    for size in (0.07, 1e-3, 1e-7):
+        floored = bins.floor_bins(values, size)
+        assert torch.equal(floored.to(dtype), (values / values.new_tensor(size)).floor())
+
+
 @pytest.mark.parametrize("shared", [True, False])
 @given(seed=seeds, count=st.integers(1, 200))
 @settings(max_examples=20)

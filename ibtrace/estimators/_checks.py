@@ -42,7 +42,7 @@ from ibtrace.numerics.entropy import (
     sample_counts,
     sample_masses,
 )
-from ibtrace.numerics.scale import rounded, squarable
+from ibtrace.numerics.scale import ends, rounded, squarable
 from ibtrace.types import Estimate, ProbeLike, label
 from ibtrace.types.protocols import keeps
 
@@ -365,7 +365,8 @@ def checked_plane(
         require_memory(self, t, labels)
         extreme_x, extreme_y = once(_extremes_of_probe, probe)
         subject = with_squarable(probe) if bool(extreme_x | extreme_y) else probe
-        values, extreme = _squarable(t)
+        of_columns = ends(t)
+        values, extreme = squarable(t, of_columns)
         about_x, about_y = method(self, values, subject, seed=seed)
         hidden = torch.zeros_like(about_x.bits, dtype=torch.bool)
         with contextlib.suppress(Unsupported):  # it asked its own call, of ids, which has said it
@@ -375,7 +376,7 @@ def checked_plane(
         law = law_of(self)
         of_x, of_y = once(_roofs_of_probe, probe, law)
         of_t = [] if law.within else roofs_of(law, t)  # counting the rows of every look is slow
-        few, few_of = rounded(t), once(_rounded_of_probe, probe)
+        few, few_of = rounded(t, of_columns), once(_rounded_of_probe, probe)
         doubts = zip((extreme_x, extreme_y), few_of, strict=True)
         of_values = [
             {

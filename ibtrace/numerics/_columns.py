@@ -5,7 +5,7 @@ Loaded by `compiled.kernels` alone. They read a matrix row by row, as it lies in
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -254,3 +254,38 @@ def judge_apart(
         if not open_narrow:
             for j in range(d):
                 asked[p, j] = least[p, j] < most[p, j] and most[p, j] > factor * lowest
+
+
+@kernel(
+    *(
+        f"void({t}[:,::1], {t}[::1], {t}[::1], int64, {i}[:,::1])"
+        for t in _TYPES
+        for i in ("int8", "int16", "int32")
+    )
+)
+def equal_bins(
+    values: NDArray[_Float],
+    low: NDArray[_Float],
+    width: NDArray[_Float],
+    most: int,
+    out: NDArray[Any],
+) -> None:
+    """Bin numbers ``floor((value - low) / width)`` of each problem.
+
+    Args:
+        values: ``(problems, m)``.
+        low: Of each problem.
+        width: Of each problem, above 0.
+        most: The largest number there is, what is beyond it or below 0 being put at that end;
+            below 0 for as many as come.
+        out: Filled, ``(problems, m)``, of a type that holds all numbers.
+    """
+    for p in range(len(values)):
+        row, start, size, numbers = values[p], low[p], width[p], out[p]
+        if most < 0:
+            for k in range(len(row)):
+                numbers[k] = np.int32(np.floor((row[k] - start) / size))
+        else:
+            for k in range(len(row)):
+                number = np.int32(np.floor((row[k] - start) / size))
+                numbers[k] = min(max(number, np.int32(0)), np.int32(most))

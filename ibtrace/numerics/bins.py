@@ -9,10 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ibtrace.numerics.compiled import kernels
 from ibtrace.numerics.counting import counted_rows, numbered
 
 _ROW, _ROWS = 2**12, 2**12  # bytes of a row that is hashed at once, and how many rows are
 _HASH_SEED = 0x1B
+_COMPILED = (torch.float32, torch.float64)
 
 
 def floor_bins(values: Tensor, width: float) -> Tensor:
@@ -24,13 +26,14 @@ def floor_bins(values: Tensor, width: float) -> Tensor:
     """
     # A division by a Python number is compiled on CUDA to a product with its reciprocal, which
     # lands some values in the next bin; a division by a tensor is not.
-    quotient = (values / values.new_tensor(width)).floor_()
-    if quotient.numel() == 0:
-        return quotient.to(torch.int8)
-    lowest, highest = (float(end) for end in quotient.aminmax())
+    divisor = values.new_tensor(width)
+    if values.numel() == 0:
+        return values.to(torch.int8)
+    lowest, highest = (float((end / divisor).floor()) for end in values.aminmax())
     if max(-lowest, highest) >= 2**31:
-        return quotient
-    return quotient.to(_smallest_int(int(max(-lowest, highest))))
+        return (values / divisor).floor_()
+    kind = _smallest_int(int(max(-lowest, highest)))
+    return _equal_bins(values, torch.zeros_like(divisor), divisor, None, kind)
 
 
 def bins_within(values: Tensor, low: Tensor, high: Tensor, bins: int) -> Tensor:
@@ -47,8 +50,28 @@ def bins_within(values: Tensor, low: Tensor, high: Tensor, bins: int) -> Tensor:
     """
     width = (high - low) / torch.full_like(high, bins)
     width = torch.where(width > 0, width, torch.ones_like(width))
-    quotient = (values - low).div_(width).floor_()
-    return quotient.clamp_(0, bins - 1).to(_smallest_int(bins))
+    return _equal_bins(values, low, width, bins - 1, _smallest_int(bins))
+
+
+def _equal_bins(
+    values: Tensor, low: Tensor, width: Tensor, most: int | None, kind: torch.dtype
+) -> Tensor:
+    """``floor((values - low) / width)`` as integers of a kind, put within 0 and ``most``.
+
+    On the CPU one compiled pass, where each problem has one low and one width.
+    """
+    lead = values.shape[:-2]
+    ends = [end.expand(*lead, 1, 1) for end in (low, width) if end.shape[-2:].numel() == 1]
+    if len(ends) < 2 or values.device.type != "cpu" or values.dtype not in _COMPILED:
+        quotient = (values - low).div_(width).floor_()
+        return (quotient if most is None else quotient.clamp_(0, most)).to(kind)
+    numbers = torch.empty(values.shape, dtype=kind)
+    problems, m = lead.numel(), values.shape[-2:].numel()
+    flat = values.detach().reshape(problems, m).contiguous()
+    plain = (end.detach().reshape(problems).contiguous().numpy() for end in ends)
+    out = numbers.view(problems, m).numpy()
+    kernels("_columns").equal_bins(flat.numpy(), *plain, -1 if most is None else most, out)
+    return numbers
 
 
 def uniform_bins(values: Tensor, low: Tensor, high: Tensor, bins: int) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ibtrace.errors import ConfigError
 from ibtrace.numerics.columns import (
+    Bounds,
     Spreads,
     extremes,
     median,
@@ -152,7 +153,14 @@ def scaled(x: Tensor, scale: Scale, norm: Norm = "euclidean") -> Scaled:
     return Scaled(points, overall, apart, extreme, heavy)
 
 
-def squarable(x: Tensor) -> tuple[Tensor, Tensor]:
+def ends(x: Tensor) -> Bounds | None:
+    """The `extremes` of what `squarable` and `rounded` look at; None of anything else."""
+    if x.dtype not in (torch.float32, torch.float64) or x.dim() < 2 or x.numel() == 0:
+        return None
+    return extremes(x.detach())
+
+
+def squarable(x: Tensor, known: Bounds | None = None) -> tuple[Tensor, Tensor]:
     """Values whose squares neither overflow nor vanish, and whether any had to change, ``(...)``.
 
     A problem whose largest value is beyond 2^±100 is multiplied by the power of 2, which is exact,
@@ -161,12 +169,14 @@ def squarable(x: Tensor) -> tuple[Tensor, Tensor]:
 
     Args:
         x: Floats ``(..., n, d)``; anything else, and what holds NaN, is returned as it is.
+        known: Its `ends`, if these are known.
     """
     none = torch.zeros((), dtype=torch.bool, device=x.device)
-    if x.dtype not in (torch.float32, torch.float64) or x.dim() < 2 or x.numel() == 0:
+    known = known or ends(x)
+    if known is None:
         return x, none
     values = x.detach()
-    low, high = extremes(values)
+    low, high = known
     largest = torch.maximum(-low, high).amax(-1)
     beyond = (largest > _LARGEST) | ((largest > 0) & (largest < 1 / _LARGEST))
     if not bool(beyond.any()) or not bool(values.isfinite().all()):
@@ -179,7 +189,7 @@ def squarable(x: Tensor) -> tuple[Tensor, Tensor]:
     return points.clamp(-_LARGEST, _LARGEST), (power != 0) | moved
 
 
-def rounded(x: Tensor) -> Tensor:
+def rounded(x: Tensor, known: Bounds | None = None) -> Tensor:
     """Whether a column varies by no more than 100 steps of its floats, ``(...)``.
 
     Far from 0 floats are far apart: of 10⁶ + z, z standard normal, float32 leaves 16 values to a
@@ -189,11 +199,13 @@ def rounded(x: Tensor) -> Tensor:
     Args:
         x: Floats ``(..., n, d)``, of float32 also where they come as float64; of anything else,
             never.
+        known: Its `ends`, if these are known.
     """
-    if x.dtype not in (torch.float32, torch.float64) or x.dim() < 2 or x.numel() == 0:
+    known = known or ends(x)
+    if known is None:
         lead = x.shape[:-2] if x.is_floating_point() else x.shape[:-1]
         return torch.zeros(lead, dtype=torch.bool, device=x.device)
-    if _surely_not_rounded(x.detach()):
+    if _surely_not_rounded(known, x.shape[-2]):
         return torch.zeros(x.shape[:-2], dtype=torch.bool, device=x.device)
     values = x.detach().to(torch.float64)
     narrow = (values.float() == values).all(-1).all(-1, keepdim=True)
@@ -205,11 +217,11 @@ def rounded(x: Tensor) -> Tensor:
     return (few & (APART * deviation >= deviation.amax(-1, keepdim=True))).any(-1)
 
 
-def _surely_not_rounded(values: Tensor) -> bool:
+def _surely_not_rounded(extremes: Bounds, n: int) -> bool:
     """Whether the extremes of the columns show it: a deviation is at least range / √(2n)."""
-    low, high = (end.to(torch.float64) for end in extremes(values))
+    low, high = (end.to(torch.float64) for end in extremes)
     largest = torch.maximum(low.abs(), high.abs())
-    least = (high - low) / math.sqrt(2 * values.shape[-2])
+    least = (high - low) / math.sqrt(2 * n)
     few = (low != high) & ~(least > 2 * _STEPS * torch.finfo(torch.float32).eps * largest)
     return not bool(few.any())
 
