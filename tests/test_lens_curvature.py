@@ -243,6 +243,44 @@ def test_adams_preconditioner_and_sharpness() -> None:
     assert decayed == pytest.approx(1.5 / 0.652788, rel=1e-6)
 
 
+class Single(nn.Module):
+    """A network that goes on in single precision, whatever it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = network("tanh").float()
+
+    def forward(self, x: Tensor) -> Tensor:
+        outputs: Tensor = self.inner(x)
+        return outputs.float()
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_the_share_of_a_network_in_single_precision_is_that_in_double(several: bool) -> None:
+    model = after_descent("tanh").float()
+    count = 2 if several else 1
+    stacked = {n: v.detach().expand(count, *v.shape) for n, v in model.named_parameters()}
+    seeds = [*range(count)]
+    y = PROBE.labels[:500]
+    shares = []
+    for kind in (torch.float32, torch.float64):
+        own = {name: value.to(kind) for name, value in stacked.items()}
+        probe = Probe(PROBE.x[:500].to(kind), y)
+        view = NetworkView(Stacked(model.to(kind), own, {}, seeds), probe, Setting("cross_entropy"))
+        shares.append(read(Curvature(), view)["negative eigenvalue share"])
+    single, double = shares
+    assert single.value.tolist() == double.value.tolist()
+    assert not single.flags["single_precision"].any()
+
+
+def test_a_network_that_stays_in_single_precision_says_so() -> None:
+    probe = Probe(PROBE.x[:100].float(), PROBE.labels[:100])
+    view = NetworkView(Stacked.of_module(Single()), probe, Setting("cross_entropy"))
+    share = read(Curvature(), view)["negative eigenvalue share"]
+    assert share.flags["single_precision"].all()
+    assert view.hessian.dtype == torch.float32
+
+
 def test_adam_counts_the_steps_of_each_parameter() -> None:
     model = network("tanh")
     first = next(model.parameters()).requires_grad_(False)

@@ -310,14 +310,14 @@ def test_parameters_that_the_loss_does_not_see_have_no_curvature() -> None:
         if name.startswith(("inner", "head")):
             places += range(start, start + value.numel())
         start += value.numel()
-    expected = torch.zeros(start, start)
+    expected = torch.zeros(start, start, dtype=whole.dtype)
     at = torch.tensor(places)
     expected[at[:, None], at] = whole
     assert names[0].startswith("spare")
     torch.testing.assert_close(view.hessian[0], expected)
     one = view.hessian_product({n: torch.ones_like(v) for n, v in view.parameters.items()})
     flat = torch.cat([one[name].flatten() for name in names])
-    torch.testing.assert_close(flat, expected.sum(1))
+    torch.testing.assert_close(flat, expected.sum(1).to(flat))
     slopes = view.link_inputs
     torch.testing.assert_close(slopes["aside"], slopes["head"])  # one input, which the logits see
 

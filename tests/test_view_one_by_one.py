@@ -93,7 +93,8 @@ def everything(view: NetworkView) -> dict[str, Tensor | Mapping[str, Tensor]]:
 def test_one_by_one_is_the_same_as_together(kind: type[Plain], networks: int) -> None:
     found, wanted = (everything(seen(each, networks)) for each in (kind, Plain))
     for name, value in wanted.items():
-        torch.testing.assert_close(found[name], value, msg=name)
+        # a network that writes to single precision has no Hessian in double
+        torch.testing.assert_close(found[name], value, check_dtype=False, msg=name)
 
 
 def test_networks_that_torch_takes_together_are_not_taken_one_by_one(

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from ibtrace.capture.logits import Before, Called, Squash, last_squash
-from ibtrace.capture.networks import Setting, Stacked
+from ibtrace.capture.networks import Setting, Stacked, doubled
 from ibtrace.capture.samples import Samples
 from ibtrace.capture.transforms import Tensors, differentiable, each
 from ibtrace.capture.undisturbed import undisturbed
@@ -45,6 +45,7 @@ class Calls:
         parameters: What is trained, ``{name: (s, ...)}``.
         fixed: The other parameters and the buffers, likewise.
         one_by_one: Whether torch was seen not to compute them together.
+        in_double: Whether inputs that are numbers are handed on in double precision.
     """
 
     def __init__(self, networks: Stacked, samples: Samples, setting: Setting) -> None:
@@ -52,7 +53,7 @@ class Calls:
         self.parameters: Tensors = {}
         self.fixed: Tensors = {}
         self.take(networks)
-        self.one_by_one = False
+        self.one_by_one = self.in_double = False
 
     def take(self, networks: Stacked, trained: Collection[str] | None = None) -> None:
         """Call these networks, of the same architecture, from now on.
@@ -156,6 +157,8 @@ class Calls:
         # clones: a module that writes to its buffers even in eval mode must not reach ours
         own = {n: v.clone() if n in self.fixed else v for n, v in tensors.items()}
         named = {f"network.{name}": value for name, value in own.items()}
+        if self.in_double:
+            batch = mapped(batch, lambda name, value: doubled(value))
         called = Called(self.template, self.setting.forward, before)
         output: Tensor = functional_call(called, named, (batch,))
         return output

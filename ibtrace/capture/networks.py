@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeVar, cast
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -14,6 +15,8 @@ from ibtrace.errors import ConfigError, InvalidInput, Unsupported
 from ibtrace.numerics.losses import LOSSES
 from ibtrace.runtime.arguments import shown
 from ibtrace.types import OptimizerState
+
+_Value = TypeVar("_Value")
 
 Loss = str | Callable[[Tensor, Tensor], Tensor]
 """A name of `ibtrace.numerics.losses.LOSSES`, or a function of outputs ``(n, ...)`` and labels
@@ -32,6 +35,13 @@ def require_loss(loss: Loss | None) -> None:
         raise ConfigError(
             f"loss: {shown(loss)} is none of {known}; give one, or a function of outputs and labels"
         )
+
+
+def doubled(value: _Value) -> _Value:
+    """A tensor of numbers that are no whole ones in double precision; others as they are."""
+    if isinstance(value, Tensor) and value.is_floating_point():
+        return cast("_Value", value.double())
+    return value
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +83,14 @@ class Stacked:
             self,
             parameters={name: value.detach().clone() for name, value in self.parameters.items()},
             buffers={name: value.detach().clone() for name, value in self.buffers.items()},
+        )
+
+    def doubled(self) -> Stacked:
+        """The same in double precision, but for what are whole numbers or flags."""
+        return replace(
+            self,
+            parameters={name: doubled(value) for name, value in self.parameters.items()},
+            buffers={name: doubled(value) for name, value in self.buffers.items()},
         )
 
     def variants(self, of: Tensor, tensors: Mapping[str, Tensor]) -> Stacked:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -22,6 +23,8 @@ from ibtrace.capture.traced import Traced
 from ibtrace.capture.transforms import Tensors
 from ibtrace.probe import Probe
 from ibtrace.types import Head, Link, OptimizerState
+
+_log = logging.getLogger("ibtrace")
 
 _Value = TypeVar("_Value")
 
@@ -249,8 +252,29 @@ class NetworkView:
 
     @cached_property
     def hessian(self) -> Tensor:
-        """The Hessian of the mean loss, ``(s, P, P)``, parameters in order, each flattened."""
+        """The Hessian of the mean loss, ``(s, P, P)``, parameters in order, each flattened.
+
+        In double precision, in which eigenvalues near 0 have their sign, of networks that can be
+        called in it; else in the networks' own.
+        """
+        if any(value.dtype != torch.float64 for value in self._calls.parameters.values()):
+            try:
+                view = self._in_double()
+                if view._calls.first_outputs.dtype == torch.float64:
+                    return view._curves.matrix()
+            except Exception:  # of many types; what is no matter of precision comes again
+                _log.debug("not in double precision", exc_info=True)
         return self._curves.matrix()
+
+    def _in_double(self) -> NetworkView:
+        """The same networks on the same samples, all in double precision."""
+        view = self._like(self.networks.doubled(), self._samples.part)
+        self._calls.see_the_end()
+        view._calls.learn(self._calls)
+        view._calls.take(view.networks, self._calls.parameters)
+        view._calls.in_double = True
+        view._objective.learn(self._objective)
+        return view
 
     @cached_property
     def _curves(self) -> Curves:

@@ -46,14 +46,16 @@ class Curvature:
       :math:`λ_{min}`;
     - trace Σλ;
     - negative eigenvalue share: of the P eigenvalues, those below :math:`-10^{-8}` of the largest
-      magnitude (of networks in single precision, below its rounding): the index of the loss
+      magnitude (of products in single precision, below its rounding): the index of the loss
       surface.
 
     A network whose weights are no numbers any more has NaN, flagged ``diverged``.
 
-    A network of at most ``exact`` parameters has its Hessian computed as a matrix, all four
-    without error. A larger one has :math:`λ_{max}` and :math:`λ_{min}` by Lanczos's method with
-    full reorthogonalisation (flagged ``not_converged`` where the residual ‖Hx - λx‖, a
+    A network of at most ``exact`` parameters has its Hessian computed as a matrix in double
+    precision, all four without error; if it cannot be called in that (it makes its own tensors in
+    another), in its own, and the share, whose eigenvalues near 0 are then lost in rounding, is
+    flagged ``single_precision``. A larger one has :math:`λ_{max}` and :math:`λ_{min}` by Lanczos's
+    method with full reorthogonalisation (flagged ``not_converged`` where the residual ‖Hx - λx‖, a
     diagnostic, is above a hundredth of the value), the trace by Hutchinson's estimator with the
     standard error over its draws, and the share only if ``density`` is asked for.
 
@@ -116,9 +118,10 @@ class Curvature:
         return together(read, seen, flags, of_loss=True)
 
     def _by_matrix(self, view: View) -> dict[str, Reading]:
-        values = eigenvalues(view.hessian.double())
+        hessian = view.hessian
+        values = eigenvalues(hessian.double())
         weights = torch.full_like(values, 1 / values.shape[1])
-        share = _below(values, weights, _rounding(view, values))
+        share = _below(values, weights, _rounding(hessian, values))
         bins = _bins(values, weights) if self.density else {}
         exact = {"not_converged": torch.zeros_like(share, dtype=torch.bool)}
         return {
@@ -128,7 +131,12 @@ class Curvature:
             NEGATIVE.name: Reading(
                 share,
                 "1",
-                flags={"quadrature": torch.zeros_like(share, dtype=torch.bool)},
+                flags={
+                    "quadrature": torch.zeros_like(share, dtype=torch.bool),
+                    "single_precision": torch.full_like(
+                        share, hessian.dtype != torch.float64, dtype=torch.bool
+                    ),
+                },
                 diagnostics=bins,
             ),
         }
@@ -162,7 +170,7 @@ def _end(ritz: Ritz, at: int) -> Reading:
 
 def _quadrature(view: View, ends: Ritz, each: list[Ritz]) -> Reading:
     """The share of negative eigenvalues from the nodes and weights of several start vectors."""
-    limit = _rounding(view, ends.nodes)
+    limit = _rounding(next(iter(view.parameters.values())), ends.nodes)
     value, error = mean_and_error(
         torch.stack([_below(ritz.nodes, ritz.weights, limit) for ritz in each])
     )
@@ -177,9 +185,9 @@ def _quadrature(view: View, ends: Ritz, each: list[Ritz]) -> Reading:
     )
 
 
-def _rounding(view: View, values: Tensor) -> Tensor:
-    """Below what magnitude an eigenvalue is 0, ``(s,)``."""
-    precision = torch.finfo(next(iter(view.parameters.values())).dtype).eps
+def _rounding(computed: Tensor, values: Tensor) -> Tensor:
+    """Below what magnitude an eigenvalue is 0, ``(s,)``, by the type that is computed in."""
+    precision = torch.finfo(computed.dtype).eps
     return max(1e-8, 2 * precision) * values.abs().amax(1)
 
 

@@ -251,7 +251,10 @@ class View(Protocol):
 
     @property
     def hessian(self) -> Tensor:
-        """The Hessian of the mean loss, ``(s, P, P)``, parameters in order, each flattened."""
+        """The Hessian of the mean loss, ``(s, P, P)``, parameters in order, each flattened.
+
+        In double precision where the networks can be called in it, whatever their own.
+        """
         ...
 
     @property
