@@ -674,7 +674,10 @@ def _changes(options: argparse.Namespace) -> dict[str, Any]:
         from ibtrace.reports import listing
 
         given = options.lenses
-        changes["lenses"] = list(listing.known("lenses")) if given == "all" else _names(given)
+        named = list(listing.known("lenses")) if given == "all" else _names(given)
+        if not named:
+            raise ConfigError("--lenses names none: give names (A,B) or all, or leave it out")
+        changes["lenses"] = named
     if options.controls:
         from ibtrace.types import CONTROLS
 

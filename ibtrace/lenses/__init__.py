@@ -41,7 +41,7 @@ from ibtrace.lenses.slice import Slice as Slice
 from ibtrace.lenses.stability import Stability as Stability
 from ibtrace.lenses.topology import Topology as Topology
 from ibtrace.lenses.two_nn import TwoNN as TwoNN
-from ibtrace.runtime.arguments import built, shown
+from ibtrace.runtime.arguments import built, several, shown
 from ibtrace.types import Lens
 
 registry: dict[str, type[Any]] = {
@@ -78,6 +78,22 @@ registry: dict[str, type[Any]] = {
 def names() -> list[str]:
     """The registered names, in the order of the registry."""
     return list(registry)
+
+
+def expanded(items: Any) -> list[Any]:
+    """One or several lenses as a list, with the names of all in place of ``"all"``.
+
+    Example:
+        >>> len(expanded("all")) == len(names())
+        True
+    """
+    given = several(items)
+    return [each for item in given for each in (names() if is_all(item) else [item])]
+
+
+def is_all(item: Any) -> bool:
+    """Whether this stands for every lens of the package."""
+    return isinstance(item, str) and item == "all"
 
 
 def statements() -> dict[str, str]:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 
 from ibtrace.errors import InvalidInput
+from ibtrace.runtime.arguments import shown
 from ibtrace.types import LOSS, RESERVED, Lens, Quantity, Reading, View
 
 
@@ -27,15 +28,22 @@ def checked(
 
     Raises:
         InvalidInput: If a quantity, unit, layer or shape is not what the tags or the view say, or
-            a diagnostic has the name of a column.
+            a diagnostic has the name of a column, or something is no reading.
     """
     known = {quantity.name: quantity for quantity in lens.tags.quantities}
+    _require_mapping("it", readings, "{quantity: {layer: Reading}}")
     if unknown := [name for name in readings if name not in known]:
         raise InvalidInput(f"it reads {unknown[0]!r}, which its tags do not name")
     for name in filter(readings.__contains__, known):
+        _require_mapping(name, readings[name], '{layer: Reading}, with "" for the network')
         for layer, reading in readings[name].items():
             _require_fitting(known[name], layer, reading, len(view.seeds), layers)
             yield name, layer, replace(reading, unit=unit_of(known[name], view))
+
+
+def _require_mapping(what: str, value: object, form: str) -> None:
+    if not isinstance(value, Mapping):
+        raise InvalidInput(f"{what} must be read as {form}, got {shown(value)}")
 
 
 def unit_of(quantity: Quantity, view: View) -> str:
@@ -47,6 +55,10 @@ def _require_fitting(
     quantity: Quantity, layer: str, reading: Reading, networks: int, layers: Collection[str]
 ) -> None:
     name = quantity.name
+    if not isinstance(reading, Reading):
+        raise InvalidInput(
+            f"{name} of {layer!r} must be a Reading(value, unit), got {shown(reading)}"
+        )
     if (layer == "") is not (quantity.per == "network"):
         raise InvalidInput(f"{name} is per {quantity.per}, and was read of {layer!r}")
     if layer and layer not in layers:
@@ -57,6 +69,8 @@ def _require_fitting(
         raise InvalidInput(f"{name}: diagnostics {taken} have a column's name; rename them")
     if (got := tuple(reading.value.shape)) != (networks,):
         raise InvalidInput(f"{name} must be one number a network, got shape {got}")
+    if bool((reading.stderr < 0).any()):
+        raise InvalidInput(f"{name} has a standard error below 0: {shown(reading.stderr.tolist())}")
 
 
 def modules_of(view: View) -> dict[str, list[str]]:

@@ -22,7 +22,7 @@ INFLUENCE = Quantity("total influence of the bits", "bits flipped", per="network
 class Sensitivity:
     r"""The mean Frobenius norm of ∂logits/∂x; on bits, the total influence of the decision.
 
-    Where the samples are all patterns of d bits, each once, and there are two classes, the total
+    Where the samples are all patterns of d bits, each once, and there are two logits, the total
     influence of g, the sign of the logits' difference, is the mean number of single flips that
     change it: :math:`\sum_S |S| \hat g(S)^2`, exactly (O'Donnell 2014). Its diagnostics are that
     of the labels (``label``) and that of 2p - 1 (``probability``). Elsewhere it is left out.

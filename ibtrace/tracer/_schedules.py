@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar, cast
 
@@ -57,7 +57,7 @@ def scheduled_lenses(items: Any, every: Schedule) -> list[Scheduled]:
     """Lenses, likewise.
 
     Args:
-        items: One or several.
+        items: One or several; ``"all"`` is every one of the package.
         every: The tracer's schedule; of it, a dear lens takes every n-th look (`LensTags.looks`).
 
     Raises:
@@ -66,10 +66,19 @@ def scheduled_lenses(items: Any, every: Schedule) -> list[Scheduled]:
     """
     means = _Means("lenses", "a lens", '"saturation", Saturation(share=0.95)', Lens)
     scheduled = []
-    for item in several(items):
+    for item in _each(items):
         lens, due = _scheduled(item, every, lenses.make, means)
         scheduled.append(Scheduled(lens, due, 1 if isinstance(item, At) else lens.tags.looks))
     return scheduled
+
+
+def _each(items: Any) -> Iterator[Any]:
+    """The lenses one by one, also of all that share a schedule of their own."""
+    for item in lenses.expanded(items):
+        if isinstance(item, At) and lenses.is_all(item.instrument):
+            yield from (At(name, item.every) for name in lenses.names())
+        else:
+            yield item
 
 
 class _Means(NamedTuple):

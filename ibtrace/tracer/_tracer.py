@@ -80,8 +80,9 @@ class Tracer:
             neighbours where X is numbers of few dimensions, else (and of integer tokens) counts,
             two noise scales and class-wise neighbours; ``trace.meta["default_estimators"]`` says
             which and why.
-        lenses: What else to measure at the same looks, likewise: see `ibtrace.lenses`. One that
-            fails says why once (`ibtrace.errors.LensFailed`) and stops nothing.
+        lenses: What else to measure at the same looks, likewise, or ``"all"``: see
+            `ibtrace.lenses`. One that fails says why once (`ibtrace.errors.LensFailed`) and stops
+            nothing.
         loss: What the model is trained on, for lenses that ask for it: ``cross_entropy`` (of
             logits), ``nll`` (of probabilities or their logarithms), ``mse``, or a function of
             outputs and labels to the mean over the samples.

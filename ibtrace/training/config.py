@@ -22,7 +22,7 @@ from ibtrace.runtime.arguments import require_mapping
 from ibtrace.training import controls, functions
 from ibtrace.training.configs import Raw
 from ibtrace.training.experiment import Experiment, Training
-from ibtrace.training.instruments import instruments
+from ibtrace.training.instruments import instruments, require_entries
 
 # a Dataset is a dataclass, and may also come from a function such as ibtrace.datasets.tishby
 set_parsing_settings(subclasses_enabled=[Dataset])
@@ -121,6 +121,9 @@ def _require_values(raw: Raw) -> None:
     for name, hint in _hints().items():
         if name in raw and raw[name] is None and type(None) not in get_args(hint):
             raise ConfigError(f"{name} must not be null; leave it out, or give a value")
+    for role in ("estimators", "lenses"):
+        if raw.get(role) is not None:
+            require_entries(role, raw[role])
     for name in {"split", "probe"} & raw.keys():
         require_mapping(name, raw[name])
     for name in {"optimizer", "scheduler"} & raw.keys():

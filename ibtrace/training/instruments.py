@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ibtrace import estimators as known_estimators
 from ibtrace import lenses as known_lenses
 from ibtrace.errors import ConfigError
-from ibtrace.runtime.arguments import MOST, whole
+from ibtrace.runtime.arguments import MOST, is_alone, several, shown, whole
 from ibtrace.runtime.schedule import Schedule, Steps, log_spaced, schedule
 from ibtrace.tracer import At
 from ibtrace.training import functions
@@ -33,7 +33,7 @@ def instruments(
             an entry gives the estimator a schedule of its own. One name needs no list; None takes
             what can say something on the probe, as in `ibtrace.Tracer`. One of your own:
             ``{class_path: my_file.Mine, init_args: {…}}``.
-        lenses: What else to measure, likewise: ``[saturation]``; none by default.
+        lenses: What else to measure, likewise: ``[saturation]``, or ``all``; none by default.
         snapshots: When to look: how many points, evenly on a log axis, or the epochs themselves;
             100 points where ``every`` does not say it either.
         every: When to look, as ``every`` of `ibtrace.Tracer`: an int (every n-th epoch), epochs,
@@ -51,15 +51,15 @@ def instruments(
     return Instruments(
         None
         if estimators is None
-        else _built("estimators", estimators, known_estimators.make, epochs, due),
-        _built("lenses", lenses, known_lenses.make, epochs, due),
+        else _built("estimators", several(estimators), known_estimators.make, epochs, due),
+        _built("lenses", known_lenses.expanded(lenses), known_lenses.make, epochs, due),
         due,
     )
 
 
 def _built(
     role: str,
-    entries: str | Sequence[str | Raw],
+    entries: Sequence[Any],
     make: Callable[..., Any],
     epochs: int,
     run: Schedule,
@@ -67,7 +67,7 @@ def _built(
     """Instruments by their names and fields, or by their classes and arguments."""
     by_steps = isinstance(run, Steps)
     built = []
-    for entry in [entries] if isinstance(entries, str) else entries:
+    for entry in entries:
         fields = {"name": entry} if isinstance(entry, str) else dict(entry)
         due = _schedule(epochs, fields.pop("snapshots", None), fields.pop("every", None))
         if "class_path" in fields:
@@ -75,7 +75,10 @@ def _built(
         elif isinstance(name := fields.pop("name", None), str):
             made = make(name, **{key: _tuples(value) for key, value in fields.items()})
         else:
-            raise ConfigError(f"{role}: an entry needs a 'name', got {entry!r}")
+            raise ConfigError(
+                f"{role}: an entry needs a 'name', got {shown(entry)}; as {{name: NAME, FIELD: "
+                "VALUE}"
+            )
         if due is not None and isinstance(due, Steps) != by_steps:
             counted = "steps" if by_steps else "epochs"
             raise ConfigError(
@@ -84,6 +87,26 @@ def _built(
             )
         built.append(made if due is None else At(made, due))
     return built
+
+
+def require_entries(role: str, given: Any) -> None:
+    """Raise for what names no instruments, before the parser says so in many lines.
+
+    Args:
+        role: ``estimators`` or ``lenses``.
+        given: What the configuration says.
+
+    Raises:
+        ConfigError: If it is neither a name nor a list of names and mappings.
+    """
+    form = "{name: NAME, FIELD: VALUE}"
+    if not isinstance(given, str) and is_alone(given):
+        raise ConfigError(
+            f"{role} must be a name, or a list of names and {form}, got {shown(given)}"
+        )
+    for entry in several(given):
+        if not isinstance(entry, (str, Mapping)):
+            raise ConfigError(f"{role}: an entry is a name, or {form}, got {shown(entry)}")
 
 
 def _schedule(epochs: int, snapshots: Any, every: Any) -> Schedule | None:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
+from ibtrace.errors import InvalidInput
+
 if TYPE_CHECKING:
     from typing_extensions import Self
 
@@ -37,11 +39,28 @@ class Quantity:
     per: Per = "layer"
 
 
-def _filled(value: Any, dtype: torch.dtype, like: Tensor) -> Tensor:
-    """A value in the shape and on the device of another, in a type."""
+def _filled(name: str, value: Any, dtype: torch.dtype, like: Tensor) -> Tensor:
+    """A value in the shape and on the device of another, in a type.
+
+    Raises:
+        InvalidInput: If it is not of that kind, or does not fit that shape.
+    """
     if isinstance(value, Tensor) and value.dtype == dtype and value.shape == like.shape:
         return value if value.device == like.device else value.to(like.device)
-    return torch.as_tensor(value, device=like.device).to(dtype).expand(like.shape)
+    try:
+        given = torch.as_tensor(value, device=like.device)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InvalidInput(f"a reading's {name} must be numbers, got {value!r:.80}") from error
+    if given.is_complex():
+        raise InvalidInput(f"a reading's {name} is complex; give real and imaginary part apart")
+    if dtype == torch.bool and given.dtype != dtype and bool(((given != 0) & (given != 1)).any()):
+        raise InvalidInput(f"a reading's {name} must be true or false, got {given.tolist()!r:.80}")
+    try:
+        return given.to(dtype).expand(like.shape)
+    except RuntimeError as error:
+        raise InvalidInput(
+            f"a reading's {name} has shape {tuple(given.shape)}, and its value {tuple(like.shape)}"
+        ) from error
 
 
 class _Numbers:
@@ -60,24 +79,34 @@ class _Numbers:
         # mypy: the class is a mixin of dataclasses
         first = dataclasses.fields(self)[0].name  # type: ignore[arg-type]
         numbers = torch.as_tensor(getattr(self, first))
+        if numbers.is_complex():
+            raise InvalidInput(
+                f"a reading's {first} is complex; read real and imaginary part apart"
+            )
         object.__setattr__(self, first, numbers.to(torch.float64))
         for name in ("stderr", "lower", "upper"):
-            object.__setattr__(self, name, _filled(getattr(self, name), torch.float64, numbers))
-        flags = {name: _filled(value, torch.bool, numbers) for name, value in self.flags.items()}
+            object.__setattr__(
+                self, name, _filled(name, getattr(self, name), torch.float64, numbers)
+            )
+        flags = {n: _filled(f"flag {n!r}", f, torch.bool, numbers) for n, f in self.flags.items()}
         object.__setattr__(self, "flags", flags)
         diagnostics = {
-            name: _filled(value, torch.float64, numbers) for name, value in self.diagnostics.items()
+            n: _filled(f"diagnostic {n!r}", value, torch.float64, numbers)
+            for n, value in self.diagnostics.items()
         }
         object.__setattr__(self, "diagnostics", diagnostics)
 
     def flagged(self, **flags: Tensor) -> Self:
         """The same numbers with more flags raised."""
-        more = {name: _filled(flag, torch.bool, self.stderr) for name, flag in flags.items()}
+        more = {n: _filled(f"flag {n!r}", f, torch.bool, self.stderr) for n, f in flags.items()}
         return self._with("flags", more)
 
     def diagnosed(self, **figures: Tensor) -> Self:
         """The same numbers with more figures that go with them."""
-        more = {n: _filled(figure, torch.float64, self.stderr) for n, figure in figures.items()}
+        more = {
+            n: _filled(f"diagnostic {n!r}", figure, torch.float64, self.stderr)
+            for n, figure in figures.items()
+        }
         return self._with("diagnostics", more)
 
     def _with(self, name: str, more: Mapping[str, Tensor]) -> Self:
