@@ -128,7 +128,7 @@ def test_saturation_against_its_naive_twin(
 
 @pytest.mark.parametrize("share", [0.0, 1.0, -1.0, float("nan")])
 def test_a_share_that_is_none_is_refused(share: float) -> None:
-    with pytest.raises(ConfigError, match="Saturation: share must lie between 0 and 1, got"):
+    with pytest.raises(ConfigError, match="Saturation: share must .*, got"):
         Saturation(share)
 
 

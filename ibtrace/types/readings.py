@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
-from ibtrace.errors import InvalidInput
-
 if TYPE_CHECKING:
     from typing_extensions import Self
 
@@ -43,22 +41,22 @@ def _filled(name: str, value: Any, dtype: torch.dtype, like: Tensor) -> Tensor:
     """A value in the shape and on the device of another, in a type.
 
     Raises:
-        InvalidInput: If it is not of that kind, or does not fit that shape.
+        ValueError: If it is not of that kind, or does not fit that shape.
     """
     if isinstance(value, Tensor) and value.dtype == dtype and value.shape == like.shape:
         return value if value.device == like.device else value.to(like.device)
     try:
         given = torch.as_tensor(value, device=like.device)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise InvalidInput(f"a reading's {name} must be numbers, got {value!r:.80}") from error
+        raise ValueError(f"a reading's {name} must be numbers, got {value!r:.80}") from error
     if given.is_complex():
-        raise InvalidInput(f"a reading's {name} is complex; give real and imaginary part apart")
+        raise ValueError(f"a reading's {name} is complex; give real and imaginary part apart")
     if dtype == torch.bool and given.dtype != dtype and bool(((given != 0) & (given != 1)).any()):
-        raise InvalidInput(f"a reading's {name} must be true or false, got {given.tolist()!r:.80}")
+        raise ValueError(f"a reading's {name} must be true or false, got {given.tolist()!r:.80}")
     try:
         return given.to(dtype).expand(like.shape)
     except RuntimeError as error:
-        raise InvalidInput(
+        raise ValueError(
             f"a reading's {name} has shape {tuple(given.shape)}, and its value {tuple(like.shape)}"
         ) from error
 
@@ -80,9 +78,7 @@ class _Numbers:
         first = dataclasses.fields(self)[0].name  # type: ignore[arg-type]
         numbers = torch.as_tensor(getattr(self, first))
         if numbers.is_complex():
-            raise InvalidInput(
-                f"a reading's {first} is complex; read real and imaginary part apart"
-            )
+            raise ValueError(f"a reading's {first} is complex; read real and imaginary part apart")
         object.__setattr__(self, first, numbers.to(torch.float64))
         for name in ("stderr", "lower", "upper"):
             object.__setattr__(
