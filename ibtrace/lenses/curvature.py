@@ -92,7 +92,7 @@ class Curvature:
         reference="Ghorbani, Krishnan & Xiao 2019, An Investigation into Neural Net Optimization "
         "via Hessian Eigenvalue Density; Cohen et al. 2021, Gradient Descent on Neural Networks "
         "Typically Occurs at the Edge of Stability",
-        needs=frozenset({"hessian", "training"}),
+        needs=frozenset({"loss", "hessian", "training"}),
         cost="P products with the Hessian, each of about 4 passes over N samples, or 60; memory "
         "P² or 30 P",
         caveats="of a ReLU network the curvature between kinks; not comparable between networks "

@@ -66,7 +66,7 @@ class Edge:
         quantities=(SHARPNESS, EDGE),
         reference="Cohen et al. 2021, Gradient Descent on Neural Networks Typically Occurs at the "
         "Edge of Stability; Cohen et al. 2022, Adaptive Gradient Methods at the Edge of Stability",
-        needs=frozenset({"hessian", "training", "optimizer"}),
+        needs=frozenset({"loss", "hessian", "training", "optimizer"}),
         cost="30 products with the Hessian, each of about 4 passes over N samples; memory 30 P",
         caveats="of a quadratic loss, full batches and a P that stands still; in eval mode, which "
         "with batch normalisation or dropout is not what is trained",

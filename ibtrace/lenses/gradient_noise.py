@@ -75,7 +75,7 @@ class GradientNoise:
         quantities=(VARIANCE, SQUARE, SCALE, BENT, MEAN, SPREAD, SNR),
         reference="McCandlish et al. 2018, An Empirical Model of Large-Batch Training; Shwartz-Ziv "
         "& Tishby 2017, Opening the Black Box of Deep Neural Networks via Information",
-        needs=frozenset({"gradient", "hessian", "training"}),
+        needs=frozenset({"loss", "gradient", "hessian", "training"}),
         cost="a gradient of each of N samples, one of all, and 21 products with the Hessian; "
         "memory N P",
         caveats="weight decay and momentum are no part of it; networks with batch normalisation "
