@@ -66,7 +66,7 @@ class EffectiveDimension:
     def tags(self) -> LensTags:
         """What it measures, by its matrix."""
         exact = self.of == "hessian"
-        needs: set[Need] = {"training", "hessian" if exact else "jacobian"}
+        needs: set[Need] = {"training", "hessian", "loss"} if exact else {"training", "jacobian"}
         return LensTags(
             quantities=(OF_HESSIAN if exact else COUNT,),
             reference="MacKay 1992, Bayesian Interpolation; Maddox, Benton & Wilson 2020, "
