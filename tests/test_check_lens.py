@@ -162,7 +162,7 @@ FAULTS: list[tuple[Callable[[View, int], Read], str, str]] = [
     (_each(lambda top: Reading(top, "m")), "readings", "largest value is in 'V', and was 'm'"),
     (_each(lambda top: top.mean()), "readings", "must be one number a network, got shape ()"),
     (_each(lambda top: top * torch.nan), "readings", "is not finite and has no flag"),
-    (_each(lambda top: Reading(top, "V", stderr=-top.abs())), "readings", "a standard error below 0"),
+    (_each(lambda top: Reading(top, "V", stderr=-top.abs())), "readings", "error below 0"),
     (
         _each(lambda top: Reading(top, "V", lower=top + 1, upper=top)),
         "readings",
