@@ -34,7 +34,8 @@ from ibtrace.estimators._limits import require_memory
 from ibtrace.estimators._prepared import once
 from ibtrace.estimators._probes import with_squarable
 from ibtrace.estimators._scales import hidden_by_scale
-from ibtrace.numerics.bins import dense_ids, joint_ids, row_ids
+from ibtrace.numerics.bins import dense_ids, row_ids
+from ibtrace.numerics.counting import first_alike, same_as
 from ibtrace.numerics.entropy import (
     Correction,
     distinct,
@@ -195,11 +196,7 @@ def determined(x: Tensor, t: Tensor) -> bool:
 
     I(X;T) is then the information in T, which pairs that are seen too rarely do not raise.
     """
-    x = dense_ids(x)
-    if int(x.max()) + 1 == len(x):
-        return True
-    pairs = joint_ids(x, row_ids(t.detach()))
-    return int(pairs.max()) == int(x.max())
+    return bool(same_as(row_ids(t.detach()), first_alike(dense_ids(x))))
 
 
 def crowded(counts: Tensor) -> Tensor:
@@ -312,19 +309,28 @@ def _roofs_of_probe(probe: ProbeLike, law: Law) -> tuple[list[Tensor], list[Tens
     return roofs_of(law, probe.x_ids), roofs_of(law, probe.labels)
 
 
-def _extremes_of_probe(probe: ProbeLike) -> tuple[Tensor, Tensor]:
-    """Whether the inputs, and the labels, have to change to be squared."""
-    return _squarable(probe.features)[1], _squarable(probe.labels)[1]
+class _Seen(NamedTuple):
+    """A variable, and what its values' extremes say of it.
+
+    Args:
+        values: Such that they can be squared.
+        extreme: Whether they had to change for that, ``(...)``.
+        rounded: Whether a column is rounded, ``(...)``.
+    """
+
+    values: Tensor
+    extreme: Tensor
+    rounded: Tensor
 
 
-def _rounded_of_probe(probe: ProbeLike) -> tuple[Tensor, Tensor]:
-    """Whether the inputs, and the labels, are rounded."""
-    return rounded(probe.features), rounded(probe.labels)
+def _seen(value: Tensor) -> _Seen:
+    of_columns = ends(value)
+    return _Seen(*squarable(value, of_columns), rounded(value, of_columns))
 
 
-def _squarable(value: Tensor) -> tuple[Tensor, Tensor]:
-    """`squarable`; what is no tensor is left to the estimator to refuse."""
-    return squarable(value) if isinstance(value, Tensor) else (value, torch.tensor(False))
+def _seen_of_probe(probe: ProbeLike) -> tuple[_Seen, _Seen]:
+    """Of the inputs, and of the labels."""
+    return _seen(probe.features), _seen(probe.labels)
 
 
 def checked_call(method: Callable[..., Estimate]) -> Callable[..., Estimate]:
@@ -333,14 +339,14 @@ def checked_call(method: Callable[..., Estimate]) -> Callable[..., Estimate]:
         for role, value in (("x", x), ("y", y)):
             require_dense(label(self), role, value)
         require_memory(self, x, y)
-        (a, extreme_x), (b, extreme_y) = (_squarable(value) for value in (x, y))
-        estimate = method(self, a, b, seed=seed)
+        a, b = _seen(x), _seen(y)
+        estimate = method(self, a.values, b.values, seed=seed)
         return flagged(
             estimate,
             roofs_of(law_of(self), x, y),
-            scales_apart=hidden_by_scale(method, self, a, b, seed),
-            rounded=rounded(x) | rounded(y),
-            extreme_values=extreme_x | extreme_y,
+            scales_apart=hidden_by_scale(method, self, a.values, b.values, seed),
+            rounded=a.rounded | b.rounded,
+            extreme_values=a.extreme | b.extreme,
         )
 
     return call
@@ -363,27 +369,24 @@ def checked_plane(
         features, labels = probe.features, probe.labels
         require_memory(self, features, t)
         require_memory(self, t, labels)
-        extreme_x, extreme_y = once(_extremes_of_probe, probe)
-        subject = with_squarable(probe) if bool(extreme_x | extreme_y) else probe
-        of_columns = ends(t)
-        values, extreme = squarable(t, of_columns)
-        about_x, about_y = method(self, values, subject, seed=seed)
+        of_probe, layer = once(_seen_of_probe, probe), _seen(t)
+        extreme = any(bool(seen.extreme) for seen in of_probe)
+        subject = with_squarable(probe) if extreme else probe
+        about_x, about_y = method(self, layer.values, subject, seed=seed)
         hidden = torch.zeros_like(about_x.bits, dtype=torch.bool)
         with contextlib.suppress(Unsupported):  # it asked its own call, of ids, which has said it
-            inputs = subject.features.to(values.device)
-            hidden = hidden_by_scale(unwrapped(type(self)), self, inputs, values, seed)
+            inputs = subject.features.to(layer.values.device)
+            hidden = hidden_by_scale(unwrapped(type(self)), self, inputs, layer.values, seed)
 
         law = law_of(self)
         of_x, of_y = once(_roofs_of_probe, probe, law)
         of_t = [] if law.within else roofs_of(law, t)  # counting the rows of every look is slow
-        few, few_of = rounded(t, of_columns), once(_rounded_of_probe, probe)
-        doubts = zip((extreme_x, extreme_y), few_of, strict=True)
         of_values = [
             {
-                "extreme_values": extreme | far.to(extreme.device),
-                "rounded": few | near.to(few.device),
+                "extreme_values": layer.extreme | seen.extreme.to(layer.extreme.device),
+                "rounded": layer.rounded | seen.rounded.to(layer.rounded.device),
             }
-            for far, near in doubts
+            for seen in of_probe
         ]
         return (
             flagged(about_x, [*of_x, *of_t], scales_apart=hidden, **of_values[0]),

@@ -1,57 +1,90 @@
-"""What groups of samples tell of floats: the calls of estimators that see one of the two as ids."""
+"""What groups of samples tell of floats: estimators that see one of the two variables as ids."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 from torch import Tensor
 
 from ibtrace.errors import Unsupported
-from ibtrace.estimators._checks import as_classes, determined, require_classes, undefined
+from ibtrace.estimators._checks import (
+    as_classes,
+    checked,
+    determined,
+    require_classes,
+    undefined,
+)
 from ibtrace.estimators._inputs import check_pair, each_estimates, is_ids
-from ibtrace.types import Estimate, ProbeLike
-
-Solve = Callable[[Tensor, list[Tensor], list[bool]], list[Estimate]]
-"""One layer ``(n, d)``, groupings of its samples ``(n,)``, and of each whether its law is known, to
-the estimates of each."""
+from ibtrace.numerics.scale import columns_apart
+from ibtrace.types import Estimate, ProbeLike, label
 
 
-def about_groups(who: str, solve: Solve, x: Tensor, y: Tensor) -> tuple[Estimate, Tensor]:
-    """The estimate of floats and ids, whichever is which, and the floats.
+@checked
+class OfGroups:
+    """An estimator of floats and of classes of samples, whichever variable is which.
 
-    Raises:
-        InvalidInput: If x or y is malformed.
-        Unsupported: If both are ids, or both are floats and rows of x hardly repeat.
+    A subclass says what several groupings of its samples tell of one layer (`_solve`).
     """
-    check_pair(who, x, y)
-    require_classes(who, x, y)
-    classes, t = (y, x) if is_ids(y) else (x, y)
-    return each_estimates(lambda c, layer: solve(layer, [c], [False]), classes, t)[0], t
 
+    def __call__(self, x: Tensor, y: Tensor, *, seed: int = 0) -> Estimate:
+        """The estimate in bits; see the class.
 
-def plane_of_groups(
-    who: str, solve: Solve, t: Tensor, probe: ProbeLike
-) -> tuple[Estimate, Estimate]:
-    """I(X;T) and I(T;Y) of a layer ``(..., n, d)``: the inputs and the classes group its samples.
+        Args:
+            x: ``(..., n, dx)`` floats or ``(..., n)`` ids.
+            y: ``(..., n, dy)`` floats or ``(..., n)`` ids.
+            seed: Seeds what is random, the same for every problem of a batch; without effect where
+                nothing is.
 
-    Where the labels are no classes I(T;Y) is undefined.
+        Raises:
+            InvalidInput: If x or y is malformed.
+            Unsupported: If both are ids, or both are floats and rows of x hardly repeat.
+        """
+        who = label(self)
+        check_pair(who, x, y)
+        require_classes(who, x, y)
+        classes, t = (y, x) if is_ids(y) else (x, y)
+        solved = each_estimates(lambda c, layer: self._solve(layer, [c], [False], seed), classes, t)
+        return solved[0].flagged(scales_apart=self._apart(t))
 
-    Raises:
-        InvalidInput: If ``t`` is malformed or does not pair with the probe.
-        Unsupported: If ``t`` is ids.
-    """
-    ids, targets = probe.x_ids.to(t.device), probe.labels.to(t.device)
-    check_pair(who, ids, t)
-    check_pair(who, ids, targets)
-    if is_ids(t):
-        raise Unsupported(f"{who}: t must be floats, got ids")
-    classes = as_classes(targets)
-    groups = [] if classes is None else [classes]
-    whole = probe.population
+    def plane(self, t: Tensor, probe: ProbeLike, *, seed: int = 0) -> tuple[Estimate, Estimate]:
+        """I(X;T) and I(T;Y) in bits of ``t (..., n, d)``, from one look at it.
 
-    def solve_all(c: Tensor, layer: Tensor) -> list[Estimate]:
-        known = [whole or determined(c, layer), *(whole for _ in groups)]
-        return solve(layer, [c, *groups], known)
+        The inputs and the classes group its samples; where the labels are no classes I(T;Y) is
+        undefined.
 
-    about_x, *about_y = each_estimates(solve_all, ids, t)
-    return about_x, about_y[0] if about_y else undefined(about_x.bits.shape, t.device)
+        Raises:
+            InvalidInput: If ``t`` is malformed or does not pair with the probe.
+            Unsupported: If ``t`` is ids.
+        """
+        who, ids, targets = label(self), probe.x_ids.to(t.device), probe.labels.to(t.device)
+        check_pair(who, ids, t)
+        check_pair(who, ids, targets)
+        if is_ids(t):
+            raise Unsupported(f"{who}: t must be floats, got ids")
+        classes = as_classes(targets)
+        groups = [] if classes is None else [classes]
+        whole = probe.population
+
+        def solve_all(c: Tensor, layer: Tensor) -> list[Estimate]:
+            known = [whole or determined(c, layer), *(whole for _ in groups)]
+            return self._solve(layer, [c, *groups], known, seed)
+
+        about_x, *about_y = each_estimates(solve_all, ids, t)
+        about_classes = about_y[0] if about_y else undefined(about_x.bits.shape, t.device)
+        apart = self._apart(t)
+        return about_x.flagged(scales_apart=apart), about_classes.flagged(scales_apart=apart)
+
+    def _solve(
+        self, t: Tensor, groups: list[Tensor], known: list[bool], seed: int
+    ) -> list[Estimate]:
+        """The estimates of one layer.
+
+        Args:
+            t: The layer, ``(n, d)``.
+            groups: Groupings of its samples, ``(n,)`` each.
+            known: Of each grouping, whether its law is, so that no null is asked for.
+            seed: Seeds what is random.
+        """
+        raise NotImplementedError
+
+    def _apart(self, t: Tensor) -> Tensor:
+        """Whether columns have spreads too different for what looks at them alike, ``(...)``."""
+        return columns_apart(t)

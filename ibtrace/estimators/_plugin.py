@@ -15,7 +15,7 @@ from ibtrace.estimators._checks import checked, undersampled
 from ibtrace.estimators._inputs import check_pair, check_variable, is_ids, samples
 from ibtrace.estimators._prepared import once
 from ibtrace.numerics.bins import dense_ids
-from ibtrace.numerics.counting import same_as
+from ibtrace.numerics.counting import first_alike, same_as
 from ibtrace.numerics.entropy import (
     Correction,
     constant,
@@ -182,7 +182,8 @@ class PlugIn:
             )
         layer = self._symbols(t)
         x, y = self.prepare(probe, t.device)
-        determined = _determined(layer.ids, once(_first_alike, probe, t.device))
+        # Where inputs decide T each pair of symbols is seen as often as its input.
+        determined = same_as(layer.ids, once(_first_alike, probe, t.device))
         xt = x.counts if bool(determined.all()) else pair_counts(x.ids, layer.ids)
         ty = pair_counts(layer.ids, y.ids)
         about_x = self._estimate(x, layer, xt, [layer])
@@ -233,22 +234,8 @@ def _inputs(probe: ProbeLike, device: torch.device) -> Symbols:
     return symbols(dense_ids(probe.x_ids.to(device)))
 
 
-def _first_alike(probe: ProbeLike, device: torch.device) -> Tensor | None:
-    """The first sample of each sample's input, ``(n,)``; None where no input is there twice."""
-    ids = once(_inputs, probe, device).ids
-    places = torch.arange(len(ids), device=device)
-    first = torch.full_like(ids, len(ids)).scatter_reduce_(0, ids, places, "amin")[ids]
-    return None if bool((first == places).all()) else first
-
-
-def _determined(ids: Tensor, first: Tensor | None) -> Tensor:
-    """Whether samples of one input always have one symbol of T, ``(...)``.
-
-    Each pair of symbols is then seen as often as its input.
-    """
-    if first is None:
-        return torch.ones(ids.shape[:-1], dtype=torch.bool, device=ids.device)
-    return same_as(ids, first)
+def _first_alike(probe: ProbeLike, device: torch.device) -> Tensor:
+    return first_alike(once(_inputs, probe, device).ids)
 
 
 def _labels(probe: ProbeLike, estimator: PlugIn, device: torch.device) -> Symbols:

@@ -10,22 +10,20 @@ import torch
 from torch import Tensor
 
 from ibtrace.errors import ConfigError
-from ibtrace.estimators._checks import checked, shuffled, undersampled
-from ibtrace.estimators._groups import about_groups, plane_of_groups
+from ibtrace.estimators._checks import shuffled, undersampled
+from ibtrace.estimators._groups import OfGroups
 from ibtrace.numerics.distances import Distances, is_constant, row_ids
 from ibtrace.numerics.gram import GaussianGram, diffusion_entropy, median_width, silverman_width
-from ibtrace.numerics.scale import columns_apart
 from ibtrace.runtime.fields import require_types
-from ibtrace.types import Estimate, ProbeLike, Tags, label
+from ibtrace.types import Estimate, Tags
 
 _CROWDED = 0.95  # the mean of the kernel, 1 if all samples are alike
 
 Width = Literal["silverman", "median"] | float
 
 
-@checked
 @dataclass(frozen=True)
-class DiffusionSpectral:
+class DiffusionSpectral(OfGroups):
     """S(T) - Σ_c N_c/N S(T | c), S the diffusion spectral entropy of samples (Liao et al. 2023).
 
     Among N samples of T a walk goes from i to j with a probability in proportion to the kernel
@@ -122,38 +120,14 @@ class DiffusionSpectral:
         """
         return 8.0 * n * n * (7 if self.width == "median" else 5), "take fewer samples"
 
-    def __call__(self, x: Tensor, y: Tensor, *, seed: int = 0) -> Estimate:
-        """S of the floats less S within the classes, in bits; nothing is random in it.
-
-        Args:
-            x: ``(..., n, dx)`` floats or ``(..., n)`` ids.
-            y: ``(..., n, dy)`` floats or ``(..., n)`` ids.
-            seed: Not used.
-
-        Raises:
-            InvalidInput: If x or y is malformed.
-            Unsupported: If both are ids, or both are floats and rows of x hardly repeat.
-        """
-        estimate, t = about_groups(label(self), self._solve, x, y)
-        return estimate.flagged(scales_apart=columns_apart(t))
-
-    def plane(self, t: Tensor, probe: ProbeLike, *, seed: int = 0) -> tuple[Estimate, Estimate]:
-        """I(X;T) and I(T;Y) in bits, from one kernel of ``t (..., n, d)``.
-
-        Raises:
-            InvalidInput: If ``t`` is malformed or does not pair with the probe.
-            Unsupported: If ``t`` is ids.
-        """
-        about_x, about_y = plane_of_groups(label(self), self._solve, t, probe)
-        apart = columns_apart(t)
-        return about_x.flagged(scales_apart=apart), about_y.flagged(scales_apart=apart)
-
     def _width(self, points: Tensor, distances: Distances) -> float:
         if self.width == "silverman":
             return silverman_width(points, 1.0)
         return median_width(distances) if self.width == "median" else float(self.width)
 
-    def _solve(self, t: Tensor, groups: list[Tensor], known: list[bool]) -> list[Estimate]:
+    def _solve(
+        self, t: Tensor, groups: list[Tensor], known: list[bool], seed: int
+    ) -> list[Estimate]:
         """The estimates of one layer ``(n, d)``, one for each grouping of its samples."""
         n, points = len(t), t.detach().to(torch.float64)
         still = is_constant(points)

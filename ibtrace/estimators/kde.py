@@ -10,17 +10,15 @@ from torch import Tensor
 
 from ibtrace.errors import ConfigError
 from ibtrace.estimators._checks import (
-    checked,
     crowded,
     shuffled,
     undersampled,
 )
-from ibtrace.estimators._groups import about_groups, plane_of_groups
+from ibtrace.estimators._groups import OfGroups
 from ibtrace.numerics.distances import row_ids
 from ibtrace.numerics.kernels import gaussian_sums
-from ibtrace.numerics.scale import columns_apart
 from ibtrace.runtime.fields import require_types
-from ibtrace.types import Estimate, ProbeLike, Tags, label
+from ibtrace.types import Estimate, Tags
 
 _UNITS = {
     "fixed": "the noise has the variance it is given, in the units of T",
@@ -28,9 +26,8 @@ _UNITS = {
 }
 
 
-@checked
 @dataclass(frozen=True)
-class KDE:
+class KDE(OfGroups):
     """Bounds on I(X; T + ε), ε ~ N(0, s²I), for a mixture of Gaussians (Kolchinsky & Tracey 2017).
 
     Given N samples, T + ε is a mixture of N Gaussians, the law of T + ε within a class c (all the
@@ -128,32 +125,6 @@ class KDE:
         scale = " max|T|" if self.noise == "adaptive" else ""
         return f"T + N(0, {self.noise_variance:g}{scale})"
 
-    def __call__(self, x: Tensor, y: Tensor, *, seed: int = 0) -> Estimate:
-        """I(classes; T + ε) in bits; see the class. Nothing is random: ``seed`` is not used.
-
-        Args:
-            x: ``(..., n, dx)`` floats or ``(..., n)`` ids.
-            y: ``(..., n, dy)`` floats or ``(..., n)`` ids.
-            seed: Not used.
-
-        Raises:
-            InvalidInput: If x or y is malformed.
-            Unsupported: If both are ids, or both are floats and rows of x hardly repeat.
-        """
-        estimate, t = about_groups(label(self), self._solve, x, y)
-        return estimate.flagged(scales_apart=columns_apart(t))
-
-    def plane(self, t: Tensor, probe: ProbeLike, *, seed: int = 0) -> tuple[Estimate, Estimate]:
-        """I(X;T) and I(T;Y) in bits from one pass over the pairs of ``t (..., n, d)``.
-
-        Raises:
-            InvalidInput: If ``t`` is malformed or does not pair with the probe.
-            Unsupported: If ``t`` is ids.
-        """
-        about_x, about_y = plane_of_groups(label(self), self._solve, t, probe)
-        apart = columns_apart(t)
-        return about_x.flagged(scales_apart=apart), about_y.flagged(scales_apart=apart)
-
     def _variance(self, t: Tensor) -> Tensor:
         if self.noise == "fixed":
             shape = t.shape[:-2]
@@ -161,7 +132,9 @@ class KDE:
         largest = t.detach().to(torch.float64).abs().amax((-2, -1))
         return self.noise_variance * torch.where(largest > 0, largest, 1)
 
-    def _solve(self, t: Tensor, groups: list[Tensor], known: list[bool]) -> list[Estimate]:
+    def _solve(
+        self, t: Tensor, groups: list[Tensor], known: list[bool], seed: int
+    ) -> list[Estimate]:
         """The estimates of one layer ``(n, d)``, one for each grouping of its samples.
 
         All kernels are summed in one pass over the pairs of samples, those of permuted classes

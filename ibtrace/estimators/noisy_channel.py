@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal
 
 import torch
@@ -13,17 +12,16 @@ from torch import Tensor
 
 from ibtrace.errors import ConfigError
 from ibtrace.estimators._checks import (
-    checked,
     crowded,
     shuffled,
     undersampled,
 )
-from ibtrace.estimators._groups import about_groups, plane_of_groups
+from ibtrace.estimators._groups import OfGroups
 from ibtrace.numerics import noisy_mixtures
 from ibtrace.numerics.distances import row_ids
 from ibtrace.numerics.scale import columns_apart
 from ibtrace.runtime.fields import require_types
-from ibtrace.types import Estimate, ProbeLike, Tags, label
+from ibtrace.types import Estimate, Tags
 
 Noise = Literal["additive", "multiplicative", "lognormal"]
 
@@ -43,9 +41,8 @@ _FEWEST_DRAWS = 1000
 _QUANTILE = 1.959964  # two-sided 95 % of the normal law
 
 
-@checked
 @dataclass(frozen=True)
-class NoisyChannel:
+class NoisyChannel(OfGroups):
     """I(X; T + Z), Z ~ N(0, s² I), by Monte Carlo with its error bar (Goldfeld et al. 2019).
 
     Given n samples, T + Z is a mixture p of n Gaussians of equal weight, and within a class c
@@ -148,32 +145,6 @@ class NoisyChannel:
         """The noisy layer."""
         noisy = _SYMBOLS[self.noise].format(variance=self.noise_std**2)
         return f"{noisy}, the network's own noise" if self.in_network else noisy
-
-    def __call__(self, x: Tensor, y: Tensor, *, seed: int = 0) -> Estimate:
-        """I(classes; T + Z) in bits; see the class.
-
-        Args:
-            x: ``(..., n, dx)`` floats or ``(..., n)`` ids.
-            y: ``(..., n, dy)`` floats or ``(..., n)`` ids.
-            seed: Seeds the noise, which is the same for every problem of a batch.
-
-        Raises:
-            InvalidInput: If x or y is malformed.
-            Unsupported: If both are ids, or both are floats and rows of x hardly repeat.
-        """
-        estimate, t = about_groups(label(self), partial(self._solve, seed=seed), x, y)
-        return estimate.flagged(scales_apart=self._apart(t))
-
-    def plane(self, t: Tensor, probe: ProbeLike, *, seed: int = 0) -> tuple[Estimate, Estimate]:
-        """I(X;T) and I(T;Y) in bits from the same draws of the noise, for ``t (..., n, d)``.
-
-        Raises:
-            InvalidInput: If ``t`` is malformed or does not pair with the probe.
-            Unsupported: If ``t`` is ids.
-        """
-        about_x, about_y = plane_of_groups(label(self), partial(self._solve, seed=seed), t, probe)
-        apart = self._apart(t)
-        return about_x.flagged(scales_apart=apart), about_y.flagged(scales_apart=apart)
 
     def _solve(
         self, t: Tensor, groups: list[Tensor], known: list[bool], seed: int

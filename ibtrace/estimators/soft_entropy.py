@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from ibtrace.errors import ConfigError
-from ibtrace.estimators._checks import checked, shuffled, undersampled
-from ibtrace.estimators._groups import about_groups, plane_of_groups
+from ibtrace.estimators._checks import shuffled, undersampled
+from ibtrace.estimators._groups import OfGroups
 from ibtrace.numerics.distances import row_ids
-from ibtrace.numerics.scale import columns_apart
 from ibtrace.numerics.sphere import (
     assignments,
     bounded_temperature,
@@ -25,7 +23,7 @@ from ibtrace.numerics.sphere import (
 )
 from ibtrace.runtime.arguments import whole
 from ibtrace.runtime.fields import require_types
-from ibtrace.types import Estimate, ProbeLike, Tags, label
+from ibtrace.types import Estimate, Tags
 
 _ALIKE = -math.log2(0.95)  # bits that the channel tells of its samples, if it takes them for one
 
@@ -38,9 +36,8 @@ _TEMPERATURES = {
 }
 
 
-@checked
 @dataclass(frozen=True)
-class SoftEntropy:
+class SoftEntropy(OfGroups):
     """I(X;B) and I(B;Y) of B, the point of a sphere that T is softly assigned to (Conklin 2025).
 
     Each sample's T is divided by its length, z = T/|T|, and goes to one of ``points`` random
@@ -136,32 +133,6 @@ class SoftEntropy:
         """The point that the layer is assigned to."""
         at = self.temperature if isinstance(self.temperature, str) else f"{self.temperature:g}"
         return f"T's direction, softly one of {self.points} (ε: {at})"
-
-    def __call__(self, x: Tensor, y: Tensor, *, seed: int = 0) -> Estimate:
-        """I(classes; B) in bits; see the class.
-
-        Args:
-            x: ``(..., n, dx)`` floats or ``(..., n)`` ids.
-            y: ``(..., n, dy)`` floats or ``(..., n)`` ids.
-            seed: Draws the points, which are the same for every problem of a batch.
-
-        Raises:
-            InvalidInput: If x or y is malformed.
-            Unsupported: If both are ids, or both are floats and rows of x hardly repeat.
-        """
-        estimate, t = about_groups(label(self), partial(self._solve, seed=seed), x, y)
-        return estimate.flagged(scales_apart=columns_apart(t))
-
-    def plane(self, t: Tensor, probe: ProbeLike, *, seed: int = 0) -> tuple[Estimate, Estimate]:
-        """I(X;T) and I(T;Y) in bits from one assignment of ``t (..., n, d)``.
-
-        Raises:
-            InvalidInput: If ``t`` is malformed or does not pair with the probe.
-            Unsupported: If ``t`` is ids.
-        """
-        about_x, about_y = plane_of_groups(label(self), partial(self._solve, seed=seed), t, probe)
-        apart = columns_apart(t)
-        return about_x.flagged(scales_apart=apart), about_y.flagged(scales_apart=apart)
 
     def temperature_at(self, d: int) -> float:
         """ε for layers of d units.

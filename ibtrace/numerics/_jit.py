@@ -11,9 +11,7 @@ _Of = ParamSpec("_Of")
 _Result = TypeVar("_Result")
 
 
-def kernel(
-    *signatures: str, inline: bool = False
-) -> Callable[[Callable[_Of, _Result]], Callable[_Of, _Result]]:
+def kernel(*signatures: str) -> Callable[[Callable[_Of, _Result]], Callable[_Of, _Result]]:
     """A function compiled now, for these types alone, and kept on disk where a place allows it.
 
     Numbers come out as the loop says: nothing is reordered (no fast-math), and no thread but the
@@ -21,12 +19,11 @@ def kernel(
 
     Args:
         *signatures: The types of arguments and result, in numba's words.
-        inline: Whether to leave it to the kernels that call it, to be compiled into them.
     """
 
     def compiled(function: Callable[_Of, _Result]) -> Callable[_Of, _Result]:
         try:
-            return _compile(function, signatures, cache=not inline)
+            return _compile(function, signatures, cache=True)
         except (RuntimeError, OSError):  # neither beside the code nor at home can a file be written
             return _compile(function, signatures, cache=False)
 

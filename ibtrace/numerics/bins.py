@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ibtrace.numerics.columns import compilable
 from ibtrace.numerics.compiled import kernels
 from ibtrace.numerics.counting import counted_rows, numbered
 
 _ROW, _ROWS = 2**12, 2**12  # bytes of a row that is hashed at once, and how many rows are
 _HASH_SEED = 0x1B
-_COMPILED = (torch.float32, torch.float64)
 
 
 def floor_bins(values: Tensor, width: float) -> Tensor:
@@ -62,7 +62,7 @@ def _equal_bins(
     """
     lead = values.shape[:-2]
     ends = [end.expand(*lead, 1, 1) for end in (low, width) if end.shape[-2:].numel() == 1]
-    if len(ends) < 2 or values.device.type != "cpu" or values.dtype not in _COMPILED:
+    if len(ends) < 2 or not compilable(values):
         quotient = (values - low).div_(width).floor_()
         return (quotient if most is None else quotient.clamp_(0, most)).to(kind)
     numbers = torch.empty(values.shape, dtype=kind)

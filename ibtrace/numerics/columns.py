@@ -38,7 +38,7 @@ def extremes(values: Tensor) -> Bounds:
 
     On the CPU one compiled pass, in which NaN does not count; elsewhere a column with NaN has NaN.
     """
-    if not _compiled(values):
+    if not compilable(values):
         return Bounds(*values.aminmax(dim=-2))
     *lead, n, d = values.shape
     low, high = (values.new_empty(*lead, d) for _ in range(2))
@@ -158,5 +158,6 @@ def rank(zeros: Tensor, n: int) -> Tensor:
     return (zeros + (n - 1 - zeros) // 2).clamp(max=n - 1)
 
 
-def _compiled(values: Tensor) -> bool:
+def compilable(values: Tensor) -> bool:
+    """Whether there are compiled loops for these values."""
     return values.device.type == "cpu" and values.dtype in (torch.float32, torch.float64)

@@ -90,6 +90,16 @@ def counted_pairs(a: Tensor, b: Tensor) -> Tensor:
     return counts
 
 
+def first_alike(ids: Tensor) -> Tensor:
+    """The place of the first sample that has each sample's id, int64 ``(n,)``.
+
+    Args:
+        ids: Ids below n, int64 ``(n,)``.
+    """
+    places = torch.arange(len(ids), device=ids.device)
+    return torch.full_like(ids, len(ids)).scatter_reduce_(0, ids, places, "amin")[ids]
+
+
 def same_as(ids: Tensor, other: Tensor) -> Tensor:
     """Whether each sample of a problem has the id of another sample, bool ``(...)``.
 

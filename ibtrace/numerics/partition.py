@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ibtrace.numerics.bins import certainly_distinct, dense_ids, row_ids
-from ibtrace.numerics.entropy import distinct, local_information, pair_counts, sample_counts
+from ibtrace.numerics.entropy import distinct, pair_counts, plug_in, sample_counts
 
 _COLUMNS = 64
 
@@ -52,7 +52,7 @@ def partition(t: Tensor, x_ids: Tensor) -> Partition:
     x = sample_counts(x_ids)
     # First as if all rows were distinct; then only those problems in which some may not be.
     rows = torch.full(t.shape[:1], n, device=t.device)
-    bits = local_information(x, torch.ones_like(x), torch.ones_like(x)).mean(-1)
+    bits = plug_in(x, torch.ones_like(x), torch.ones_like(x)).bits
     bits = bits.expand(t.shape[:1]).clone()
     # What differs in some columns differs; what is equal in them has to be looked at in full.
     subset = t[..., :: _step(t)]
@@ -61,7 +61,7 @@ def partition(t: Tensor, x_ids: Tensor) -> Partition:
         counts = sample_counts(ids)
         rows[problem] = distinct(counts)
         joint = pair_counts(x_ids, ids)
-        bits[problem] = local_information(x, counts, joint).mean(-1)
+        bits[problem] = plug_in(x, counts, joint).bits
     return Partition(rows, bits)
 
 
