@@ -8,7 +8,6 @@ errors, and both informations where the estimator gives both.
 
 from __future__ import annotations
 
-import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -19,7 +18,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import peers
-from benchmarks.timing import by_turns
+from benchmarks.timing import by_turns, exponent, seconds
 from ibtrace import estimators
 from ibtrace.probe import Probe
 
@@ -206,8 +205,8 @@ def growth(quick: bool) -> Iterator[tuple[str, dict[str, Any]]]:
         yield (
             name,
             {
-                "N": {str(n): seconds for n, seconds in by_n.items()},
-                "d": {str(d): seconds for d, seconds in by_d.items()},
+                "N": {str(n): spent for n, spent in by_n.items()},
+                "d": {str(d): spent for d, spent in by_d.items()},
                 "exponents": {
                     axis: _exponent(found) for axis, found in (("N", by_n), ("d", by_d)) if found
                 },
@@ -216,13 +215,12 @@ def growth(quick: bool) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _seconds(ways: Ways, once: bool) -> float:
-    found = by_turns({OURS: ways[OURS]}, 1 if once else 5)[OURS]["cpu"]
-    return round(statistics.median(found), 6)
+    return round(seconds(ways[OURS], 1 if once else 5), 6)
 
 
-def _exponent(seconds: Mapping[int, float]) -> float:
-    (small, before), (large, after) = [*seconds.items()][-2:]
-    return round(math.log(max(after, 1e-9) / max(before, 1e-9)) / math.log(large / small), 2)
+def _exponent(found: Mapping[int, float]) -> float:
+    (small, before), (large, after) = [*found.items()][-2:]
+    return exponent(max(after, 1e-9) / max(before, 1e-9), large / small)
 
 
 def _there(package: str) -> bool:

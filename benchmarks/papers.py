@@ -22,6 +22,7 @@ from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
+from timing import marked
 
 from ibtrace import papers, plots
 from ibtrace.claims import claims_table
@@ -31,8 +32,6 @@ from ibtrace.trace import Trace
 from ibtrace.training import configs, folders, runner
 
 DOCS = Path(__file__).parent.parent / "docs"
-BEGIN, END = "<!-- claims: begin -->\n", "<!-- claims: end -->\n"
-BLOCK = re.compile(f"{BEGIN}.*?{END}", re.DOTALL)
 PACKAGES = ("ibtrace", "torch", "numpy", "python")
 STATUSES = ("held", "failed", "inconclusive", "not measured")
 
@@ -44,7 +43,8 @@ PAGE = """# `ibtrace replicate {name}`
 
 [What is run, and what it shows.]
 
-{begin}{end}
+<!-- claims: begin -->
+<!-- claims: end -->
 ## Where this differs from the paper
 
 [What is smaller, and what contradicts it.]
@@ -121,12 +121,11 @@ def write(paper: Paper, traces: Traces) -> None:
         drawn[name] = DOCS / "figures" / f"{stem}.png"
         figure.savefig(drawn[name], dpi=150)
     page = DOCS / "papers" / f"{paper.name}.md"
-    text = page.read_text() if page.exists() else PAGE.format(
-        name=paper.name, title=paper.title, begin=BEGIN, end=END
-    )  # fmt: skip
+    new = PAGE.format(name=paper.name, title=paper.title)
+    text = page.read_text() if page.exists() else new
     table = claims_table(paper.claims, traces)
     content = block(paper, table, traces, drawn)
-    page.write_text(BLOCK.sub(lambda _: f"{BEGIN}{content}{END}", text))
+    page.write_text(marked(text, "claims", content))
     print(f"{page.name}: {table['status'].value_counts().to_dict()}")
 
 
@@ -142,7 +141,7 @@ def write_index() -> None:
         rows.append(f"| {named} | {cell(paper.title)} | {told} |")
     table = "\n".join(["| name | paper | claims |", "| --- | --- | --- |", *rows])
     index = DOCS / "papers" / "README.md"
-    index.write_text(BLOCK.sub(lambda _: f"{BEGIN}{table}\n{END}", index.read_text()))
+    index.write_text(marked(index.read_text(), "claims", f"{table}\n"))
 
 
 def main() -> None:

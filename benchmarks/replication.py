@@ -8,7 +8,6 @@ over seeds and one NumPy estimate per layer and snapshot, in the style of ibsgd'
 
 from __future__ import annotations
 
-import math
 import statistics
 import tempfile
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from benchmarks.timing import by_turns, ratios
+from benchmarks.timing import by_turns, exponent, ratios
 from ibtrace.datasets import split, tishby
 from ibtrace.models import MLP
 from ibtrace.runtime.schedule import log_spaced
@@ -118,11 +117,7 @@ def measured(quick: bool) -> dict[str, Any]:
     return {
         "ratios": {name: ratios(turns, *ways)},
         "exponents": {
-            "seeds": _exponent(cpu["many"] / cpu["few"], _LARGEST / _SMALLEST),
-            "layers": _exponent(cpu["deep"] / cpu["shallow"], layers),
+            "seeds": exponent(cpu["many"] / cpu["few"], _LARGEST / _SMALLEST),
+            "layers": exponent(cpu["deep"] / cpu["shallow"], layers),
         },
     }
-
-
-def _exponent(ratio: float, times: float) -> float:
-    return round(math.log(ratio) / math.log(times), 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import statistics
@@ -29,6 +30,16 @@ def by_turns(
                 found[name]["wall"].append(time.perf_counter() - wall)
                 found[name]["cpu"].append(time.process_time() - cpu)
     return found
+
+
+def seconds(work: Callable[[], object], rounds: int) -> float:
+    """Median CPU seconds of one way."""
+    return statistics.median(by_turns({"": work}, rounds)[""]["cpu"])
+
+
+def exponent(ratio: float, times: float) -> float:
+    """The power of what is so many times as much, if that takes so many times as long."""
+    return round(math.log(ratio) / math.log(times), 2)
 
 
 def ratios(found: Mapping[str, Mapping[str, list[float]]], slow: str, fast: str) -> dict[str, Any]:

@@ -51,13 +51,12 @@ def coincidence(
     Two curves that rise or fall are correlated whatever they measure; so it is their *differences*
     that are compared, on a grid that is even in log(1 + epoch), and raw correlations are not
     offered. For each pair: the mean over seeds, two or more, of Spearman's correlation. Its
-    interval is from a
-    bootstrap of seeds and, within each, of blocks of neighbouring differences, on Fisher's scale,
-    at a level that holds for all pairs together (Bonferroni); it is wide rather than narrow: of
-    independent random walks, white noise and smooth curves, at most 5 % of runs (2 % from three
-    seeds on) had any interval without 0. Of one seed it would be too narrow (of white noise a
-    tenth of the pairs lay beyond 0), and so there is none. A correlation is no cause: two
-    quantities that follow a third coincide too.
+    interval is from a bootstrap of seeds and, within each, of blocks of neighbouring differences,
+    on Fisher's scale, at a level that holds for all pairs together (Bonferroni); it is wide rather
+    than narrow: of independent random walks, white noise and smooth curves, at most 5 % of runs
+    (2 % from three seeds on) had any interval without 0. Of one seed it would be too narrow (of
+    white noise a tenth of the pairs lay beyond 0), and so there is none. A correlation is no cause:
+    two quantities that follow a third coincide too.
 
     Args:
         trace: The trace.

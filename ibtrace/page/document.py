@@ -213,30 +213,34 @@ def _answers(maps: Mapping[str, Resolution]) -> str:
 
 def _controls(controls: Mapping[str, Controlled]) -> str:
     """A section on what controls do beside their subjects; nothing where there are none."""
-    parts = []
-    for name, held in controls.items():
-        head = f"<h3>{text(name)}</h3>" if name else ""
-        told = preformatted(str(held), "The controls in words")
-        every = folded("Every number", table(held.table(), "Every control; bits"))
-        parts.append(f'<article class="run">{head}{told}{every}</article>')
-    if not parts:
-        return ""
-    inner = f'<div class="runs">{"".join(parts)}</div>'
-    return f'<section id="controls"><h2>Controls</h2>{inner}</section>'
+    tables = {name: (held, held.table()) for name, held in controls.items()}
+    return _told("Controls", "controls", tables, ("The controls in words", "Every control; bits"))
 
 
 def _examinations(examinations: Mapping[str, Tabulated]) -> str:
     """A section on estimates against chance and on fewer samples; nothing where there are none."""
-    parts = []
-    for name, examination in examinations.items():
+    tables = {name: (examined, examined.summary()) for name, examined in examinations.items()}
+    labels = "The examination in words", "The last look; bits"
+    return _told("Estimates examined", "examinations", tables, labels)
+
+
+def _told(
+    title: str,
+    place: str,
+    told: Mapping[str, tuple[object, pd.DataFrame]],
+    labels: tuple[str, str],
+) -> str:
+    """A section that tells each run in words, and in a table that can be unfolded."""
+    parts, (of_words, of_table) = [], labels
+    for name, (words, frame) in told.items():
         head = f"<h3>{text(name)}</h3>" if name else ""
-        told = preformatted(str(examination), "The examination in words")
-        every = folded("Every number", table(examination.summary(), "The last look; bits"))
-        parts.append(f'<article class="run">{head}{told}{every}</article>')
+        said = preformatted(str(words), of_words)
+        every = folded("Every number", table(frame, of_table))
+        parts.append(f'<article class="run">{head}{said}{every}</article>')
     if not parts:
         return ""
     inner = f'<div class="runs">{"".join(parts)}</div>'
-    return f'<section id="examinations"><h2>Estimates examined</h2>{inner}</section>'
+    return f'<section id="{place}"><h2>{title}</h2>{inner}</section>'
 
 
 def _tested(title: str, tables: Mapping[str, pd.DataFrame]) -> str:

@@ -58,11 +58,7 @@ class GridVerdict(Mapping[str, Verdict]):
 
     def table(self) -> pd.DataFrame:
         """`Verdict.table` of every point, after a column for each key of the grid."""
-        parts = []
-        for name, judged in self.items():
-            own = judged.table()
-            parts.append(pd.concat([pd.DataFrame(self.grid[name], index=own.index), own], axis=1))
-        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+        return joined({name: judged.table() for name, judged in self.items()}, self.grid)
 
     def by(self, estimator: str) -> dict[str, list[Finding]]:
         """What an estimator says of every layer, by the points that it judged.
@@ -101,6 +97,22 @@ class GridVerdict(Mapping[str, Verdict]):
             if len(table):
                 parts.append(f"{words[0].upper()}{words[1:]}\n{_text(table)}")
         return "\n\n".join([*parts, _LEGEND]) if parts else "No point was judged."
+
+
+def joined(
+    tables: Mapping[str, pd.DataFrame], grid: Mapping[str, Mapping[str, Any]]
+) -> pd.DataFrame:
+    """The tables of several points as one, after a column for each key of the grid.
+
+    Args:
+        tables: By point.
+        grid: The values of the grid at each, by their keys.
+    """
+    parts = [
+        pd.concat([pd.DataFrame(grid[name], index=own.index), own], axis=1)
+        for name, own in tables.items()
+    ]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
 def _text(table: pd.DataFrame) -> str:

@@ -21,17 +21,8 @@ N, CLASSES, BITS = 24, 3, 5
 
 BASE = frozenset(
     {
-        *(
-            "epoch",
-            "step",
-            "seeds",
-            "parameters",
-            "frozen",
-            "outputs",
-            "logits",
-            "labels",
-            "samples",
-        ),
+        *("epoch", "step", "seeds", "parameters", "frozen", "outputs", "logits"),
+        *("labels", "samples"),
         *("decisions", "loss_unit", "random_split", "batch_size", "at", "thinned", "once"),
     }
 )

@@ -27,6 +27,7 @@ from ibtrace.trace.analysing import analyse
 from ibtrace.trace.choices import Choices
 from ibtrace.trace.examination import Examination
 from ibtrace.trace.examining import examine
+from ibtrace.trace.exporting import Exported
 from ibtrace.trace.packing import Columns, Entry
 from ibtrace.trace.resolving import resolve
 from ibtrace.trace.storage import (
@@ -85,7 +86,7 @@ class Scalar(NamedTuple):
     unit: str = ""
 
 
-class Trace:
+class Trace(Exported):
     """The rows of one run, in the SQLite file of a run folder or in memory.
 
     Make one with `Trace.create`, read one with `Trace.load`. There is nothing to close, and
@@ -342,11 +343,8 @@ class Trace:
         make: Callable[[sqlite3.Connection], _Read],
     ) -> _Read:
         """What was read of the trace, anew only when the trace is in another state."""
-        state = state_of(connection)  # first: what is written meanwhile is read again
-        if self._read.get(what, (None,))[0] != state:
-            self._read[what] = (state, make(connection))
-        read: _Read = self._read[what][1]
-        return read
+        # the state first: what is written meanwhile is read again
+        return self._once(what, state_of(connection), lambda: make(connection))
 
     def remembered(self, key: Hashable, compute: Callable[[], _Read]) -> _Read:
         """``compute()``, done once for each state of the trace; shared, so not to be changed.
@@ -357,6 +355,9 @@ class Trace:
         """
         with self._database.connection() as connection:
             state = state_of(connection)
+        return self._once(key, state, compute)
+
+    def _once(self, key: Hashable, state: int, compute: Callable[[], _Read]) -> _Read:
         if self._read.get(key, (None,))[0] != state:
             self._read[key] = (state, compute())
         read: _Read = self._read[key][1]
@@ -419,18 +420,6 @@ class Trace:
 
     def __repr__(self) -> str:
         return f"Trace({'in memory' if self.path is None else str(self.path)}, {len(self)} rows)"
-
-    def to_parquet(self, path: str | os.PathLike[str]) -> int:
-        """Write `frame` as Parquet; returns the number of rows written."""
-        frame = self.frame()
-        frame.to_parquet(Path(path), index=False)
-        return len(frame)
-
-    def to_csv(self, path: str | os.PathLike[str]) -> int:
-        """Write `frame` as CSV; returns the number of rows written."""
-        frame = self.frame()
-        frame.to_csv(Path(path), index=False)
-        return len(frame)
 
     def verdict(self, rule: Rule | None = None) -> Verdict:
         """Does each layer compress, a question at a time, with intervals (`ibtrace.plane`)."""

@@ -23,9 +23,11 @@ import yaml
 from ibtrace.errors import RunError, UnknownName
 from ibtrace.page import write
 from ibtrace.plane import GridVerdict, Rule, verdict
+from ibtrace.plane.grid import joined
 from ibtrace.runtime.arguments import require_path
 from ibtrace.runtime.files import FILE_NAME, written_whole
 from ibtrace.trace._trace import Trace
+from ibtrace.trace.exporting import Exported
 from ibtrace.trace.packing import LAYOUTS
 from ibtrace.trace.storage import (
     JOB_FOLDERS,
@@ -49,7 +51,7 @@ _LISTS = ("layers", "modules", "estimators", "lenses", "quantities")
 _TABLES = ("captured", "variables", "epochs", "configurations", "questions")
 
 
-class Sweep(Mapping[str, Trace]):
+class Sweep(Exported, Mapping[str, Trace]):
     """The traces of a sweep by point; read one with `Sweep.load`.
 
     A point at which nothing was traced has no trace, and stands in `points` all the same.
@@ -127,18 +129,6 @@ class Sweep(Mapping[str, Trace]):
         """`Trace.scalars` of every point, after a column for each key of the grid."""
         return self._joined(Trace.scalars)
 
-    def to_parquet(self, path: str | os.PathLike[str]) -> int:
-        """Write `frame` as Parquet; returns the number of rows written."""
-        frame = self.frame()
-        frame.to_parquet(Path(path), index=False)
-        return len(frame)
-
-    def to_csv(self, path: str | os.PathLike[str]) -> int:
-        """Write `frame` as CSV; returns the number of rows written."""
-        frame = self.frame()
-        frame.to_csv(Path(path), index=False)
-        return len(frame)
-
     def verdict(
         self, rule: Rule | None = None, *, estimators: Sequence[str] | None = None
     ) -> GridVerdict:
@@ -149,7 +139,7 @@ class Sweep(Mapping[str, Trace]):
             estimators: Only by the estimators of these labels; None for all.
         """
         judged = {name: verdict(trace, rule, estimators=estimators) for name, trace in self.items()}
-        return GridVerdict(judged, {name: _columns(self.points[name]) for name in judged})
+        return GridVerdict(judged, self._values)
 
     @property
     def columns(self) -> int | None:
@@ -184,11 +174,12 @@ class Sweep(Mapping[str, Trace]):
 
     def _joined(self, table: Callable[[Trace], pd.DataFrame]) -> pd.DataFrame:
         """A table of every point, the grid's values before it."""
-        parts = []
-        for name, trace in self.items():
-            own, values = table(trace), _columns(self.points[name])
-            parts.append(pd.concat([pd.DataFrame(values, index=own.index), own], axis=1))
-        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+        return joined({name: table(trace) for name, trace in self.items()}, self._values)
+
+    @property
+    def _values(self) -> dict[str, dict[str, Any]]:
+        """The values of the grid at every point that has a trace, as they stand in a table."""
+        return {name: _columns(self.points[name]) for name in self}
 
 
 def is_sweep(path: Path) -> bool:

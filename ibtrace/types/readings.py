@@ -37,27 +37,28 @@ class Quantity:
     per: Per = "layer"
 
 
-def _filled(name: str, value: Any, dtype: torch.dtype, like: Tensor) -> Tensor:
-    """A value in the shape and on the device of another, in a type.
+def _filled(value: Any, dtype: torch.dtype, like: Tensor, kind: str, name: str = "") -> Tensor:
+    """A value in the shape and on the device of another, in a type; what it is, for the error.
 
     Raises:
         ValueError: If it is not of that kind, or does not fit that shape.
     """
     if isinstance(value, Tensor) and value.dtype == dtype and value.shape == like.shape:
         return value if value.device == like.device else value.to(like.device)
+    what = f"a reading's {kind} {name!r}" if name else f"a reading's {kind}"
     try:
         given = torch.as_tensor(value, device=like.device)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"a reading's {name} must be numbers, got {value!r:.80}") from error
+        raise ValueError(f"{what} must be numbers, got {value!r:.80}") from error
     if given.is_complex():
-        raise ValueError(f"a reading's {name} is complex; give real and imaginary part apart")
+        raise ValueError(f"{what} is complex; give real and imaginary part apart")
     if dtype == torch.bool and given.dtype != dtype and bool(((given != 0) & (given != 1)).any()):
-        raise ValueError(f"a reading's {name} must be true or false, got {given.tolist()!r:.80}")
+        raise ValueError(f"{what} must be true or false, got {given.tolist()!r:.80}")
     try:
         return given.to(dtype).expand(like.shape)
     except RuntimeError as error:
         raise ValueError(
-            f"a reading's {name} has shape {tuple(given.shape)}, and its value {tuple(like.shape)}"
+            f"{what} has shape {tuple(given.shape)}, and its value {tuple(like.shape)}"
         ) from error
 
 
@@ -82,25 +83,25 @@ class _Numbers:
         object.__setattr__(self, first, numbers.to(torch.float64))
         for name in ("stderr", "lower", "upper"):
             object.__setattr__(
-                self, name, _filled(name, getattr(self, name), torch.float64, numbers)
+                self, name, _filled(getattr(self, name), torch.float64, numbers, name)
             )
-        flags = {n: _filled(f"flag {n!r}", f, torch.bool, numbers) for n, f in self.flags.items()}
+        flags = {n: _filled(f, torch.bool, numbers, "flag", n) for n, f in self.flags.items()}
         object.__setattr__(self, "flags", flags)
         diagnostics = {
-            n: _filled(f"diagnostic {n!r}", value, torch.float64, numbers)
+            n: _filled(value, torch.float64, numbers, "diagnostic", n)
             for n, value in self.diagnostics.items()
         }
         object.__setattr__(self, "diagnostics", diagnostics)
 
     def flagged(self, **flags: Tensor) -> Self:
         """The same numbers with more flags raised."""
-        more = {n: _filled(f"flag {n!r}", f, torch.bool, self.stderr) for n, f in flags.items()}
+        more = {n: _filled(f, torch.bool, self.stderr, "flag", n) for n, f in flags.items()}
         return self._with("flags", more)
 
     def diagnosed(self, **figures: Tensor) -> Self:
         """The same numbers with more figures that go with them."""
         more = {
-            n: _filled(f"diagnostic {n!r}", figure, torch.float64, self.stderr)
+            n: _filled(figure, torch.float64, self.stderr, "diagnostic", n)
             for n, figure in figures.items()
         }
         return self._with("diagnostics", more)
