@@ -92,7 +92,7 @@ def test_a_bias_of_pairs_that_hardly_repeat_is_undersampled(estimator: Estimator
     assert "undersampled" not in raised(few)
 
 
-SOFT = ["kde", "noisy_channel", "matrix_renyi"]
+SOFT = ["kde", "noisy_channel", "matrix_renyi", "diffusion_spectral"]
 TABLES = ["binning", "adaptive_binning", "exact"]
 
 

@@ -96,6 +96,25 @@ def test_the_numbers_are_those_of_the_trace() -> None:
                 assert drawn["flags"][flags[place]] == stored["flags"]
 
 
+def test_what_was_examined_is_told_of_each_run_in_words_and_in_a_table() -> None:
+    class Examined:
+        def __str__(self) -> str:
+            return "as much by <chance>"
+
+        def summary(self) -> pd.DataFrame:
+            return pd.DataFrame({"layer": ["hidden"], "p": [0.25]})
+
+    traces = {"a": traced(), "b": traced()}
+    told = page(traces, examinations={"b": Examined()})
+    section = told.partition('<section id="examinations">')[2].partition("</section>")[0]
+    assert section.startswith("<h2>Estimates examined</h2>")
+    assert re.findall(r"<h3>(.*?)</h3>", section) == ["b"]
+    assert "as much by &lt;chance&gt;" in section
+    assert "hidden" in section
+    assert "0.25" in section
+    assert "<h2>Estimates examined</h2>" not in page(traces)
+
+
 def test_every_point_names_the_checks_that_it_fails() -> None:
     trace = traced()
     points = trust(trace, chain=()).points.set_index(["layer", "seed", "epoch", "estimator"])

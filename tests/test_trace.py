@@ -204,7 +204,9 @@ def test_export_reports_its_rows_and_keeps_the_numbers(run: Path, tmp_path: Path
     assert trace.to_parquet(tmp_path / "t.parquet") == trace.to_csv(tmp_path / "t.csv") == 36
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "t.parquet"), frame)
     numbers = ["seed", "epoch", "bits"]
-    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "t.csv")[numbers], frame[numbers])
+    from_csv = pd.read_csv(tmp_path / "t.csv")
+    pd.testing.assert_frame_equal(from_csv[numbers], frame[numbers])
+    assert from_csv.columns.tolist() == frame.columns.tolist()
 
 
 def test_seaborn_takes_the_frame_as_it_is(run: Path) -> None:
