@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,11 @@ from ibtrace.training.engines import Workers
 from ibtrace.training.grid import Plan
 from ibtrace.types import EXACT_BITS
 from tests.test_sweep import HERE, MARK, done, nothing_lost_nothing_doubled, plan
+
+
+def needs(package: str) -> pytest.MarkDecorator:
+    """Skip before the fixtures, which would otherwise look for what the test had not done."""
+    return pytest.mark.skipif(find_spec(package) is None, reason=f"{package} is not installed")
 
 
 @pytest.fixture(params=["worker"])
@@ -46,16 +52,18 @@ def test_loky(deadly: Plan, tmp_path: Path) -> None:
     survives(deadly, tmp_path / "sweep", Workers(jobs=2))
 
 
+@needs("distributed")
 def test_a_dask_scheduler_with_two_workers(deadly: Plan, tmp_path: Path) -> None:
-    distributed = pytest.importorskip("distributed")
+    import distributed
+
     with distributed.LocalCluster(2, threads_per_worker=1, dashboard_address=None) as cluster:
         workers = {worker.pid for worker in cluster.workers.values()}
         survives(deadly, tmp_path / "sweep", Workers("dask", cluster.scheduler_address))
         assert int((tmp_path / MARK).read_text()) in workers
 
 
+@needs("ray")
 def test_ray_on_this_machine(deadly: Plan, tmp_path: Path) -> None:
-    pytest.importorskip("ray")
     survives(deadly, tmp_path / "sweep", Workers("ray", jobs=2))
 
 
