@@ -54,8 +54,7 @@ def test_loky(deadly: Plan, tmp_path: Path) -> None:
 
 @needs("distributed")
 def test_a_dask_scheduler_with_two_workers(deadly: Plan, tmp_path: Path) -> None:
-    import distributed
-
+    distributed = pytest.importorskip("distributed")
     with distributed.LocalCluster(2, threads_per_worker=1, dashboard_address=None) as cluster:
         workers = {worker.pid for worker in cluster.workers.values()}
         survives(deadly, tmp_path / "sweep", Workers("dask", cluster.scheduler_address))
