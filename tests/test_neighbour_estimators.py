@@ -25,6 +25,7 @@ from ibtrace.estimators.ross import Ross
 from ibtrace.numerics.distances import Distances, Norm
 from ibtrace.numerics.knn import joint_neighbours, k_smallest, tree_neighbours
 from ibtrace.numerics.scale import Scale
+from ibtrace.numerics.screens import Coarse, Screen
 from ibtrace.probe import Probe
 from ibtrace.types import Estimate, Estimator
 
@@ -225,13 +226,13 @@ def test_plane_is_two_calls_and_keeps_what_depends_on_x(norm: Norm) -> None:
 def test_ksg_computes_what_depends_on_x_once(monkeypatch: pytest.MonkeyPatch) -> None:
     x, t = dependent(300, 8, 3)
     probe, computed = Probe(x, torch.arange(300) % 2), []
-    compute = Distances.compute
+    fill = Screen.fill
 
-    def counted(self: Distances, rows: slice) -> Tensor:
-        computed.append(self.points.shape[1])
-        return compute(self, rows)
+    def counted(self: Screen, start: int, block: Coarse) -> None:
+        computed.append(self.own.shape[1])
+        fill(self, start, block)
 
-    monkeypatch.setattr(Distances, "compute", counted)
+    monkeypatch.setattr(Screen, "fill", counted)
     KSG().plane(t, probe)
     first = computed.count(8)
     KSG().plane(t + 1, probe)

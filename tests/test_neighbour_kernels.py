@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 from torch import Tensor
 
-from ibtrace.numerics import knn
+from ibtrace.numerics import distances, knn
 from ibtrace.numerics.distances import Distances, Norm
 from ibtrace.numerics.entropy_knn import nearest
 
@@ -85,7 +87,95 @@ def test_compiled_counts_are_those_of_blocks(
     rows = slice(0, n)
     _, columns, counts = knn.count_block(x.rows(rows), y.rows(rows), k, closed=closed)
     assert torch.equal(compiled.nearest, columns[:, :k])
-    assert torch.equal(torch.stack(compiled[:4]), counts)
+    assert torch.equal(torch.stack(compiled[:4], 1), counts)
+
+
+def _grown(x: Tensor) -> Tensor:
+    return x * 10 ** torch.linspace(-3, 3, x.shape[1], dtype=torch.float64)
+
+
+def _on_a_line(x: Tensor) -> Tensor:
+    return x[:, :1] * torch.arange(1, x.shape[1] + 1) + 1e-9 * x
+
+
+def _with_an_outlier(x: Tensor) -> Tensor:
+    return torch.cat([x[:-1], 1e9 * x[-1:]])
+
+
+SHAPES: dict[str, Callable[[Tensor], Tensor]] = {
+    "normal": lambda x: x,
+    "lattice": lambda x: (4 * x).round(),
+    "columns apart": _grown,
+    "one dimension in many": _on_a_line,
+    "an outlier": _with_an_outlier,
+    "far away": lambda x: x + 1e6,
+    "repeated": lambda x: torch.cat([x[: len(x) // 2], x[: len(x) - len(x) // 2]]),
+    "constant": lambda x: torch.ones_like(x),
+    "tiny": lambda x: 1e-200 * x,
+    "huge": lambda x: 1e160 * x,
+    "heavy tails": lambda x: x / x.flip(0).abs().clamp_min(1e-12),
+    "one large class": lambda x: torch.where(x > 1, x, 0.0),
+}
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("shape", SHAPES)
+@given(
+    seed=seeds,
+    n=st.integers(3, 700),
+    widths=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    k=st.integers(1, 5),
+    closed=st.booleans(),
+    both=st.booleans(),
+)
+@settings(max_examples=12)
+def test_coarse_distances_decide_as_the_distances_do(
+    norm: Norm,
+    shape: str,
+    seed: int,
+    n: int,
+    widths: tuple[int, int],
+    k: int,
+    closed: bool,
+    both: bool,
+) -> None:
+    a, b = related(seed, n, *widths)
+    a, b = SHAPES[shape](a), SHAPES[shape](b) if both else b
+    spaces = [Distances(points, norm, keep) for points, keep in ((a, seed % 2 == 0), (b, False))]
+    k = min(k, n - 1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(knn, "_ROWS", 64)
+        patch.setattr(knn, "_OPEN", 0)  # whatever the coarse ones leave open, they decide
+        patch.setattr(distances, "_DIRECT_DIMENSIONS", 40)  # a product would round ties apart
+        ways = [knn.joint_neighbours(*spaces, k, closed=closed, stop_at_tie=False)]
+        patch.setattr(Distances, "screen", None)
+        ways.append(knn.joint_neighbours(*spaces, k, closed=closed, stop_at_tie=False))
+    assert None not in ways
+    for coarse, exact in zip(*ways, strict=True):  # type: ignore[arg-type]
+        assert torch.equal(coarse, exact)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("d", [1, 4, 30])
+def test_coarse_distances_leave_little_open_and_are_kept(
+    norm: Norm, d: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, y = (Distances(v, norm, True) for v in related(0, 1500, d, d))
+    told, screened = [], knn._Counting._screened
+    monkeypatch.setattr(
+        knn._Counting, "_screened", lambda *of: told.append(screened(*of)) or told[-1]
+    )
+    for _ in range(2):
+        knn.joint_neighbours(x, y, 3, closed=False, stop_at_tie=False)
+    assert len(told) == 2 * 3
+    assert 4 <= sum(told) / (2 * 1500) < 12  # the nearest themselves, and a few
+    assert x._coarse_matrix is x._coarse_matrix
+    exact = torch.cdist(x.points, x.points, p=float("inf") if norm == "max" else 2.0)
+    known = x.screen.known  # type: ignore[union-attr]
+    coarse = torch.from_numpy(x._coarse_matrix.astype(float)).fill_diagonal_(0)
+    square = norm == "euclidean" and known[-1] == 0
+    off = (exact**2 if square else exact) * known[0] - (coarse.sqrt() if known[-1] else coarse)
+    assert float(off.fill_diagonal_(0).abs().max()) <= known[3]
 
 
 @pytest.mark.parametrize("closed", [False, True])
@@ -96,7 +186,7 @@ def test_every_way_gives_the_same(
     x, y = (Distances(v, "max") for v in related(0, 1100, *widths))
     ways = []
     for trees in (False, True):
-        monkeypatch.setattr(knn, "trees_win", lambda n, d, trees=trees: trees)
+        monkeypatch.setattr(knn, "trees_win", lambda n, d, screened, trees=trees: trees)
         ways.append(knn.neighbours(x, y, 3, closed=closed, stop_at_tie=True))
     assert ways[0] is not None
     assert ways[1] is not None

@@ -14,7 +14,7 @@ from ibtrace.numerics._jit import kernel
 
 _Float = TypeVar("_Float", np.float32, np.float64)
 
-_CELLS = 64
+_CELLS = 256
 _WIDE = 128
 _SLACK = 1e-3  # of a cell: what the rounding of a place in it may move
 _NARROWEST, _WIDEST = 1e-30, 1e37  # ranges that float32 divides by, and holds
@@ -109,9 +109,9 @@ def spread_bounds(
 ) -> None:
     """Bounds on the median of the distances from a column's median that are not 0.
 
-    From how many values lie in each of 64 cells of the column's range: the median is in a cell, and
-    what lies within r cells of that is no farther than r + 1 cells from it. Where one end of the
-    range holds more than half of the values (the zeros of a ReLU) it is the median. Both bounds
+    From how many values lie in each of 256 cells of the column's range: the median is in a cell,
+    and what lies within r cells of that is no farther than r + 1 cells from it. Where one end of
+    the range holds more than half of the values (the zeros of a ReLU) it is the median. Both bounds
     leave room for the rounding of the numbers that they enclose. A column that never varies has
     the bounds 0 and 0.
 

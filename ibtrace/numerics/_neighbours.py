@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from ibtrace.numerics._jit import kernel
 
 _PART = 64  # of a row, looked at together
-_ROWS = 8  # whose distances are still at hand when they are counted
 _TILE = 512  # numbers of a row that stay in the nearest cache while dimensions are added
 
 Floats = NDArray[np.float64]
@@ -166,52 +165,3 @@ def joint_counts(
                     of_y = max(of_y, y[i, columns[i, j]])
             counts[i, 2 * away] = _within(x[i], of_x, closed) - away * more
             counts[i, 2 * away + 1] = _within(y[i], of_y, closed) - away * more
-
-
-@kernel(
-    "void(float64[:,::1], float64[:,::1], float64[:,::1], float64[:,::1], boolean, int64, int64,"
-    " boolean, float64[:,::1], int64[:,::1], int64[:,::1])"
-)
-def joint_counts_of_points(
-    x: Floats,
-    columns_x: Floats,
-    y: Floats,
-    columns_y: Floats,
-    squared: bool,
-    start: int,
-    k: int,
-    closed: bool,
-    nearest: Floats,
-    columns: Integers,
-    counts: Integers,
-) -> None:
-    """`joint_counts` of the samples from ``start`` on, whose distances are computed as they go.
-
-    Args:
-        x: The points in the first space, ``(n, dx)``.
-        columns_x: The same, ``(dx, n)``.
-        y: The points in the second space.
-        columns_y: The same, transposed.
-        squared: Whether distances are Euclidean, and squared; else in the max-norm.
-        start: The first sample.
-        k: As in `joint_counts`, with all that follows.
-        closed: Likewise.
-        nearest: Filled, ``(m, k)`` or ``(m, k + 1)``.
-        columns: Filled.
-        counts: Filled, ``(m, 4)``.
-    """
-    n, m = len(x), len(nearest)
-    of_x, of_y = np.empty((_ROWS, n)), np.empty((_ROWS, n))
-    for first in range(0, m, _ROWS):
-        last = min(first + _ROWS, m)
-        block_x, block_y = of_x[: last - first], of_y[: last - first]
-        if squared:
-            square_euclidean(x[start + first : start + last], columns_x, block_x)
-            square_euclidean(y[start + first : start + last], columns_y, block_y)
-        else:
-            chebyshev(x[start + first : start + last], columns_x, block_x)
-            chebyshev(y[start + first : start + last], columns_y, block_y)
-        for i in range(last - first):
-            block_x[i, start + first + i] = block_y[i, start + first + i] = np.inf
-        near, at, number = nearest[first:last], columns[first:last], counts[first:last]
-        joint_counts(block_x, block_y, k, closed, near, at, number)

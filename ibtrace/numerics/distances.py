@@ -13,9 +13,10 @@ from ibtrace.numerics import bins
 from ibtrace.numerics.compiled import kernels
 from ibtrace.numerics.scale import Norm as Norm
 from ibtrace.numerics.scale import centre, spread
+from ibtrace.numerics.screens import Coarse, Screen
 
 KEEP_BYTES = 2**30
-"""Largest distance matrix that `Distances` keeps: 1 GiB, which is 11,585 points."""
+"""Largest matrix that `Distances` keeps: 1 GiB, which is 11,585 points, more if coarse."""
 
 _NEAR = 1e-4
 _DIRECT_DIMENSIONS = 12  # up to here a loop is no slower than a product (one core)
@@ -94,6 +95,30 @@ class Distances:
         if self.direct:
             return self._direct(rows)
         return self._expanded(rows)
+
+    @cached_property
+    def screen(self) -> Screen | None:
+        """What tells these distances coarsely on the CPU, if anything does."""
+        if self.points.device.type != "cpu":
+            return None
+        return Screen.of(self.points.detach().contiguous().numpy(), self.norm)
+
+    def coarse(self, rows: slice, room: Coarse) -> Coarse:
+        """Coarse distances of some points to all; in ``room`` unless they are kept."""
+        assert self.screen is not None
+        if self.keep and self.screen.bytes <= KEEP_BYTES:
+            return self._coarse_matrix[rows]
+        block = room[: rows.stop - rows.start]
+        self.screen.fill(rows.start, block)
+        return block
+
+    @cached_property
+    def _coarse_matrix(self) -> Coarse:
+        assert self.screen is not None
+        matrix = self.screen.room(len(self.points))
+        for start in range(0, len(matrix), self.screen.step):
+            self.screen.fill(start, matrix[start : start + self.screen.step])
+        return matrix
 
     def _direct(self, rows: slice) -> Tensor:
         """From the differences themselves; on the CPU by a compiled loop."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ TIE = 1e-11
 _GROUP = 32
 _SAMPLED_ROWS = 64
 _ROWS = 512
+_OPEN = 16  # a screen that leaves open more than one distance of so many is no help
 
 
 class Neighbours(NamedTuple):
@@ -129,13 +131,13 @@ def tied_share(space: Space, k: int) -> float:
     return space.ties[k]
 
 
-def trees_win(n: int, dimensions: int) -> bool:
+def trees_win(n: int, dimensions: int, *, screened: bool = False) -> bool:
     """Whether KD-trees beat loops over all pairs, in so many dimensions in all.
 
-    Measured on one core, both spaces together: from 3,500 samples on in 2 dimensions, 10,000 in 4,
-    28,000 in 6. A tree's work for each sample doubles every one and a third dimensions.
+    Measured on one core: from 3,500 samples on in 2 dimensions, 10,000 in 4, 28,000 in 6; where
+    coarse distances decide (`ibtrace.numerics.screens`) 20,000 in 4 and 110,000 in 6.
     """
-    return n >= 3500 * 2 ** (0.75 * (dimensions - 2))
+    return n >= 3500 * 2 ** ((1.25 if screened else 0.75) * (dimensions - 2))
 
 
 def neighbours(
@@ -148,7 +150,7 @@ def neighbours(
     """
     (n, dx), dy = x.points.shape, y.points.shape[1]
     trees_apply = x.points.device.type == "cpu" and (x.norm == y.norm == "max" or dx == dy == 1)
-    if trees_apply and trees_win(n, dx + dy):
+    if trees_apply and trees_win(n, dx + dy, screened=True):
         return tree_neighbours(x.points, y.points, k, closed=closed, stop_at_tie=stop_at_tie)
     return joint_neighbours(x, y, k, closed=closed, stop_at_tie=stop_at_tie)
 
@@ -169,17 +171,77 @@ def joint_neighbours(
         stop_at_tie: Return None at the first tied neighbours.
     """
     n, device = len(x.points), x.points.device
-    counts = torch.empty(4, n, dtype=torch.int64, device=device)
-    neighbours = torch.empty(n, k, dtype=torch.int64, device=device)
-    blocks = row_blocks(n, device)
-    if _in_one_pass(x, y):  # has blocks of its own; the fewer calls the better
-        blocks = (slice(at, min(at + _ROWS, n)) for at in range(0, n, _ROWS))
-    for rows in blocks:
-        nearest, columns, of_rows = _counts(x, y, rows, k, closed=closed)
-        if stop_at_tie and has_tie(nearest):
+    counts = torch.empty(n, 4, dtype=torch.int64, device=device)
+    nearest = torch.empty(n, min(k + 1, n - 1), dtype=torch.float64, device=device)
+    columns = torch.empty(nearest.shape, dtype=torch.int64, device=device)
+    count = _Counting(x, y, k, closed)
+    for rows in count.blocks():
+        count(rows, nearest[rows], columns[rows], counts[rows])
+        if stop_at_tie and has_tie(nearest[rows]):
             return None
-        neighbours[rows], counts[:, rows] = columns[:, :k], of_rows
-    return Neighbours(counts[0], counts[1], counts[2], counts[3], neighbours)
+    return Neighbours(*counts.unbind(1), columns[:, :k])
+
+
+class _Counting:
+    """Counts some samples after others, by what tells their distances the fastest.
+
+    Args:
+        x: As in `joint_neighbours`, with all that follows.
+        y: Likewise.
+        k: Likewise.
+        closed: Likewise.
+    """
+
+    def __init__(self, x: Distances, y: Distances, k: int, closed: bool) -> None:
+        self.spaces, self.k, self.closed = (x, y), k, closed
+        self.screens = [space.screen for space in self.spaces if x.norm == y.norm]
+
+    def blocks(self) -> Iterator[slice]:
+        """Slices of rows."""
+        points = self.spaces[0].points
+        if points.device.type != "cpu":
+            yield from row_blocks(len(points), points.device)
+            return
+        for at in range(0, len(points), _ROWS):
+            yield slice(at, min(at + _ROWS, len(points)))
+
+    def __call__(self, rows: slice, nearest: Tensor, columns: Tensor, counts: Tensor) -> None:
+        """Fill the nearest ``(m, k)``, or one more, with their columns, and counts ``(m, 4)``."""
+        if nearest.device.type != "cpu":
+            dx, dy = (space.rows(rows) for space in self.spaces)
+            filled = count_block(dx, dy, self.k, closed=self.closed)
+            for place, value in zip((nearest, columns, counts), filled, strict=True):
+                place.copy_(value)
+            return
+        out = [each.numpy() for each in (nearest, columns, counts)]
+        if None in self.screens or not self.screens:
+            self._exactly(rows, out)
+        elif self._screened(rows, out) * _OPEN > len(nearest) * len(self.spaces[0].points):
+            self.screens = []  # they decide too little here
+
+    def _exactly(self, rows: slice, out: list[NDArray[Any]]) -> None:
+        step = next(row_blocks(len(self.spaces[0].points), torch.device("cpu"))).stop
+        for at in range(rows.start, rows.stop, step):
+            part = slice(at, min(at + step, rows.stop))
+            blocks = (space.rows(part).detach().contiguous().numpy() for space in self.spaces)
+            filled = (each[part.start - rows.start : part.stop - rows.start] for each in out)
+            kernels("_neighbours").joint_counts(*blocks, self.k, self.closed, *filled)
+
+    def _screened(self, rows: slice, out: list[NDArray[Any]]) -> int:
+        """How many distances had to be told all the same."""
+        screens = [screen for screen in self.screens if screen is not None]
+        step = min(screen.step for screen in screens)
+        rooms = [screen.room(step) for screen in screens]
+        points = [space.points.detach().contiguous().numpy() for space in self.spaces]
+        known, told = [screen.known for screen in screens], 0
+        squared, count = self.spaces[0].norm == "euclidean", kernels("_screened").joint_counts
+        for at in range(rows.start, rows.stop, step):
+            part = slice(at, min(at + step, rows.stop))
+            places = zip(self.spaces, rooms, strict=True)
+            blocks = [space.coarse(part, room) for space, room in places]
+            filled = (each[part.start - rows.start : part.stop - rows.start] for each in out)
+            told += count(*blocks, *points, at, self.k, self.closed, squared, *known, *filled)
+        return int(told)
 
 
 def count_block(dx: Tensor, dy: Tensor, k: int, *, closed: bool) -> tuple[Tensor, Tensor, Tensor]:
@@ -193,7 +255,7 @@ def count_block(dx: Tensor, dy: Tensor, k: int, *, closed: bool) -> tuple[Tensor
 
     Returns:
         The k + 1 nearest (k if there are no more others) with their columns, and four counts,
-        ``(4, m)``: of x and y, and the same with the next in place of one of the k.
+        ``(m, 4)``: of x and y, and the same with the next in place of one of the k.
     """
     nearest, columns = k_smallest(torch.maximum(dx, dy), min(k + 1, dx.shape[1] - 1))
     more = nearest.shape[1] - k  # 0 if there is no further one
@@ -204,38 +266,7 @@ def count_block(dx: Tensor, dy: Tensor, k: int, *, closed: bool) -> tuple[Tensor
             if closed:
                 radius = distances.gather(1, columns[:, : k + extra]).amax(1, keepdim=True)
             counts.append(count_within(distances, radius, closed=closed) - extra)
-    return nearest, columns, torch.stack(counts)
-
-
-def _in_one_pass(x: Distances, y: Distances) -> bool:
-    """Whether a compiled loop computes distances and counts them as it goes."""
-    if x.points.device.type != "cpu" or x.keep or y.keep:
-        return False
-    return x.direct and y.direct and x.norm == y.norm
-
-
-def _counts(
-    x: Distances, y: Distances, rows: slice, k: int, *, closed: bool
-) -> tuple[Tensor, Tensor, Tensor]:
-    """`count_block` of some samples; on the CPU compiled, in one pass where nothing is kept."""
-    n = len(x.points)
-    if x.points.device.type != "cpu":
-        return count_block(x.rows(rows), y.rows(rows), k, closed=closed)
-    m = rows.stop - rows.start
-    nearest = torch.empty(m, min(k + 1, n - 1), dtype=torch.float64)
-    columns = torch.empty(nearest.shape, dtype=torch.int64)
-    counts = torch.empty(m, 4, dtype=torch.int64)
-    filled = [each.numpy() for each in (nearest, columns, counts)]
-    loops = kernels("_neighbours")
-    if _in_one_pass(x, y):
-        parts = [part for space in (x, y) for part in (space.points, space.columns)]
-        spaces = [part.detach().contiguous().numpy() for part in parts]
-        squared = x.norm == "euclidean"
-        loops.joint_counts_of_points(*spaces, squared, rows.start, k, closed, *filled)
-    else:
-        blocks = (space.rows(rows).detach().contiguous().numpy() for space in (x, y))
-        loops.joint_counts(*blocks, k, closed, *filled)
-    return nearest, columns, counts.T
+    return nearest, columns, torch.stack(counts, 1)
 
 
 def tree_neighbours(
