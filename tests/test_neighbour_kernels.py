@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 from torch import Tensor
 
@@ -141,18 +143,21 @@ def test_coarse_distances_decide_as_the_distances_do(
 ) -> None:
     a, b = related(seed, n, *widths)
     a, b = SHAPES[shape](a), SHAPES[shape](b) if both else b
-    spaces = [Distances(points, norm, keep) for points, keep in ((a, seed % 2 == 0), (b, False))]
-    k = min(k, n - 1)
+
+    def counted() -> knn.Neighbours:
+        x, y = Distances(a, norm, seed % 2 == 0), Distances(b, norm)
+        found = knn.joint_neighbours(x, y, min(k, n - 1), closed=closed, stop_at_tie=False)
+        assert found is not None
+        return found
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(knn, "_ROWS", 64)
         patch.setattr(knn, "_OPEN", 0)  # whatever the coarse ones leave open, they decide
         patch.setattr(distances, "_DIRECT_DIMENSIONS", 40)  # a product would round ties apart
-        ways = [knn.joint_neighbours(*spaces, k, closed=closed, stop_at_tie=False)]
+        coarse = counted()
         patch.setattr(Distances, "screen", None)
-        ways.append(knn.joint_neighbours(*spaces, k, closed=closed, stop_at_tie=False))
-    assert None not in ways
-    for coarse, exact in zip(*ways, strict=True):  # type: ignore[arg-type]
-        assert torch.equal(coarse, exact)
+        for ours, exact in zip(coarse, counted(), strict=True):
+            assert torch.equal(ours, exact)
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -162,9 +167,12 @@ def test_coarse_distances_leave_little_open_and_are_kept(
 ) -> None:
     x, y = (Distances(v, norm, True) for v in related(0, 1500, d, d))
     told, screened = [], knn._Counting._screened
-    monkeypatch.setattr(
-        knn._Counting, "_screened", lambda *of: told.append(screened(*of)) or told[-1]
-    )
+
+    def counted(self: knn._Counting, rows: slice, out: list[NDArray[Any]]) -> int:
+        told.append(screened(self, rows, out))
+        return told[-1]
+
+    monkeypatch.setattr(knn._Counting, "_screened", counted)
     for _ in range(2):
         knn.joint_neighbours(x, y, 3, closed=False, stop_at_tie=False)
     assert len(told) == 2 * 3

@@ -115,16 +115,16 @@ def _limit(row: Coarse, radius: float, known: Floats, offset: int) -> float:
     least, most = (0.0, 65535.0) if row.itemsize == 2 else (-3e38, 3e38)
     limit = limit if limit > least else least
     limit = limit if limit < most else most
-    return row.dtype.type(limit)  # type: ignore[no-any-return]
+    return row.dtype.type(limit)  # type: ignore[return-value]
 
 
 @kernel("float64(float64, float64[::1])")
 def _at_most(coarse: float, known: Floats) -> float:
     """The largest distance that is told by a coarse one."""
-    if known[_ROOT]:
-        root = (math.sqrt(coarse) + known[_UP]) * known[_UNIT]
-        return root * root
-    return (coarse + known[_UP]) * known[_UNIT]
+    if not known[_ROOT]:
+        return float((coarse + known[_UP]) * known[_UNIT])
+    root = float((math.sqrt(coarse) + known[_UP]) * known[_UNIT])
+    return root * root
 
 
 @kernel(

@@ -179,7 +179,8 @@ def joint_neighbours(
         count(rows, nearest[rows], columns[rows], counts[rows])
         if stop_at_tie and has_tie(nearest[rows]):
             return None
-    return Neighbours(*counts.unbind(1), columns[:, :k])
+    of_x, of_y, fewer_x, fewer_y = counts.unbind(1)
+    return Neighbours(of_x, of_y, fewer_x, fewer_y, columns[:, :k])
 
 
 class _Counting:
