@@ -494,6 +494,35 @@ def test_a_map_without_labels_has_its_table_too(browser: Browser, tmp_path: Path
     assert browser.logged() == []
 
 
+def test_many_quantities_stand_folded_by_lens_and_are_drawn_when_opened(
+    browser: Browser, tmp_path: Path
+) -> None:
+    x, y = torch.rand(32, 3), torch.arange(32) % 2
+    model = nn.Sequential(nn.Linear(3, 2), nn.Tanh(), nn.Linear(2, 2))
+    lenses = ["geometry", "neural_collapse", "norms"]
+    with Tracer(model, data=(x, y), estimators=["binning"], lenses=lenses) as tracer:
+        tracer.snapshot(1)
+    browser.open(write({"": tracer.trace}, tmp_path / "many.html"), panel="curve-0-0")
+    folded = "[...document.querySelectorAll('#quantities details.folded')]"
+    told = browser.run(f"return {folded}.map((each) => each.firstChild.textContent)")
+    named = [each.split(":")[0] for each in told]
+    assert {name.removeprefix("read by ") for name in named[:-1]} == {
+        "NeuralCollapse",
+        "Norms",
+        "Geometry",
+    }
+    assert "distinct_rows" in told[-1]
+    figures = f"{folded}.map((each) => each.querySelectorAll('figure').length)"
+    assert sum(browser.run(f"return {figures}")) > 12
+    panel = browser.run(f"return {folded}.at(-1).querySelector('figure').id")
+    drawn = f"return PANELS.find((each) => each.id === '{panel}').drawn"
+    assert browser.run(drawn) is None
+    browser.run(f"{folded}.at(-1).open = true")
+    browser.show(panel)
+    assert browser.run(drawn)
+    assert browser.logged() == []
+
+
 def test_a_trace_without_a_finite_number_is_still_a_page(browser: Browser, tmp_path: Path) -> None:
     file = write(traced(fall=np.nan, lens="", logged=False), tmp_path / "nothing.html")
     browser.open(file, panel="")

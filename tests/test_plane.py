@@ -147,6 +147,15 @@ def test_an_interval_is_students(values: Array) -> None:
     assert stretched == pytest.approx(half * np.sqrt(1 + n / (n - 1)), abs=1e-9)
 
 
+def test_an_interval_ends_where_its_numbers_must() -> None:
+    ranks = np.array([1.0, 1.0, 0.8, 0.9, 1.0])
+    assert interval(ranks).upper > 1
+    told = interval(ranks, between=(-1, 1))
+    assert (told.mean, told.lower) == (interval(ranks).mean, interval(ranks).lower)
+    assert told.upper == 1
+    assert np.isnan(interval(ranks[:1], between=(-1, 1)).upper)
+
+
 def test_an_interval_is_a_point_where_all_seeds_agree_and_unknown_for_one() -> None:
     assert interval(np.full(5, 2.0)) == (2.0, 2.0, 2.0)
     assert np.isnan(interval(np.array([2.0]))[1:]).all()

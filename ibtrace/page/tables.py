@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+_MANY = 12  # entries of a list that stand open
+
 
 def text(value: object) -> str:
     """A value as HTML text, or as an attribute's between quotes.
@@ -55,20 +57,35 @@ def preformatted(content: str, label: str) -> str:
 
 
 def definitions(entries: Mapping[str, object]) -> str:
-    """Names and values, nested mappings as nested lists."""
-    parts = []
-    for name, value in entries.items():
-        inner = definitions(value) if isinstance(value, Mapping) and value else _value(value)
-        parts.append(f"<dt>{text(name)}</dt><dd>{inner}</dd>")
+    """Names and values; what is long is folded, and what is nested in it stands in its lines."""
+    parts = [f"<dt>{text(name)}</dt><dd>{_value(value)}</dd>" for name, value in entries.items()]
     return f"<dl>{''.join(parts)}</dl>"
 
 
 def _value(value: object) -> str:
+    if isinstance(value, Mapping) and value:
+        parts = "".join(
+            f"<dt>{text(name)}</dt><dd>{text(_told(inner))}</dd>" for name, inner in value.items()
+        )
+        return folded(_number(value), f"<dl>{parts}</dl>")
+    if isinstance(value, (list, tuple)) and len(value) > _MANY:
+        return folded(_number(value), f"<p>{text(_told(value))}</p>")
+    return text(_told(value))
+
+
+def _told(value: object) -> object:
+    """A value in a line."""
     if value is None or value in ("", {}, []):
         return "–"
+    if isinstance(value, Mapping):
+        return "; ".join(f"{name} {_told(inner)}" for name, inner in value.items())
     if isinstance(value, (list, tuple)):
-        return text(", ".join(map(str, value)))
-    return text(value)
+        return ", ".join(str(_told(inner)) for inner in value)
+    return value
+
+
+def _number(value: Sequence[object] | Mapping[str, object]) -> str:
+    return f"{len(value)} entr{'y' if len(value) == 1 else 'ies'}"
 
 
 def folded(title: str, inner: str) -> str:

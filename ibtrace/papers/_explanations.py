@@ -147,7 +147,7 @@ def _layers_that(
     ranks = np.array([rank_correlation(falls.loc[at], befell.loc[at]) for at in falls.index[whole]])
     if not len(ranks):
         return Outcome("inconclusive", "no network has both numbers of every hidden layer")
-    mean = interval(ranks)
+    mean = interval(ranks, between=(-1, 1))
     each = ", ".join(
         f"{layer} {falls[layer].mean():.2f} bits {befell[layer].mean():.2g}" for layer in layers
     )

@@ -192,7 +192,7 @@ def _binds(traces: Traces, run: str, least: float = BINDS) -> Outcome:
         return Outcome("inconclusive", f"no layer falls by {LEAST:g} bit: nothing to order")
     bound = about_y / about_x
     ranks = np.array([rank_correlation(*both) for both in zip(falls, bound, strict=True)])
-    outcome = decided(ranks, "rank correlation over layers", least)
+    outcome = decided(ranks, "rank correlation over layers", least, between=(-1, 1))
     each = ", ".join(
         f"{name} {fall:.2f} bits, {share:.2f}"
         for name, fall, share in zip(

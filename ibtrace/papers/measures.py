@@ -178,7 +178,12 @@ def mixed_calls(trace: TraceLike, estimator: str, layers: Sequence[str]) -> Outc
 
 
 def decided(
-    values: Sequence[float] | Floats | pd.Series, words: str, low: float, high: float = math.inf
+    values: Sequence[float] | Floats | pd.Series,
+    words: str,
+    low: float,
+    high: float = math.inf,
+    *,
+    between: tuple[float, float] = (-math.inf, math.inf),
 ) -> Outcome:
     """Held if the interval of the mean over seeds lies between bounds, failed if outside.
 
@@ -187,13 +192,14 @@ def decided(
         words: What follows the number: its unit, and of what it is.
         low: The lower bound.
         high: The upper bound.
+        between: What such numbers lie between, whatever they are of.
 
     Example:
         >>> decided([1.0, 1.1, 0.9, 1.0, 1.0], "bits more", 0.5)
         Outcome(status='held', number='1.00 [0.91, 1.09] bits more, 5 seeds')
     """
     numbers = np.asarray(values, dtype=float)
-    mean = interval(numbers)
+    mean = interval(numbers, between=between)
     number = f"{bracketed(mean)} {words}, {len(numbers)} seeds"
     return Outcome(within(mean.lower, mean.upper, low, high), number)
 

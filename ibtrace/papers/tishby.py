@@ -58,7 +58,7 @@ def _most_epochs_compress(traces: Traces, share: float = 0.5, rule: Rule = RULE)
         return Outcome("inconclusive", f"{layer} {finding.call}: {finding.cause}")
     peaks = curves(trace, I_XT, PAPERS_BINS, layer).idxmax(axis=1)
     after = 1 - peaks / finding.evidence.final.epoch
-    return decided(after, "of the epochs lie after the peak", share)
+    return decided(after, "of the epochs lie after the peak", share, between=(0, 1))
 
 
 def _order_of_layers(traces: Traces, share: float = 1.0) -> Outcome:

@@ -136,17 +136,24 @@ def half_width(values: Array, confidence: float = 0.95, *, held_out: bool = Fals
     return width
 
 
-def interval(values: Array, confidence: float = 0.95, *, held_out: bool = False) -> Interval:
+def interval(
+    values: Array,
+    confidence: float = 0.95,
+    *,
+    held_out: bool = False,
+    between: tuple[float, float] = (-np.inf, np.inf),
+) -> Interval:
     """The mean over seeds with its `half_width` on both sides; NaN where there is none.
 
     Args:
         values: One number for each seed, ``(n,)``.
         confidence: Nominal coverage.
         held_out: See `half_width`.
+        between: What the numbers lie between whatever they are of, and so does their mean.
 
     >>> [round(end, 2) for end in interval(np.array([0.9, 1.0, 1.1, 1.2, 0.8]))]
     [1.0, 0.8, 1.2]
     """
     mean = float(values.mean()) if len(values) else np.nan
     half = float(half_width(values, confidence, held_out=held_out))
-    return Interval(mean, mean - half, mean + half)
+    return Interval(mean, *np.clip([mean - half, mean + half], *between).tolist())

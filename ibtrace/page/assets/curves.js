@@ -117,9 +117,9 @@ function curvePeek(quantity, instrument) {
   return { head: ["layer", "run", CLOCK, quantity, "seeds", "flags", "fails"], rows };
 }
 
-function addCurve(section, id, quantity, instrument, title, note, shown) {
+function addCurve(section, id, quantity, instrument, title, note, shown, within) {
   addPanel({
-    id, section, title, note,
+    id, section, title, note, within,
     moves: false,
     cursors: () => blockRuns(quantity, instrument).length,
     shown: () => shown() && blockRuns(quantity, instrument).length > 0,
@@ -152,8 +152,28 @@ function addCurves() {
       }
     }
   }
+  const groups = new Map(); // by what read them
   [...others.values()].forEach(([quantity, instrument], at) => {
-    const note = instrument ? `read by ${instrument}` : "logged by the training, or counted";
-    addCurve("quantities", `quantity-${at}`, quantity, instrument, quantity, note, () => true);
+    if (!groups.has(instrument)) groups.set(instrument, []);
+    groups.get(instrument).push([at, quantity]);
   });
+  for (const [instrument, panels] of groups) {
+    const note = instrument ? `read by ${instrument}` : "logged by the training, or counted";
+    const names = panels.map(([, quantity]) => quantity);
+    const within = others.size > FEW ? folded("quantities", note, names) : null;
+    for (const [at, quantity] of panels) {
+      addCurve("quantities", `quantity-${at}`, quantity, instrument, quantity, note, () => true, within);
+    }
+  }
+}
+
+const FEW = 12; // figures that stand open, whichever lens they are of
+
+/** A place for figures that is opened by who wants to see them; they are drawn then. */
+function folded(section, title, names) {
+  const panels = element("div", { class: "panels halves" });
+  const told = element("span", { class: "note" }, names.join(", "));
+  document.querySelector(`#${section} > .panels`).before(
+    element("details", { class: "folded" }, element("summary", {}, `${title}: `, told), panels));
+  return panels;
 }

@@ -18,8 +18,8 @@ function start() {
   addCurves();
   addMaps();
   addSpecifications();
-  for (const panels of document.querySelectorAll("#drawn section .panels")) {
-    if (!panels.children.length) panels.closest("section").hidden = true;
+  for (const section of document.querySelectorAll("#drawn section")) {
+    if (section.querySelector(".panels") && !section.querySelector("figure")) section.hidden = true;
   }
   if (LOOKS.length) addPlayer();
   else document.querySelector(".player").hidden = true;

@@ -4,6 +4,7 @@
  *   addPanel({ id, section, title, note, spec, rows, peek, moves, cursors, shown })
  *
  * section  the id of the section that it stands in
+ * within   the element that it stands in there, if not the section's own
  * spec     ({theme, width, legend}) => {data, layout}: what Plotly draws
  * rows     () => rows of the CSV, as rowsOf gives them
  * peek     () => {head, rows}: the table for those who do not see the figure
@@ -44,7 +45,7 @@ function addPanel(panel) {
     draw,
     table
   );
-  document.querySelector(`#${panel.section} .panels`).append(panel.figure);
+  (panel.within ?? document.querySelector(`#${panel.section} > .panels`)).append(panel.figure);
   PANELS.push(panel);
   watcher.observe(panel.figure);
 }
