@@ -86,6 +86,18 @@ def test_a_configuration_may_name_all(given: Any) -> None:
     assert len(built) == len(lenses.names())
 
 
+def test_all_may_have_a_schedule_of_their_own_in_a_configuration() -> None:
+    given = ["saturation", {"name": "all", "every": [2]}]
+    alone, *together = config.build(_configuration(given)).instruments.lenses
+    assert label(alone) == "Saturation"
+    assert [label(item.instrument) for item in together] == [
+        label(lenses.make(name)) for name in lenses.names()
+    ]
+    assert all(schedule(item.every)(2) and not schedule(item.every)(1) for item in together)
+    with pytest.raises(ConfigError, match="lens geometry cannot be made of share"):
+        config.build(_configuration([{"name": "all", "share": 0.9}]))
+
+
 @pytest.mark.parametrize("given", [[3], [None], {"ntk": 3}, 3, [["ntk"]]])
 def test_an_entry_that_is_no_lens_is_refused_in_one_line(given: Any) -> None:
     with pytest.raises(IbtraceError, match=r"lenses(: an entry is| must be) a name") as error:

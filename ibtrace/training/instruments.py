@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ibtrace import estimators as known_estimators
@@ -52,9 +52,18 @@ def instruments(
         None
         if estimators is None
         else _built("estimators", several(estimators), known_estimators.make, epochs, due),
-        _built("lenses", known_lenses.expanded(lenses), known_lenses.make, epochs, due),
+        _built("lenses", [*_each_lens(lenses)], known_lenses.make, epochs, due),
         due,
     )
+
+
+def _each_lens(given: Any) -> Iterator[Any]:
+    """The entries one by one, also of ``{name: all, every: …}``, which share a schedule."""
+    for entry in known_lenses.expanded(given):
+        if isinstance(entry, Mapping) and known_lenses.is_all(entry.get("name")):
+            yield from ({**entry, "name": name} for name in known_lenses.names())
+        else:
+            yield entry
 
 
 def _built(
