@@ -599,6 +599,24 @@ def _list(options: argparse.Namespace) -> int:
     return 0
 
 
+def _add_doctor(commands: _Commands) -> None:
+    parser = commands.add_parser(
+        "doctor",
+        help="what this machine has and lacks: packages, devices, data",
+        description="Say which packages, devices and data are there and what is missing for "
+        "which command. The exit status is 1 if something is wrong.",
+    )
+    parser.set_defaults(call=_doctor)
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from ibtrace.reports import doctor
+
+    found = doctor.examined()
+    print(doctor.text(found))
+    return int(any(each.wrong for part in found.values() for each in part))
+
+
 _COMMANDS: tuple[Callable[[_Commands], None], ...] = (
     _add_replicate,
     _add_run,
@@ -610,6 +628,7 @@ _COMMANDS: tuple[Callable[[_Commands], None], ...] = (
     _add_report,
     _add_verdict,
     _add_list,
+    _add_doctor,
 )
 
 

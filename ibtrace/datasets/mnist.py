@@ -77,8 +77,7 @@ def mnist(
             its checksum is wrong.
     """
     folders = _folders()
-    held: list[Part] = [p for p in _FILES if _find(p, folders)]
-    wanted = part or (held[0] if held else "train")
+    wanted = part or next(iter(held()), "train")
     parts: tuple[Part, ...] = ("train", "test") if wanted == "all" else (wanted,)
     try:
         paths = [_find(p, folders) or _download(p, mirrors) for p in parts]
@@ -98,6 +97,16 @@ def mnist(
         data = Dataset(_NAMES[wanted], x, y, classes=10)
     x = data.x.flatten(1) if flatten else data.x
     return Dataset(data.name, x, data.y, data.classes)
+
+
+def held() -> dict[Part, Path]:
+    """The folder of each part whose files are on this machine.
+
+    Raises:
+        InvalidInput: If ``$IBTRACE_DATA`` is no folder.
+    """
+    folders = _folders()
+    return {part: found[0].parent for part in _FILES if (found := _find(part, folders))}
 
 
 def _enlarged(data: Dataset) -> Dataset:
