@@ -77,7 +77,7 @@ def mnist(
             its checksum is wrong.
     """
     folders = _folders()
-    wanted = part or next(iter(held()), "train")
+    wanted: Part | Literal["all"] = part or next(iter(held()), "train")
     parts: tuple[Part, ...] = ("train", "test") if wanted == "all" else (wanted,)
     try:
         paths = [_find(p, folders) or _download(p, mirrors) for p in parts]
