@@ -77,7 +77,8 @@ def mnist(
             its checksum is wrong.
     """
     folders = _folders()
-    wanted: Part | Literal["all"] = part or next(iter(held()), "train")
+    first: Part = next(iter(held()), "train")
+    wanted = part or first
     parts: tuple[Part, ...] = ("train", "test") if wanted == "all" else (wanted,)
     try:
         paths = [_find(p, folders) or _download(p, mirrors) for p in parts]
