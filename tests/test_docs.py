@@ -18,6 +18,7 @@ import ibtrace
 from ibtrace import cli
 from ibtrace.datasets import digits
 from ibtrace.trace import Choices
+from tests.hub_cache import WORDS, into_cache, pythia, without_network
 from tests.stored_traces import NARROW, WIDE, coded, kept_trace
 
 pytestmark = [
@@ -143,6 +144,7 @@ def test_the_page_on_your_own_model_runs_as_printed(
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     scope = {**names(), **with_hugging_face(), "ibtrace": ibtrace}
+    with_revisions(tmp_path, monkeypatch)
     for mark, language, text in _BLOCK.findall(MODEL_PAGE.read_text()):
         if mark.startswith("file: "):
             Path(mark.removeprefix("file: ")).write_text(text)
@@ -155,6 +157,15 @@ def test_the_page_on_your_own_model_runs_as_printed(
         elif language == "python":
             exec(compile(text, str(MODEL_PAGE), "exec"), scope)
     assert scope["tracer"].trace.frame().epoch.unique().tolist() == [1, 2]
+    assert scope["pythia"].trace.frame().epoch.unique().tolist() == [0, 512, 143000]
+
+
+def with_revisions(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a user of the hub has in the cache."""
+    without_network(monkeypatch, folder / "hub")
+    for seed, revision in enumerate(("step0", "step512", "step143000")):
+        pythia(seed).save_pretrained(folder / revision)
+        into_cache(folder / "hub", "EleutherAI/pythia-70m", revision, folder / revision)
 
 
 def _after_the_run() -> dict[str, Any]:
@@ -164,7 +175,9 @@ def _after_the_run() -> dict[str, Any]:
 
     net = MyNet()
     with_checkpoints(net)
-    return {"net": net, "images": digits(flatten=False).x[:50], "y": digits().y[:50]}
+    tokens = torch.randint(3, WORDS, (16, 6), generator=torch.Generator().manual_seed(0))
+    of_images = {"images": digits(flatten=False).x[:50], "y": digits().y[:50]}
+    return {"net": net, **of_images, "tokens": tokens, "labels": tokens[:, 0] % 2}
 
 
 @pytest.mark.slow

@@ -4,13 +4,16 @@ These stand out: activations, as modules (by their class, or because they act on
 and not linearly) and as called functions; the last hidden states of recurrent layers; the blocks of
 a residual stream (modules of one class side by side, whose output has the shape of their input);
 and the network's output.
+
+Of an encoder or a decoder of tokens the residual stream stands for all: after the embedding and
+after each block (`ibtrace.capture.streams`), and the output only where it is one row a sample.
 """
 
 from __future__ import annotations
 
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -20,6 +23,7 @@ from torch import Tensor, nn
 
 from ibtrace.capture.functional import Functional, asked_for, functional_calls
 from ibtrace.capture.hooks import bare
+from ibtrace.capture.streams import INPUT, Passage, may_be_block, residual_names
 from ibtrace.capture.targets import Defaults, Target, is_activation, named_layers, output_name, stem
 from ibtrace.errors import InvalidInput
 from ibtrace.models.activations import BY_NAME
@@ -31,7 +35,7 @@ MOST = 12
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 _FEW_WEIGHTS = 8
 
-Kind = Literal["activation", "called", "asked", "recurrent", "block", "output"]
+Kind = Literal["activation", "called", "asked", "recurrent", "block", "stream", "output"]
 
 
 @dataclass(frozen=True)
@@ -42,11 +46,15 @@ class Candidate:
         name: Its name in a trace, with the number of the call.
         kind: As what.
         repeats: Earlier candidates whose very tensor it gives.
+        shown: What it is called in a trace, where that is not its name.
+        dims: How many axes its tensor has.
     """
 
     name: str
     kind: Kind
     repeats: tuple[str, ...] = ()
+    shown: str = ""
+    dims: int = 0
 
 
 @contextmanager
@@ -69,6 +77,7 @@ def candidates(
     with watch.hooks():
         yield watch.found
     watch.settle_blocks()
+    watch.settle_streams()
 
 
 class _Watch:
@@ -88,6 +97,10 @@ class _Watch:
         self._given: dict[str, list[Any]] = {}
         self._keeps_shape: set[tuple[str, type]] = set()
         self._trying = False
+        self._passages: list[Passage] = []
+        self._own: set[int] = set()
+        self._parents: dict[str, nn.Module] = {**self.layers, "": model}
+        self._last: tuple[str, weakref.ref[Tensor]] | None = None
 
     @contextmanager
     def hooks(self) -> Iterator[None]:
@@ -110,12 +123,25 @@ class _Watch:
         inner = {b for b in blocks if any(_is_inside(b, other) for other in blocks)}
         self.found[:] = [c for c in self.found if c.kind != "block" or c.name in blocks - inner]
 
+    def settle_streams(self) -> None:
+        """Put what stands for a residual stream first, by the names of a trace."""
+        names = residual_names(self._passages, self._parents)
+        stream = []
+        for name, shown in names.items():
+            module = None if INPUT in name else self.layers[stem(name)]
+            if not self.excluded(name, module) and not self.excluded(shown, None):
+                stream.append(Candidate(name, "stream", shown=shown))
+        self.found[:] = [*stream, *(c for c in self.found if c.name not in names)]
+
     def _in_a_stream(self, name: str) -> bool:
         return _family(stem(name), self.layers[stem(name)]) in self._keeps_shape
 
     def _before(self, name: str) -> Callable[..., None]:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            given = next((v for v in [*args, *kwargs.values()] if isinstance(v, Tensor)), None)
+            values = [*args, *kwargs.values()]
+            if module is self.model:
+                self._own = {id(v) for each in values for v in _parts(each)}
+            given = next((v for v in values if isinstance(v, Tensor)), None)
             if given is not None and _may_be_activation(module) and not self._trying:
                 given = given.clone()
             self._given.setdefault(name, []).append(given)
@@ -134,6 +160,8 @@ class _Watch:
                 self._recurrent(name, module, output)
                 return
             tensor = _first(name, module, output)
+            if may_be_block(name, module, self._parents):
+                self._passed(name, module, given, tensor)
             if is_activation(module) or self._acts(module, given, tensor):
                 self._drop_inside(name)
                 self._add(name, "activation", tensor)
@@ -145,6 +173,17 @@ class _Watch:
                 self._add(name, "block", tensor)
 
         return hook
+
+    def _passed(self, name: str, module: nn.Module, given: Any, gave: Tensor | None) -> None:
+        """Take down a call of what may be a block of a residual stream."""
+        if not isinstance(given, Tensor) or not given.is_floating_point() or gave is None:
+            return
+        last, self._last = self._last, (name, weakref.ref(given))
+        shared = last is not None and last[0] != name and last[1]() is given
+        call = sum(passage.name == name for passage in self._passages)
+        shapes = tuple(given.shape), tuple(gave.shape)
+        own = id(given) in self._own
+        self._passages.append(Passage(name, call, module, *shapes, own, shared))
 
     def _called(self, name: str, tensor: Tensor, bounds: tuple[float, float] | None) -> None:
         if self._trying:
@@ -172,7 +211,7 @@ class _Watch:
         version = -1 if tensor.is_inference() else tensor._version
         earlier = tuple(n for r, v, n in self._tensors if r() is tensor and v == version)
         self._tensors.append((weakref.ref(tensor), version, full))
-        self.found.append(Candidate(full, kind, earlier))
+        self.found.append(Candidate(full, kind, earlier, dims=tensor.dim()))
 
     def _drop_inside(self, name: str) -> None:
         """What an activation is made of does not stand for itself."""
@@ -227,6 +266,13 @@ def _may_be_activation(module: nn.Module) -> bool:
     return weights <= _FEW_WEIGHTS and not isinstance(module, _CONTAINERS)
 
 
+def _parts(value: Any) -> Iterable[Any]:
+    """What an argument of a call is, or holds."""
+    if isinstance(value, Mapping):
+        return value.values()
+    return value if isinstance(value, (tuple, list)) else [value]
+
+
 def _family(name: str, module: nn.Module) -> tuple[str, type]:
     return name.rpartition(".")[0], type(module)
 
@@ -263,13 +309,16 @@ def all_of(candidates: Sequence[Candidate]) -> Defaults:
 def default_choice(candidates: Sequence[Candidate], troubled: Callable[[str], bool]) -> Defaults:
     """The layers to trace of those that stand out: all, or `MOST` of them spread over depth.
 
-    Where they are too many, activations inside the blocks of a residual stream give way to the
+    Where there is a residual stream of tokens, it is the stream, whole. Else, where they are too
+    many, activations inside the blocks of a residual stream give way to the
     blocks, and of what is left every so many is taken, the first and the last among them.
 
     Args:
         candidates: What stands out.
         troubled: Whether a layer cannot be traced; such a one takes no other's place.
     """
+    if stream := [c for c in candidates if c.kind == "stream"]:
+        return _streams(candidates, stream)
     inner = [c for c in candidates if c.kind not in ("output", "asked")]
     distinct = [c for c in inner if not c.repeats or c.kind != "block"]
     fine = [c for c in distinct if not troubled(c.name)]
@@ -298,6 +347,23 @@ def default_choice(candidates: Sequence[Candidate], troubled: Callable[[str], bo
     selection = all_of([c for c in candidates if c.name in names])
     known = frozenset(c.name for c in candidates)
     return replace(selection, known=known, doubled=doubled, note=note)
+
+
+def _streams(candidates: Sequence[Candidate], stream: Sequence[Candidate]) -> Defaults:
+    """The residual streams, what was asked for, and the output where it is one row a sample."""
+    of_samples = [c for c in candidates if c.kind == "output" and c.dims < 3]
+    asked = [c for c in candidates if c.kind == "asked"]
+    first, last = stream[0], stream[-1]
+    note = (
+        f"Traced is the residual stream, after the embedding and after each block: {first.shown} "
+        f"is {first.name!r}, … {last.shown} is {last.name!r}; choose others by look= "
+        "(ibtrace.layers(model, x) lists all)."
+    )
+    shown = {c.name: c.shown for c in stream}
+    calls = {c.name: c.name[len(stem(c.name)) :] for c in stream if INPUT not in c.name}
+    given = {f"{stem(name)}{INPUT}{call}" for name, call in calls.items()}  # of every call of one
+    known = frozenset({*given, *(c.name for c in candidates)})
+    return replace(all_of([*stream, *asked, *of_samples]), known=known, shown=shown, note=note)
 
 
 def _note(traced: int, fine: int, only_output: bool) -> str:

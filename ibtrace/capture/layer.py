@@ -27,6 +27,7 @@ class Layer:
         rounded: Whether T is a mean that differed between samples by rounding alone, and was made
             the constant that it is.
         padding: What is to be said of padding in T that nobody stated; empty if nothing is.
+        module: The layer's name by its module, where a trace calls it otherwise.
     """
 
     values: Tensor
@@ -37,6 +38,7 @@ class Layer:
     random: bool = False
     rounded: bool = False
     padding: str = ""
+    module: str = ""
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Layer:
         """The same layer with other values."""
@@ -44,12 +46,14 @@ class Layer:
 
     def record(self) -> dict[str, Any]:
         """What a trace keeps of it, as JSON values."""
+        by_module = {"module": self.module} if self.module else {}
         return {
             "shape": list(self.shape),
             "variable": self.variable,
             "width": self.values.shape[-1],
             "activation_range": self.activation_range and list(self.activation_range),
             "token_inputs": self.token_inputs and list(self.token_inputs),
+            **by_module,
         }
 
 

@@ -16,6 +16,7 @@ from ibtrace.capture.evidence import Evidence, Run, gather
 from ibtrace.capture.look import Look
 from ibtrace.capture.masks import telling_rows
 from ibtrace.capture.plan import read_layers, runner
+from ibtrace.capture.streams import INPUT
 from ibtrace.capture.targets import aliases, another_name, named_layers, output_name, stem
 from ibtrace.errors import InvalidInput
 from ibtrace.probe import Probe
@@ -39,6 +40,7 @@ class LayerRow:
         parameters: How many weights it holds, those of its parts included.
         default: Whether some of its calls are traced where nobody chooses layers.
         why_not: Why it cannot be traced; empty if it can.
+        shown: What a default trace calls it, where that is not its name (``block0``).
     """
 
     layer: str
@@ -50,6 +52,7 @@ class LayerRow:
     parameters: int
     default: bool
     why_not: str
+    shown: str = ""
 
 
 @dataclass(frozen=True)
@@ -70,12 +73,12 @@ class LayerTable:
 
     def __str__(self) -> str:
         frame = self.frame()
-        frame["default"] = ["traced" if row.default else "" for row in self.rows]
+        frame["default"] = [_default_word(row) for row in self.rows]
         frame["t"] = ["" if row.t is None else str(row.t) for row in self.rows]
         frame["shape"] = [str(row.shape) if row.calls else "" for row in self.rows]
         frame["why_not"] = [row.why_not.partition(";")[0] for row in self.rows]
         words = {name: f"{{:<{frame[name].str.len().max()}}}".format for name in _WORDS}
-        frame = frame.rename(columns={"t": "T"})
+        frame = frame.drop(columns="shown").rename(columns={"t": "T"})
         table = frame.to_string(index=False, justify="left", formatters=words)
         return "\n".join(filter(None, (table, self.note)))
 
@@ -105,13 +108,13 @@ def layers(model: nn.Module, data: Any, look: Look | None = None) -> LayerTable:
     look = Look(functional=True) if look is None else Look.of(look)
     defaults = read_layers(model, probe, replace(look.at(None), functional=False)).defaults
     assert defaults is not None
-    states = [name for name in map(stem, defaults.names) if name.endswith("]")]
+    parts = [name for name in map(stem, defaults.names) if name.endswith(("]", INPUT))]
     refused: dict[str, str] = {}
 
     def refuse(name: str, why: str) -> None:
         refused[name] = why
 
-    run = runner(model, look.at(["**", *states]), refuse)
+    run = runner(model, look.at(["**", *parts]), refuse)
     evidence = gather(run, probe, look.reduce, look.batch_size)
     shown = _shown(run, probe, evidence, look.batch_size)
     modules = {**named_layers(model), output_name(model): model}
@@ -119,7 +122,7 @@ def layers(model: nn.Module, data: Any, look: Look | None = None) -> LayerTable:
     traced = {stem(name) for name in defaults.names}
     rows, first = [], aliases(model)
     for name in dict.fromkeys([*calls, *refused, *modules]):
-        module, (shape, t) = modules.get(name.partition("[")[0]), shown.get(name, ((), None))
+        module, (shape, t) = modules.get(_module(name)), shown.get(name, ((), None))
         reading = evidence.of(name)
         rows.append(
             LayerRow(
@@ -129,11 +132,12 @@ def layers(model: nn.Module, data: Any, look: Look | None = None) -> LayerTable:
                 shape=shape,
                 t=t,
                 variable=reading.reduction.name if reading.reduction and calls[name] else "",
-                parameters=_weights(module),
+                parameters=0 if name.endswith(INPUT) else _weights(module),
                 default=name in traced and name not in refused,
                 why_not=reading.trouble
                 if calls[name]
                 else refused.get(name) or _not_run(name, first),
+                shown=defaults.shown.get(name, ""),
             )
         )
     return LayerTable(tuple(rows), defaults.note)
@@ -165,6 +169,16 @@ def _shown(
         rows = torch.arange(min(batch_size, probe.n), device=probe.device)
         run(probe.take(rows), keep)
     return shown
+
+
+def _default_word(row: LayerRow) -> str:
+    """Whether a layer is traced by default, and as what."""
+    return "" if not row.default else f"as {row.shown}" if row.shown else "traced"
+
+
+def _module(name: str) -> str:
+    """The name of the module of a layer that is a part of what it gives, or what it is given."""
+    return name.partition("[")[0].removesuffix(INPUT)
 
 
 def _not_run(name: str, first: Mapping[str, str]) -> str:

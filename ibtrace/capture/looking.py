@@ -13,9 +13,10 @@ from ibtrace.capture.evidence import Evidence
 from ibtrace.capture.layer import Layer, say_padding, say_rounded
 from ibtrace.capture.look import Look
 from ibtrace.capture.one_pass import Pass, refuse_all, say_left_out
-from ibtrace.capture.plan import read_layers, rows_for_defaults, standing_out_of
+from ibtrace.capture.plan import named_by_modules, read_layers, rows_for_defaults, standing_out_of
 from ibtrace.capture.store import LayerStore
 from ibtrace.capture.targets import (
+    Defaults,
     Layers,
     Selection,
     is_default,
@@ -58,6 +59,7 @@ def looks(
     """
     model, look = unwrap(model), Look.of(look)
     if evidence is None:
+        look = named_by_modules(model, probe, look)
         evidence = read_layers(model, probe, look)
     wanted: Set[str] | None = None
     anything, refused = False, dict[str, str]()
@@ -73,8 +75,17 @@ def looks(
         say_rounded(part, evidence.rounded)
         say_padding(part, evidence.guessed)
         if part:
-            yield part
+            yield _as_shown(part, look.layers)
         del part, current
+
+
+def _as_shown(part: dict[str, Layer], layers: Layers) -> dict[str, Layer]:
+    """What was captured, by the names that a trace has for it."""
+    shown = layers.shown if isinstance(layers, (Defaults, Selection)) else {}
+    return {
+        shown.get(name, name): replace(layer, module=name) if name in shown else layer
+        for name, layer in part.items()
+    }
 
 
 def snapshot(model: nn.Module, probe: Probe, look: Look | Layers = None) -> dict[str, Tensor]:
@@ -98,6 +109,7 @@ def snapshot(model: nn.Module, probe: Probe, look: Look | Layers = None) -> dict
     require_model(model)
     require_instance("probe", probe, Probe, "an ibtrace.Probe, such as Probe.of(data)")
     model, look = unwrap(model), replace(Look.of(look), max_bytes=None, max_width=None)
+    look = named_by_modules(model, probe, look)
     if is_default(look.layers):
         resolve(model, look.layers)  # what cannot be hooked is an error
         rows = rows_for_defaults(model, probe, look)
@@ -113,7 +125,7 @@ def snapshot(model: nn.Module, probe: Probe, look: Look | Layers = None) -> dict
     if not captured:
         refuse_all(first_pass.refused)
     say_left_out(Evidence(), first_pass.refused)
-    return {name: layer.values for name, layer in captured.items()}
+    return {name: layer.values for name, layer in _as_shown(captured, look.layers).items()}
 
 
 def reduced(

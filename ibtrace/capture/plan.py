@@ -14,6 +14,7 @@ from ibtrace.capture.evidence import Evidence, Run, gather, settling_rows
 from ibtrace.capture.functional import Functional
 from ibtrace.capture.hooks import Keep, Refuse, hooked
 from ibtrace.capture.look import Look
+from ibtrace.capture.reduce import by_module
 from ibtrace.capture.targets import (
     Defaults,
     Layers,
@@ -22,6 +23,7 @@ from ibtrace.capture.targets import (
     another_name,
     excludes,
     is_default,
+    meant,
     named_layers,
     output_name,
     resolve,
@@ -49,7 +51,9 @@ def read_layers(model: nn.Module, probe: Probe, look: Look | Layers = None) -> E
     """
     model, look = unwrap(model), Look.of(look)
     if not is_default(look.layers):
-        evidence = gather(runner(model, look), probe, look.reduce, look.batch_size)
+        shown = look.layers.shown if isinstance(look.layers, Selection) else {}
+        reduce = by_module(look.reduce, shown)
+        evidence = gather(runner(model, look), probe, reduce, look.batch_size)
         require_excludes(model, look.layers, [*evidence.layers])
         require_called(model, look.functional, evidence.layers)
         if isinstance(look.layers, Selection) and not evidence.layers:
@@ -61,11 +65,40 @@ def read_layers(model: nn.Module, probe: Probe, look: Look | Layers = None) -> E
     standing_out = standing_out_of(model, probe, look, rows)
     everything = all_of(standing_out)
     run = runner(model, replace(look.at(everything), functional=everything.called))
-    evidence = gather(run, probe, look.reduce, look.batch_size, rows)
+    shown = {c.name: c.shown for c in standing_out if c.shown}
+    evidence = gather(run, probe, by_module(look.reduce, shown), look.batch_size, rows)
     defaults = default_choice(standing_out, lambda name: bool(evidence.of(name).trouble))
     require_called(model, look.functional, [c.name for c in standing_out])
     exclude = look.layers.exclude if isinstance(look.layers, Selection) else ()
     return replace(evidence, defaults=replace(defaults, exclude=exclude))
+
+
+def named_by_modules(model: nn.Module, probe: Probe, look: Look) -> Look:
+    """The same look where it chooses layers by their names in a default trace (``block0``).
+
+    What is the name of a module, or a pattern of such, means that; a forward of a few samples finds
+    the rest.
+
+    Args:
+        model: See `looks`.
+        probe: See `looks`.
+        look: See `looks`.
+    """
+    model = unwrap(model)
+    choice = look.layers
+    choices = choice.layers if isinstance(choice, Selection) else choice
+    if is_default(choice) or not isinstance(choices, list):
+        return look
+    foreign = [c for c in choices if isinstance(c, str) and not meant(model, c)]
+    if not foreign:
+        return look
+    rows = rows_for_defaults(model, probe, look.at(None))
+    stream = [c for c in standing_out_of(model, probe, look.at(None), rows) if c.shown]
+    by_pattern = {f: [c for c in stream if matches(c.shown, f)] for f in foreign}
+    layers = [name for c in choices for name in [x.name for x in by_pattern.get(c, ())] or [c]]
+    shown = {c.name: c.shown for members in by_pattern.values() for c in members}
+    exclude = choice.exclude if isinstance(choice, Selection) else ()
+    return look.at(Selection(layers, exclude, shown)) if shown else look
 
 
 def require_called(model: nn.Module, functional: Functional, ran: Iterable[str]) -> None:

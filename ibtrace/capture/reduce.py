@@ -212,6 +212,24 @@ def require_fitting(reduce: Reduce, layers: Iterable[str]) -> None:
             raise UnknownName(f"reduce: no layer fits {pattern!r}; those traced are: {known}")
 
 
+def by_module(reduce: Reduce, shown: Mapping[str, str]) -> Reduce:
+    """The same choice with patterns of what a trace calls layers also by the names of modules.
+
+    Args:
+        reduce: The user's choice.
+        shown: ``{name by module: name in a trace}``.
+    """
+    if not isinstance(reduce, Mapping):
+        return reduce
+    both: dict[str, How] = {}
+    for pattern, how in reduce.items():
+        both.setdefault(pattern, how)
+        for name, in_trace in shown.items():
+            if matches(in_trace, pattern):
+                both.setdefault(name, how)
+    return both
+
+
 def choose(reduce: Reduce, layer: str, shape: Sequence[int], axes: Axes) -> Reduction:
     """The reduction of one layer: the user's, or the mean over its positions.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
 import torch
@@ -31,10 +31,12 @@ class Selection:
     Args:
         layers: See `resolve`.
         exclude: The same, but without None: these are not meant.
+        shown: What layers are called in a trace, where that is not their name.
     """
 
     layers: Any = None
     exclude: Any = ()
+    shown: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class Defaults:
             the output is traced as well wherever they do not.
         exclude: What is not to be traced.
         note: What was chosen from what, in a sentence.
+        shown: What layers are called in a trace, where that is not their name.
     """
 
     names: tuple[str, ...]
@@ -57,6 +60,7 @@ class Defaults:
     doubled: frozenset[str] = frozenset()
     exclude: Any = ()
     note: str = ""
+    shown: Mapping[str, str] = field(default_factory=dict)
 
 
 _ACTIVATIONS = ("transformers.activations",)
@@ -208,7 +212,7 @@ def settled(layers: Layers) -> Layers:
     """
     if isinstance(layers, Selection):
         inner = settled(layers.layers)
-        return Selection(inner, _choices(layers.exclude, "exclude"))
+        return Selection(inner, _choices(layers.exclude, "exclude"), layers.shown)
     if layers is None or isinstance(layers, Defaults):
         return layers
     return _choices(layers, "layers")
@@ -454,6 +458,11 @@ def _match(choice: Any, everything: Mapping[str, nn.Module], model: nn.Module) -
         names = [name for name in everything if matches(name, pattern)]
     label = repr(choice) if is_pattern(pattern) or pattern not in names else ""
     return [Target(name + suffix, everything[name], part, path, label) for name in names]
+
+
+def meant(model: nn.Module, choice: str) -> bool:
+    """Whether a name or a pattern means some layer of a model by the names of its modules."""
+    return bool(_match(choice, {**named_layers(model), output_name(model): model}, model))
 
 
 def _says(choice: Any, name: str, module: nn.Module, argument: str = "layers") -> bool:

@@ -1,8 +1,10 @@
 """Checkpoints on disk: which there are, at which epoch each was saved, and a model from one.
 
 Read are files of ``torch.save`` (a state dict, or a dictionary that holds one), Lightning's
-checkpoints, safetensors, and Hugging Face checkpoint folders, whole or in shards. No file's code
-is run.
+checkpoints, safetensors, Hugging Face checkpoint folders, whole or in shards, folders of
+``torch.distributed.checkpoint`` (as FSDP writes them), adapters of PEFT into a model that has one,
+and the revisions of a Hugging Face repository. No file's code is run; what only running code can
+load (DeepSpeed's parts) is refused with the command that converts it.
 
 A trace counts epochs of training *done*. A checkpoint's own record comes first:
 
@@ -19,5 +21,8 @@ decimal, counts steps or iterations, or is the end of a word (``net-0010`` is 10
 
 from ibtrace.checkpoints._find import Checkpoint as Checkpoint
 from ibtrace.checkpoints._find import find as find
+from ibtrace.checkpoints._hub import Revision as Revision
+from ibtrace.checkpoints._hub import network_of as network_of
+from ibtrace.checkpoints._hub import revisions_of as revisions_of
 from ibtrace.checkpoints._load import load_into as load_into
 from ibtrace.checkpoints._load import state_dict as state_dict

@@ -10,13 +10,16 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ibtrace.checkpoints._adapter import load_adapter
 from ibtrace.checkpoints._find import Checkpoint
-from ibtrace.checkpoints._read import few, tensors
+from ibtrace.checkpoints._hub import Revision
+from ibtrace.checkpoints._read import few, is_adapter, tensors
+from ibtrace.checkpoints._transformers import load_by_its_own_loader
 from ibtrace.errors import InvalidInput
 from ibtrace.runtime.wrappers import plain_name, unwrap
 
 
-def state_dict(checkpoint: Checkpoint) -> dict[str, Tensor]:
+def state_dict(checkpoint: Checkpoint | Revision) -> dict[str, Tensor]:
     """The state dict of a checkpoint, on the CPU, with the names that it was saved with.
 
     It is the file's content itself, what its ``state_dict``, ``model_state_dict`` or ``model``
@@ -28,23 +31,28 @@ def state_dict(checkpoint: Checkpoint) -> dict[str, Tensor]:
     return tensors(checkpoint.path)
 
 
-def load_into(model: nn.Module, checkpoint: Checkpoint) -> None:
+def load_into(model: nn.Module, checkpoint: Checkpoint | Revision) -> None:
     """Load a checkpoint into a model, whatever either was wrapped in; all of it or nothing.
 
     Prefixes that the model's own names lack are dropped (``module.`` of DDP, ``_orig_mod.`` of
     ``torch.compile``, ``net.`` of a LightningModule; what lies outside the prefix is not the
     model's). Tied tensors may be stored under one of their names. Values are converted to the
-    model's types, as ``load_state_dict`` does; what no state dict holds stays as it is.
+    model's types, as ``load_state_dict`` does; what no state dict holds stays as it is. A folder
+    of ``transformers`` whose tensors have other names than the model's, of its class, is read by
+    the loader of ``transformers``, which knows older names; an adapter by that of PEFT.
 
     Args:
         model: Changed in place.
-        checkpoint: From `find`.
+        checkpoint: From `find`, or `revisions_of`.
 
     Raises:
         InvalidInput: If tensors are missing, have no place in the model or another shape; or if
             the file cannot be read or holds several such models.
     """
     model = unwrap(model)
+    if is_adapter(checkpoint.path):
+        load_adapter(model, checkpoint.path)
+        return
     own = model.state_dict(keep_vars=True)
     names = {plain_name(name): name for name in own}
     stored = state_dict(checkpoint)
@@ -65,6 +73,8 @@ def load_into(model: nn.Module, checkpoint: Checkpoint) -> None:
             if not _same_shape(own[name], value)
         ],
     }
+    if any(problems.values()) and load_by_its_own_loader(model, checkpoint.path):
+        return
     if any(problems.values()):
         misfits = [
             f"{len(names)} {what} ({few(names)})" for what, names in problems.items() if names

@@ -15,10 +15,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
+from ibtrace.checkpoints._distributed import distributed_folder, distributed_tensors
 from ibtrace.errors import InvalidInput
 
 _HOLDERS = ("state_dict", "model_state_dict", "model")
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+_ADAPTER = ("adapter_model.safetensors", "adapter_model.bin")
+_ADAPTER_CONFIG = "adapter_config.json"
+_DEEPSPEED = "*_model_states.pt"
 _INDEX = ".index.json"
 _SHOWN = 4
 
@@ -30,7 +34,8 @@ def record(path: Path) -> Mapping[str, Any]:
         InvalidInput: If it cannot be read, would run code of its own, or holds no state dict.
     """
     if path.is_dir():
-        _weights(path)
+        if distributed_folder(path) is None:
+            _weights(path)
         state = path / "trainer_state.json"
         return _json(state) if state.is_file() else {}
     if _is_safetensors(path):
@@ -46,6 +51,8 @@ def tensors(path: Path) -> dict[str, Tensor]:
         InvalidInput: If it cannot be read, would run code of its own, or there is none.
     """
     if path.is_dir():
+        if (parts := distributed_folder(path)) is not None:
+            return distributed_tensors(parts, _HOLDERS)
         weights = _weights(path)
         if not weights.name.endswith(_INDEX):
             return tensors(weights)
@@ -71,10 +78,53 @@ def _weights(folder: Path) -> Path:
         for path in (folder / name, folder / f"{name}{_INDEX}"):
             if path.is_file():
                 return path
+    if is_adapter(folder):
+        return adapter_file(folder)
+    _require_no_deepspeed(folder)
     raise InvalidInput(
         f"{folder} is a folder without {' or '.join(_WEIGHTS)}; "
         f"name the checkpoints in it by a pattern, such as '{folder}/*.pt'"
     )
+
+
+def is_adapter(path: Path) -> bool:
+    """Whether a folder holds an adapter of PEFT, and not a whole model."""
+    return path.is_dir() and (path / _ADAPTER_CONFIG).is_file() and not _whole_model(path)
+
+
+def adapter_file(folder: Path) -> Path:
+    """The file with the tensors of an adapter.
+
+    Raises:
+        InvalidInput: If there is none.
+    """
+    for name in _ADAPTER:
+        if (folder / name).is_file():
+            return folder / name
+    raise InvalidInput(f"{folder} has {_ADAPTER_CONFIG} but neither {' nor '.join(_ADAPTER)}")
+
+
+def _whole_model(folder: Path) -> bool:
+    names = [f"{name}{end}" for name in _WEIGHTS for end in ("", _INDEX)]
+    return any((folder / name).is_file() for name in names)
+
+
+def _require_no_deepspeed(folder: Path) -> None:
+    """Raise if a folder is DeepSpeed's: its parts hold code, and a command converts them.
+
+    Raises:
+        InvalidInput: Naming the command.
+    """
+    steps = [p.parent for p in folder.glob(f"global_step*/{_DEEPSPEED}")]
+    inside = any(True for _ in folder.glob(_DEEPSPEED))
+    if steps or inside:
+        root = folder if steps else folder.parent
+        tag = "" if steps else f" -t {folder.name}"
+        raise InvalidInput(
+            f"{folder} is a checkpoint of DeepSpeed, in parts that only its own code reads; "
+            f"convert it: python {root}/zero_to_fp32.py {root} OUT --safe_serialization{tag}, "
+            "and give OUT"
+        )
 
 
 def _is_safetensors(path: Path) -> bool:

@@ -35,9 +35,11 @@ def require_same_t(name: str, held: Mapping[str, Any], record: Mapping[str, Any]
         RunError: If they differ; says in what.
     """
     differing = [key for key in record if key in held and held[key] != record[key]]
+    if held.get("module") != record.get("module") and "module" not in differing:
+        differing.append("module")  # which only one of them names
     if differing:
         stored, now = (
-            ", ".join(f"{key.replace('_', ' ')} {each[key] or 'none'}" for key in differing)
+            ", ".join(f"{key.replace('_', ' ')} {each.get(key) or 'none'}" for key in differing)
             for each in (held, record)
         )
         raise RunError(

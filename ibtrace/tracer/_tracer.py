@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from ibtrace import checkpoints
 from ibtrace.capture import Layer, Layers, Look
 from ibtrace.capture.networks import Loss, Setting, require_loss
+from ibtrace.capture.plan import named_by_modules
 from ibtrace.capture.recipe import Recipe
 from ibtrace.capture.reduce import require_fitting
 from ibtrace.errors import ConfigError, NonFinite, Unsupported
@@ -36,7 +35,6 @@ from ibtrace.runtime.arguments import (
 )
 from ibtrace.runtime.generators import preserved_generators
 from ibtrace.runtime.schedule import Schedule, Steps, log_spaced, schedule
-from ibtrace.runtime.wrappers import unwrap
 from ibtrace.trace import Scalar, Trace
 from ibtrace.trace.pooling import pooled
 from ibtrace.trace.stored import stored_look
@@ -49,6 +47,7 @@ from ibtrace.tracer._lenses import Lenses
 from ibtrace.tracer._observer import Networks, Observer
 from ibtrace.tracer._opening import cut, open_trace, require_same_t, seen_places
 from ibtrace.tracer._schedules import At, scheduled_estimators, scheduled_lenses
+from ibtrace.tracer._series import series_of
 from ibtrace.tracer._sinks import close_all, write_all
 from ibtrace.tracer._weights import Weights
 from ibtrace.types import Estimator, Lens, Row, Variable, label, needs_trace, variable_of
@@ -148,7 +147,10 @@ class Tracer:
             given = [seed] if isinstance(model, nn.Module) else model.seeds
             self.seeds = [seed_number("seed", number) for number in given]
             self.look = Look.of(look)
-            self._observer = Observer(model=model, shard=Probe.of(data), look=self.look)
+            shard = Probe.of(data)
+            if isinstance(model, nn.Module):
+                self.look = named_by_modules(model, shard, self.look)
+            self._observer = Observer(model=model, shard=shard, look=self.look)
             _warn_of_lazy(model)
             self.probe = self._observer.probe()
             why = None
@@ -202,21 +204,29 @@ class Tracer:
     @classmethod
     def from_checkpoints(
         cls,
-        model: nn.Module,
-        paths: str | Path | Iterable[str | Path],
-        data: Any,
+        model: nn.Module | str | Path,
+        paths: Any = None,
+        data: Any = None,
         *,
-        epochs: Sequence[int] | Callable[[Path], int] | None = None,
+        epochs: Sequence[int] | Callable[[Any], int] | None = None,
+        revisions: Sequence[str] | None = None,
         **arguments: Any,
     ) -> Tracer:
         """Trace a training after the fact: the same rows as a live run's at the same epochs.
 
         Args:
-            model: A network of the same structure; it is copied, not changed.
+            model: A network of the same structure; it is copied, not changed. With ``revisions``
+                also the name of a Hugging Face repository, or a local folder of such, whose
+                configuration then says what the network is.
             paths: A glob (``"ckpts/*.pt"``), or the files and folders; see `ibtrace.checkpoints`.
+                With ``revisions`` and a network: the repository. With a repository as ``model`` it
+                is left out.
             data: The probe, as for the tracer.
             epochs: The epochs of training done at each checkpoint, in the order of ``paths``, or a
-                function of the path; None reads them from the files or their names.
+                function of the path; None reads them from the files or their names. Of revisions:
+                where each stands, likewise, or the steps that their names say (``step512``).
+            revisions: Revisions of the repository, each fetched by the hub's own client when its
+                turn comes, and loaded once.
             **arguments: Further arguments of the tracer; ``every`` is every checkpoint by default.
 
         Returns:
@@ -224,18 +234,16 @@ class Tracer:
 
         Raises:
             ConfigError: If there is no checkpoint, or an epoch is missing or there twice.
-            InvalidInput: If a checkpoint is not of this model.
+            InvalidInput: If a checkpoint is not of this model, or a revision cannot be had.
         """
-        ordered = checkpoints.find(paths, epochs)
-        model = copy.deepcopy(unwrap(model))
-        checkpoints.load_into(model, ordered[0])  # one that does not fit, before a run is begun
-        every = [checkpoint.epoch for checkpoint in ordered]
+        series = series_of(model, paths, data, epochs, revisions)
         look = replace(Look.of(arguments.pop("look", None)), initial=False)
-        with cls(model, data, **{"every": every, "look": look, **arguments}) as tracer:
-            for at, checkpoint in enumerate(ordered):
-                if at:
-                    checkpoints.load_into(model, checkpoint)
-                tracer.snapshot(checkpoint.epoch, step=checkpoint.step)
+        tracing = {"every": series.epochs, "look": look, **arguments}
+        with cls(series.model, series.data, **tracing) as tracer:
+            for state in series.loaded():
+                tracer.snapshot(state.epoch, step=state.step)
+        if series.told:
+            tracer.trace.update_meta(series.told)
         return tracer
 
     def snapshot(
@@ -555,7 +563,9 @@ class Tracer:
             raise NonFinite(f"{self.clock} {self._at(epoch, step)}: {error}") from error
         self._say_what_is_traced()
         if self._captured:
-            require_fitting(self.look.reduce, [*self._captured, *self._observer.left_out])
+            by_module = [of["module"] for of in self._captured.values() if "module" in of]
+            names = [*self._captured, *by_module, *self._observer.left_out]
+            require_fitting(self.look.reduce, names)
         self._cut()  # now that nothing refuses the look any more
         for seed, of_seed in zip(self.seeds, stored, strict=True):
             if of_seed:
