@@ -5,22 +5,21 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from torch import nn
 
 WORDS = 24
 SIZES = {"vocab_size": WORDS, "hidden_size": 8, "intermediate_size": 12, "num_hidden_layers": 2}
 SIZES |= {"num_attention_heads": 2, "bos_token_id": 1, "eos_token_id": 2}
 
 
-def pythia(seed: int) -> nn.Module:
+def pythia(seed: int) -> Any:
     """A small network of Pythia's architecture."""
     transformers = pytest.importorskip("transformers")
     torch.manual_seed(seed)
-    model: nn.Module = transformers.GPTNeoXForCausalLM(transformers.GPTNeoXConfig(**SIZES))
-    return model
+    return transformers.GPTNeoXForCausalLM(transformers.GPTNeoXConfig(**SIZES))
 
 
 def into_cache(cache: Path, repository: str, revision: str, files: Path) -> None:

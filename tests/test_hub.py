@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict_saver import save
 
 from ibtrace.checkpoints import Checkpoint, find, load_into, revisions_of, state_dict
 from ibtrace.errors import ConfigError, InvalidInput
-from ibtrace.tracer import Tracer, _series
+from ibtrace.tracer import Tracer
 from tests.hub_cache import SIZES, WORDS, into_cache, pythia, without_network
 
 transformers = pytest.importorskip("transformers")
@@ -60,7 +61,7 @@ def test_revisions_are_traced_at_their_steps_each_loaded_once(
 ) -> None:
     fetched: Counter[str] = Counter()
     loaded: Counter[str] = Counter()
-    client, loader = hub.snapshot_download, _series.load_into
+    client, loader = hub.snapshot_download, load_into
 
     def download(repository: str, revision: str, **options: Any) -> str:
         fetched[revision] += 1
@@ -74,7 +75,7 @@ def test_revisions_are_traced_at_their_steps_each_loaded_once(
         loader(model, revision)
 
     monkeypatch.setattr(hub, "snapshot_download", download)
-    monkeypatch.setattr(_series, "load_into", load)
+    monkeypatch.setattr("ibtrace.tracer._series.load_into", load)
     tracer = Tracer.from_checkpoints(
         REPOSITORY, data=data(), revisions=["step512", "step0", "step64"], estimators="binning"
     )
@@ -178,9 +179,7 @@ def same(one: nn.Module, other: nn.Module) -> bool:
 
 
 def distributed(folder: Path, state: dict[str, Any]) -> Path:
-    import torch.distributed.checkpoint as dcp
-
-    dcp.save(state, checkpoint_id=folder, no_dist=True)
+    save(state, checkpoint_id=folder, no_dist=True)
     return folder
 
 
