@@ -599,6 +599,29 @@ def _list(options: argparse.Namespace) -> int:
     return 0
 
 
+def _add_cite(commands: _Commands) -> None:
+    parser = commands.add_parser(
+        "cite",
+        help="BibTeX of ibtrace and of all that a run rests on",
+        description="Print BibTeX: of ibtrace, and of every estimator, lens and paper that a run "
+        "used.",
+    )
+    parser.add_argument("run", nargs="?", metavar="RUN", help="a run folder (default: ibtrace)")
+    parser.set_defaults(call=_cite)
+
+
+def _cite(options: argparse.Namespace) -> int:
+    if options.run is not None:
+        _require_runs(options.run)
+
+    from ibtrace.reports import citing
+    from ibtrace.training import runner
+
+    traces = {} if options.run is None else runner.load(options.run)
+    print(citing.of_run(traces, Path(options.run or "")))
+    return 0
+
+
 def _add_doctor(commands: _Commands) -> None:
     parser = commands.add_parser(
         "doctor",
@@ -628,6 +651,7 @@ _COMMANDS: tuple[Callable[[_Commands], None], ...] = (
     _add_report,
     _add_verdict,
     _add_list,
+    _add_cite,
     _add_doctor,
 )
 
