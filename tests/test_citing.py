@@ -74,8 +74,9 @@ def _said_of(entry: citing.Entry) -> tuple[str, str]:
 
 def test_a_run_cites_what_it_used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     x, y = torch.rand(64, 3), torch.arange(64) % 2
-    asked = {"estimators": ["ksg", "binning"], "lenses": ["saturation"]}
-    with Tracer(nn.Linear(3, 2), (x, y), keep=Keep(tmp_path / "run"), **asked):
+    keep = Keep(tmp_path / "run")
+    model, names = nn.Linear(3, 2), ["ksg", "binning"]
+    with Tracer(model, (x, y), estimators=names, lenses=["saturation"], keep=keep):
         pass
     claims = pd.DataFrame({"name": ["a", "b"], "source": ["Ross 2014; mine", None]})
     claims.to_csv(tmp_path / "run" / "claims.csv")

@@ -18,7 +18,8 @@ import pandas as pd
 from ibtrace import __version__, lenses
 from ibtrace.errors import RunError
 from ibtrace.trace.remaking import used
-from ibtrace.types import TraceLike, label
+from ibtrace.trace.stored import StoredTrace
+from ibtrace.types import label
 
 _BIB = Path(__file__).with_name("references.bib")
 _ITSELF = "ibtrace"
@@ -78,7 +79,7 @@ def _of_words(words: str) -> Entry:
     return Entry(key, f"@misc{{{key},\n  note = {{{safe}}},\n}}")
 
 
-def of_traces(traces: Iterable[TraceLike], claims: pd.DataFrame | None = None) -> str:
+def of_traces(traces: Iterable[StoredTrace], claims: pd.DataFrame | None = None) -> str:
     """BibTeX of ibtrace and of all that traces, and claims on them, rest on; each entry once.
 
     Args:
@@ -96,7 +97,9 @@ def of_traces(traces: Iterable[TraceLike], claims: pd.DataFrame | None = None) -
     return "\n\n".join(f"% {', '.join(reasons)}\n{text}" for text, reasons in told.values())
 
 
-def _sources(traces: Iterable[TraceLike], claims: pd.DataFrame | None) -> Iterator[tuple[str, str]]:
+def _sources(
+    traces: Iterable[StoredTrace], claims: pd.DataFrame | None
+) -> Iterator[tuple[str, str]]:
     """What was used and the source that it names."""
     known = {label(lens): lens for lens in map(lenses.make, lenses.names())}
     for trace in traces:
@@ -110,7 +113,7 @@ def _sources(traces: Iterable[TraceLike], claims: pd.DataFrame | None) -> Iterat
         yield "claims", source
 
 
-def of_run(traces: Mapping[str, TraceLike], folder: Path) -> str:
+def of_run(traces: Mapping[str, StoredTrace], folder: Path) -> str:
     """`of_traces` of a run folder, with the claims that lie there.
 
     Args:
