@@ -38,6 +38,7 @@ from .capture import layers as layers
 from .capture import snapshot as snapshot
 from .comparison import compare as compare
 from .datasets import Dataset as Dataset
+from .datasets import ngrams as ngrams
 from .ensemble import Ensemble as Ensemble
 from .errors import IbtraceError as IbtraceError
 from .errors import LeftOut as LeftOut

@@ -477,6 +477,10 @@ def _add_plot(commands: _Commands) -> None:
         action="store_true",
         help="I(X;T)/H(X) and I(T;Y)/H(Y), to compare layers and data sets",
     )
+    _add_source_option(parser)
+    parser.add_argument(
+        "--y", metavar="NAME", help="the target that stands for Y (default: the first)"
+    )
     parser.set_defaults(call=_plot)
 
 
@@ -488,7 +492,9 @@ def _plot(options: argparse.Namespace) -> int:
     from ibtrace.reports import reporting
     from ibtrace.training import runner
 
-    traces = runner.load(options.run)
+    traces: Mapping[str, Any] = runner.load(options.run)
+    if options.x is not None or options.y is not None:
+        traces = {name: trace.pair(options.x, options.y) for name, trace in traces.items()}
     run, out = Path(options.run), Path(options.out or options.run)
     if options.animate is not None:
         paths = reporting.films(traces, out, options.animate, options.estimator, run=run)
@@ -545,6 +551,7 @@ def _add_verdict(commands: _Commands) -> None:
     parser = commands.add_parser("verdict", help=text, description=f"{text[0].upper()}{text[1:]}.")
     _add_finished_run(parser)
     parser.add_argument("--details", action="store_true", help="every number of every layer")
+    _add_source_option(parser)
     parser.add_argument(
         "--against", metavar="RUN", help="what differs from the verdict on another run, in bits"
     )
@@ -573,7 +580,7 @@ def _verdict(options: argparse.Namespace) -> int:
     if options.trust:
         print(trusting.trusts(traces, options.estimator, progress=not options.quiet))
         return 0
-    print(reporting.verdicts(traces, options.estimator, details=options.details))
+    print(reporting.verdicts(traces, options.estimator, details=options.details, x=options.x))
     return 0
 
 
@@ -695,6 +702,12 @@ def _add_set_option(parser: argparse.ArgumentParser) -> None:
 def _add_finished_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help="a run folder")
     parser.add_argument("--estimator", metavar="E", help="only this estimator's label")
+
+
+def _add_source_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--x", metavar="NAME", help="the source that stands for X (default: the inputs themselves)"
+    )
 
 
 def _require_runs(*runs: str) -> None:

@@ -10,13 +10,11 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from ibtrace.estimators import plane
+from ibtrace.estimators import informations
 from ibtrace.estimators._inputs import is_ids, rows_as_ids
 from ibtrace.numerics.compiled import clock
 from ibtrace.probe import Probe
 from ibtrace.types import (
-    I_TY,
-    I_XT,
     Estimator,
     LayerContext,
     Reading,
@@ -90,7 +88,7 @@ def measure(
     epoch: int,
     step: int | None = None,
 ) -> list[Row]:
-    """I(X;T) and I(T;Y) by every estimator, for all layers and seeds of a snapshot.
+    """I(X;T), I(T;Y) and those of named variables by every estimator, of all layers and seeds.
 
     Layers of equal width that an estimator treats alike go through it in one batched call.
 
@@ -105,8 +103,8 @@ def measure(
         step: Optimiser steps done, if known.
 
     Returns:
-        Two rows for each estimator, layer and seed, in the order of the layers; without labels
-        the one about X.
+        A row for each quantity of the probe, estimator, layer and seed, in the order of the layers:
+        two, where nothing has a name of its own; without labels the one about X.
     """
     flat = {name: as_variable(value) for name, value in activations.items()}
     probe = probe.to(next((value.device for value in flat.values()), probe.device))
@@ -121,16 +119,18 @@ def measure(
             settled = bound[names[0]]
             subject = probe if tokens is None else probe.tokens(shape[1], tokens)
             start = clock()
-            pair = plane(settled, torch.stack([flat[name] for name in names]), subject)
+            stacked = torch.stack([flat[name] for name in names])
+            estimates = informations(settled, stacked, subject, subject.others)
+            if not subject.labelled:
+                del estimates[1]
             keys = list(product(names, seeds))
             # Plain numbers before the clock stops: a GPU answers before it has computed.
             plain = [
                 list(zip(keys, plain_numbers(estimate.reading, samples=subject.n), strict=True))
-                for estimate in pair
+                for estimate in estimates
             ]
             seconds = (clock() - start) / len(keys)
-            quantities = (I_XT, I_TY) if subject.labelled else (I_XT,)
-            for quantity, numbered in zip(quantities, plain, strict=False):
+            for quantity, numbered in zip(subject.quantities, plain, strict=True):
                 for (name, seed), numbers in numbered:
                     rows.append(
                         Row(

@@ -51,6 +51,7 @@ PUBLIC = {
     "information",
     "layers",
     "log_spaced",
+    "ngrams",
     "snapshot",
     "verdict",
 }

@@ -46,10 +46,12 @@ class Reading:
     padding: str = ""
 
     def mask(self, rows: slice | Tensor) -> Tensor | None:
-        """Which positions are real in these samples, bool ``(n, positions)``; None: all."""
-        if self.stream is None or self.stream.real is None:
+        """Which positions T is made of in these samples, bool ``(n, positions)``; None: all."""
+        if self.stream is None:
             return None
-        return self.stream.real[rows]
+        if self.stream.left_out is not None and self.reduction and self.reduction.per_token:
+            return self.stream.measured(len(self.stream.left_out))[rows]
+        return None if self.stream.real is None else self.stream.real[rows]
 
 
 @dataclass(frozen=True, eq=False)

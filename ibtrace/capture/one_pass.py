@@ -209,8 +209,9 @@ class Pass:
 
     def _rows(self, reading: Reading, t: Tensor) -> int:
         """How many tokens the probe has in all."""
-        if reading.stream is not None and reading.stream.real is not None:
-            return int(reading.stream.real.sum())
+        stream = reading.stream
+        if stream is not None and (stream.real is not None or stream.left_out is not None):
+            return int(stream.measured(self.probe.n).sum())
         return len(t) // (self.rows.stop - self.rows.start) * self.probe.n
 
     def _fits(self, name: str, size: int) -> bool:

@@ -12,6 +12,8 @@ from ibtrace.datasets.labels import Classes as Classes
 from ibtrace.datasets.labels import Labels as Labels
 from ibtrace.datasets.labels import read_labels as read_labels
 from ibtrace.datasets.mnist import mnist as mnist
+from ibtrace.datasets.ngrams import NO_NGRAM as NO_NGRAM
+from ibtrace.datasets.ngrams import ngrams as ngrams
 from ibtrace.datasets.splits import Order as Order
 from ibtrace.datasets.splits import split as split
 from ibtrace.datasets.tishby import LabelNoise as LabelNoise

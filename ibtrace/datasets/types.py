@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Tensor
 
@@ -20,12 +22,14 @@ class Dataset:
         name: As it stands in tables and runs.
         x: Inputs, floats ``(n, ...)``.
         y: Class labels as `read_labels` takes them: ids, names, one-hot rows; kept as class ids,
-            int64 ``(n,)``.
+            int64 ``(n,)``. A mapping names several targets (``{"digit": …, "parity": …}``), each of
+            which is measured; a network is trained on the first, which stays ``y``.
         classes: Number of classes; labels lie in ``0..classes-1``. 0: as many as y has.
         class_names: The names of classes 0, 1, …; by default those in y, None if it holds ids.
         population: Whether x is all of X, each value as often as its law says, and not a sample.
         clean: The true labels, int64 ``(n,)``, if y were corrupted: test samples are judged by
             them. None: y are the true ones.
+        targets: The labels by name, the first those that y are; set by a mapping for y.
 
     Raises:
         InvalidInput: If x and y differ in length or in the order of their pandas index, or y is
@@ -40,11 +44,17 @@ class Dataset:
     class_names: tuple[str, ...] | None = None
     population: bool = False
     clean: Tensor | None = None
+    targets: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str):
             raise ConfigError(f"Dataset: name must be text, got {shown(self.name)}")
         who = f"Dataset {self.name}"
+        if isinstance(self.y, Mapping):
+            if not self.y:
+                raise InvalidInput(f"{who}: y is an empty mapping; name one target at least")
+            object.__setattr__(self, "targets", dict(self.y))
+            object.__setattr__(self, "y", next(iter(self.y.values())))
         object.__setattr__(self, "population", flag(f"{who}: population", self.population))
         if not hasattr(self.x, "__len__") or not hasattr(self.x, "shape"):
             raise InvalidInput(f"{who}: x must be a tensor (n, ...), got {shown(self.x)}")
@@ -57,6 +67,10 @@ class Dataset:
         if labels.values.dim() != 1 or labels.values.is_floating_point():
             got = f"{labels.values.dtype} {tuple(labels.values.shape)}"
             raise InvalidInput(f"{who}: y must be one class a sample, got {got}")
+        others = {f"y[{name}]": len(value) for name, value in self.targets.items()}
+        if wrong := [name for name, length in others.items() if length != len(self.x)]:
+            got = f"{len(self.x)} inputs and {others[wrong[0]]} labels {wrong[0]}"
+            raise InvalidInput(f"{who}: x and y must be equally long, got {got}")
         if len(self.x) != len(labels.values):
             got = f"{len(self.x)} inputs and {len(labels.values)} labels"
             raise InvalidInput(f"{who}: x and y must be equally long, got {got}")
@@ -69,6 +83,21 @@ class Dataset:
         object.__setattr__(self, "y", labels.values)
         object.__setattr__(self, "classes", many or labels.classes or most)
         object.__setattr__(self, "class_names", labels.names)
+
+    def measured(self, y: Tensor, rows: Tensor | None = None) -> Tensor | dict[str, Any]:
+        """Labels as a probe takes them: by name, if these have names.
+
+        Args:
+            y: What stands for ``y``, of these rows.
+            rows: Which samples; None for all.
+        """
+        if not self.targets:
+            return y
+        first, *others = self.targets
+        more = {name: self.targets[name] for name in others}
+        if rows is not None:
+            more = {n: read_labels(value, who=self.name).values[rows] for n, value in more.items()}
+        return {first: y, **more}
 
     @property
     def truth(self) -> Tensor:

@@ -14,6 +14,7 @@ from typing import Any
 from ibtrace.errors import ConfigError, UnknownName
 from ibtrace.estimators._checks import checked as checked
 from ibtrace.estimators._plane import information as information
+from ibtrace.estimators._plane import informations as informations
 from ibtrace.estimators._plane import plane as plane
 from ibtrace.estimators.adaptive_binning import AdaptiveBinning as AdaptiveBinning
 from ibtrace.estimators.binning import Binning as Binning

@@ -66,7 +66,12 @@ _Class = TypeVar("_Class", bound=type[Any])
 
 def checked(kind: _Class) -> _Class:
     """An estimator's class whose results carry the flags of this module."""
-    for name, wrap in (("__call__", checked_call), ("plane", checked_plane)):
+    wrappers: dict[str, Callable[[Any], Any]] = {
+        "__call__": checked_call,
+        "plane": checked_plane,
+        "informations": checked_informations,
+    }
+    for name, wrap in wrappers.items():
         if name in vars(kind):
             setattr(kind, name, wrap(vars(kind)[name]))
     return kind
@@ -304,9 +309,14 @@ def roofs_of(law: Law, *values: Tensor) -> list[Tensor]:
     return [roof for roof in roofs if roof is not None]
 
 
-def _roofs_of_probe(probe: ProbeLike, law: Law) -> tuple[list[Tensor], list[Tensor]]:
-    """The roofs of I(X;T) and of I(T;Y) that the probe sets."""
-    return roofs_of(law, probe.x_ids), roofs_of(law, probe.labels)
+def _roofs_of_inputs(probe: ProbeLike, law: Law) -> list[Tensor]:
+    """The roofs of I(X;T) that the inputs set."""
+    return roofs_of(law, probe.x_ids)
+
+
+def _roofs_of_labels(probe: ProbeLike, law: Law) -> list[Tensor]:
+    """The roofs of I(T;Y) that the labels set."""
+    return roofs_of(law, probe.labels)
 
 
 class _Seen(NamedTuple):
@@ -328,9 +338,12 @@ def _seen(value: Tensor) -> _Seen:
     return _Seen(*squarable(value, of_columns), rounded(value, of_columns))
 
 
-def _seen_of_probe(probe: ProbeLike) -> tuple[_Seen, _Seen]:
-    """Of the inputs, and of the labels."""
-    return _seen(probe.features), _seen(probe.labels)
+def _seen_of_inputs(probe: ProbeLike) -> _Seen:
+    return _seen(probe.features)
+
+
+def _seen_of_labels(probe: ProbeLike) -> _Seen:
+    return _seen(probe.labels)
 
 
 def checked_call(method: Callable[..., Estimate]) -> Callable[..., Estimate]:
@@ -361,36 +374,62 @@ def unwrapped(kind: type[Any]) -> Callable[..., Estimate]:
 def checked_plane(
     method: Callable[..., tuple[Estimate, Estimate]],
 ) -> Callable[..., tuple[Estimate, Estimate]]:
+    several = checked_informations(
+        lambda self, t, probe, others, *, seed: [*method(self, t, probe, seed=seed)]
+    )
+
     @functools.wraps(method)
     def plane(
         self: Any, t: Tensor, probe: ProbeLike, *, seed: int = 0
     ) -> tuple[Estimate, Estimate]:
+        about_x, about_y = several(self, t, probe, (), seed=seed)
+        return about_x, about_y
+
+    return plane
+
+
+def checked_informations(method: Callable[..., list[Estimate]]) -> Callable[..., list[Estimate]]:
+    @functools.wraps(method)
+    def informations(
+        self: Any,
+        t: Tensor,
+        probe: ProbeLike,
+        others: Sequence[ProbeLike] = (),
+        *,
+        seed: int = 0,
+    ) -> list[Estimate]:
         require_dense(label(self), "t", t)
-        features, labels = probe.features, probe.labels
-        require_memory(self, features, t)
-        require_memory(self, t, labels)
-        of_probe, layer = once(_seen_of_probe, probe), _seen(t)
-        extreme = any(bool(seen.extreme) for seen in of_probe)
-        subject = with_squarable(probe) if extreme else probe
-        about_x, about_y = method(self, layer.values, subject, seed=seed)
+        require_memory(self, probe.features, t)
+        labelled = [probe, *others]
+        for each in labelled:
+            require_memory(self, t, each.labels)
+        of_x, of_labels = once(_seen_of_inputs, probe), [once(_seen_of_labels, p) for p in labelled]
+        layer = _seen(t)
+        subjects = [
+            with_squarable(each) if bool(of_x.extreme) or bool(of_y.extreme) else each
+            for each, of_y in zip(labelled, of_labels, strict=True)
+        ]
+        about_x, *about_y = method(self, layer.values, subjects[0], subjects[1:], seed=seed)
         hidden = torch.zeros_like(about_x.bits, dtype=torch.bool)
         with contextlib.suppress(Unsupported):  # it asked its own call, of ids, which has said it
-            inputs = subject.features.to(layer.values.device)
+            inputs = subjects[0].features.to(layer.values.device)
             hidden = hidden_by_scale(unwrapped(type(self)), self, inputs, layer.values, seed)
 
         law = law_of(self)
-        of_x, of_y = once(_roofs_of_probe, probe, law)
         of_t = [] if law.within else roofs_of(law, t)  # counting the rows of every look is slow
-        of_values = [
-            {
-                "extreme_values": layer.extreme | seen.extreme.to(layer.extreme.device),
-                "rounded": layer.rounded | seen.rounded.to(layer.rounded.device),
-            }
-            for seen in of_probe
-        ]
-        return (
-            flagged(about_x, [*of_x, *of_t], scales_apart=hidden, **of_values[0]),
-            flagged(about_y, [*of_y, *of_t], **of_values[1]),
-        )
+        roofs = [once(_roofs_of_labels, each, law) for each in labelled]
 
-    return plane
+        def told(estimate: Estimate, seen: _Seen, most: list[Tensor], **more: Tensor) -> Estimate:
+            return flagged(
+                estimate,
+                [*most, *of_t],
+                extreme_values=layer.extreme | seen.extreme.to(layer.extreme.device),
+                rounded=layer.rounded | seen.rounded.to(layer.rounded.device),
+                **more,
+            )
+
+        of_y = zip(about_y, of_labels, roofs, strict=True)
+        first = told(about_x, of_x, once(_roofs_of_inputs, probe, law), scales_apart=hidden)
+        return [first, *(told(*each) for each in of_y)]
+
+    return informations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from ibtrace.errors import Unsupported
@@ -13,12 +15,13 @@ from ibtrace.estimators._checks import (
     undefined,
 )
 from ibtrace.estimators._inputs import check_pair, each_estimates, is_ids
+from ibtrace.estimators._one_pass import ByOnePass
 from ibtrace.numerics.scale import columns_apart
 from ibtrace.types import Estimate, ProbeLike, label
 
 
 @checked
-class OfGroups:
+class OfGroups(ByOnePass):
     """An estimator of floats and of classes of samples, whichever variable is which.
 
     A subclass says what several groupings of its samples tell of one layer (`_solve`).
@@ -44,8 +47,10 @@ class OfGroups:
         solved = each_estimates(lambda c, layer: self._solve(layer, [c], [False], seed), classes, t)
         return solved[0].flagged(scales_apart=self._apart(t))
 
-    def plane(self, t: Tensor, probe: ProbeLike, *, seed: int = 0) -> tuple[Estimate, Estimate]:
-        """I(X;T) and I(T;Y) in bits of ``t (..., n, d)``, from one look at it.
+    def informations(
+        self, t: Tensor, probe: ProbeLike, others: Sequence[ProbeLike] = (), *, seed: int = 0
+    ) -> list[Estimate]:
+        """I(X;T) and I(T;Y) in bits of ``t (..., n, d)``, then I(T;Y) of others, from one look.
 
         The inputs and the classes group its samples; where the labels are no classes I(T;Y) is
         undefined.
@@ -54,23 +59,27 @@ class OfGroups:
             InvalidInput: If ``t`` is malformed or does not pair with the probe.
             Unsupported: If ``t`` is ids.
         """
-        who, ids, targets = label(self), probe.x_ids.to(t.device), probe.labels.to(t.device)
+        who, ids = label(self), probe.x_ids.to(t.device)
+        targets = [each.labels.to(t.device) for each in (probe, *others)]
         check_pair(who, ids, t)
-        check_pair(who, ids, targets)
+        for target in targets:
+            check_pair(who, ids, target)
         if is_ids(t):
             raise Unsupported(f"{who}: t must be floats, got ids")
-        classes = as_classes(targets)
-        groups = [] if classes is None else [classes]
+        classes = [as_classes(target) for target in targets]
+        groups = [each for each in classes if each is not None]
         whole = probe.population
 
         def solve_all(c: Tensor, layer: Tensor) -> list[Estimate]:
             known = [whole or determined(c, layer), *(whole for _ in groups)]
             return self._solve(layer, [c, *groups], known, seed)
 
-        about_x, *about_y = each_estimates(solve_all, ids, t)
-        about_classes = about_y[0] if about_y else undefined(about_x.bits.shape, t.device)
+        about_x, *about_groups = each_estimates(solve_all, ids, t)
+        rest = iter(about_groups)
+        none = undefined(about_x.bits.shape, t.device)
+        about_y = [none if each is None else next(rest) for each in classes]
         apart = self._apart(t)
-        return about_x.flagged(scales_apart=apart), about_classes.flagged(scales_apart=apart)
+        return [estimate.flagged(scales_apart=apart) for estimate in (about_x, *about_y)]
 
     def _solve(
         self, t: Tensor, groups: list[Tensor], known: list[bool], seed: int

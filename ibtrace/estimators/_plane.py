@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -10,9 +11,9 @@ from torch import Tensor
 from ibtrace.errors import InvalidInput, Unsupported
 from ibtrace.estimators._checks import undefined
 from ibtrace.estimators._inputs import is_ids, require_dense, rows_as_ids
-from ibtrace.estimators._probes import with_any_labels
+from ibtrace.estimators._probes import with_any_labels, with_constant_inputs
 from ibtrace.runtime.arguments import require_instance, require_members, seed_number
-from ibtrace.types import Estimate, Estimator, Plane, ProbeLike
+from ibtrace.types import Estimate, Estimator, OnePass, Plane, ProbeLike
 
 
 def information(
@@ -71,36 +72,77 @@ def plane(
     Raises:
         Unsupported: If the estimator declines floats such as ``t``.
     """
-    if probe.labels.shape[-1] == 0:
-        unlabelled = with_any_labels(probe, estimator.tags.y)
+    about_x, about_y = informations(estimator, t, probe, seed=seed)
+    return about_x, about_y
 
-        def about_x() -> Estimate:
-            if isinstance(estimator, Plane):
-                return estimator.plane(t, unlabelled, seed=seed)[0]
-            return estimator(probe.features, t, seed=seed)
 
-        first = _defined(about_x, t)
-        none = torch.full_like(first.bits, torch.nan)
-        return first, Estimate(none, flags={"no_labels": torch.ones_like(none)})
+def informations(
+    estimator: Estimator,
+    t: Tensor,
+    probe: ProbeLike,
+    others: Sequence[ProbeLike] = (),
+    *,
+    seed: int = 0,
+) -> list[Estimate]:
+    """I(X;T) and I(T;Y), then I(T;Y) of the same samples with other labels.
+
+    From one pass over T where the estimator tells of many labels (`OnePass`); of others each
+    label has a pass. The numbers are those of one call of `plane` for each.
+
+    Args:
+        estimator: Any object of the `Estimator` protocol.
+        t: Floats ``(..., n, d)`` or ids ``(..., n)``.
+        probe: The inputs and labels.
+        others: Of which I(T;Y) alone is asked.
+        seed: Seeds whatever is random inside.
+
+    Raises:
+        Unsupported: If the estimator declines floats such as ``t``.
+    """
+    unlabelled = probe.labels.shape[-1] == 0
+    subject = with_any_labels(probe, estimator.tags.y) if unlabelled else probe
+    if isinstance(estimator, OnePass):
+        several = partial(estimator.informations, t, subject, others, seed=seed)
+        about_x, about_y, *more = _all_defined(several, t, 2 + len(others))
+    else:
+        about_x, about_y = _pair(estimator, t, subject, seed, labelled=not unlabelled)
+        more = [_about_labels(estimator, t, other, seed) for other in others]
+    if unlabelled:
+        none = torch.full_like(about_x.bits, torch.nan)
+        about_y = Estimate(none, flags={"no_labels": torch.ones_like(none)})
+    return [about_x, about_y, *more]
+
+
+def _pair(
+    estimator: Estimator, t: Tensor, probe: ProbeLike, seed: int, *, labelled: bool
+) -> list[Estimate]:
+    """Both informations; without labels the second is that of any labels, or none."""
     if isinstance(estimator, Plane):
-        try:
-            return estimator.plane(t, probe, seed=seed)
-        except Unsupported:
-            if not is_ids(t):
-                raise
-            absent = undefined(t.shape[:-1], t.device)
-            return absent, absent
-    return (
-        _defined(lambda: estimator(probe.features, t, seed=seed), t),
-        _defined(lambda: estimator(t, probe.labels, seed=seed), t),
-    )
+        return _all_defined(lambda: [*estimator.plane(t, probe, seed=seed)], t, 2)
+    about_x = _defined(lambda: estimator(probe.features, t, seed=seed), t)
+    if not labelled:
+        return [about_x, about_x]
+    return [about_x, _defined(lambda: estimator(t, probe.labels, seed=seed), t)]
 
 
-def _defined(measure: Callable[[], Estimate], t: Tensor) -> Estimate:
-    """An estimate; of symbols that the estimator declines, NaN and the flag ``undefined``."""
+def _about_labels(estimator: Estimator, t: Tensor, probe: ProbeLike, seed: int) -> Estimate:
+    """I(T;Y) alone; where both are told at once, of inputs that are constant and cost nothing."""
+    if isinstance(estimator, Plane):
+        still = with_constant_inputs(probe)
+        return _all_defined(lambda: [*estimator.plane(t, still, seed=seed)], t, 2)[1]
+    return _defined(lambda: estimator(t, probe.labels, seed=seed), t)
+
+
+def _all_defined(measure: Callable[[], list[Estimate]], t: Tensor, count: int) -> list[Estimate]:
+    """Estimates; of symbols that the estimator declines, NaN and the flag ``undefined``."""
     try:
         return measure()
     except Unsupported:
         if not is_ids(t):
             raise
-        return undefined(t.shape[:-1], t.device)
+        return [undefined(t.shape[:-1], t.device)] * count
+
+
+def _defined(measure: Callable[[], Estimate], t: Tensor) -> Estimate:
+    """One of them."""
+    return _all_defined(lambda: [measure()], t, 1)[0]

@@ -13,6 +13,7 @@ from torch import Tensor
 from ibtrace.errors import ConfigError, InvalidInput, TooFewSamples
 from ibtrace.estimators._checks import checked, undersampled
 from ibtrace.estimators._inputs import check_pair, check_variable, is_ids, samples
+from ibtrace.estimators._one_pass import ByOnePass
 from ibtrace.estimators._prepared import once
 from ibtrace.numerics.bins import dense_ids
 from ibtrace.numerics.counting import first_alike, same_as
@@ -81,7 +82,7 @@ def near_ceiling(bits: Tensor, n: int) -> Tensor:
 
 
 @checked
-class PlugIn:
+class PlugIn(ByOnePass):
     """An estimator that makes its variables discrete and takes the plug-in information.
 
     A subclass says how floats become ids (`_discretise`) and what to report of it (`_report`).
@@ -154,16 +155,19 @@ class PlugIn:
         """
         return once(_inputs, probe, device), once(_labels, probe, self, device)
 
-    def plane(self, t: Tensor, probe: ProbeLike, *, seed: int = 0) -> tuple[Estimate, Estimate]:
-        """I(X;T) and I(T;Y) in bits, from making T discrete once.
+    def informations(
+        self, t: Tensor, probe: ProbeLike, others: Sequence[ProbeLike] = (), *, seed: int = 0
+    ) -> list[Estimate]:
+        """I(X;T) and I(T;Y) in bits, then I(T;Y) of others, from making T discrete once.
 
         Args:
             t: Activations ``(..., n, d)``, or ids ``(..., n)``.
             probe: Inputs (as ids) and labels; continuous labels are made discrete too.
+            others: The same samples with other labels.
             seed: Without effect: nothing here is random.
 
         Returns:
-            Two estimates of shape ``(...)``.
+            Estimates of shape ``(...)``.
 
         Raises:
             InvalidInput: If ``t`` is malformed or does not have the probe's number of samples.
@@ -181,19 +185,20 @@ class PlugIn:
                 f"{name} needs at least 2 samples, got {probe.n}; enlarge the probe"
             )
         layer = self._symbols(t)
-        x, y = self.prepare(probe, t.device)
+        x = once(_inputs, probe, t.device)
+        labels = [once(_labels, each, self, t.device) for each in (probe, *others)]
         # Where inputs decide T each pair of symbols is seen as often as its input.
         determined = same_as(layer.ids, once(_first_alike, probe, t.device))
         xt = x.counts if bool(determined.all()) else pair_counts(x.ids, layer.ids)
-        ty = pair_counts(layer.ids, y.ids)
         about_x = self._estimate(x, layer, xt, [layer])
-        about_y = self._estimate(layer, y, ty, [layer])
+        about_y = [self._estimate(layer, y, pair_counts(layer.ids, y.ids), [layer]) for y in labels]
         # Where X determines T, I(X;T) is H(T): no pair of symbols is seen too rarely to count.
         whole = torch.tensor(probe.population, device=t.device)
-        return (
-            self._judge(about_x, x, layer, known=determined | whole),
-            self._judge(about_y, layer, y, known=whole),
-        )
+        judged = [
+            self._judge(estimate, layer, y, known=whole)
+            for estimate, y in zip(about_y, labels, strict=True)
+        ]
+        return [self._judge(about_x, x, layer, known=determined | whole), *judged]
 
     def _judge(self, estimate: Estimate, x: Symbols, y: Symbols, *, known: Tensor) -> Estimate:
         """The estimate with ``undersampled`` raised, but in problems ``(...)`` of a known law."""

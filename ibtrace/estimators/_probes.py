@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -61,6 +61,32 @@ def with_any_labels(probe: ProbeLike, takes: frozenset[Kind]) -> Replaced:
     numbers = torch.arange(probe.n, device=probe.labels.device)
     labels = numbers % 2 if "discrete" in takes else numbers[:, None].double()
     return Replaced(probe, probe.features, labels)
+
+
+class _Still:
+    """The samples of a probe with one input for all, of which no estimator has much to compute.
+
+    Args:
+        probe: The probe, whose labels they have.
+    """
+
+    def __init__(self, probe: ProbeLike) -> None:
+        labels = probe.labels
+        self.n, self.labels, self.population = probe.n, labels, probe.population
+        self.features = torch.zeros(probe.n, 1, device=labels.device)
+        self.x_ids = torch.zeros(probe.n, dtype=torch.int64, device=labels.device)
+        self._cache: dict[Hashable, Any] = {}
+
+    def cached(self, key: Hashable, compute: Callable[[], _Cached]) -> _Cached:
+        """``compute()``, done once."""
+        if key not in self._cache:
+            self._cache[key] = compute()
+        return cast("_Cached", self._cache[key])
+
+
+def with_constant_inputs(probe: ProbeLike) -> ProbeLike:
+    """A probe's labels with inputs that are all the same, where I(T;Y) alone is asked."""
+    return probe.cached("constant inputs", lambda: _Still(probe))
 
 
 def with_squarable(probe: ProbeLike) -> Replaced:

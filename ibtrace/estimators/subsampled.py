@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
 
-from ibtrace.estimators._plane import plane
+from ibtrace.estimators._one_pass import ByOnePass
+from ibtrace.estimators._plane import informations
 from ibtrace.estimators._prepared import once
 from ibtrace.estimators.ksg import KSG
 from ibtrace.runtime.arguments import require_instance, seed_number, whole
@@ -34,7 +35,7 @@ _Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True)
-class Subsampled:
+class Subsampled(ByOnePass):
     """Another estimator, on a part of the samples that is drawn once by a seed.
 
     The part is the same for every layer, epoch and network. Where there are no more samples than
@@ -114,18 +115,22 @@ class Subsampled:
         rows = self._rows(n, x.device)
         return _counted(self.estimator(_cut(x, rows), _cut(y, rows), seed=seed), rows)
 
-    def plane(self, t: Tensor, probe: ProbeLike, *, seed: int = 0) -> tuple[Estimate, Estimate]:
-        """I(X;T) and I(T;Y) of the samples drawn; see the class.
+    def informations(
+        self, t: Tensor, probe: ProbeLike, others: Sequence[ProbeLike] = (), *, seed: int = 0
+    ) -> list[Estimate]:
+        """I(X;T) and I(T;Y) of the samples drawn, then I(T;Y) of others; see the class.
 
         Args:
             t: Activations ``(..., n, d)``.
             probe: The inputs and labels.
+            others: The same samples with other labels.
             seed: The estimator's seed.
         """
         rows = self._rows(probe.n, t.device)
-        part = probe if len(rows) == probe.n else self.prepare(probe)
-        x, y = plane(self.estimator, _cut(t, rows), part, seed=seed)
-        return _counted(x, rows), _counted(y, rows)
+        whole = len(rows) == probe.n
+        part, *more = (each if whole else self.prepare(each) for each in (probe, *others))
+        measured = informations(self.estimator, _cut(t, rows), part, more, seed=seed)
+        return [_counted(estimate, rows) for estimate in measured]
 
     def prepare(self, probe: ProbeLike) -> ProbeLike:
         """The part of a probe that is measured, kept with the probe."""

@@ -21,11 +21,20 @@ from ibtrace.errors import InvalidInput
 from ibtrace.page.data import numbers
 from ibtrace.page.embed import as_json, asset, digest, script
 from ibtrace.page.tables import definitions, folded, preformatted, table, text
-from ibtrace.plane import Controlled, Multiverse, Resolution, Verdict, trust, verdict
+from ibtrace.plane import (
+    Controlled,
+    Multiverse,
+    Resolution,
+    Verdict,
+    pair,
+    quantities,
+    trust,
+    verdict,
+)
 from ibtrace.plane.answer import QUESTIONS, LayerVerdict
 from ibtrace.runtime.arguments import require_path
 from ibtrace.runtime.files import written_whole
-from ibtrace.types import TraceLike, control_of
+from ibtrace.types import I_TY, I_XT, TraceLike, control_of
 
 Traces = Mapping[str, TraceLike]
 
@@ -101,7 +110,8 @@ def page(
     Raises:
         InvalidInput: If there is no trace, one is empty, or their looks are not counted alike.
     """
-    named = dict(traces) if isinstance(traces, Mapping) else {"": traces}
+    given = dict(traces) if isinstance(traces, Mapping) else {"": traces}
+    named = {name: pair(trace) for name, trace in given.items()}
     scripts = script(asset(name) for name in _SCRIPTS)
     # The policy allows these by their digests, and nothing that a name could bring in.
     library = script([asset("plotly-cartesian.min.js")])
@@ -138,10 +148,20 @@ def _facts(named: Traces, drawn: Mapping[str, Any]) -> str:
         _count(len(drawn["estimators"]), "estimator"),
         f"{samples.pop():,} samples" if len(samples) == 1 else "",
     ]
+    facts += dict.fromkeys(_variables(trace) for trace in named.values())
     if drawn["thinned"]:
         most, longest = drawn["thinned"]
         facts.append(f"{most} of up to {longest} looks are drawn; verdicts are of all")
     return "".join(f"<li>{text(fact)}</li>" for fact in facts if fact)
+
+
+def _variables(trace: TraceLike) -> str:
+    """What stands for X and Y here, where the trace has more variables than these."""
+    chosen = trace.meta.get("pair")
+    if chosen is None:
+        return ""
+    called = quantities(trace.meta)
+    return f"{I_XT} is {called[I_XT]}, {I_TY} is {called[I_TY]}; ibtrace plot draws the others"
 
 
 def _count(number: int, what: str) -> str:

@@ -16,6 +16,7 @@ from ibtrace.plane.controls import Controlled as Controlled
 from ibtrace.plane.controls import controlled as controlled
 from ibtrace.plane.coordinates import clock as clock
 from ibtrace.plane.coordinates import coordinates as coordinates
+from ibtrace.plane.coordinates import derived as derived
 from ibtrace.plane.coordinates import estimands as estimands
 from ibtrace.plane.coordinates import mean_coordinates as mean_coordinates
 from ibtrace.plane.coordinates import on_clock as on_clock
@@ -37,6 +38,8 @@ from ibtrace.plane.judge import verdict as verdict
 from ibtrace.plane.layer_resolution import LayerResolution as LayerResolution
 from ibtrace.plane.multiverse import LayerMultiverse as LayerMultiverse
 from ibtrace.plane.multiverse import Multiverse as Multiverse
+from ibtrace.plane.pairs import pair as pair
+from ibtrace.plane.pairs import quantities as quantities
 from ibtrace.plane.resolution import Resolution as Resolution
 from ibtrace.plane.result import Verdict as Verdict
 from ibtrace.plane.rule import Rule as Rule

@@ -29,7 +29,7 @@ def ceilings(
         known[I_XT] = bits, f"log₂ N = {bits:.4g}"
     bits = float(meta.get("label_entropy", np.nan))
     if np.isfinite(bits):  # of continuous targets there is none
-        known[I_TY] = bits, f"H(Y) = {bits:.3g}"
+        known[I_TY] = bits, f"H({meta.get('pair', {}).get('y', 'Y')}) = {bits:.3g}"
     if not normalised:
         return known
     entropies = {I_XT: float(meta.get("input_entropy", np.nan)), I_TY: bits}

@@ -7,7 +7,8 @@ import pandas as pd
 
 from ibtrace.errors import InvalidInput
 from ibtrace.plane.drops import Array
-from ibtrace.types import I_TY, I_XT
+from ibtrace.plane.pairs import pair, quantities
+from ibtrace.types import I_TY, I_XT, TraceLike
 
 _KEY = ["seed", "epoch", "layer", "estimator"]
 
@@ -67,6 +68,47 @@ def mean_coordinates(frame: pd.DataFrame) -> pd.DataFrame:
     means = means.reset_index()
     most = means.groupby(["layer", "estimator"])["seeds"].transform("max")
     return in_order(means[means["seeds"] == most], frame, ["epoch", "layer", "estimator"])
+
+
+def derived(trace: TraceLike, x: str | None = None, y: str | None = None) -> pd.DataFrame:
+    """What is superfluous in T, and how much of what it holds is about Y, at each point.
+
+    Columns ``seed, epoch, layer, estimator, I(X;T), I(T;Y)`` in bits of the two variables, then
+
+    - ``superfluous``: I(X;T|Y) = I(X;T) - I(T;Y) in bits, which T holds of X beside Y; only where X
+      decides Y on the probe;
+    - ``ratio``: I(T;Y)/I(X;T), without unit: near 1 where T holds nothing of X but Y; only where
+      I(X;T) is above 0;
+    - ``reason``: why one of them is NaN; empty if none is.
+
+    Args:
+        trace: The run.
+        x: The source of the probe that stands for X; None: the inputs themselves.
+        y: The target of the probe that stands for Y; None: the first.
+
+    Raises:
+        UnknownName: If the trace has no such variable; lists those that it has.
+
+    References:
+        Federici, Dutta, Forré, Kushman & Akata 2020, Learning robust representations via multi-view
+        information bottleneck, ICLR, arXiv:2002.07017.
+    """
+    seen = pair(trace, x, y)
+    points = coordinates(seen.frame())
+    of_x, of_y = points[I_XT], points[I_TY]
+    decided = seen.meta.get("decided", {}).get(I_TY)
+    called = quantities(seen.meta)
+    undecided = "" if decided and I_XT in decided else f"{called[I_TY]}: X does not decide Y"
+    if decided is None:
+        undecided = "the trace does not say whether X decides Y"
+    positive = of_x > 0
+    reasons = np.where(positive, "", f"{called[I_XT]} is not above 0")
+    told = [", ".join(filter(None, (undecided, str(reason)))) for reason in reasons]
+    return points.assign(
+        superfluous=np.nan if undecided else of_x - of_y,
+        ratio=(of_y / of_x).where(positive),
+        reason=told,
+    )
 
 
 def phases(frame: pd.DataFrame, share: float = 0.1) -> pd.DataFrame:

@@ -54,6 +54,7 @@ from ibtrace.plane.copies import copies
 from ibtrace.plane.finding import Finding
 from ibtrace.plane.gathering import Curve, Run
 from ibtrace.plane.layer import judge_layer
+from ibtrace.plane.pairs import pair, quantities
 from ibtrace.plane.result import Verdict
 from ibtrace.plane.rule import Rule
 from ibtrace.plane.sentences import Known
@@ -63,7 +64,11 @@ from ibtrace.types import I_XT, Question, TraceLike, Variable
 
 
 def verdict(
-    trace: TraceLike, rule: Rule | None = None, *, estimators: Sequence[str] | None = None
+    trace: TraceLike,
+    rule: Rule | None = None,
+    *,
+    estimators: Sequence[str] | None = None,
+    x: str | None = None,
 ) -> Verdict:
     """Judge every layer of a trace by every estimator.
 
@@ -73,16 +78,18 @@ def verdict(
             are used where they exist.
         rule: What counts as compression (default: ``Rule()``).
         estimators: Only by the estimators of these labels; None for all of the trace.
+        x: The source of the probe that stands for X; None: the inputs themselves.
 
     Raises:
         InvalidInput: If the trace has no I(X;T), by these estimators.
         ConfigError: If ``trace`` is no trace, or ``rule`` no rule.
-        UnknownName: If the trace lacks an estimator; lists those that it has.
+        UnknownName: If the trace lacks an estimator, or a source; lists those that it has.
     """
     form = "a Trace, such as ibtrace.Trace.load(folder)"
     require_members("verdict: trace", trace, ("frame", "scalars"), form)
     if rule is not None:
         require_instance("verdict: rule", rule, Rule, "an ibtrace.Rule")
+    trace = pair(trace, x)
     meta, frame = trace.meta, trace.frame()
     if estimators is not None:
         known = list(frame["estimator"].unique())
@@ -105,7 +112,8 @@ def verdict(
     )
     stopped = notes.stopped(meta, trace.frame())
     failing = trust(trace, chain=(), rule=rule).by(estimators).failing  # a chain is an assumption
-    return replace(judged, notes=(*stopped, *judged.notes, *failing, *notes.of_layers(meta)))
+    said = (*stopped, *judged.notes, *failing, *notes.of_layers(meta))
+    return replace(judged, notes=said, quantity=quantities(meta)[I_XT])
 
 
 def judge(

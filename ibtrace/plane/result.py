@@ -15,6 +15,7 @@ from ibtrace.plane.details import blocks, calls
 from ibtrace.plane.finding import Finding
 from ibtrace.plane.rule import Rule
 from ibtrace.runtime.text import WIDTH, wrap
+from ibtrace.types import I_XT
 
 _SCREEN = 40
 _SHOWN = 8
@@ -33,12 +34,14 @@ class Verdict:
         notes: What holds for the whole run.
         rule: What it was judged by.
         clock: What the looks are counted by: ``epoch`` or ``step``.
+        quantity: What I(X;T) is called in the text: of a named source ``I(bigram;T)``.
     """
 
     layers: tuple[LayerVerdict, ...]
     notes: tuple[str, ...]
     rule: Rule
     clock: str = "epoch"
+    quantity: str = I_XT
 
     def __iter__(self) -> Iterator[LayerVerdict]:
         return iter(self.layers)
@@ -111,7 +114,11 @@ class Verdict:
         lines = [*sentences, "", *notes, _MORE]
         if sum(1 + line.count("\n") for line in lines) > _SCREEN:
             lines = [*self._counts(), "", *notes, _MORE]
-        return "\n".join(lines)
+        return self._named("\n".join(lines))
+
+    def _named(self, text: str) -> str:
+        """The text with the quantity by its own name."""
+        return text.replace(I_XT, self.quantity)
 
     def details(self) -> str:
         """The sentences, and every layer by every estimator, with numbers, causes and remarks."""
@@ -121,7 +128,7 @@ class Verdict:
             parts.append(calls(self.layers))
         if self.notes:
             parts.append("\n".join(wrap(note) for note in self.notes))
-        return "\n\n".join(parts)
+        return self._named("\n\n".join(parts))
 
     def _sentences(self) -> list[str]:
         """What was found of each layer; layers of which the same is said together."""

@@ -14,6 +14,7 @@ from ibtrace.plane.ceilings import layer_entropies
 from ibtrace.plane.coordinates import check_frame, in_order, on_clock
 from ibtrace.plane.drops import Array
 from ibtrace.plane.layer_resolution import Mask
+from ibtrace.plane.pairs import X, pair
 from ibtrace.plane.rule import Rule
 from ibtrace.runtime.text import wrap
 from ibtrace.types import I_TY, I_XT, Remembers, TraceLike
@@ -157,7 +158,9 @@ def trust(
 
     ``at_ceiling`` is asked of samples: of all of X, log₂ N is what there is. The order of layers is
     the data-processing inequality of a chain X → T₁ → T₂ …, which a network with connections that
-    skip a layer is not: give its chains one at a time, or none.
+    skip a layer is not: give its chains one at a time, or none. That and I(T;Y) ≤ I(X;T) are asked
+    only where T is computed from X alone: not of a token, which knows of the others, nor where a
+    named source stands for X.
 
     Args:
         trace: A trace; its meta entries ``input_entropy``, ``label_entropy``, ``n``,
@@ -170,6 +173,7 @@ def trust(
         InvalidInput: If the table lacks columns or has a number twice.
         UnknownName: If a layer of the chain is not in the trace.
     """
+    trace = pair(trace)
     rule = rule or Rule()
     layers = list(trace.layers)
     links = layers if chain is None else list(chain)
@@ -195,14 +199,15 @@ def _checked(trace: TraceLike, links: Sequence[str], rule: Rule) -> Trust:
         rule.errors * _errors(points, "stderr_x", I_XT),
         rule.errors * _errors(points, "stderr_y", I_TY),
     )
+    alone = _of_inputs_alone(meta, points)
     checks: dict[Check, Mask] = {
         "at_ceiling": (not meta.get("population", False)) & (x >= (1 - rule.near_ceiling) * of_x),
         "below_zero": (x < -errors[0] - _ROUNDING) | (y < -errors[1] - _ROUNDING),
-        "labels_above_inputs": y > x + np.hypot(*errors) + _ROUNDING,
+        "labels_above_inputs": alone & (y > x + np.hypot(*errors) + _ROUNDING),
         "labels_by_chance": (null > _CHANCE) & (y <= null + errors[1]),
         "labels_above_entropy": y > of_y + errors[1] + _ROUNDING,
-        "inputs_rise": _rises(points, links, I_XT, errors[0]),
-        "labels_rise": _rises(points, links, I_TY, errors[1]),
+        "inputs_rise": alone & _rises(points, links, I_XT, errors[0]),
+        "labels_rise": alone & _rises(points, links, I_TY, errors[1]),
     }
     points = points.assign(
         of_input=x / np.where(of_x > 0, of_x, np.nan),
@@ -225,6 +230,7 @@ def normalised(trace: TraceLike) -> pd.DataFrame:
         trace: A trace; its meta entries ``input_entropy``, ``label_entropy`` and ``captured`` are
             asked for.
     """
+    trace = pair(trace)
     frame, meta = trace.frame(), trace.meta
     own, whole = layer_entropies(meta), float(meta.get("input_entropy", np.nan))
     of_x = frame["layer"].map(lambda layer: own.get(layer, whole))
@@ -233,6 +239,14 @@ def normalised(trace: TraceLike) -> pd.DataFrame:
     entropy = np.where(entropy > 0, entropy, np.nan)
     columns = [name for name in ("bits", "stderr", "lower", "upper") if name in frame]
     return frame.assign(**{name: frame[name] / entropy for name in columns})
+
+
+def _of_inputs_alone(meta: Mapping[str, Any], points: pd.DataFrame) -> Mask:
+    """Of which points T is computed from what stands for X, and from nothing beside."""
+    if meta.get("pair", {}).get("x", X) != X:
+        return np.zeros(len(points), dtype=bool)
+    alone: Mask = ~points["layer"].isin(layer_entropies(meta)).to_numpy()
+    return alone
 
 
 def _points(frame: pd.DataFrame) -> pd.DataFrame:

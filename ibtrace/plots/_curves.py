@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from ibtrace.errors import InvalidInput, UnknownName
-from ibtrace.plane import ceilings, clock, on_clock
+from ibtrace.plane import ceilings, clock, on_clock, pair
 from ibtrace.plane import normalised as shares_of_entropy
 from ibtrace.plots._failing import FAILS, hollow_mark, labels, with_failures
 from ibtrace.plots._style import (
@@ -50,6 +50,7 @@ def curves(trace: TraceLike, estimator: str | None = None, *, normalised: bool =
         InvalidInput: If the trace has no finite number by this estimator.
         UnknownName: If the trace lacks the estimator.
     """
+    trace = pair(trace)
     estimator = choose(trace, estimator)
     rows = shares_of_entropy(trace) if normalised else trace.frame()
     counted, frame = clock(rows), on_clock(rows)
@@ -65,7 +66,7 @@ def curves(trace: TraceLike, estimator: str | None = None, *, normalised: bool =
         own = frame[frame["quantity"] == quantity]
         draw_curves(axes, own, layer_styles(trace.layers), "bits", failing)
         epoch_axis(axes, int(frame["epoch"].max()), counted)
-        axes.set_ylabel(labels(normalised)[quantity])
+        axes.set_ylabel(labels(trace, normalised)[quantity])
         if quantity in limits:
             draw_ceiling(axes, *limits[quantity])
     title = f"{estimator}: {estimands(frame)}"

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.lines import Line2D
 
-from ibtrace.plane import trust
+from ibtrace.plane import quantities, trust
 from ibtrace.plots._style import GREY
 from ibtrace.types import I_TY, I_XT, TraceLike
 
@@ -15,11 +15,14 @@ FAILS = "fails a check"
 """What a legend calls a hollow grey point."""
 
 
-def labels(normalised: bool) -> dict[str, str]:
+def labels(trace: TraceLike, normalised: bool) -> dict[str, str]:
     """What an axis of each quantity is called, with its unit."""
-    if normalised:
-        return {I_XT: "I(X;T) / H(X)", I_TY: "I(T;Y) / H(Y)"}
-    return {I_XT: "I(X;T) (bits)", I_TY: "I(T;Y) (bits)"}
+    names = {"x": "X", "y": "Y", **trace.meta.get("pair", {})}
+    entropies = {I_XT: f"H({names['x']})", I_TY: f"H({names['y']})"}
+    return {
+        quantity: f"{name} / {entropies[quantity]}" if normalised else f"{name} (bits)"
+        for quantity, name in quantities(trace.meta).items()
+    }
 
 
 def with_failures(

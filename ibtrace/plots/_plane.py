@@ -17,7 +17,7 @@ from matplotlib.ticker import NullLocator
 
 from ibtrace.bounds import BottleneckCurve
 from ibtrace.errors import InvalidInput
-from ibtrace.plane import ceilings, clock, coordinates, mean_coordinates
+from ibtrace.plane import ceilings, clock, coordinates, mean_coordinates, pair
 from ibtrace.plane import normalised as shares_of_entropy
 from ibtrace.plots._bound import Bound
 from ibtrace.plots._failing import FAILS, hollow_mark, labels, with_failures
@@ -46,6 +46,8 @@ def information_plane(
     estimator: str | None = None,
     ax: Axes | None = None,
     *,
+    x: str | None = None,
+    y: str | None = None,
     normalised: bool = False,
     bound: BottleneckCurve | None = None,
 ) -> Figure:
@@ -60,6 +62,8 @@ def information_plane(
         trace: The run.
         estimator: The estimator's label; the first of the trace by default.
         ax: Axes to draw on, which then get no colour bar; a new figure by default.
+        x: The source of the probe that stands for X; None: the inputs themselves.
+        y: The target of the probe that stands for Y; None: the first.
         normalised: Draw I(X;T)/H(X) and I(T;Y)/H(Y) (`ibtrace.plane.normalised`).
         bound: The bottleneck curve of X and Y (`ibtrace.bottleneck`), drawn beneath; the region
             where no T can be is shaded, and points in it fail.
@@ -69,8 +73,9 @@ def information_plane(
 
     Raises:
         InvalidInput: If the trace has no pair of I(X;T) and I(T;Y) by this estimator.
-        UnknownName: If the trace lacks the estimator.
+        UnknownName: If the trace lacks the estimator, or a variable.
     """
+    trace = pair(trace, x, y)
     if ax is None:
         return information_planes({"": trace}, estimator, normalised=normalised, bound=bound)
     plane = Plane(trace, estimator, normalised=normalised, bound=bound)
@@ -174,6 +179,7 @@ class Plane:
         normalised: bool = False,
         bound: BottleneckCurve | None = None,
     ) -> None:
+        trace = pair(trace)
         self.estimator = choose(trace, estimator)
         frame = shares_of_entropy(trace) if normalised else trace.frame()
         frame = frame[frame["estimator"] == self.estimator]
@@ -184,7 +190,7 @@ class Plane:
             raise InvalidInput(
                 f"{self.estimator} gave no pair of I(X;T) and I(T;Y) to draw{lacking}"
             )
-        self.labels = labels(normalised)
+        self.labels = labels(trace, normalised)
         self.points, self.means = with_failures(trace, self.estimator, self.points, self.means)
         of_x, of_y = trace.meta.get("input_entropy", 1.0), trace.meta.get("label_entropy", 1.0)
         units = (float(of_x), float(of_y)) if normalised else (1.0, 1.0)

@@ -101,7 +101,7 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> tuple[Path, Path]:
 
 
 def as_mapping(traces: TraceLike | Mapping[str, TraceLike]) -> dict[str, TraceLike]:
-    """One trace or several by name as several by name.
+    """One trace or several by name as several by name, each of two variables (`plane.pair`).
 
     Raises:
         InvalidInput: If there is none.
@@ -109,7 +109,7 @@ def as_mapping(traces: TraceLike | Mapping[str, TraceLike]) -> dict[str, TraceLi
     named = {"": traces} if not isinstance(traces, Mapping) else dict(traces)
     if not named:
         raise InvalidInput("there is no trace to draw; pass one, or {name: trace}")
-    return named
+    return {name: plane.pair(trace) for name, trace in named.items()}
 
 
 def choose(trace: TraceLike, estimator: str | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, TypeVar, cast
@@ -18,11 +18,13 @@ from ibtrace.numerics.bins import row_ids
 from ibtrace.numerics.entropy import entropy, sample_counts
 from ibtrace.numerics.finite import count_non_finite
 from ibtrace.probe.inputs import Inputs, leaves, mapped, read_inputs, require_paired, samples_first
-from ibtrace.probe.padding import Stream, streams
+from ibtrace.probe.named import Named, Relabelled, read_named, require_different
+from ibtrace.probe.padding import Stream, streams, without
 from ibtrace.probe.reading import read
 from ibtrace.probe.unmasked import Padding, with_padding
 from ibtrace.runtime.arguments import flag, is_alone, seed_number, shown
 from ibtrace.runtime.arguments import whole as count
+from ibtrace.types import I_TY, I_XT
 
 _Value = TypeVar("_Value")
 
@@ -43,9 +45,14 @@ class Probe:
         y: One label for each sample: class ids or names, or continuous targets, floats ``(n,)`` or
             ``(n, dy)``; rows of 0 and 1 ``(n, L)`` are one joint label; ids ``(n, tokens)`` are
             labels of the tokens, for ``reduce="tokens"``. None: no labels, so I(X;T) alone. How
-            they are read: `ibtrace.datasets.read_labels`.
+            they are read: `ibtrace.datasets.read_labels`. A mapping ``{"digit": …, "parity": …}``
+            names several targets: each is measured, as I(T;digit), and the first is what stands
+            for y elsewhere (losses, verdicts). Of tokens named labels may also be numbers ``(n,
+            tokens, dy)``, and ``-100`` leaves a token out of all that is measured.
         classes: How many classes there are, or their names in order; 0 if y are numbers, not
-            classes.
+            classes. Of named variables a mapping by name.
+        sources: Variables that stand for X, by name, as named targets are: ``{"bigram": ids}`` is
+            measured as I(bigram;T), beside I(X;T) of the inputs.
         whole: Names of inputs that belong to all samples together and are never cut into batches
             (``"adjacency"``, or ``"1"`` of a tuple). Names that begin with ``edge_`` are. Where
             there are any, the whole probe is forwarded at once.
@@ -66,7 +73,8 @@ class Probe:
             no plain meaning.
         NonFinite: If x or y holds NaN or infinite values.
         TooFewSamples: If there are fewer than two samples.
-        ConfigError: If ``whole`` is no names, ``population`` no flag, or ``padding`` no number.
+        ConfigError: If ``whole`` is no names, ``population`` no flag, ``padding`` no number, or a
+            named variable has no name that can stand in a quantity, or another one's.
 
     Example:
         >>> probe = Probe(torch.eye(4), ["no", "no", "yes", "yes"])
@@ -86,13 +94,16 @@ class Probe:
     """How many columns y had if its rows were one-hot, else 0."""
     targets: Tensor
     """The labels as they were given, of which a loss is taken: -1/+1, floats, one-hot rows."""
+    named: tuple[Named, ...]
+    """The variables with names of their own: sources, then targets, the first of which is y."""
 
     def __init__(
         self,
         x: Any,
         y: Any = None,
-        classes: Classes = None,
+        classes: Classes | Mapping[str, Classes] = None,
         *,
+        sources: Mapping[str, Any] | None = None,
         whole: Sequence[str] = (),
         population: bool = False,
         padding: Padding = "auto",
@@ -101,10 +112,12 @@ class Probe:
         whole = _names(whole)
         require_paired(x, y)
         x = read_inputs(x)
+        named = _Variables(y, sources, classes)
+        y, of_first = named.first, named.classes_of_first
         if y is None:
             first = next(iter(samples_first(x, whole).values()), torch.empty(0))
-            y, classes = first.new_empty((len(first), 0), dtype=torch.float32), 0
-        labels = read_labels(y, classes)
+            y, of_first = first.new_empty((len(first), 0), dtype=torch.float32), 0
+        labels = read_labels(y, of_first)
         with torch.inference_mode(False):
             y, targets = labels.values.clone(), labels.targets.clone()
         inputs = samples_first(x, whole)
@@ -112,7 +125,8 @@ class Probe:
         sequences = with_padding(padding, streams(inputs), inputs)
         fills = {s.inputs[0]: s.fill for s in sequences if s.fill is not None}
         known = labels.classes, labels.names, whole, population, fills, labels.one_hot
-        self._set(x, y, targets, *known, sequences)
+        variables = named.read([s.length for s in sequences if s.length], len(y))
+        self._set(x, y, targets, *known, variables, without(sequences, variables))
 
     def _set(
         self,
@@ -125,6 +139,7 @@ class Probe:
         population: bool,
         padding: Mapping[str, float],
         one_hot: int,
+        named: tuple[Named, ...],
         sequences: Sequence[Stream] | None = None,
     ) -> None:
         object.__setattr__(self, "x", x)
@@ -136,6 +151,7 @@ class Probe:
         object.__setattr__(self, "population", population)
         object.__setattr__(self, "padding", padding)
         object.__setattr__(self, "one_hot", one_hot)
+        object.__setattr__(self, "named", named)
         if sequences is not None:
             self.__dict__["streams"] = list(sequences)
 
@@ -147,6 +163,7 @@ class Probe:
         targets: Tensor | None = None,
         population: bool | None = None,
         streams: Sequence[Stream] | None = None,
+        named: Iterable[Named] | None = None,
     ) -> Probe:
         """The probe of other tensors, whose labels mean what these mean.
 
@@ -156,12 +173,14 @@ class Probe:
             targets: Labels, as `Probe.targets` has them; None: y.
             population: Whether x is all of X; None: if it is here.
             streams: Its sequences, if they are these, or some of these; None: to be found.
+            named: Its named variables; None: these.
         """
         probe = object.__new__(Probe)
         known = self.classes, self.class_names, self.whole
         population = self.population if population is None else population
         of_x = population, self.padding, self.one_hot
-        probe._set(x, y, y if targets is None else targets, *known, *of_x, streams)
+        variables = self.named if named is None else tuple(named)
+        probe._set(x, y, y if targets is None else targets, *known, *of_x, variables, streams)
         return probe
 
     def labelled_like(self, other: Probe, who: str) -> Probe:
@@ -208,7 +227,7 @@ class Probe:
         probe = object.__new__(Probe)
         known = other.classes, other.class_names, self.whole, self.population, self.padding
         targets = self.targets if given else y
-        probe._set(self.x, y, targets, *known, self.one_hot, self.streams)
+        probe._set(self.x, y, targets, *known, self.one_hot, self.named, self.streams)
         return probe
 
     @classmethod
@@ -233,8 +252,11 @@ class Probe:
         """
         n = None if n is None else count("Probe: n", n, least=2)
         if isinstance(data, Dataset):
-            classes = data.class_names or data.classes
-            data = cls(data.x, data.y, classes, population=data.population)
+            classes: Any = data.class_names or data.classes
+            labels = data.measured(data.y)
+            if isinstance(labels, dict):
+                classes = {next(iter(labels)): classes}
+            data = cls(data.x, labels, classes, population=data.population)
         elif not isinstance(data, Probe):
             data = cls(*read(data, n))
         if n is None or data.n == n:
@@ -244,7 +266,15 @@ class Probe:
         return cast("Probe", data.take(slice(n)))
 
     @classmethod
-    def draw(cls, x: Any, y: Any, n: int, seed: int = 0, *, classes: Classes = None) -> Probe:
+    def draw(
+        cls,
+        x: Any,
+        y: Any,
+        n: int,
+        seed: int = 0,
+        *,
+        classes: Classes | Mapping[str, Classes] = None,
+    ) -> Probe:
         """A probe of ``n`` samples drawn without replacement, kept in the order of the data.
 
         Args:
@@ -269,7 +299,8 @@ class Probe:
         """The probe of some of the samples: a population no more."""
         x, y, targets = self.batch(rows), self.y[rows], self.targets[rows]
         few = [stream.take(rows) for stream in self.streams]
-        return self.replaced(x, y, targets=targets, population=False, streams=few)
+        named = [each.take(rows) for each in self.named]
+        return self.replaced(x, y, targets=targets, population=False, streams=few, named=named)
 
     def batch(self, rows: slice | Tensor, device: torch.device | str | None = None) -> Inputs:
         """The inputs of some of the samples: `x` cut to them, and copied.
@@ -318,7 +349,7 @@ class Probe:
     @cached_property
     def streams(self) -> list[Stream]:
         """The sequences and other things that the inputs consist of, and their padding."""
-        return with_padding(self.padding, streams(self.inputs), self.inputs)
+        return without(with_padding(self.padding, streams(self.inputs), self.inputs), self.named)
 
     def with_inputs(self, inputs: Mapping[str, Tensor]) -> Probe:
         """The probe with other inputs of the same names."""
@@ -399,12 +430,16 @@ class Probe:
     @cached_property
     def digest(self) -> str:
         """sha256 of inputs and labels with their shapes and types: the probe's identity."""
-        return _sha256([*sorted(leaves(self.x)), ("", self.y)])
+        return _sha256([*sorted(leaves(self.x)), ("", self.y), *self._named_values])
 
     @cached_property
     def samples_digest(self) -> str:
         """The same of what belongs to the samples: of a probe that is read back to be measured."""
-        return _sha256([*sorted(self.inputs.items()), ("", self.y)])
+        return _sha256([*sorted(self.inputs.items()), ("", self.y), *self._named_values])
+
+    @property
+    def _named_values(self) -> list[tuple[str, Tensor]]:
+        return [(each.quantity, each.values) for each in self.named]
 
     def same_samples(self, other: Probe) -> bool:
         """Whether another probe holds the same samples in the same order."""
@@ -431,7 +466,29 @@ class Probe:
     def _moved(self, device: torch.device | str) -> Probe:
         x, y = self.batch(slice(None), device), self.y.to(device)
         moved = [stream.to(device) for stream in self.streams]
-        return self.replaced(x, y, targets=self.targets.to(device), streams=moved)
+        named, targets = [each.to(device) for each in self.named], self.targets.to(device)
+        return self.replaced(x, y, targets=targets, streams=moved, named=named)
+
+    @cached_property
+    def others(self) -> list[Relabelled]:
+        """The same samples with each named variable but the first target as labels.
+
+        Raises:
+            InvalidInput: If one is of tokens, and the samples are not.
+        """
+        return [Relabelled(self, each) for each in self.named if each is not self.first_target]
+
+    @property
+    def first_target(self) -> Named | None:
+        """The named target that is y; None if y has no name."""
+        return next((each for each in self.named if each.role == "target"), None)
+
+    @property
+    def quantities(self) -> list[str]:
+        """What is measured on it: I(X;T), I(T;Y) if there are labels, then what `others` are of."""
+        first = self.first_target
+        of_y = ([I_TY] if self.labelled else []) if first is None else [first.quantity]
+        return [I_XT, *of_y, *(each.quantity for each in self.named if each is not first)]
 
     def tokens(self, count: int, names: Sequence[str] | None = None) -> Probe:
         """The probe of which each real token is a sample: its own input is X, its sequence's Y.
@@ -450,7 +507,7 @@ class Probe:
             stream
             for stream in self.streams
             if names is None or stream.inputs == tuple(names)
-            if stream.length and count == int(stream.tokens(self.n).sum())
+            if stream.length and count == int(stream.measured(self.n).sum())
         ]
         if len(fitting) != 1:
             shapes = ", ".join(f"{n or 'x'} {tuple(v.shape)}" for n, v in self.inputs.items())
@@ -459,11 +516,13 @@ class Probe:
                 f"reduce='tokens' found {count} tokens in the layer, {which} so many: {shapes}; "
                 "use token:mean, or another layer"
             )
-        real = fitting[0].tokens(self.n).to(self.device)
+        real = fitting[0].measured(self.n).to(self.device)
         of_tokens = fitting[0].of_tokens
         inputs = {name: of_tokens(self.inputs[name], real) for name in fitting[0].inputs}
-        y = self._token_labels(real)
-        return self.replaced(as_x(inputs), y, streams=streams(inputs))
+        named = [each.of_tokens(real) for each in self.named]
+        first = next((each for each in named if each.role == "target"), None)
+        y = self._token_labels(real) if first is None else first.values
+        return self.replaced(as_x(inputs), y, streams=streams(inputs), named=named)
 
     def _token_labels(self, mask: Tensor) -> Tensor:
         """The label of each real token: its own, or that of its sequence."""
@@ -522,6 +581,58 @@ def _names(whole: Any) -> tuple[str, ...]:
     if not all(isinstance(name, str) for name in names):
         raise ConfigError(f"Probe: whole must be names of inputs, got {shown(whole)}")
     return names
+
+
+class _Variables:
+    """Labels and sources as they were handed in.
+
+    Args:
+        y: Labels, or several by name.
+        sources: What stands for X, by name.
+        classes: Of the labels, or by name.
+
+    Raises:
+        ConfigError: If there is none in a mapping, or ``classes`` are of another name.
+    """
+
+    def __init__(
+        self,
+        y: Any,
+        sources: Mapping[str, Any] | None,
+        classes: Classes | Mapping[str, Classes],
+    ) -> None:
+        self.targets = y if isinstance(y, Mapping) else None
+        if sources is not None and not isinstance(sources, Mapping):
+            got = shown(sources)
+            raise ConfigError(f"Probe: sources must be a mapping of names to labels, got {got}")
+        if any(isinstance(v, Mapping) and not v for v in (y, sources)):
+            which = "target" if isinstance(y, Mapping) and not y else "source"
+            raise ConfigError(f"Probe: no {which} in an empty mapping; name one, or leave it out")
+        self.sources = sources
+        by_name: Mapping[str, Classes] = classes if isinstance(classes, Mapping) else {}
+        self.classes = by_name
+        known = [*(self.targets or ()), *(sources or ())]
+        if absent := [name for name in self.classes if name not in known]:
+            listed = ", ".join(map(repr, known)) or "none"
+            raise ConfigError(f"Probe: classes: no variable is {absent[0]!r}; named are: {listed}")
+        self.first: Any = y
+        self.classes_of_first: Classes = None if isinstance(classes, Mapping) else classes
+        if self.targets:
+            name, first = next(iter(self.targets.items()))
+            self.classes_of_first = self.classes.get(name, self.classes_of_first)
+            rows = isinstance(first, Tensor) and first.is_floating_point() and first.dim() == 3
+            self.first = first.flatten(1) if rows else first
+
+    def read(self, lengths: Sequence[int], n: int) -> tuple[Named, ...]:
+        """All that have names, of n samples of so many tokens."""
+        sources: list[Named] = []
+        targets: list[Named] = []
+        if self.sources is not None:
+            sources = read_named(self.sources, "source", self.classes, lengths, n)
+        if self.targets is not None:
+            targets = read_named(self.targets, "target", self.classes, lengths, n)
+        require_different(sources, targets)
+        return (*sources, *targets)
 
 
 def as_x(inputs: dict[str, Tensor]) -> Inputs:

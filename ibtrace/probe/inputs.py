@@ -171,13 +171,14 @@ def require_paired(x: Inputs, y: Any) -> None:
 
     Args:
         x: Inputs as they were handed in.
-        y: Labels as they were handed in.
+        y: Labels as they were handed in, or several by name.
 
     Raises:
         InvalidInput: See `require_one_order`.
     """
     inputs = {f"x[{name}]" if name else "x": value for name, value in leaves(x)}
-    require_one_order({**inputs, "y": y}, "Probe")
+    labels = {f"y[{name}]" if name else "y": value for name, value in leaves(y)}
+    require_one_order({**inputs, **labels}, "Probe")
 
 
 def mapped(x: Inputs, change: Callable[[str, Any], Any], name: str = "") -> Inputs:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+
+from ibtrace.errors import InvalidInput
+from ibtrace.probe.named import LEFT_OUT, Named
 
 _COMPANIONS = re.compile(
     r"(token_type|position|segment|lang|type)_?(ids|s)$|global_attention_mask$"
@@ -35,6 +38,8 @@ class Stream:
         unclear: Whether a mask goes with it that cannot be read.
         told: Whether a mask says that all tokens are real.
         fill: The token that is padding, where no mask says which tokens are.
+        left_out: Which tokens are not measured where each is a sample of its own, though the model
+            sees them, bool ``(n, length)``; None if all real ones are.
         notice: What a trace has to say of padding that was found, or that there may be.
     """
 
@@ -47,17 +52,25 @@ class Stream:
     told: bool = False
     fill: float | None = None
     notice: str = ""
+    left_out: Tensor | None = None
 
     def take(self, rows: slice | Tensor) -> Stream:
         """That of some of the samples: what is padding of all of them is padding of these."""
-        if self.real is None:
-            return self
-        real = self.real[rows]
-        return replace(self, real=None if bool(real.all()) else real)
+        left_out = None if self.left_out is None else self.left_out[rows]
+        real = None if self.real is None else self.real[rows]
+        if real is not None and bool(real.all()):
+            real = None
+        return replace(self, real=real, left_out=left_out)
 
     def to(self, device: torch.device | str) -> Stream:
         """The same on another device."""
-        return self if self.real is None else replace(self, real=self.real.to(device))
+        real, left_out = (v if v is None else v.to(device) for v in (self.real, self.left_out))
+        return replace(self, real=real, left_out=left_out)
+
+    def measured(self, n: int) -> Tensor:
+        """Which of n sequences' tokens are samples where each is one, bool ``(n, length)``."""
+        real = self.tokens(n)
+        return real if self.left_out is None else real.to(self.left_out.device) & ~self.left_out
 
     def tokens(self, n: int) -> Tensor:
         """Which of n sequences' tokens are real, bool ``(n, length)``."""
@@ -79,6 +92,30 @@ class Stream:
     def padded(self) -> bool:
         """Whether some tokens are padding."""
         return self.real is not None
+
+
+def without(sequences: Iterable[Stream], named: Sequence[Named]) -> list[Stream]:
+    """The streams with what a named variable marks as left out, for all variables alike.
+
+    Args:
+        sequences: The streams.
+        named: Variables, of whose tokens some may be marked.
+
+    Raises:
+        InvalidInput: If no token is left.
+    """
+    told = []
+    for stream in sequences:
+        marks = [each.left_out for each in named if each.tokens == stream.length]
+        known = [mark for mark in marks if mark is not None]
+        left_out = torch.stack(known).any(0) if known and stream.length else stream.left_out
+        told.append(replace(stream, left_out=left_out))
+        if left_out is not None and not bool(told[-1].measured(len(left_out)).any()):
+            names = " or ".join(repr(each.name) for each in named if each.tokens == stream.length)
+            raise InvalidInput(
+                f"Probe: {names} leaves out every token; {LEFT_OUT} marks those that have no label"
+            )
+    return told
 
 
 def streams(inputs: Mapping[str, Tensor]) -> list[Stream]:

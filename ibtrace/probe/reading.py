@@ -112,7 +112,7 @@ def _pieces(data: Any, n: int | None) -> list[tuple[Any, Any]]:
             _require_plain(item)
             x, y = _parted(item)
             if each_sample or (each_sample is None and _is_one(x, y)):
-                x, y = mapped(x, _alone), _alone("", y)
+                x, y = mapped(x, _alone), mapped(y, _alone)
             _require_as_long(x, y)
             require_paired(x, y)
             pieces.append((x, y))
@@ -272,6 +272,7 @@ def _is_text(value: Any) -> bool:
 
 def _is_one(x: Any, y: Any) -> bool:
     """Whether this is one sample: its label is one value, or has not the length of its inputs."""
+    y = _first(y)
     if y is None:
         return all(not isinstance(v, Tensor) or v.dim() == 0 for _, v in leaves(x))
     if isinstance(y, (str, int, float)) or np.ndim(y) == 0:
@@ -283,11 +284,12 @@ def _is_one(x: Any, y: Any) -> bool:
 def _require_as_long(x: Any, y: Any) -> None:
     """A batch has a label for each sample."""
     lengths = {len(v) for _, v in leaves(x) if hasattr(v, "shape") and np.ndim(v)}
-    if y is not None and lengths and len(y) not in lengths:
-        shown = " or ".join(map(str, sorted(lengths)))
-        raise InvalidInput(
-            f"Probe: a batch has {shown} samples and {len(y)} labels; give each sample one"
-        )
+    for _, labels in leaves(y):
+        if labels is not None and lengths and len(labels) not in lengths:
+            shown = " or ".join(map(str, sorted(lengths)))
+            raise InvalidInput(
+                f"Probe: a batch has {shown} samples and {len(labels)} labels; give each sample one"
+            )
 
 
 def _alone(_name: str, value: Any) -> Any:
@@ -299,7 +301,13 @@ def _alone(_name: str, value: Any) -> Any:
     return torch.from_numpy(np.asarray(value)[None].copy())
 
 
+def _first(y: Any) -> Any:
+    """The labels, or the first of several by name."""
+    return next(iter(y.values()), None) if isinstance(y, Mapping) else y
+
+
 def _length(x: Any, y: Any) -> int:
+    y = _first(y)
     if y is not None:
         return len(y)
     return next((len(v) for _, v in leaves(x) if hasattr(v, "shape") and np.ndim(v)), 0)

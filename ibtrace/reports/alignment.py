@@ -20,7 +20,7 @@ from ibtrace.alignment import (
 )
 from ibtrace.errors import InvalidInput
 from ibtrace.runtime.text import wrap
-from ibtrace.types import DISTINCT_ROWS, EXACT_BITS, I_XT, INFORMATION, TraceLike
+from ibtrace.types import DISTINCT_ROWS, EXACT_BITS, I_XT, TraceLike, information_of
 
 _TITLE = "Events and their order"
 _STRONGEST = 5
@@ -85,7 +85,8 @@ def changes(trace: TraceLike) -> list[str]:
     """
     readings = trace.readings()
     measured = readings[readings["quantity"] == I_XT]
-    others = readings[~readings["quantity"].isin((*INFORMATION, DISTINCT_ROWS, EXACT_BITS))]
+    measured_too = (*information_of(trace.meta), DISTINCT_ROWS, EXACT_BITS)
+    others = readings[~readings["quantity"].isin(measured_too)]
     if measured.empty or others.empty:
         return []
     estimator = str(measured["instrument"].iloc[0])

@@ -10,7 +10,7 @@ import pandas as pd
 from ibtrace import lenses
 from ibtrace.plane import clock, interval, on_clock
 from ibtrace.runtime.text import wrap
-from ibtrace.types import INFORMATION, TraceLike, split_flags
+from ibtrace.types import TraceLike, information_of, split_flags
 
 _TITLE = "Other quantities"
 
@@ -18,7 +18,8 @@ _TITLE = "Other quantities"
 def lens_readings(trace: TraceLike) -> Iterator[tuple[str, str, pd.DataFrame]]:
     """Quantity, instrument and rows of all that lenses read, in the order of the trace."""
     frame = trace.readings()
-    read = frame[(frame["instrument"] != "") & ~frame["quantity"].isin(INFORMATION)]
+    measured = information_of(trace.meta)
+    read = frame[(frame["instrument"] != "") & ~frame["quantity"].isin(measured)]
     for (instrument, quantity), rows in read.groupby(["instrument", "quantity"], sort=False):
         yield str(quantity), str(instrument), rows
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from ibtrace import plots
 from ibtrace.claims import Claim, claims_table, claims_text
 from ibtrace.errors import InvalidInput, UnknownName
-from ibtrace.plane import against, coordinates, verdict
+from ibtrace.plane import against, coordinates, pair, verdict
 from ibtrace.predictions import PREDICTIONS, Prediction, predictions_table, predictions_text
 from ibtrace.reports import sweeping
 from ibtrace.reports.alignment import alignment
@@ -151,7 +151,13 @@ def _reading(titled: Traces, name: str, quantity: str, instrument: str, folder: 
     return _save(figure, folder / "-".join(["readings", *parts]))
 
 
-def verdicts(traces: Traces, estimator: str | None = None, *, details: bool = False) -> str:
+def verdicts(
+    traces: Traces,
+    estimator: str | None = None,
+    *,
+    details: bool = False,
+    x: str | None = None,
+) -> str:
     """The data of the run, the verdict of every variant and what its controls do, as text.
 
     Args:
@@ -159,6 +165,7 @@ def verdicts(traces: Traces, estimator: str | None = None, *, details: bool = Fa
         estimator: Only this one's; None for all.
         details: Every number, however long it gets, and the verdicts on controls; by default a
             summary if that fills a screen.
+        x: The source of the probe that stands for X; None: the inputs themselves.
 
     Raises:
         UnknownName: If the run has no such estimator; lists those it has.
@@ -173,7 +180,7 @@ def verdicts(traces: Traces, estimator: str | None = None, *, details: bool = Fa
         judged = traces if details or len(traces) <= _POINTS else {}
         parts += [] if judged else ["What is said of each point: ibtrace verdict RUN --details."]
     for name, trace in judged.items():
-        result = verdict(trace, estimators=wanted)
+        result = verdict(trace, estimators=wanted, x=x)
         parts.append("\n".join([*_title(name), result.details() if details else str(result)]))
     for group in groups(traces, "this run"):
         parts.append("\n".join([*_title(f"Controls of {group.name}"), str(group.held_against())]))
@@ -312,7 +319,7 @@ def _gave_xt(trace: Trace, estimator: str) -> bool:
 
 
 def _has_plane(trace: Trace, estimator: str) -> bool:
-    frame = trace.frame()
+    frame = pair(trace).frame()
     points = coordinates(frame[frame["estimator"] == estimator])
     return bool(points[[I_XT, I_TY]].notna().all(axis=1).any())
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from ibtrace.alignment import EVENTS, Event, Events, Named, Order, coincidence, events, order
 from ibtrace.errors import InvalidInput, RunError
 from ibtrace.page import write
-from ibtrace.plane import Multiverse, Resolution, Rule, Trust, Verdict, trust, verdict
+from ibtrace.plane import Multiverse, Resolution, Rule, Trust, Verdict, pair, trust, verdict
 from ibtrace.probe import Probe, as_x
 from ibtrace.runtime.arguments import require_mapping, require_path
 from ibtrace.trace.analysing import analyse
@@ -46,7 +46,7 @@ from ibtrace.trace.storage import (
     write_meta,
     write_tensors,
 )
-from ibtrace.types import I_XT, INFORMATION, RESERVED, Estimator, Row
+from ibtrace.types import I_XT, RESERVED, Estimator, Row, TraceLike, information_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -213,13 +213,14 @@ class Trace(Exported):
             put(connection, "scalars", told)
             # The key sorts by name; the network's order and the user's are kept beside it.
             known = read_meta(connection)
+            information = information_of(known)
             traced = {*known["layers"], *known.get("captured", {})}
-            traced |= {row.layer for row in rows if row.quantity in INFORMATION}
+            traced |= {row.layer for row in rows if row.quantity in information}
             now = {
                 "layers": (row.layer for row in rows if row.layer in traced),
                 "modules": (row.layer for row in rows if row.layer and row.layer not in traced),
-                "estimators": (row.instrument for row in rows if row.quantity in INFORMATION),
-                "lenses": (row.instrument for row in rows if row.quantity not in INFORMATION),
+                "estimators": (row.instrument for row in rows if row.quantity in information),
+                "lenses": (row.instrument for row in rows if row.quantity not in information),
                 "quantities": (row.quantity for row in rows),
             }
             joined = {key: _joined(known.get(key, []), names) for key, names in now.items()}
@@ -268,7 +269,8 @@ class Trace(Exported):
 
     def _frame(self, connection: sqlite3.Connection) -> pd.DataFrame:
         rows = self._made("in order", connection, self._in_order)
-        rows = rows.at(rows.places("quantity", INFORMATION) < len(INFORMATION))
+        information = information_of(read_meta(connection))
+        rows = rows.at(rows.places("quantity", information) < len(information))
         frame = rows.table().rename(columns={"instrument": "estimator", "value": "bits"})
         return pd.concat([frame[[*COLUMNS]], rows.figures()], axis=1)
 
@@ -421,9 +423,18 @@ class Trace(Exported):
     def __repr__(self) -> str:
         return f"Trace({'in memory' if self.path is None else str(self.path)}, {len(self)} rows)"
 
-    def verdict(self, rule: Rule | None = None) -> Verdict:
-        """Does each layer compress, a question at a time, with intervals (`ibtrace.plane`)."""
-        return verdict(self, rule)
+    def verdict(self, rule: Rule | None = None, *, x: str | None = None) -> Verdict:
+        """Does each layer compress, a question at a time, with intervals (`ibtrace.plane`).
+
+        Args:
+            rule: What counts as compression.
+            x: The source of the probe that stands for X; None: the inputs themselves.
+        """
+        return verdict(self, rule, x=x)
+
+    def pair(self, x: str | None = None, y: str | None = None) -> TraceLike:
+        """The trace with two of its named variables as X and Y: see `ibtrace.plane.pair`."""
+        return pair(self, x, y)
 
     def trust(self, chain: Sequence[str] | None = None, rule: Rule | None = None) -> Trust:
         """Which points of the information plane fail a check, and how far each is from its ceiling.
@@ -490,16 +501,24 @@ class Trace(Exported):
         """What changes together, with intervals (`ibtrace.alignment.coincidence`)."""
         return coincidence(self, of, **arguments)
 
-    def plot(self, estimator: str | None = None) -> Figure:
+    def plot(
+        self, estimator: str | None = None, *, x: str | None = None, y: str | None = None
+    ) -> Figure:
         """The information plane; of a trace without labels, I(X;T) against the epoch.
 
         See `ibtrace.plots.information_plane` and `ibtrace.plots.curves`.
+
+        Args:
+            estimator: The estimator's label; the first of the trace by default.
+            x: The source of the probe that stands for X; None: the inputs themselves.
+            y: The target of the probe that stands for Y; None: the first.
         """
         from ibtrace import plots  # here, because it loads matplotlib
 
+        seen = pair(self, x, y)
         if self.meta.get("labels") == "none":
-            return plots.curves(self, estimator)
-        return plots.information_plane(self, estimator)
+            return plots.curves(seen, estimator)
+        return plots.information_plane(seen, estimator)
 
     def report(
         self,
@@ -580,7 +599,8 @@ class Trace(Exported):
         """
         file = self._folder / PROBE
         inputs = {f"x.{name}": value for name, value in probe.inputs.items()}
-        write_tensors(file, {**inputs, "y": probe.y})
+        named = {f"{each.role}.{each.name}": each.values for each in probe.named}
+        write_tensors(file, {**inputs, **named, "y": probe.y})
         return file
 
     def probe(self) -> Probe:
@@ -595,14 +615,20 @@ class Trace(Exported):
                 f"{file} is not there; trace the run with Keep(FOLDER, activations=True)"
             )
         tensors = read_tensors(file, "probe", "restore it, or run again")
-        y = tensors.pop("y")
+        y: Any = tensors.pop("y")
+        named = _named(tensors, self.meta.get("named", ()))
         inputs = {
             name.removeprefix("x").removeprefix("."): value for name, value in tensors.items()
         }
-        classes = 0 if y.is_floating_point() else None
+        classes: Any = 0 if y.is_floating_point() else None
+        if named["target"]:
+            y, classes = named["target"], None
+        values = {**named["source"], **named["target"]}
+        numbers = {name: 0 for name, v in values.items() if v.is_floating_point()}
         population = bool(self.meta.get("population", False))
         padding = self.meta.get("padding", {})
-        probe = Probe(as_x(inputs), y, classes, population=population, padding=padding)
+        more: dict[str, Any] = {"population": population, "sources": named["source"] or None}
+        probe = Probe(as_x(inputs), y, numbers or classes, padding=padding, **more)
         if probe.digest != self.meta.get("samples_digest", self.meta.get("probe_digest")):
             raise RunError(f"{file}: not the probe of this trace; restore it, or run again")
         return probe
@@ -623,6 +649,17 @@ class Trace(Exported):
         if self.path is None:
             raise RunError("a trace in memory keeps no activations; give Trace.create a run folder")
         return self.path.parent
+
+
+def _named(
+    tensors: dict[str, Tensor], named: Iterable[Mapping[str, Any]]
+) -> dict[str, dict[str, Tensor]]:
+    """Named variables by their role, taken out of what was stored of a probe."""
+    variables: dict[str, dict[str, Tensor]] = {"source": {}, "target": {}}
+    for each in named:
+        name = str(each["name"])
+        variables[each["role"]][name] = tensors.pop(f"{each['role']}.{name}")
+    return variables
 
 
 def _check_rows(rows: Sequence[Row], clock: str) -> None:

@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -109,7 +109,8 @@ class Observer:
         equal = distributed.same_everywhere(self.shard.n)
         if not equal and isinstance(self.model, nn.Module) and distributed.is_sharded(self.model):
             raise InvalidInput("a sharded model needs parts of the probe of one size on all ranks")
-        means = (self.shard.label_kind, self.shard.class_names)
+        means: tuple[Any, ...] = (self.shard.label_kind, self.shard.class_names)
+        means += tuple((each.quantity, each.kind, each.names) for each in self.shard.named)
         if not distributed.same_everywhere(zlib.crc32(repr(means).encode())):
             raise InvalidInput(
                 f"the ranks do not read their labels alike (here {means[0]}, names {means[1]}); "
@@ -122,7 +123,8 @@ class Observer:
             )
         inputs = {name: distributed.gathered(x) for name, x in self.shard.inputs.items()}
         y, targets = distributed.gathered(self.shard.y), distributed.gathered(self.shard.targets)
-        return self.shard.replaced(as_x(inputs), y, targets=targets)
+        named = [replace(v, values=distributed.gathered(v.values)) for v in self.shard.named]
+        return self.shard.replaced(as_x(inputs), y, targets=targets, named=named)
 
     @cached_property
     def evidence(self) -> Evidence:

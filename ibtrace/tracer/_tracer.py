@@ -49,6 +49,7 @@ from ibtrace.tracer._opening import cut, open_trace, require_same_t, seen_places
 from ibtrace.tracer._schedules import At, scheduled_estimators, scheduled_lenses
 from ibtrace.tracer._series import series_of
 from ibtrace.tracer._sinks import close_all, write_all
+from ibtrace.tracer._variables import variables
 from ibtrace.tracer._weights import Weights
 from ibtrace.types import Estimator, Lens, Row, Variable, label, needs_trace, variable_of
 
@@ -73,7 +74,8 @@ class Tracer:
     Args:
         model: Any torch module, or an `Ensemble` of networks trained together.
         data: The probe: ``(x, y)``, x alone (no labels: I(X;T) alone), a `Probe`, a ``DataLoader``
-            or a ``Dataset`` (`Probe.of`).
+            or a ``Dataset`` (`Probe.of`). A mapping for y names several targets, each of which is
+            measured: ``(x, {"digit": …, "parity": …})``; of a probe sources too, which stand for X.
         estimators: Registry names, instances, or `At(estimator, every)`; several, or one alone.
             None takes what can say something on this probe (`default_estimators`): bins and
             neighbours where X is numbers of few dimensions, else (and of integer tokens) counts,
@@ -459,19 +461,22 @@ class Tracer:
         view = self._observer.view({}, self._setting, seeds=self.seeds, epoch=0, step=None)
         self._lenses.load_state_dict(state, view.of_state)
 
-    def verdict(self) -> Verdict:
+    def verdict(self, *, x: str | None = None) -> Verdict:
         """Does each layer compress, a question at a time: see `ibtrace.plane.verdict`.
+
+        Args:
+            x: The source of the probe that stands for X; None: the inputs themselves.
 
         On ranks other than 0, which measure nothing, a verdict on no layer that says so.
         """
         if not self._leads:
             note = f"Rank {distributed.rank()} measures nothing; the verdict is on rank 0."
             return Verdict((), (note,), Rule())
-        return self.trace.verdict()
+        return self.trace.verdict(x=x)
 
-    def plot(self) -> Figure:
-        """The information plane of the trace as a figure."""
-        return self.trace.plot()
+    def plot(self, *, x: str | None = None, y: str | None = None) -> Figure:
+        """The information plane of the trace as a figure: see `ibtrace.Trace.plot`."""
+        return self.trace.plot(x=x, y=y)
 
     def report(self, path: str | Path | None = None) -> Path | None:
         """Write the trace as one HTML file and return its path: see `ibtrace.Trace.report`.
@@ -699,6 +704,7 @@ class Tracer:
             "configurations": {label(e): repr(e) for e, _ in self._estimators},
             "questions": {label(e): e.tags.question for e, _ in self._estimators},
             "lens_configurations": self._lenses.configurations(),
+            **variables(self.probe),
             **meta,
         }
 

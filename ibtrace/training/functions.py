@@ -102,7 +102,8 @@ def _dataset(path: str, function: Callable[..., Any], arguments: Raw) -> Dataset
     if probe.label_kind != "classes" or not isinstance(probe.x, Tensor):
         raise ConfigError(f"{who} must give one tensor x and class labels y, as (x, y)")
     name = path.rpartition(".")[2]
-    return Dataset(name, probe.x, probe.y, probe.classes or 0, probe.class_names)
+    targets = {each.name: each.labels for each in probe.named if each.role == "target"}
+    return Dataset(name, probe.x, probe.y, probe.classes or 0, probe.class_names, targets=targets)
 
 
 def _function(role: str, entry: Any) -> tuple[str, Callable[..., Any], Raw] | None:

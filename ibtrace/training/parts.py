@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 from torch import Tensor
 
@@ -27,7 +28,8 @@ def probe_of(experiment: Experiment) -> Probe:
     """The samples on which information is measured."""
     data, measured, device = experiment.data, experiment.probe, experiment.training.device
     x, y, wanted = data.x, data.y, measured.samples
-    classes = data.class_names or data.classes
+    classes: Any = data.class_names or data.classes
+    rows = None
     if measured.part != "all":
         train, test = split_of(experiment, experiment.training.seed_list[0])
         rows = (train if measured.part == "train" else test).sort().values
@@ -36,7 +38,11 @@ def probe_of(experiment: Experiment) -> Probe:
         part = "" if measured.part == "all" else f" of its {measured.part} part"
         message = f"probe: {data.name} has {len(y)} samples{part}, not {wanted}: all are measured"
         warnings.warn(message, stacklevel=2)
-    elif wanted is not None and wanted < len(y):
-        return Probe.draw(x, y, wanted, classes=classes).to(device)
+    few = wanted is not None and wanted < len(y)
     population = data.population and len(y) == len(data)
-    return Probe(x, y, classes, population=population).to(device)
+    labels = data.measured(y, rows)
+    if isinstance(labels, dict):
+        classes = {next(iter(labels)): classes}
+    if few:
+        return Probe.draw(x, labels, wanted or 0, classes=classes).to(device)
+    return Probe(x, labels, classes, population=population).to(device)

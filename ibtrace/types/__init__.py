@@ -22,6 +22,7 @@ from ibtrace.types.estimators import Kind as Kind
 from ibtrace.types.estimators import LayerContext as LayerContext
 from ibtrace.types.estimators import NeedsMemory as NeedsMemory
 from ibtrace.types.estimators import NeedsTrace as NeedsTrace
+from ibtrace.types.estimators import OnePass as OnePass
 from ibtrace.types.estimators import Plane as Plane
 from ibtrace.types.estimators import ProbeLike as ProbeLike
 from ibtrace.types.estimators import Question as Question
@@ -53,6 +54,9 @@ from ibtrace.types.traces import RESERVED as RESERVED
 from ibtrace.types.traces import Remembers as Remembers
 from ibtrace.types.traces import Row as Row
 from ibtrace.types.traces import TraceLike as TraceLike
+from ibtrace.types.traces import about_source as about_source
+from ibtrace.types.traces import about_target as about_target
+from ibtrace.types.traces import information_of as information_of
 from ibtrace.types.traces import join_flags as join_flags
 from ibtrace.types.traces import split_flags as split_flags
 from ibtrace.types.views import AdamMoments as AdamMoments

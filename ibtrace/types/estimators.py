@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeVar, runtime_checkable
 
@@ -159,6 +159,24 @@ class Plane(Estimator, Protocol):
         Args:
             t: Floats ``(..., n, d)`` or ids ``(..., n)``, in the probe's order.
             probe: The inputs and labels.
+            seed: Seeds whatever is random inside.
+        """
+        ...
+
+
+@runtime_checkable
+class OnePass(Plane, Protocol):
+    """An estimator that tells of many labels what it tells of one, from one pass over T."""
+
+    def informations(
+        self, t: Tensor, probe: ProbeLike, others: Sequence[ProbeLike] = (), *, seed: int = 0
+    ) -> list[Estimate]:
+        """I(X;T) and I(T;Y) in bits, then I(T;Y) of the labels of each of the others.
+
+        Args:
+            t: Floats ``(..., n, d)`` or ids ``(..., n)``, in the probe's order.
+            probe: The inputs and labels.
+            others: The same samples with other labels, of which I(T;Y) alone is asked.
             seed: Seeds whatever is random inside.
         """
         ...

@@ -39,7 +39,32 @@ def split_flags(flags: str) -> tuple[str, ...]:
 I_XT = "I(X;T)"
 I_TY = "I(T;Y)"
 INFORMATION = (I_XT, I_TY)
-"""The quantities that estimators measure, in bits."""
+"""The quantities that estimators measure, in bits, where no variable has a name of its own."""
+
+
+def about_source(name: str) -> str:
+    """The quantity of a source, a named variable that stands for X: ``I(bigram;T)``."""
+    return f"I({name};T)"
+
+
+def about_target(name: str) -> str:
+    """The quantity of a target, a named variable that stands for Y: ``I(T;digit)``."""
+    return f"I(T;{name})"
+
+
+def information_of(meta: Mapping[str, Any]) -> tuple[str, ...]:
+    """The quantities of a run that estimators measure: `INFORMATION`, and of named variables.
+
+    Args:
+        meta: `Trace.meta`.
+
+    Example:
+        >>> information_of({"named": [{"quantity": "I(T;digit)"}]})
+        ('I(X;T)', 'I(T;Y)', 'I(T;digit)')
+    """
+    named = (str(each["quantity"]) for each in meta.get("named", ()))
+    return tuple(dict.fromkeys((*INFORMATION, *named)))
+
 
 DISTINCT_ROWS = "distinct_rows"
 """Scalar of a layer: how many rows of T on the probe are distinct."""
