@@ -8,14 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from ibtrace import Ensemble, Keep, Look, Probe, Trace, Tracer, information, ngrams
+from ibtrace import Dataset, Ensemble, Keep, Look, Probe, Trace, Tracer, information, ngrams
+from ibtrace.cli import main
 from ibtrace.errors import ConfigError, InvalidInput, NonFinite, RunError, UnknownName
 from ibtrace.estimators import Binning, Subsampled, make, names
 from ibtrace.measure import measure
 from ibtrace.plane import derived, normalised, pair, trust, verdict
+from ibtrace.training import configs
 from ibtrace.types import Estimator, LayerContext, Row
 
 N, T = 60, 5
@@ -205,7 +208,7 @@ def traced(tmp_path: Path | None = None, **more: Any) -> Trace:
     with Tracer(model, probe, **arguments) as tracer:
         for epoch in (1, 2, 3):
             with torch.no_grad():
-                model[0].weight *= 1.5
+                next(model.parameters()).mul_(1.5)
             tracer.snapshot(epoch)
     return tracer.trace
 
@@ -278,12 +281,10 @@ def test_a_source_is_not_all_that_t_knows() -> None:
     trace = Trace.create(meta={"n": 8, "named": [{**each, "class_names": None} for each in named]})
     for quantity in ("I(X;T)", "I(bigram;T)", "I(T;next)"):
         bits = 2.0 if quantity == "I(T;next)" else 1.0
-        error = (0.01, nan, nan, "", {}, 0.1)
+        error: Any = (0.01, nan, nan, "", {}, 0.1)
         trace.append([Row(0, 0, None, "a", quantity, "KSG", "T", bits, *error)])
-    failing = {
-        x: trust(pair(trace, x)).points["labels_above_inputs"].any() for x in ("X", "bigram")
-    }
-    assert failing == {"X": True, "bigram": False}
+    above = {x: trust(pair(trace, x)).points["labels_above_inputs"].any() for x in ("X", "bigram")}
+    assert above == {"X": True, "bigram": False}
 
 
 # --- derived --------------------------------------------------------------------------------------
@@ -421,3 +422,51 @@ def test_all_tokens_left_out_is_refused() -> None:
     x, ids = texts()
     with pytest.raises(InvalidInput, match="'next' leaves out every token; -100 marks"):
         Probe(x, {"next": torch.full_like(ids, -100)})
+
+
+# --- from a file, and on the command line ---------------------------------------------------------
+
+
+def test_a_configuration_may_name_targets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A data function gives them by name, ``ibtrace plot`` and ``verdict`` take them by name."""
+    (tmp_path / "of_many_targets.py").write_text(
+        "import torch\n\n\n"
+        "def data():\n"
+        "    x = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))\n"
+        "    digit = torch.arange(40) % 4\n"
+        "    return x, {'digit': digit, 'parity': digit % 2, 'price': x[:, 0]}\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    config = dict(configs.read("tishby"))
+    del config["variants"]
+    config |= {"data": "of_many_targets.data", "epochs": 3, "seeds": 1, "snapshots": 3}
+    config |= {"estimators": ["binning"], "batch_size": 20, "probe": {"part": "train"}}
+    config["model"]["init_args"]["widths"] = [3, 2, 4]
+    (tmp_path / "many.yaml").write_text(yaml.safe_dump(config))
+    run = str(tmp_path / "run")
+    assert main(["run", str(tmp_path / "many.yaml"), "--out", run, "--quiet"]) == 0
+    trace = Trace.load(run)
+    quantities = {"I(X;T)", "I(T;digit)", "I(T;parity)", "I(T;price)"}
+    assert set(trace.frame()["quantity"]) == quantities
+    data = trace.meta["named"][0]
+    assert (data["quantity"], trace.meta["n"]) == ("I(T;digit)", 32)
+    capsys.readouterr()
+    assert main(["plot", run, "--y", "price", "--out", str(tmp_path / "drawn")]) == 0
+    assert all(Path(line).is_file() for line in capsys.readouterr().out.splitlines())
+    assert main(["verdict", run, "--x", "X"]) == 0
+    assert main(["plot", run, "--y", "cost"]) == 2
+    assert "no y='cost' in the trace; it has digit, parity, price" in capsys.readouterr().err
+
+
+def test_a_data_set_may_name_targets() -> None:
+    named: Any = {"a": ["p", "q", "p", "q"], "b": [0, 1, 2, 3]}
+    data = Dataset("d", torch.eye(4), named)
+    assert data.y.tolist() == [0, 1, 0, 1]
+    assert [each.name for each in Probe.of(data).named] == ["a", "b"]
+    assert Probe.of(data).class_names == ("p", "q")
+    with pytest.raises(InvalidInput, match=r"4 inputs and 3 labels y\[b\]"):
+        Dataset("d", torch.eye(4), {**named, "b": [0, 1, 2]})  # type: ignore[arg-type]
+    with pytest.raises(InvalidInput, match="y is an empty mapping"):
+        Dataset("d", torch.eye(4), {})  # type: ignore[arg-type]
