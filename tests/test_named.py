@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -470,3 +471,13 @@ def test_a_data_set_may_name_targets() -> None:
         Dataset("d", torch.eye(4), {**named, "b": [0, 1, 2]})  # type: ignore[arg-type]
     with pytest.raises(InvalidInput, match="y is an empty mapping"):
         Dataset("d", torch.eye(4), {})  # type: ignore[arg-type]
+
+
+def test_the_page_runs_as_printed() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "targets.md").read_text()
+    scope: dict[str, Any] = {}
+    for block in re.findall(r"^```python\n(.*?)^```$", page, re.M | re.S):
+        exec(compile(block, "targets.md", "exec"), scope)
+    quantities = {*scope["tracer"].trace.frame()["quantity"]}
+    contexts = {f"I(context{k};T)" for k in (1, 2, 3)}
+    assert quantities == {"I(X;T)", "I(T;next1)", "I(T;next2)", *contexts}
