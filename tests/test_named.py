@@ -18,7 +18,7 @@ from ibtrace.cli import main
 from ibtrace.errors import ConfigError, InvalidInput, NonFinite, RunError, UnknownName
 from ibtrace.estimators import Binning, Subsampled, make, names
 from ibtrace.measure import measure
-from ibtrace.plane import derived, normalised, pair, trust, verdict
+from ibtrace.plane import ceilings, derived, normalised, pair, trust, verdict
 from ibtrace.training import configs
 from ibtrace.types import Estimator, LayerContext, Row
 
@@ -243,6 +243,11 @@ def test_entropies_are_those_of_the_pair() -> None:
     shares = torch.bincount(sources["half"]).double() / N
     entropy = float(-(shares * shares.log2()).sum())
     assert seen.meta["input_entropy"] == pytest.approx(entropy)
+    assert ceilings(seen, seen.frame())["I(X;T)"] == (
+        pytest.approx(entropy),
+        f"H(half) = {entropy:.3g}",
+    )
+    assert ceilings(seen, seen.frame())["I(T;Y)"] == (1.0, "H(parity) = 1")
     shared = normalised(seen)
     whole = seen.frame()
     of_y = whole["quantity"] == "I(T;Y)"

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ibtrace.plane.pairs import X
 from ibtrace.types import I_TY, I_XT, TraceLike
 
 
@@ -25,8 +26,11 @@ def ceilings(
     known = {}
     if n := meta.get("n"):
         measured = frame["samples"].max() if "samples" in frame else np.nan
-        bits = float(np.log2(min(n, measured) if np.isfinite(measured) else n))
+        bits = float(np.log2(measured if np.isfinite(measured) else n))  # tokens are more
         known[I_XT] = bits, f"log₂ N = {bits:.4g}"
+        source, entropy = meta.get("pair", {}).get("x", X), float(meta.get("input_entropy", np.inf))
+        if source != X and entropy < bits:
+            known[I_XT] = entropy, f"H({source}) = {entropy:.3g}"
     bits = float(meta.get("label_entropy", np.nan))
     if np.isfinite(bits):  # of continuous targets there is none
         known[I_TY] = bits, f"H({meta.get('pair', {}).get('y', 'Y')}) = {bits:.3g}"
