@@ -146,7 +146,8 @@ class Pair:
         """A table of which these two quantities have the plain names, without the others."""
         others = {*information_of(self.trace.meta)} - {*self._quantities}
         kept = table[~table["quantity"].isin(others)].reset_index(drop=True)
-        return kept.assign(quantity=kept["quantity"].replace(self._quantities))
+        named = kept["quantity"].map(self._quantities)
+        return kept.assign(quantity=named.fillna(kept["quantity"]))
 
 
 def quantities(meta: Mapping[str, Any]) -> dict[str, str]:
