@@ -59,6 +59,7 @@ OTHERS = (
     "revisions",
     "ngrams",
     "named",
+    "adds_up",
 )
 """What is spoilt beside lenses."""
 
@@ -120,6 +121,41 @@ BREAKS: tuple[Break, ...] = (
         "            if at:",
         "            if at >= 0:",
         ("test_hub.py::test_revisions_are_traced_at_their_steps_each_loaded_once",),
+    ),
+    Break(  # a merge that counts twice
+        "adds_up",
+        "estimators/_soft_counts.py",
+        "self.sums[:k] += other.sums",
+        "self.sums[:k] += 2 * other.sums",
+        ("test_adds_up.py::test_processes_that_come_together_give_it_too",),
+    ),
+    Break(
+        "adds_up",
+        "estimators/_symbol_counts.py",
+        "self._digests += other._digests",
+        "self._digests += 2 * other._digests",
+        ("test_adds_up.py::test_processes_that_come_together_give_it_too",),
+    ),
+    Break(  # an update that forgets the last sample of a batch
+        "adds_up",
+        "estimators/_soft_counts.py",
+        "self._sum += p.sum(0)",
+        "self._sum += p[:-1].sum(0)",
+        ("test_adds_up.py::test_batches_give_what_all_samples_give",),
+    ),
+    Break(  # a look whose last batch is not handed on
+        "adds_up",
+        "capture/streaming.py",
+        "self._take(self._shown_name, self.layer(t), at)",
+        "at.stop == self._expected or self._take(self._shown_name, self.layer(t), at)",
+        ("test_adds_up.py::test_every_look_streams_and_the_weights_stay",),
+    ),
+    Break(  # the samples of a later rank taken for those of the first
+        "adds_up",
+        "tracer/_streams.py",
+        "here = slice(rows.start + offset, rows.stop + offset)",
+        "here = rows",
+        ("test_distributed.py::test_statistics_add_up_over_ranks_as_over_batches",),
     ),
     Break(
         "trust",

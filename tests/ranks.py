@@ -21,10 +21,12 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ibtrace.capture import Look
 from ibtrace.errors import InvalidInput
+from ibtrace.estimators import Binning, Exact, SoftEntropy
 from ibtrace.probe import Probe
 from ibtrace.tracer import Tracer
 from tests import zoo
 from tests.arguments import grouped
+from tests.decoders import Decoder, tokens
 
 N = 24
 Result = dict[str, Any]
@@ -218,7 +220,31 @@ PARTS = {
     "batch norm": Way("resnet", parallel, 12),
     "tokens": Way("gpt2", parallel, 9, {"reduce": "tokens", "layers": "transformer.h.?.mlp"}),
 }
-SCENARIOS = {f.__name__: f for f in (data_parallel, fully_sharded, parts_of_a_probe)}
+ADDING = [SoftEntropy(points=5), Exact(), Binning(bins=4, range=(-1, 1))]
+
+
+def streams(wrap: Callable[[nn.Module], nn.Module], probe: Probe, **arguments: Any) -> Tracer:
+    """A tracer of tokens whose layers do not fit into memory, but for what ``arguments`` say."""
+    torch.manual_seed(0)
+    given = {"reduce": "tokens", "max_bytes": 200, "batch_size": 4, **arguments}
+    look = Look(["blocks.0", "blocks.1"], **given)
+    return Tracer(wrap(Decoder()), probe, estimators=ADDING, look=look)
+
+
+def added_up(folder: Path) -> Result:
+    """Statistics that add up over batches and over the ranks' parts of a probe."""
+    as_one, first = partial(sharded, blocks=False), dist.get_rank() == 0
+    uneven, even = (slice(n) if first else slice(n, None) for n in (11, 15))
+    tracers = {
+        "parts": streams(parallel, tokens().take(uneven), sharded=True),
+        "parts of both": streams(as_one, tokens().take(even), sharded=True),
+        "whole probe": streams(parallel, tokens()),
+        "sharded model": streams(as_one, tokens()),
+    }
+    return {name: tracer.trace.frame() for name, tracer in tracers.items()}
+
+
+SCENARIOS = {f.__name__: f for f in (data_parallel, fully_sharded, parts_of_a_probe, added_up)}
 
 
 def main() -> None:

@@ -18,7 +18,8 @@ from ibtrace.trace import Trace
 from ibtrace.tracer import Tracer
 from tests import zoo
 from tests.arguments import grouped
-from tests.ranks import PARTS, N
+from tests.decoders import tokens
+from tests.ranks import PARTS, N, streams
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parent.parent
@@ -100,3 +101,16 @@ def test_a_probe_in_parts_is_measured_as_a_whole(
     within = 1e-6 if "lstm" in name else 0.0
     assert_same_rows(first[name]["rows"], expected, within)
     assert second[name]["rows"].empty
+
+
+def test_statistics_add_up_over_ranks_as_over_batches(tmp_path: Path) -> None:
+    first, second = run_two("added_up", tmp_path)
+    expected = streams(lambda model: model, tokens(), max_bytes=None).trace.frame()
+    for name, frame in first.items():
+        assert len(frame) == len(expected) == 2 * 3 * 2, name
+        for column in ("bits", "stderr", "null_bits"):
+            pd.testing.assert_series_equal(
+                frame[column], expected[column], check_exact=False, rtol=0, atol=1e-10
+            )
+        assert frame.samples.tolist() == expected.samples.tolist()
+        assert second[name].empty

@@ -64,6 +64,9 @@ class Evidence:
         rounded: Layers whose T was said to be a constant but for rounding; looks add to it.
         guessed: Layers of whose padding was said that it is guessed; looks add to it.
         defaults: The layers to trace, where nobody chose any.
+        stream_above: From how many bytes of T on a layer is handed on batch by batch, and not
+            held; None: then it cannot be traced.
+        beyond: The layers that need more; looks add to it.
     """
 
     layers: Mapping[str, Reading] = field(default_factory=dict)
@@ -71,6 +74,8 @@ class Evidence:
     rounded: set[str] = field(default_factory=set)
     guessed: set[str] = field(default_factory=set)
     defaults: Defaults | None = None
+    stream_above: int | None = None
+    beyond: set[str] = field(default_factory=set)
 
     def of(self, name: str) -> Reading:
         """One layer; of a call that was not seen, what is known of the module's first one."""

@@ -42,7 +42,9 @@ class Look:
             together.
         max_bytes: Bytes of activations held at a time. Layers that do not fit together are looked
             at one part after the other, with a pass over the probe each (those that are kept on
-            disk are held until they are written). None: no limit.
+            disk are held until they are written). A layer that does not fit by itself is not held
+            at all where the estimators add up over batches (`Tags.adds_up`), and refused else.
+            None: no limit.
         max_width: Project wider T to this many dimensions by a fixed random orthonormal frame,
             always the same for a layer's name and width.
         initial: Look at the network as it is when the tracer is made, as epoch 0.

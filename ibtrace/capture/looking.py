@@ -16,11 +16,11 @@ from ibtrace.capture.one_pass import Pass, refuse_all, say_left_out
 from ibtrace.capture.plan import named_by_modules, read_layers, rows_for_defaults, standing_out_of
 from ibtrace.capture.store import LayerStore
 from ibtrace.capture.targets import (
-    Defaults,
     Layers,
     Selection,
     is_default,
     resolve,
+    shown_names,
 )
 from ibtrace.errors import InvalidInput
 from ibtrace.numerics.types import numeric
@@ -69,7 +69,7 @@ def looks(
         part = current.run()
         wanted = current.left
         anything, refused = anything or bool(part), {**refused, **current.refused}
-        if not anything and not wanted:
+        if not anything and not wanted and not evidence.beyond:
             refuse_all(refused)
         say_left_out(evidence, current.refused)
         say_rounded(part, evidence.rounded)
@@ -81,7 +81,7 @@ def looks(
 
 def _as_shown(part: dict[str, Layer], layers: Layers) -> dict[str, Layer]:
     """What was captured, by the names that a trace has for it."""
-    shown = layers.shown if isinstance(layers, (Defaults, Selection)) else {}
+    shown = shown_names(layers)
     return {
         shown.get(name, name): replace(layer, module=name) if name in shown else layer
         for name, layer in part.items()

@@ -30,6 +30,7 @@ from ibtrace.capture.targets import (
 )
 from ibtrace.capture.undisturbed import undisturbed
 from ibtrace.errors import InvalidInput, LeftOut
+from ibtrace.estimators import adding
 from ibtrace.probe import Probe
 from ibtrace.runtime.generators import Draws
 from ibtrace.runtime.patterns import is_pattern
@@ -141,6 +142,7 @@ class Pass:
         if first:
             self.fired.append(name)
         not_now = (self.wanted is not None and name not in self.wanted) or self._excluded(name)
+        not_now = not_now or self._passed_over(name)
         if not_now or name in self.left or name in self.refused or self._not_chosen(name):
             return
         reading = _AS_IT_IS if self.evidence is None else self.evidence.of(name)
@@ -156,6 +158,10 @@ class Pass:
                 self.refuse(name, f"it did not run in the first batch; {ONE_BATCH}")
         except InvalidInput as error:
             self.refuse(name, str(error).removeprefix(f"layer {name!r}: "))
+
+    def _passed_over(self, name: str) -> bool:
+        """Whether a layer is one of those that no pass holds."""
+        return self.evidence is not None and name in self.evidence.beyond
 
     def _excluded(self, name: str) -> bool:
         """Whether a call, or a called activation, is among those that are not meant."""
@@ -194,12 +200,18 @@ class Pass:
         self, name: str, output: Tensor, reading: Reading, bounds: tuple[float, float] | None
     ) -> None:
         """Make the place of a layer, and put its first batch there."""
-        store = LayerStore(name, output, reading, bounds, self.look.max_width, self.probe.n)
+        store = self._store(name, output, reading, bounds)
         t = store.reduced(output, self.rows)
         rows = self._rows(reading, t) if store.per_token else self.probe.n
         self.stores[name] = store
         if self._fits(name, store.size(t, rows)):
             self._add(name, t, rows)
+
+    def _store(
+        self, name: str, output: Tensor, reading: Reading, bounds: tuple[float, float] | None
+    ) -> LayerStore:
+        """An empty place for a layer."""
+        return LayerStore(name, output, reading, bounds, self.look.max_width, self.probe.n)
 
     def _add(self, name: str, t: Tensor, rows: int = 0) -> None:
         store = self.stores[name]
@@ -216,12 +228,18 @@ class Pass:
 
     def _fits(self, name: str, size: int) -> bool:
         """Reserve memory for a layer, or leave it to the next pass."""
+        above = None if self.evidence is None else self.evidence.stream_above
+        if self.evidence is not None and above is not None and size > above:
+            self.evidence.beyond.add(name)
+            del self.stores[name]
+            return False
         if self.look.max_bytes is None:
             return True
         if size > self.look.max_bytes:
             raise InvalidInput(
                 f"layer {name!r}: it needs {size:,} bytes on this probe, max_bytes is "
-                f"{self.look.max_bytes:,}; reduce it (reduce=, max_width=), or raise max_bytes"
+                f"{self.look.max_bytes:,}; reduce it (reduce=, max_width=), raise max_bytes, or "
+                f"measure by estimators alone that add up over batches ({', '.join(adding())})"
             )
         if self.held + size > self.look.max_bytes or self.left:
             self.left.add(name)

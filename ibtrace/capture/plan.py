@@ -27,6 +27,7 @@ from ibtrace.capture.targets import (
     named_layers,
     output_name,
     resolve,
+    shown_names,
     stem,
 )
 from ibtrace.capture.undisturbed import undisturbed
@@ -51,8 +52,7 @@ def read_layers(model: nn.Module, probe: Probe, look: Look | Layers = None) -> E
     """
     model, look = unwrap(model), Look.of(look)
     if not is_default(look.layers):
-        shown = look.layers.shown if isinstance(look.layers, Selection) else {}
-        reduce = by_module(look.reduce, shown)
+        reduce = by_module(look.reduce, shown_names(look.layers))
         evidence = gather(runner(model, look), probe, reduce, look.batch_size)
         require_excludes(model, look.layers, [*evidence.layers])
         require_called(model, look.functional, evidence.layers)

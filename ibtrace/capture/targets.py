@@ -460,6 +460,11 @@ def _match(choice: Any, everything: Mapping[str, nn.Module], model: nn.Module) -
     return [Target(name + suffix, everything[name], part, path, label) for name in names]
 
 
+def shown_names(layers: Layers) -> Mapping[str, str]:
+    """``{name by module: name in a trace}`` of a choice, where the two differ."""
+    return layers.shown if isinstance(layers, (Defaults, Selection)) else {}
+
+
 def meant(model: nn.Module, choice: str) -> bool:
     """Whether a name or a pattern means some layer of a model by the names of its modules."""
     return bool(_match(choice, {**named_layers(model), output_name(model): model}, model))

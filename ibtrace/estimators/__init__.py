@@ -38,7 +38,7 @@ from ibtrace.estimators.subsampled import MOST_SAMPLES as MOST_SAMPLES
 from ibtrace.estimators.subsampled import Subsampled as Subsampled
 from ibtrace.estimators.variational import Variational as Variational
 from ibtrace.runtime.arguments import built, shown
-from ibtrace.types import Estimator
+from ibtrace.types import Estimator, LayerContext, adds_up, bound_to
 
 registry: dict[str, type[Any]] = {
     "binning": Binning,
@@ -66,6 +66,17 @@ registry: dict[str, type[Any]] = {
 def names() -> list[str]:
     """The registered names, in the order of the registry."""
     return list(registry)
+
+
+def adding() -> list[str]:
+    """The names of those whose statistics add up over batches, if the layer is bounded.
+
+    Example:
+        >>> adding()
+        ['binning', 'exact', 'soft_entropy']
+    """
+    bounded = LayerContext("", activation_range=(-1.0, 1.0))
+    return [name for name in names() if adds_up(bound_to(make(name), bounded))]
 
 
 def make(name: str, **fields: Any) -> Estimator:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import reduce
 from typing import NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
-from ibtrace.errors import ConfigError, InvalidInput, TooFewSamples
+from ibtrace.errors import ConfigError, InvalidInput, TooFewSamples, Unsupported
 from ibtrace.estimators._checks import checked, undersampled
 from ibtrace.estimators._inputs import check_pair, check_variable, is_ids, samples
 from ibtrace.estimators._one_pass import ByOnePass
 from ibtrace.estimators._prepared import once
+from ibtrace.estimators._symbol_counts import SymbolCounts
 from ibtrace.numerics.bins import dense_ids
 from ibtrace.numerics.counting import first_alike, same_as
 from ibtrace.numerics.entropy import (
@@ -26,9 +28,12 @@ from ibtrace.numerics.entropy import (
     plug_in,
     sample_counts,
 )
-from ibtrace.types import Estimate, ProbeLike, label
+from ibtrace.types import Estimate, Grouping, ProbeLike, Targets, label
 
 _CROWDED, _NEARLY_ALL = "crowded", 0.95
+_OF_VALUES = (_CROWDED, "scales_apart")  # what only the values of all samples tell
+UNDEFINED = "undefined"
+"""The figure of labels that hardly repeat, of which nothing is asked."""
 
 
 class Symbols(NamedTuple):
@@ -119,6 +124,59 @@ class PlugIn(ByOnePass):
         ids, figures = self._discretise(values, labels=labels)
         made = symbols(ids, measured=True, figures=figures)
         return made._replace(figures={**figures, _CROWDED: _crowded(values, made.counts)})
+
+    def numbers(self, value: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """What makes a symbol of each sample by itself: rows, of which equal ones are one symbol.
+
+        Args:
+            value: Floats ``(n, d)``.
+
+        Returns:
+            Rows ``(n, d)``, and figures that are means over the samples.
+
+        Raises:
+            Unsupported: If a symbol depends on the other samples.
+        """
+        raise Unsupported(f"{label(self)}: its symbols depend on all samples at once")
+
+    def targets(self, probe: ProbeLike) -> Targets:
+        """A probe's inputs and labels, as an accumulator takes them; see `ibtrace.types.AddsUp`."""
+        here = torch.device("cpu")
+        named = {"x": once(_inputs, probe, here).ids}
+        if probe.labels.shape[-1]:
+            y = once(_labels, probe, self, here)
+            if not bool(y.figures.get(UNDEFINED, torch.zeros((), dtype=torch.bool))):
+                named["y"] = y.ids
+        groups = {name: Grouping(ids, ids) for name, ids in named.items()}
+        return Targets(groups, probe.n, probe.population)
+
+    def accumulator(self, width: int, *, seed: int = 0) -> SymbolCounts:
+        """An accumulator that holds 16 bytes for each sample; see `ibtrace.types.AddsUp`.
+
+        Raises:
+            Unsupported: If a symbol depends on the other samples.
+        """
+        self.numbers(torch.zeros(1, width))
+        return SymbolCounts(self)
+
+    def of_symbols(
+        self, layer: Tensor, figures: Mapping[str, Tensor], target: Tensor, *, known: bool
+    ) -> Estimate:
+        """The estimate of symbols that are known already.
+
+        Args:
+            layer: Which samples of T have the same symbol, ids from 0, ``(n,)``.
+            figures: How T was made discrete.
+            target: The classes, ``(n,)``.
+            known: Whether no null is asked.
+        """
+        t = symbols(layer, measured=True, figures=figures)
+        classes = symbols(dense_ids(target))
+        joint = pair_counts(classes.ids, t.ids)
+        estimate = self._estimate(classes, t, joint, [t])
+        judged = self._judge(estimate, classes, t, known=torch.tensor(known))
+        flags = {name: flag for name, flag in judged.flags.items() if name not in _OF_VALUES}
+        return replace(judged, flags=flags)
 
     def __call__(self, x: Tensor, y: Tensor, *, seed: int = 0) -> Estimate:
         """I(x; y) in bits; floats are made discrete, integer ids are taken as they are.

@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ibtrace.errors import ConfigError, InvalidInput
+from ibtrace.errors import ConfigError, InvalidInput, Unsupported
 from ibtrace.estimators._bins import check_range, label_bins, own_range_bins, trace_values
 from ibtrace.estimators._plugin import PlugIn, Symbols, check_correction, largest, too_many_symbols
 from ibtrace.numerics.bins import (
@@ -140,6 +140,7 @@ class Binning(PlugIn):
             question="resolution",
             variable="made",
             scale_dependence="" if self.width is None and isinstance(self.range, str) else fixed,
+            adds_up=self.width is not None or isinstance(self.range, tuple),
             cost="N d + N log N",
             bias=f"down by the width of the bins, {too_many_symbols(self.correction)}",
         )
@@ -182,19 +183,33 @@ class Binning(PlugIn):
         if labels:
             return row_ids(label_bins(value, self.bins or _DEFAULT_BINS)), {_OUT: inside}
         figures = {_OUT: inside, _APART: columns_apart(value)}
-        if self.width is not None:
-            return row_ids(floor_bins(value, self.width)), figures
-        bins = self.bins or _DEFAULT_BINS
-        if isinstance(self.range, tuple):
-            low, high = (value.new_tensor(end) for end in self.range)
-            legacy = self.preset == _IDNNS
-            numbers = _idnns_bins(value) if legacy else uniform_bins(value, low, high, bins)
-            return row_ids(numbers), {**figures, _OUT: _share_outside(value, low, high)}
+        if self.tags.adds_up:
+            numbers, own = self.numbers(value)
+            return row_ids(numbers), {**figures, **own}
         if self.range == "trace":
             raise InvalidInput(
                 "Binning(range='trace') has no trace yet; bind() it to a layer first"
             )
-        return row_ids(own_range_bins(value, bins)), figures
+        return row_ids(own_range_bins(value, self.bins or _DEFAULT_BINS)), figures
+
+    def numbers(self, value: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """The bin of each value ``(..., n, d)``, and the share of the values beyond the range.
+
+        Raises:
+            Unsupported: If the bins depend on the samples at hand.
+        """
+        if self.width is not None:
+            return floor_bins(value, self.width), {}
+        if not isinstance(self.range, tuple):
+            raise Unsupported(
+                f"Binning(range={self.range!r}): the bins depend on all samples at once; give "
+                "range=(low, high), or width="
+            )
+        low, high = (value.new_tensor(end) for end in self.range)
+        legacy = self.preset == _IDNNS
+        bins = self.bins or _DEFAULT_BINS
+        numbers = _idnns_bins(value) if legacy else uniform_bins(value, low, high, bins)
+        return numbers, {_OUT: _share_outside(value, low, high)}
 
     def _report(
         self, measured: Sequence[Symbols]

@@ -12,8 +12,9 @@ from functools import reduce
 import torch
 from torch import Tensor
 
-from ibtrace.errors import ConfigError, InvalidInput
+from ibtrace.errors import ConfigError, InvalidInput, Unsupported
 from ibtrace.estimators._plugin import (
+    UNDEFINED,
     PlugIn,
     Symbols,
     check_correction,
@@ -31,8 +32,6 @@ from ibtrace.numerics.entropy import (
 )
 from ibtrace.runtime.fields import require_types
 from ibtrace.types import Estimate, Tags
-
-_UNDEFINED = "undefined"
 
 
 @dataclass(frozen=True)
@@ -110,6 +109,7 @@ class Exact(PlugIn):
             of_information=False,
             reference="Lorenzen et al. 2022, ICLR",
             question="information",
+            adds_up=self.weights is None,
             cost="N d + N log N",
             bias="none: the law is that of the weights"
             if self.weights is not None
@@ -128,11 +128,21 @@ class Exact(PlugIn):
         """Axis text of T."""
         return "T exactly, by its distinct values"
 
+    def numbers(self, value: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """The values themselves.
+
+        Raises:
+            Unsupported: If the samples have weights of their own.
+        """
+        if self.weights is not None:
+            raise Unsupported("Exact: weights are of all samples at once; leave them out")
+        return value, {}
+
     def _discretise(self, value: Tensor, *, labels: bool) -> tuple[Tensor, Mapping[str, Tensor]]:
         ids = row_ids(value)
         if not labels:
             return ids, {}
-        return ids, {_UNDEFINED: 2 * distinct(sample_counts(ids)) > ids.shape[-1]}
+        return ids, {UNDEFINED: 2 * distinct(sample_counts(ids)) > ids.shape[-1]}
 
     def _report(
         self, measured: Sequence[Symbols]
@@ -147,8 +157,8 @@ class Exact(PlugIn):
         self, x: Symbols, y: Symbols, joint: Tensor, measured: Sequence[Symbols]
     ) -> Estimate:
         estimate = super()._estimate(x, y, joint, measured)
-        if _UNDEFINED in y.figures:
-            undefined = y.figures[_UNDEFINED].expand(estimate.bits.shape)
+        if UNDEFINED in y.figures:
+            undefined = y.figures[UNDEFINED].expand(estimate.bits.shape)
             nan = estimate.bits.masked_fill(undefined, torch.nan)
             estimate = dataclasses.replace(estimate.flagged(undefined=undefined), bits=nan)
         return estimate if self.weights is None else self._weigh(estimate, x, y)

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from ibtrace.errors import ConfigError
-from ibtrace.estimators._checks import shuffled, undersampled
+from ibtrace.estimators._checks import as_classes, shuffled, undersampled
 from ibtrace.estimators._groups import OfGroups
+from ibtrace.estimators._soft_counts import ALIKE, SoftCounts
 from ibtrace.numerics.distances import row_ids
 from ibtrace.numerics.sphere import (
     assignments,
@@ -23,9 +24,7 @@ from ibtrace.numerics.sphere import (
 )
 from ibtrace.runtime.arguments import whole
 from ibtrace.runtime.fields import require_types
-from ibtrace.types import Estimate, Tags
-
-_ALIKE = -math.log2(0.95)  # bits that the channel tells of its samples, if it takes them for one
+from ibtrace.types import Estimate, Grouping, ProbeLike, Tags, Targets, label
 
 Temperature = Literal["vmf", "leading", "bound"] | float
 
@@ -123,6 +122,7 @@ class SoftEntropy(OfGroups):
             question="resolution",
             symmetric=False,
             variable="made",
+            adds_up=True,
             cost=f"{self.points} N d time, {self.points} N memory",
             bias="of B, and so at most I(X;T); at most log2 points and log2 N; down by up to "
             f"{(self.points - 1) / 2 / math.log(2):.0f}/N of a population",
@@ -143,6 +143,23 @@ class SoftEntropy(OfGroups):
         if isinstance(self.temperature, str):
             return _TEMPERATURES[self.temperature](self.points, d)
         return float(self.temperature)
+
+    def targets(self, probe: ProbeLike) -> Targets:
+        """A probe's inputs and labels, as an accumulator takes them; see `ibtrace.types.AddsUp`."""
+        classes = as_classes(probe.labels) if probe.labels.shape[-1] else None
+        named = {"x": probe.x_ids} | ({} if classes is None else {"y": classes})
+        groups = {name: _grouping(ids.cpu()) for name, ids in named.items()}
+        return Targets(groups, probe.n, probe.population)
+
+    def accumulator(self, width: int, *, seed: int = 0) -> SoftCounts:
+        """Sums over classes: ``points`` numbers for each of more than one sample.
+
+        Args:
+            width: The columns of T.
+            seed: Draws the points, as of a call.
+        """
+        references = reference_points(self.points, width, seed, torch.device("cpu"))
+        return SoftCounts(label(self), references, self.temperature_at(width))
 
     def _solve(
         self, t: Tensor, groups: list[Tensor], known: list[bool], seed: int
@@ -179,13 +196,22 @@ class SoftEntropy(OfGroups):
                     flags={
                         "constant": still | (ceiling == 0),
                         "near_ceiling": estimate.bits >= most,
-                        "crowded": (told < _ALIKE) & ~still,
+                        "crowded": (told < ALIKE) & ~still,
                         "undersampled": undersampled(null),
                     },
                     diagnostics={**figures, "ceiling": ceiling, "null_bits": null},
                 )
             )
         return estimates
+
+
+def _grouping(ids: Tensor) -> Grouping:
+    """Classes with places for those of several samples, and in the random orders of the null."""
+    sizes = torch.bincount(ids)
+    several = sizes > 1
+    of_class = torch.where(several, several.cumsum(0) - 1, -1)
+    nulls = [of_class[null] for null in shuffled(ids)]
+    return Grouping(ids, of_class[ids], nulls)
 
 
 def _local(p: Tensor, ids: Tensor, log_overall: Tensor) -> Tensor:

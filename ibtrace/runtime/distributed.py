@@ -63,15 +63,22 @@ def gathered(value: Tensor) -> Tensor:
     return value if parts is None else torch.cat(parts).to(value.device)
 
 
+def of_all(value: Any) -> list[Any]:
+    """The values of all ranks, in their order, on every rank.
+
+    Args:
+        value: This rank's, which can be pickled.
+    """
+    values: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(values, value)
+    return values
+
+
 def same_everywhere(number: int) -> bool:
     """Whether all ranks have the same number."""
-    numbers: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(numbers, number)
-    return len(set(numbers)) == 1
+    return len(set(of_all(number))) == 1
 
 
 def anywhere(flag: bool) -> bool:
     """Whether any rank says so."""
-    flags: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(flags, flag)
-    return any(flags)
+    return any(of_all(flag))

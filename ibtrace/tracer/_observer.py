@@ -24,6 +24,8 @@ from ibtrace.capture import (
 )
 from ibtrace.capture.calling import call
 from ibtrace.capture.networks import Setting, Stacked
+from ibtrace.capture.streaming import Take, streamed
+from ibtrace.capture.targets import shown_names
 from ibtrace.capture.view import NetworkView
 from ibtrace.errors import ConfigError, InvalidInput, Unsupported
 from ibtrace.probe import Probe, as_x
@@ -67,6 +69,8 @@ class Observer:
         model: One module, or several networks.
         shard: The probe, or this rank's part of it.
         look: How they are seen.
+        streams: Whether what does not fit into ``look.max_bytes`` by itself may be handed on batch
+            by batch.
 
     Raises:
         UnknownName: If a layer does not exist.
@@ -77,6 +81,7 @@ class Observer:
     model: nn.Module | Networks
     shard: Probe
     look: Look
+    streams: bool = False
 
     @property
     def sharded(self) -> bool:
@@ -133,7 +138,38 @@ class Observer:
         if not isinstance(model, nn.Module):
             model = model.template
             look = look.at([target.name for target in resolve(model, look.layers)])
-        return read_layers(model, self.shard, look)
+        evidence = read_layers(model, self.shard, look)
+        alone = isinstance(self.model, nn.Module) and self.streams
+        return replace(evidence, stream_above=self._most_bytes() if alone else None)
+
+    def _most_bytes(self) -> int | None:
+        """How much T of one layer this rank holds at most: its part of what rank 0 would."""
+        most = self.look.max_bytes
+        if most is None or not self.sharded:
+            return most
+        return most * self.shard.n // sum(distributed.of_all(self.shard.n))
+
+    @property
+    def beyond(self) -> set[str]:
+        """The layers, by module, that are too large to be held; known after the first look."""
+        return set(self.evidence.beyond) if "evidence" in vars(self) else set()
+
+    def stream(self, take: Take) -> dict[str, Layer]:
+        """One pass in which T of the layers that are too large is handed on batch by batch.
+
+        Of a sharded probe each rank hands on its own part; every rank has to call it where the
+        model or the probe is sharded.
+
+        Args:
+            take: Given each batch of each layer.
+        """
+        assert isinstance(self.model, nn.Module)
+        model, look = unwrap(self.model), self.look
+        if not self.sharded:
+            return streamed(model, self.shard, look, self.evidence, self.beyond, take)
+        with undisturbed(model):
+            distributed.share_buffers(model)
+            return streamed(model, self.shard, look, self.evidence, self.beyond, take)
 
     @property
     def left_out(self) -> dict[str, str]:
@@ -229,6 +265,9 @@ class Observer:
             distributed.share_buffers(model)
             held = replace(self.look, max_bytes=None)
             whole = {name: layer for part in see(held) for name, layer in part.items()}
+        for beyond in distributed.of_all(self.evidence.beyond):
+            self.evidence.beyond.update(beyond)
+        whole = {n: layer for n, layer in whole.items() if n not in self._beyond_by_name()}
         if not distributed.same_everywhere(zlib.crc32(repr([*whole]).encode())):
             raise InvalidInput(
                 f"the ranks do not trace the same layers (here {', '.join(whole)}): what can be "
@@ -236,6 +275,10 @@ class Observer:
                 "those that differ out by exclude="
             )
         yield {name: layer.map(distributed.gathered) for name, layer in whole.items()}
+
+    def _beyond_by_name(self) -> set[str]:
+        shown = shown_names(self.evidence.defaults or self.look.layers)
+        return {shown.get(name, name) for name in self.evidence.beyond}
 
     @cached_property
     def _random(self) -> bool:

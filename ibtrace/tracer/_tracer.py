@@ -49,6 +49,7 @@ from ibtrace.tracer._opening import cut, open_trace, require_same_t, seen_places
 from ibtrace.tracer._schedules import At, scheduled_estimators, scheduled_lenses
 from ibtrace.tracer._series import series_of
 from ibtrace.tracer._sinks import close_all, write_all
+from ibtrace.tracer._streams import Streams, may_add_up, tokens_of
 from ibtrace.tracer._variables import variables
 from ibtrace.tracer._weights import Weights
 from ibtrace.types import Estimator, Lens, Row, Variable, label, needs_trace, variable_of
@@ -166,6 +167,8 @@ class Tracer:
             self._setting = Setting(loss, self.look.forward, self.look.batch_size, recipe)
             self._deferred = [e for e, _ in self._estimators if needs_trace(e)]
             self._store = self._stores()
+            streams = may_add_up([e for e, _ in self._estimators]) and not self._store
+            self._observer = replace(self._observer, streams=streams)
             self._foreseen = False
             self._begun = False
             self._last: _Unmeasured | None = None
@@ -564,6 +567,8 @@ class Tracer:
                 if self._store:
                     for at, of_seed in enumerate(stored):
                         of_seed.update({name: layer.values[at] for name, layer in layers.items()})
+            if self._observer.beyond and now:
+                rows += self._stream(now, epoch, step)
         except NonFinite as error:
             raise NonFinite(f"{self.clock} {self._at(epoch, step)}: {error}") from error
         self._say_what_is_traced()
@@ -581,6 +586,15 @@ class Tracer:
             self._epochs[str(step)] = epoch
             self.trace.update_meta({"epochs": self._epochs})
         return rows, certain
+
+    def _stream(self, due: Sequence[Estimator], epoch: int, step: int | None) -> list[Row]:
+        """The rows of the layers that are too large to be held."""
+        streams = Streams(self._observer, self.probe, due, self.seeds[0])
+        layers = streams.layers()
+        if not self._leads:
+            return []
+        self._remember({n: layer.map(lambda values: values[None]) for n, layer in layers.items()})
+        return streams.rows(layers, epoch, step)
 
     def _read(
         self, due: Sequence[Lens], seen: Mapping[str, Layer], epoch: int, step: int | None
@@ -629,7 +643,7 @@ class Tracer:
                 require_same_t(name, held, record)
                 continue
             if record["token_inputs"] is not None:
-                tokens = self.probe.tokens(layer.values.shape[1], record["token_inputs"])
+                tokens = tokens_of(self.probe, tuple(record["token_inputs"]))
                 record["input_entropy"] = tokens.input_entropy
             self._captured[name] = record
 

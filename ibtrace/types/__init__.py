@@ -6,6 +6,11 @@ interval and its flags, and a `Row` adds where it came from and what it is an es
 
 from __future__ import annotations
 
+from ibtrace.types.accumulators import Accumulator as Accumulator
+from ibtrace.types.accumulators import AddsUp as AddsUp
+from ibtrace.types.accumulators import Grouping as Grouping
+from ibtrace.types.accumulators import Targets as Targets
+from ibtrace.types.accumulators import adds_up as adds_up
 from ibtrace.types.controls import CONTROL as CONTROL
 from ibtrace.types.controls import CONTROLS as CONTROLS
 from ibtrace.types.controls import CONTROLS_LEFT_OUT as CONTROLS_LEFT_OUT

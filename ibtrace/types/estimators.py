@@ -47,6 +47,8 @@ class Tags:
             depends on the layer, `variable_of` knows.
         scale_dependence: Why multiplying a variable by a constant changes the estimate; empty if it
             does not (an instance with a field ``scale`` set to ``"none"`` makes no such claim).
+        adds_up: Whether its statistics add up over batches of samples, so that T need not be held
+            (`ibtrace.types.AddsUp`).
         cost: Time (and memory, where it differs) in N samples and d dimensions.
         bias: Where the estimate is off, and which way.
     """
@@ -61,6 +63,7 @@ class Tags:
     symmetric: bool = True
     variable: Variable = "itself"
     scale_dependence: str = ""
+    adds_up: bool = False
     cost: str = ""
     bias: str = ""
 

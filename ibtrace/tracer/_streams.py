@@ -1,0 +1,211 @@
+"""The rows of layers of which no T is held: statistics that add up over batches and ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from torch import nn
+
+from ibtrace.capture import Layer
+from ibtrace.errors import InvalidInput
+from ibtrace.estimators import adding
+from ibtrace.measure import as_variable, context, plain_numbers
+from ibtrace.numerics.compiled import clock
+from ibtrace.probe import Probe
+from ibtrace.runtime import distributed
+from ibtrace.tracer._observer import Observer
+from ibtrace.types import (
+    I_TY,
+    I_XT,
+    Accumulator,
+    AddsUp,
+    Estimate,
+    Estimator,
+    LayerContext,
+    Row,
+    Targets,
+    adds_up,
+    bound_to,
+    label,
+)
+
+_QUANTITIES = {"x": I_XT, "y": I_TY}
+_Tokens = tuple[str, ...] | None
+
+
+def may_add_up(estimators: Sequence[Estimator]) -> bool:
+    """Whether all of them add up over batches, on a layer that is bounded."""
+    bounded = LayerContext("", activation_range=(-1.0, 1.0))
+    return bool(estimators) and all(adds_up(bound_to(e, bounded)) for e in estimators)
+
+
+class Streams:
+    """Accumulators of the layers of one look, by layer and estimator.
+
+    Args:
+        observer: What is looked at.
+        probe: The samples of all ranks; on other ranks than 0 that of this one.
+        estimators: What is due.
+        seed: Of the network.
+    """
+
+    def __init__(
+        self, observer: Observer, probe: Probe, estimators: Sequence[Estimator], seed: int
+    ) -> None:
+        self._observer, self._probe, self._estimators = observer, probe, estimators
+        self._seed = seed
+        self._of: dict[tuple[str, int], Accumulator] = {}
+        self._bound: dict[tuple[str, int], AddsUp] = {}
+        self._done: set[tuple[str, int]] = set()
+        self._tokens: dict[str, _Tokens] = {}
+        self._targets: dict[tuple[_Tokens, int], Targets] = {}
+        self._seconds = 0.0
+
+    def layers(self) -> dict[str, Layer]:
+        """Every pass that is needed, on every rank that takes part; the layers, without rows."""
+        observer = self._observer
+        leads, sharded = distributed.rank() == 0, observer.sharded
+        of_model = isinstance(observer.model, nn.Module) and distributed.is_sharded(observer.model)
+        if not (leads or sharded or of_model):
+            return {}
+        self._share_targets()
+        layers, again = {}, True
+        while again:
+            layers = observer.stream(self._take if leads or sharded else _ignore)
+            if sharded:
+                self._come_together()
+            going_on = {key for key in self._of if key not in self._done}
+            self._done |= {key for key in going_on if not self._of[key].begin_next()}
+            again = bool(going_on - self._done)
+            if observer.apart and distributed.running():
+                again = distributed.anywhere(again)
+        return layers
+
+    def rows(self, layers: Mapping[str, Layer], epoch: int, step: int | None) -> list[Row]:
+        """The rows of the estimates, in the order of the layers.
+
+        Args:
+            layers: What `layers` gave.
+            epoch: Epochs of training done.
+            step: Optimiser steps done, if known.
+        """
+        rows = []
+        shares = self._seconds / max(len(self._of), 1)
+        for name, layer in layers.items():
+            for at, estimator in enumerate(self._estimators):
+                bound = self._bound[name, at]
+                start = clock()
+                estimates = self._of[name, at].result()
+                seconds = shares + clock() - start
+                samples = self._target(self._tokens[name], at).samples
+                for quantity, estimate in self._quantities(estimates).items():
+                    (numbers,) = plain_numbers(estimate.reading, samples=samples)
+                    rows.append(
+                        Row(
+                            seed=self._seed,
+                            epoch=epoch,
+                            step=step,
+                            layer=name,
+                            quantity=quantity,
+                            instrument=label(estimator),
+                            estimand=bound.estimand,
+                            variable=layer.variable,
+                            seconds=seconds,
+                            **numbers,
+                        )
+                    )
+        return rows
+
+    def _quantities(self, estimates: Mapping[str, Estimate]) -> dict[str, Estimate]:
+        """The estimates by their quantities; of labels that are no classes NaN."""
+        named = dict(estimates)
+        if self._probe.labelled and "y" not in named:
+            nan = named["x"].bits.new_full((), float("nan"))
+            named["y"] = Estimate(nan, flags={"undefined": nan.isnan(), "not_finite": nan.isnan()})
+        return {_QUANTITIES[name]: estimate for name, estimate in named.items()}
+
+    def _take(self, name: str, layer: Layer, rows: slice) -> None:
+        start = clock()
+        self._tokens[name] = layer.token_inputs
+        offset = self._offset(layer.token_inputs)
+        here = slice(rows.start + offset, rows.stop + offset)
+        values = as_variable(layer.values[None])[0]
+        for at, estimator in enumerate(self._estimators):
+            if (name, at) in self._done:
+                continue
+            if (name, at) not in self._of:
+                self._of[name, at] = self._begun(name, at, layer, estimator)
+            targets = self._target(layer.token_inputs, at)
+            self._of[name, at].update(values, targets.at(here))
+        self._seconds += clock() - start
+
+    def _begun(self, name: str, at: int, layer: Layer, estimator: Estimator) -> Accumulator:
+        bound = bound_to(estimator, context(name, layer.record()))
+        if not isinstance(bound, AddsUp) or not adds_up(bound):
+            raise InvalidInput(
+                f"layer {name!r}: it needs more than max_bytes by itself, and {label(estimator)} "
+                f"all of it at once: estimators that add up over batches are {', '.join(adding())} "
+                "(Binning of a fixed range or width); or reduce it (reduce=, max_width=), or "
+                "raise max_bytes"
+            )
+        self._bound[name, at] = bound
+        return bound.accumulator(layer.values.flatten(1).shape[1])
+
+    def _target(self, tokens: _Tokens, at: int) -> Targets:
+        if (tokens, at) not in self._targets:
+            bound = bound_to(self._estimators[at], LayerContext("", activation_range=(-1.0, 1.0)))
+            assert isinstance(bound, AddsUp)
+            self._targets[tokens, at] = bound.targets(tokens_of(self._probe, tokens))
+        return self._targets[tokens, at]
+
+    def _share_targets(self) -> None:
+        """Give all ranks the targets of the samples of all, which rank 0 has."""
+        if not self._observer.sharded:
+            return
+        if distributed.rank() == 0:
+            for tokens in self._kinds():
+                for at in range(len(self._estimators)):
+                    self._target(tokens, at)
+        self._targets = distributed.of_all(self._targets)[0]
+
+    def _kinds(self) -> set[_Tokens]:
+        evidence = self._observer.evidence
+        kinds: set[_Tokens] = set()
+        for name in evidence.beyond:
+            reading = evidence.of(name)
+            per_token = reading.reduction is not None and reading.reduction.per_token
+            inputs = () if reading.stream is None else reading.stream.inputs
+            kinds.add(inputs if per_token else None)
+        return kinds
+
+    def _offset(self, tokens: _Tokens) -> int:
+        """How many samples, or tokens, the ranks before this one have."""
+        return self._before.get(tokens, 0) if self._observer.sharded else 0
+
+    @property
+    def _before(self) -> dict[_Tokens, int]:
+        if "_counts" not in vars(self):
+            own = {kind: tokens_of(self._observer.shard, kind).n for kind in self._kinds()}
+            earlier = distributed.of_all(own)[: distributed.rank()]
+            self._counts = {kind: sum(each[kind] for each in earlier) for kind in own}
+        return self._counts
+
+    def _come_together(self) -> None:
+        """Merge what all ranks took up in this pass, on every rank."""
+        here = distributed.rank()
+        going_on = {key: a for key, a in self._of.items() if key not in self._done}
+        for rank, others in enumerate(distributed.of_all(going_on)):
+            for key in going_on if rank != here else ():
+                going_on[key].merge(others[key])
+
+
+def tokens_of(probe: Probe, tokens: tuple[str, ...] | None) -> Probe:
+    """The probe itself, or that of which each token of these inputs is a sample."""
+    if tokens is None:
+        return probe
+    (stream,) = [stream for stream in probe.streams if stream.inputs == tokens]
+    return probe.tokens(int(stream.tokens(probe.n).sum()), tokens)
+
+
+def _ignore(name: str, layer: Layer, rows: slice) -> None:
+    """What ranks do that only take part in the forward."""
