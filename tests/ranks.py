@@ -24,6 +24,7 @@ from ibtrace.errors import InvalidInput
 from ibtrace.estimators import Binning, Exact, SoftEntropy
 from ibtrace.probe import Probe
 from ibtrace.tracer import Tracer
+from ibtrace.types import Estimator
 from tests import zoo
 from tests.arguments import grouped
 from tests.decoders import Decoder, tokens
@@ -220,7 +221,7 @@ PARTS = {
     "batch norm": Way("resnet", parallel, 12),
     "tokens": Way("gpt2", parallel, 9, {"reduce": "tokens", "layers": "transformer.h.?.mlp"}),
 }
-ADDING = [SoftEntropy(points=5), Exact(), Binning(bins=4, range=(-1, 1))]
+ADDING: list[Estimator] = [SoftEntropy(points=5), Exact(), Binning(bins=4, range=(-1, 1))]
 
 
 def streams(wrap: Callable[[nn.Module], nn.Module], probe: Probe, **arguments: Any) -> Tracer:

@@ -46,7 +46,7 @@ def streamed(
     shown = shown_names(look.layers)
     layers = _Streaming(model, probe, look, evidence, names, take).run()
     return {
-        shown.get(name, name): replace(layer, module=shown and name if name in shown else "")
+        shown.get(name, name): replace(layer, module=name if name in shown else "")
         for name, layer in layers.items()
     }
 

@@ -63,7 +63,9 @@ class SymbolCounts:
 
     def __init__(self, estimator: OfSymbols) -> None:
         self._estimator = estimator
-        self._digests: list[Tensor] = []
+        # one place for all: many small ones between large ones that go would hold these as well
+        self._digests = torch.empty(0, 2, dtype=torch.int64)
+        self._seen = 0
         self._ids: dict[str, list[Tensor]] = {}
         self._sums: dict[str, Tensor] = {}
         self._samples, self._population = 0, False
@@ -79,7 +81,7 @@ class SymbolCounts:
         check_variable(label(self._estimator), "t", t)
         values = t.detach().float() if t.element_size() < 4 else t.detach()
         numbers, figures = self._estimator.numbers(values)
-        self._digests.append(row_digests(numbers))
+        self._hold(row_digests(numbers), targets.samples)
         for name, group in targets.groups.items():
             self._ids.setdefault(name, []).append(group.ids.cpu())
         for name, mean in figures.items():
@@ -91,7 +93,7 @@ class SymbolCounts:
 
     def merge(self, other: SymbolCounts) -> None:
         """Take up what another process has seen."""
-        self._digests += other._digests
+        self._hold(other._digests[: other._seen], other._samples)
         for name, ids in other._ids.items():
             self._ids[name] = self._ids.get(name, []) + ids
         for name, total in other._sums.items():
@@ -110,8 +112,8 @@ class SymbolCounts:
         Raises:
             InvalidInput: If not every sample was taken up once.
         """
-        digests = torch.cat(self._digests) if self._digests else torch.empty(0, 2).long()
-        require_every_sample(label(self._estimator), len(digests), self._samples)
+        require_every_sample(label(self._estimator), self._seen, self._samples)
+        digests = self._digests
         figures = {name: total / len(digests) for name, total in self._sums.items()}
         layer, estimates = row_ids(digests), {}
         for name, parts in self._ids.items():
@@ -120,3 +122,13 @@ class SymbolCounts:
             known = self._population or of_x
             estimates[name] = self._estimator.of_symbols(layer, figures, target, known=known)
         return estimates
+
+    def _hold(self, digests: Tensor, samples: int) -> None:
+        """Put digests after those that are there; what is too much is counted alone."""
+        if len(self._digests) < samples:
+            wider = self._digests.new_empty(samples, 2)
+            wider[: len(self._digests)] = self._digests
+            self._digests = wider
+        place = self._digests[self._seen : self._seen + len(digests)]
+        place.copy_(digests[: len(place)])
+        self._seen += len(digests)

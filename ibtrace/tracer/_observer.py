@@ -147,7 +147,8 @@ class Observer:
         most = self.look.max_bytes
         if most is None or not self.sharded:
             return most
-        return most * self.shard.n // sum(distributed.of_all(self.shard.n))
+        everyone: int = sum(distributed.of_all(self.shard.n))
+        return most * self.shard.n // everyone
 
     @property
     def beyond(self) -> set[str]:
