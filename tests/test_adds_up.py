@@ -185,9 +185,10 @@ def test_the_standard_error_of_soft_entropy_waits_for_the_second_pass() -> None:
 def traced(max_bytes: int | None, **arguments: Any) -> Tracer:
     torch.manual_seed(0)
     layers = arguments.pop("layers", None)
+    probe = arguments.pop("probe", tokens())
     look = Look(layers, reduce="tokens", batch_size=7, max_bytes=max_bytes)
     estimator = arguments.pop("estimators", [SoftEntropy(points=6), Exact(), Binning(width=0.3)])
-    return Tracer(Decoder(), tokens(), estimators=estimator, look=look, **arguments)
+    return Tracer(Decoder(), probe, estimators=estimator, look=look, **arguments)
 
 
 def test_a_trace_of_layers_that_do_not_fit_has_the_rows_of_one_that_holds_them() -> None:
@@ -200,6 +201,19 @@ def test_a_trace_of_layers_that_do_not_fit_has_the_rows_of_one_that_holds_them()
     for column in ("bits", "stderr", "null_bits", "ceiling", "occupied_bins"):
         pd.testing.assert_series_equal(
             left[column], right[column], check_exact=False, rtol=0, atol=1e-10
+        )
+
+
+def test_named_variables_add_up_too() -> None:
+    x = torch.randint(1, 12, (20, 6), generator=torch.Generator().manual_seed(0))
+    named = {"next": x.roll(-1, 1) % 5, "even": (x % 2).masked_fill(x > 9, -100)}
+    probe = Probe(x, named, sources={"pair": x * 12 + x.roll(1, 1)}, padding=None)
+    held, adding = (traced(size, probe=probe).trace.frame() for size in (None, 1000))
+    assert held.quantity.tolist() == adding.quantity.tolist()
+    assert set(held.quantity) == {"I(X;T)", "I(T;next)", "I(T;even)", "I(pair;T)"}
+    for column in ("bits", "stderr", "null_bits"):
+        pd.testing.assert_series_equal(
+            held[column], adding[column], check_exact=False, rtol=0, atol=1e-10
         )
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
+import torch
 from torch import nn
 
 from ibtrace.capture import Layer
@@ -15,8 +17,6 @@ from ibtrace.probe import Probe
 from ibtrace.runtime import distributed
 from ibtrace.tracer._observer import Observer
 from ibtrace.types import (
-    I_TY,
-    I_XT,
     Accumulator,
     AddsUp,
     Estimate,
@@ -29,7 +29,6 @@ from ibtrace.types import (
     label,
 )
 
-_QUANTITIES = {"x": I_XT, "y": I_TY}
 _Tokens = tuple[str, ...] | None
 
 
@@ -98,7 +97,8 @@ class Streams:
                 estimates = self._of[name, at].result()
                 seconds = shares + clock() - start
                 samples = self._target(self._tokens[name], at).samples
-                for quantity, estimate in self._quantities(estimates).items():
+                subject = tokens_of(self._probe, self._tokens[name])
+                for quantity, estimate in _by_quantity(subject, estimates).items():
                     (numbers,) = plain_numbers(estimate.reading, samples=samples)
                     rows.append(
                         Row(
@@ -115,14 +115,6 @@ class Streams:
                         )
                     )
         return rows
-
-    def _quantities(self, estimates: Mapping[str, Estimate]) -> dict[str, Estimate]:
-        """The estimates by their quantities; of labels that are no classes NaN."""
-        named = dict(estimates)
-        if self._probe.labelled and "y" not in named:
-            nan = named["x"].bits.new_full((), float("nan"))
-            named["y"] = Estimate(nan, flags={"undefined": nan.isnan(), "not_finite": nan.isnan()})
-        return {_QUANTITIES[name]: estimate for name, estimate in named.items()}
 
     def _take(self, name: str, layer: Layer, rows: slice) -> None:
         start = clock()
@@ -155,7 +147,7 @@ class Streams:
         if (tokens, at) not in self._targets:
             bound = bound_to(self._estimators[at], LayerContext("", activation_range=(-1.0, 1.0)))
             assert isinstance(bound, AddsUp)
-            self._targets[tokens, at] = bound.targets(tokens_of(self._probe, tokens))
+            self._targets[tokens, at] = _all_targets(bound, tokens_of(self._probe, tokens))
         return self._targets[tokens, at]
 
     def _share_targets(self) -> None:
@@ -199,12 +191,36 @@ class Streams:
                 going_on[key].merge(others[key])
 
 
+def _all_targets(estimator: AddsUp, probe: Probe) -> Targets:
+    """Inputs and labels, and the variables of the probe that have names of their own."""
+    targets = estimator.targets(probe)
+    groups = dict(targets.groups)
+    for at, other in enumerate(probe.others):
+        if (named := estimator.targets(other).groups.get("y")) is not None:
+            groups[_other(at)] = named
+    return replace(targets, groups=groups)
+
+
+def _by_quantity(probe: Probe, estimates: Mapping[str, Estimate]) -> dict[str, Estimate]:
+    """The estimates by their quantities, in the order of the probe's; NaN of what is no classes."""
+    names = ["x", *(["y"] if probe.labelled else []), *map(_other, range(len(probe.others)))]
+    nan = torch.tensor(torch.nan, dtype=torch.float64)
+    none = Estimate(nan, flags={"undefined": nan.isnan(), "not_finite": nan.isnan()})
+    pairs = zip(probe.quantities, names, strict=True)
+    return {quantity: estimates.get(name, none) for quantity, name in pairs}
+
+
+def _other(at: int) -> str:
+    """What an accumulator calls another variable of a probe."""
+    return f"other{at}"
+
+
 def tokens_of(probe: Probe, tokens: tuple[str, ...] | None) -> Probe:
     """The probe itself, or that of which each token of these inputs is a sample."""
     if tokens is None:
         return probe
     (stream,) = [stream for stream in probe.streams if stream.inputs == tokens]
-    return probe.tokens(int(stream.tokens(probe.n).sum()), tokens)
+    return probe.tokens(int(stream.measured(probe.n).sum()), tokens)
 
 
 def _ignore(name: str, layer: Layer, rows: slice) -> None:
