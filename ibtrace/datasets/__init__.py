@@ -16,6 +16,7 @@ from ibtrace.datasets.ngrams import NO_NGRAM as NO_NGRAM
 from ibtrace.datasets.ngrams import ngrams as ngrams
 from ibtrace.datasets.splits import Order as Order
 from ibtrace.datasets.splits import split as split
+from ibtrace.datasets.text import python_source as python_source
 from ibtrace.datasets.tishby import LabelNoise as LabelNoise
 from ibtrace.datasets.tishby import label_information as label_information
 from ibtrace.datasets.tishby import tishby as tishby

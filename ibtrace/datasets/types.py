@@ -23,13 +23,15 @@ class Dataset:
         x: Inputs, floats ``(n, ...)``.
         y: Class labels as `read_labels` takes them: ids, names, one-hot rows; kept as class ids,
             int64 ``(n,)``. A mapping names several targets (``{"digit": …, "parity": …}``), each of
-            which is measured; a network is trained on the first, which stays ``y``.
+            which is measured; a network is trained on the first, which stays ``y``. Beside integer
+            tokens x, ids of their shape ``(n, tokens)`` are labels of the tokens.
         classes: Number of classes; labels lie in ``0..classes-1``. 0: as many as y has.
         class_names: The names of classes 0, 1, …; by default those in y, None if it holds ids.
         population: Whether x is all of X, each value as often as its law says, and not a sample.
         clean: The true labels, int64 ``(n,)``, if y were corrupted: test samples are judged by
             them. None: y are the true ones.
         targets: The labels by name, the first those that y are; set by a mapping for y.
+        sources: What stands for X beside x, by name (`ibtrace.Probe`).
 
     Raises:
         InvalidInput: If x and y differ in length or in the order of their pandas index, or y is
@@ -45,6 +47,7 @@ class Dataset:
     population: bool = False
     clean: Tensor | None = None
     targets: Mapping[str, Any] = field(default_factory=dict)
+    sources: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str):
@@ -64,10 +67,14 @@ class Dataset:
         many = whole(f"{who}: classes", 0 if self.classes is None else self.classes, least=0)
         classes = many or None if self.class_names is None else self.class_names
         labels = read_labels(self.y, classes, who)
-        if labels.values.dim() != 1 or labels.values.is_floating_point():
+        of_tokens = self.of_tokens(labels.values)
+        if of_tokens and many and bool(((labels.values < 0) | (labels.values >= many)).any()):
+            raise InvalidInput(f"{who}: labels of tokens must be 0..{many - 1}")
+        if not of_tokens and (labels.values.dim() != 1 or labels.values.is_floating_point()):
             got = f"{labels.values.dtype} {tuple(labels.values.shape)}"
             raise InvalidInput(f"{who}: y must be one class a sample, got {got}")
         others = {f"y[{name}]": len(value) for name, value in self.targets.items()}
+        others |= {f"sources[{name}]": len(value) for name, value in self.sources.items()}
         if wrong := [name for name, length in others.items() if length != len(self.x)]:
             got = f"{len(self.x)} inputs and {others[wrong[0]]} labels {wrong[0]}"
             raise InvalidInput(f"{who}: x and y must be equally long, got {got}")
@@ -83,6 +90,11 @@ class Dataset:
         object.__setattr__(self, "y", labels.values)
         object.__setattr__(self, "classes", many or labels.classes or most)
         object.__setattr__(self, "class_names", labels.names)
+
+    def of_tokens(self, y: Tensor) -> bool:
+        """Whether labels are those of tokens: ids, one for each of the integers that x are."""
+        integers = not (y.is_floating_point() or self.x.is_floating_point())
+        return integers and y.dim() == 2 and y.shape == self.x.shape
 
     def measured(self, y: Tensor, rows: Tensor | None = None) -> Tensor | dict[str, Any]:
         """Labels as a probe takes them: by name, if these have names.

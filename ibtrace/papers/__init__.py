@@ -26,6 +26,7 @@ _MODULES = (
     "wickstrom",
     "adilova",
     "butakov",
+    "conklin",
 )
 
 

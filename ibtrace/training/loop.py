@@ -63,7 +63,7 @@ def train(
     """
     folder = Path(folder)
     seeds = experiment.training.seed_list if seeds is None else list(seeds)
-    plain = experiment.look.forward is None
+    plain = experiment.look.forward is None and experiment.data.y.dim() == 1
     model, asked = experiment.training.model, experiment.training.together
     together = plain and (asked or Ensemble(lambda seed: model(), seeds[:1]).fast)
     groups = [seeds] if together else [[seed] for seed in seeds]

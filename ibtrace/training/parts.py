@@ -45,4 +45,7 @@ def probe_of(experiment: Experiment) -> Probe:
         classes = {next(iter(labels)): classes}
     if few:
         return Probe.draw(x, labels, wanted or 0, classes=classes).to(device)
-    return Probe(x, labels, classes, population=population).to(device)
+    sources = {n: value if rows is None else value[rows] for n, value in data.sources.items()}
+    more: dict[str, Any] = {"padding": None} if data.of_tokens(data.y) else {}
+    more |= {"sources": sources} if sources else {}
+    return Probe(x, labels, classes, population=population, **more).to(device)

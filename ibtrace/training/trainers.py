@@ -33,6 +33,7 @@ from ibtrace.training.parts import probe_of, split_of
 from ibtrace.training.twins import TwinTraining
 
 _EVALUATION_BATCH = 512
+_SEQUENCES = 256  # of labelled tokens, by which a loss is told
 
 
 def trainer_of(experiment: Experiment, seeds: list[int], *, together: bool) -> Trainer:
@@ -61,6 +62,7 @@ class Trainer(ABC):
             data.y.to(training.device),
         )
         self.truth = data.truth.to(training.device)
+        self.of_tokens = data.of_tokens(data.y)
         parts = [split_of(experiment, seed) for seed in seeds]
         self.batches = Batches(
             self.x,
@@ -124,13 +126,19 @@ class Trainer(ABC):
         return self.truth if part == "test" else self.y
 
     def metrics(self) -> dict[str, Any]:
-        """Loss and accuracy of each seed on its training and test part, with their units."""
+        """Loss and accuracy of each seed on its training and test part, with their units.
+
+        Of labelled tokens those of 256 sequences of each part, evenly spread over it.
+        """
         numbers: dict[str, Any] = {}
         unit = "nats" if self.training.loss in NATS else "loss"
-        for name, rows in self.parts.items():
+        for name, every in self.parts.items():
+            rows = every[:, :: -(-every.shape[1] // _SEQUENCES)] if self.of_tokens else every
             pieces = rows.split(_EVALUATION_BATCH, dim=1)
             outputs = torch.cat([self.outputs(self.x[piece]) for piece in pieces], dim=1)
             y = self._labels(name)[rows]
+            if self.of_tokens:
+                outputs, y = outputs.flatten(1, 2), y.flatten(1)
             if self.training.loss == "nll":
                 require_probabilities(outputs)
             numbers[f"{name}_loss"] = self.loss(outputs, y), unit
@@ -213,7 +221,10 @@ class _Alone(Trainer):
         self.networks.train()
         for step, (x, y) in enumerate(self.batches, 1):
             self.optimizer.zero_grad()
-            self.loss(self.output(x[0]), y[0]).backward()
+            outputs, labels = self.output(x[0]), y[0]
+            if self.of_tokens:
+                outputs, labels = outputs.flatten(0, 1), labels.flatten()
+            self.loss(outputs, labels).backward()
             self.optimizer.step()
             yield step
 
