@@ -31,10 +31,13 @@ def run(
     longer: Shape = (1.2, 0.1, 1.1, 1.7, 2.0),
     first_context: float = 0.5,
     first_next: float = -0.3,
-    spread: float = 0.0,
+    apart: float = 0.0,
     null: float = 0.0,
 ) -> Trace:
-    """Curves of the last block, and of the first, which differs by a constant."""
+    """Curves of the last block, and of the first, which differs by a constant.
+
+    Seeds are alike, but apart by so much at the last step.
+    """
     names = [f"context{order}" for order in conklin.CONTEXTS]
     named = [
         {"name": name, "role": role, "quantity": quantity, "kind": "classes", "entropy": 4.0}
@@ -53,7 +56,7 @@ def run(
             for quantity, shape in shapes.items():
                 base = first_next if quantity in (y(1), y(2)) else first_context
                 for block, more in zip(BLOCKS, (base, 0.0), strict=True):
-                    value = shape[at] + more + spread * (seed - 1) + null
+                    value = shape[at] + more + apart * (seed - 1) * (step == 400) + null
                     nan = float("nan")
                     numbers = (value, nan, nan, nan, "", {"null_bits": null}, 0.0)
                     rows.append(Row(seed, 1, step, block, quantity, SOFT, "T", *numbers))
@@ -63,7 +66,7 @@ def run(
 
 def outcome(name: str, text: Trace | None = None, shuffled: Trace | None = None) -> str:
     (claim,) = (claim for claim in conklin.CLAIMS if claim.name == name)
-    traces = {TEXT: text or run(), SHUFFLED: shuffled or run(STILL, NOTHING, first_next=0.0)}
+    traces = {TEXT: text or run(), SHUFFLED: shuffled or run(NOTHING, NOTHING)}
     return claim(traces).status
 
 
@@ -79,12 +82,12 @@ def test_every_claim_holds_where_all_is_as_the_paper_says() -> None:
     ("name", "text", "status"),
     [
         ("expands", run(STILL), "failed"),
-        ("expands", run((1.0, 1.4, 1.2, 1.1, 1.0)), "failed"),  # falls from the start
+        ("expands", run((1.6, 1.4, 1.2, 1.1, 1.0)), "failed"),  # falls from the start
         ("compresses", run((1.0, 0.1, 1.0, 1.2, 1.6)), "failed"),
         ("compresses-2", run(longer=RISES), "held"),
         ("longer-later", run(longer=(1.2, 0.1, 2.0, 1.7, 1.5)), "failed"),
         ("ratio", run(following=(0.2, 0.1, 0.4, 0.8, 0.55)), "failed"),
-        ("ratio", run(spread=0.5), "inconclusive"),
+        ("ratio", run(apart=0.5), "inconclusive"),
         ("blocks-context", run(first_context=-0.5), "failed"),
         ("blocks-next", run(first_next=0.3), "failed"),
         ("control-untrained-next", run(first_next=0.3), "held"),
@@ -95,8 +98,8 @@ def test_a_claim_fails_where_it_is_not_so(name: str, text: Trace, status: str) -
     assert outcome(name, text) == status
 
 
-@pytest.mark.parametrize("name", ["control-shuffled-next", "control-shuffled-ratio"])
-def test_a_control_that_learns_the_next_token_fails(name: str) -> None:
+@pytest.mark.parametrize("name", ["control-shuffled-next", "control-shuffled-context"])
+def test_a_control_that_learns_something_fails(name: str) -> None:
     assert outcome(name, shuffled=run()) == "failed"
 
 
@@ -107,6 +110,7 @@ def test_what_permuted_labels_get_is_no_information() -> None:
 
 def test_the_ratio_is_of_the_next_token_over_the_context() -> None:
     np.testing.assert_allclose(ratio(run())[400], 0.8 / 1.2)
+    assert ratio(run(NOTHING, NOTHING)).isna().all().all(), "nothing over nothing"
 
 
 def test_the_peak_of_a_seed_is_that_of_the_others() -> None:

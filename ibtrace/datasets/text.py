@@ -23,6 +23,7 @@ from ibtrace.runtime.optional import require
 _OTHERS = frozenset({"site-packages", "dist-packages", "__pycache__", "idlelib", "lib2to3"})
 _PYTHON: frozenset[str] = frozenset({".py"})
 _TEXT = frozenset({".py", ".txt", ".md"})
+_PIECES = 200  # of one file, each of which counts as a file
 _BYTES_OF_PAIRS = 8  # a token's at most, on average
 _TRAINING = 19  # windows to train on for each that is held out: a share of 0.95
 
@@ -52,8 +53,8 @@ def python_source(
     read.
 
     Args:
-        path: A text file, or a folder whose text files (``.py``, ``.txt``, ``.md``) are read; None:
-            the standard library of the running Python.
+        path: A text file, which is cut into 200 pieces, or a folder whose text files (``.py``,
+            ``.txt``, ``.md``) are read; None: the standard library of the running Python.
         tokens: ``bytes``, of which there are 256; or ``bpe``, byte pairs merged on the training
             files (`tokenizers`, an optional package).
         vocabulary: How many tokens ``bpe`` makes.
@@ -130,9 +131,9 @@ def _files(path: str | os.PathLike[str] | None) -> Iterator[bytes]:
         require_path("python_source: path", path)
         root, endings = Path(path), _TEXT
     if root.is_file():
-        lines = root.read_bytes().splitlines(keepends=True)
-        size = max(len(lines) // 200, 1)
-        yield from (b"".join(lines[at : at + size]) for at in range(0, len(lines), size))
+        text = root.read_bytes()
+        size = max(len(text) // _PIECES, 1)
+        yield from (text[at : at + size] for at in range(0, len(text), size))
         return
     found: dict[str, Path] = {}
     for folder, inside, names in os.walk(root):
