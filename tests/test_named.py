@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from ibtrace.cli import main
 from ibtrace.errors import ConfigError, InvalidInput, NonFinite, RunError, UnknownName
 from ibtrace.estimators import Binning, Subsampled, make, names
 from ibtrace.measure import measure
-from ibtrace.plane import ceilings, derived, normalised, pair, trust, verdict
+from ibtrace.plane import ceilings, derived, layer_entropies, normalised, pair, trust, verdict
 from ibtrace.training import configs
 from ibtrace.types import Estimator, LayerContext, Row
 
@@ -174,6 +175,31 @@ def test_of_tokens_they_are_those_of_the_flat_samples(name: str) -> None:
         about_x, about_y = information(bound, t, Probe(ids[kept][:, None], y, classes))
         assert frame.loc[quantity, "bits"] == pytest.approx(float(about_y.bits), abs=0, nan_ok=True)
         assert frame.loc["I(X;T)", "bits"] == float(about_x.bits)
+
+
+def test_a_stored_probe_of_tokens_is_read_again(tmp_path: Path) -> None:
+    """With what was left out: the kept activations are of its tokens, and judged by them."""
+    torch.manual_seed(0)
+    model, (x, ids) = Reader(), texts()
+    mask = x["attention_mask"].bool()
+    probe = Probe(
+        x,
+        {"next": ngrams(ids, 1, ahead=True, mask=mask), "place": torch.rand(40, T, 1)},
+        sources={"bigram": ngrams(ids, 2, mask=mask)},
+    )
+    keep, look = Keep(tmp_path / "run", activations=True), Look(["act"], reduce="tokens")
+    trace = Tracer(model, probe, estimators=["binning"], look=look, keep=keep).trace
+    again = Trace.load(tmp_path / "run").probe()
+    kept = trace.activations(0)["act"]
+    tokens = again.tokens(len(kept), ["input_ids"])
+    assert torch.equal(tokens.y, probe.tokens(len(kept), ["input_ids"]).y)
+    assert [each.name for each in tokens.named] == ["bigram", "next", "place"]
+    seen = trace.pair("bigram", "next")
+    shares = torch.bincount(tokens.named[0].values).double() / len(kept)
+    entropy = -float(torch.xlogy(shares, shares).sum()) / math.log(2)
+    assert layer_entropies(seen.meta) == {"act": pytest.approx(entropy)}
+    assert layer_entropies(trace.meta)["act"] != pytest.approx(entropy)
+    assert (seen.trace.meta["n"], tokens.n) == (40, len(kept))  # type: ignore[attr-defined]
 
 
 def test_a_label_of_padding_is_not_counted() -> None:

@@ -87,9 +87,10 @@ class Pair:
                 "class_names": target["class_names"],
             }
         if source := known.get(about_source(self.x)):
-            meta["input_entropy"] = source["entropy"]
+            entropy = {"input_entropy": source["entropy"]}
+            meta |= entropy
             meta["captured"] = {
-                layer: {name: value for name, value in record.items() if name != "input_entropy"}
+                layer: {**record, **(entropy if entropy.keys() <= record.keys() else {})}
                 for layer, record in meta.get("captured", {}).items()
             }
         decided = meta.get("decided", {}).get(about_target(self.y), ())
