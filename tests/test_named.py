@@ -203,13 +203,15 @@ def test_a_stored_probe_of_tokens_is_read_again(tmp_path: Path) -> None:
 
 
 def test_a_label_of_padding_is_not_counted() -> None:
-    """Whatever stands under padding changes nothing."""
+    """Whatever stands under padding changes nothing, also where real tokens are left out."""
     torch.manual_seed(0)
     model, (x, ids) = Reader(), texts()
     mask = x["attention_mask"].bool()
     frames = []
     for fill in (0, 5, -100):
-        y = {"token": torch.where(mask, ids, fill)}
+        labels = torch.where(mask, ids, fill)
+        labels[0, 0] = -100
+        y = {"token": labels}
         look = Look(["act"], reduce="tokens")
         with Tracer(model, (x, y), estimators=["binning"], look=look) as tracer:
             frames.append(tracer.trace.frame()["bits"].tolist())

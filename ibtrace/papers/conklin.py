@@ -290,7 +290,7 @@ PAPER = Paper(
     "conklin",
     "Conklin et al. 2026, Learning is forgetting: LLM training as lossy compression",
     CLAIMS,
-    full={"data.init_args.held_out": 50000, "epochs": 3, "seeds": 5},
+    full={"data.init_args.held_out": 50000, "seeds": 5},
     activations=("gelu",),
     figures={"planes": figure},
 )
