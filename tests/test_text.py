@@ -36,8 +36,8 @@ def letters(x: Tensor) -> set[int]:
 
 def test_no_window_spans_two_files_and_no_file_is_in_both_parts(folder: Path) -> None:
     data = python_source(folder, held_out=400, window=20)
-    assert data.x.shape == (400, 20)
-    train, test = split(data.y, 0.95, "contiguous")
+    assert data.x.shape == (800, 20)
+    train, test = split(data.y, 0.975, "contiguous")
     assert len(test) == 20
     assert not letters(data.x[train]) & letters(data.x[test])
     assert all(len(row.unique()) == 1 for row in data.x)
@@ -85,7 +85,7 @@ def test_the_name_tells_what_was_read(folder: Path) -> None:
 
 def test_the_standard_library_is_there() -> None:
     data = python_source(held_out=240, window=24)
-    assert data.x.shape == (200, 24)
+    assert data.x.shape == (400, 24)
     text = bytes(data.x[0].tolist())
     assert text.isascii() or text
 
@@ -102,7 +102,9 @@ def test_byte_pairs_are_fewer_tokens(tmp_path: Path) -> None:
 
 def test_what_is_wrong_is_said(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("too short\n" * 10)
-    with pytest.raises(InvalidInput, match="windows of 48 tokens training, 9500 are wanted; lower"):
+    with pytest.raises(
+        InvalidInput, match="windows of 48 tokens training, 19500 are wanted; lower"
+    ):
         python_source(tmp_path / "a.txt")
     with pytest.raises(ConfigError, match="tokens must be bytes or bpe, got 'words'"):
         python_source(tokens="words")  # type: ignore[arg-type]
