@@ -102,9 +102,7 @@ def test_byte_pairs_are_fewer_tokens(tmp_path: Path) -> None:
 
 def test_what_is_wrong_is_said(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("too short\n" * 10)
-    with pytest.raises(
-        InvalidInput, match="windows of 48 tokens training, 19500 are wanted"
-    ):
+    with pytest.raises(InvalidInput, match="windows of 48 tokens training, 19500 are wanted"):
         python_source(tmp_path / "a.txt")
     with pytest.raises(ConfigError, match="tokens must be bytes or bpe, got 'words'"):
         python_source(tokens="words")  # type: ignore[arg-type]
