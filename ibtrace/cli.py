@@ -481,12 +481,25 @@ def _add_plot(commands: _Commands) -> None:
     parser.add_argument(
         "--y", metavar="NAME", help="the target that stands for Y (default: the first)"
     )
+    _add_bound(parser, "draw the information-bottleneck curve beneath the plane")
     parser.set_defaults(call=_plot)
+
+
+def _add_bound(parser: argparse.ArgumentParser, what: str) -> None:
+    law = "of the probe's X and Y: what no layer can pass (an estimate, unless it is all of X)"
+    parser.add_argument("--bound", action="store_true", help=f"{what} {law}")
+
+
+_NOT_NAMED = "--bound is the curve of the inputs and the first target: leave --x and --y out"
 
 
 def _plot(options: argparse.Namespace) -> int:
     if options.animate is not None and options.normalised:
         raise ConfigError("--normalised does not go with --animate, whose axes are bits")
+    if options.animate is not None and options.bound:
+        raise ConfigError("--bound does not go with --animate; ask one after the other")
+    if options.bound and (options.x is not None or options.y is not None):
+        raise ConfigError(_NOT_NAMED)
     _require_runs(options.run)
 
     from ibtrace.reports import reporting
@@ -499,7 +512,7 @@ def _plot(options: argparse.Namespace) -> int:
     if options.animate is not None:
         paths = reporting.films(traces, out, options.animate, options.estimator, run=run)
     else:
-        wanted = {"run": run, "normalised": options.normalised}
+        wanted = {"run": run, "normalised": options.normalised, "bound": options.bound}
         paths = reporting.figures(traces, out, options.estimator, **wanted)
     for path in paths:
         print(path)
@@ -562,10 +575,13 @@ def _add_verdict(commands: _Commands) -> None:
         "against chance and on fewer samples, what bins lose, and the geometry of the classes",
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bar of --trust")
+    _add_bound(parser, "tell how far each layer is from the information-bottleneck curve")
     parser.set_defaults(call=_verdict)
 
 
 def _verdict(options: argparse.Namespace) -> int:
+    if options.bound and options.x is not None:
+        raise ConfigError(_NOT_NAMED)
     if options.trust and options.against is not None:
         raise ConfigError("--trust does not go with --against; ask one after the other")
     _require_runs(*filter(None, (options.run, options.against)))
@@ -580,7 +596,8 @@ def _verdict(options: argparse.Namespace) -> int:
     if options.trust:
         print(trusting.trusts(traces, options.estimator, progress=not options.quiet))
         return 0
-    print(reporting.verdicts(traces, options.estimator, details=options.details, x=options.x))
+    wanted = {"details": options.details, "x": options.x, "bound": options.bound}
+    print(reporting.verdicts(traces, options.estimator, **wanted))
     return 0
 
 

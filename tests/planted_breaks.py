@@ -192,6 +192,20 @@ BREAKS: tuple[Break, ...] = (
         "for _ in range(1)",
         ("test_bottleneck.py::test_more_restarts_find_no_less",),
     ),
+    Break(  # nats, in the record of a trace
+        "bound",
+        "bounds/_joint.py",
+        "h_x = entropy(np.bincount(at_x) / len(at_x))",
+        "h_x = entropy(np.bincount(at_x) / len(at_x)) * math.log(2)",
+        ("test_bound_of_trace.py::test_a_record_gives_the_curve_of_its_ids",),
+    ),
+    Break(  # points within their error called faults
+        "bound",
+        "plane/to_bound.py",
+        "np.maximum(y - error, 0)",
+        "y",
+        ("test_bound_of_trace.py::test_distances_are_those_of_the_points_and_faults_are_called",),
+    ),
     Break(
         "bound",
         "numerics/blahut_arimoto.py",

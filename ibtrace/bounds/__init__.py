@@ -12,4 +12,6 @@ from ibtrace.bounds._curve import BottleneckCurve as BottleneckCurve
 from ibtrace.bounds._curve import Check as Check
 from ibtrace.bounds._discrete import bottleneck as bottleneck
 from ibtrace.bounds._gaussian import gaussian_bottleneck as gaussian_bottleneck
+from ibtrace.bounds._joint import curve_of as curve_of
+from ibtrace.bounds._joint import joint_record as joint_record
 from ibtrace.bounds._law import Samples as Samples

@@ -43,6 +43,8 @@ from ibtrace.plane.pairs import quantities as quantities
 from ibtrace.plane.resolution import Resolution as Resolution
 from ibtrace.plane.result import Verdict as Verdict
 from ibtrace.plane.rule import Rule as Rule
+from ibtrace.plane.to_bound import ToBound as ToBound
+from ibtrace.plane.to_bound import to_bound as to_bound
 from ibtrace.plane.trust import CHECKS as CHECKS
 from ibtrace.plane.trust import Check as Check
 from ibtrace.plane.trust import Trust as Trust

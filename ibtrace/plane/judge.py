@@ -44,6 +44,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from ibtrace.bounds import BottleneckCurve
 from ibtrace.errors import InvalidInput, UnknownName
 from ibtrace.plane import notes
 from ibtrace.plane.answer import layer_verdict
@@ -58,6 +59,7 @@ from ibtrace.plane.pairs import pair, quantities
 from ibtrace.plane.result import Verdict
 from ibtrace.plane.rule import Rule
 from ibtrace.plane.sentences import Known
+from ibtrace.plane.to_bound import notes_of_bound, to_bound
 from ibtrace.plane.trust import trust
 from ibtrace.runtime.arguments import require_instance, require_members
 from ibtrace.types import I_XT, Question, TraceLike, Variable
@@ -69,6 +71,7 @@ def verdict(
     *,
     estimators: Sequence[str] | None = None,
     x: str | None = None,
+    bound: BottleneckCurve | None = None,
 ) -> Verdict:
     """Judge every layer of a trace by every estimator.
 
@@ -79,6 +82,8 @@ def verdict(
         rule: What counts as compression (default: ``Rule()``).
         estimators: Only by the estimators of these labels; None for all of the trace.
         x: The source of the probe that stands for X; None: the inputs themselves.
+        bound: The bottleneck curve of X and Y: then the distances to it are told too, and what
+            lies above it.
 
     Raises:
         InvalidInput: If the trace has no I(X;T), by these estimators.
@@ -112,8 +117,10 @@ def verdict(
     )
     stopped = notes.stopped(meta, trace.frame())
     failing = trust(trace, chain=(), rule=rule).by(estimators).failing  # a chain is an assumption
-    said = (*stopped, *judged.notes, *failing, *notes.of_layers(meta))
-    return replace(judged, notes=said, quantity=quantities(meta)[I_XT])
+    places = () if bound is None else to_bound(frame, bound)
+    of_bound = () if bound is None else notes_of_bound(places, bound)
+    said = (*stopped, *judged.notes, *failing, *of_bound, *notes.of_layers(meta))
+    return replace(judged, notes=said, quantity=quantities(meta)[I_XT], to_bound=places)
 
 
 def judge(

@@ -14,6 +14,7 @@ from ibtrace.plane.circumstances import ROWS_OF_T
 from ibtrace.plane.details import blocks, calls
 from ibtrace.plane.finding import Finding
 from ibtrace.plane.rule import Rule
+from ibtrace.plane.to_bound import ToBound
 from ibtrace.runtime.text import WIDTH, wrap
 from ibtrace.types import I_XT
 
@@ -35,6 +36,7 @@ class Verdict:
         rule: What it was judged by.
         clock: What the looks are counted by: ``epoch`` or ``step``.
         quantity: What I(X;T) is called in the text: of a named source ``I(bigram;T)``.
+        to_bound: How far each layer is from the bottleneck curve, if that was asked.
     """
 
     layers: tuple[LayerVerdict, ...]
@@ -42,6 +44,7 @@ class Verdict:
     rule: Rule
     clock: str = "epoch"
     quantity: str = I_XT
+    to_bound: tuple[ToBound, ...] = ()
 
     def __iter__(self) -> Iterator[LayerVerdict]:
         return iter(self.layers)

@@ -36,6 +36,7 @@ def figures(
     *,
     run: Path | None = None,
     normalised: bool = False,
+    bound: bool = False,
 ) -> list[Path]:
     """Draw the figures of a run as PNG and PDF; those of its controls beside their subjects alone.
 
@@ -49,6 +50,8 @@ def figures(
         run: The run's folder, whose name a run without variants has in the figures; None if it is
             ``folder``.
         normalised: Draw I(X;T)/H(X) and I(T;Y)/H(Y) in planes and curves.
+        bound: Draw the bottleneck curve of the probe beneath the planes; where variants have
+            different probes, each has a figure of its own.
 
     Returns:
         The PNG files.
@@ -65,8 +68,11 @@ def figures(
     for label in _estimators(traces, estimator):
         stem = f"{_slug(label)}"
         if estimator is not None or all(_has_plane(trace, label) for trace in traces.values()):
-            plane = plots.information_planes(titled, label, normalised=normalised, columns=columns)
-            written.append(_save(plane, folder / f"information_plane-{stem}"))
+            for name, some in _of_one_law(titled, bound).items():
+                curve = next(iter(some.values())).bound() if bound else None
+                more = {"normalised": normalised, "columns": columns, "bound": curve}
+                plane = plots.information_planes(some, label, **more)
+                written.append(_save(plane, folder / f"{name}information_plane-{stem}"))
         for name, trace in titled.items() if len(titled) <= most else ():
             curves = plots.curves(trace, label, normalised=normalised)
             prefix = f"{name.replace(', ', ',')}-" if len(titled) > 1 else ""
@@ -151,12 +157,22 @@ def _reading(titled: Traces, name: str, quantity: str, instrument: str, folder: 
     return _save(figure, folder / "-".join(["readings", *parts]))
 
 
+def _of_one_law(titled: Mapping[str, Trace], bound: bool) -> dict[str, Mapping[str, Trace]]:
+    """The traces that share a figure, by what its name begins with: all, or those of one law."""
+    laws = {name: trace.meta.get("joint") for name, trace in titled.items()}
+    first = next(iter(laws.values()))
+    if not bound or all(law == first for law in laws.values()):
+        return {"": titled}
+    return {f"{name.replace(', ', ',')}-": {name: trace} for name, trace in titled.items()}
+
+
 def verdicts(
     traces: Traces,
     estimator: str | None = None,
     *,
     details: bool = False,
     x: str | None = None,
+    bound: bool = False,
 ) -> str:
     """The data of the run, the verdict of every variant and what its controls do, as text.
 
@@ -166,6 +182,7 @@ def verdicts(
         details: Every number, however long it gets, and the verdicts on controls; by default a
             summary if that fills a screen.
         x: The source of the probe that stands for X; None: the inputs themselves.
+        bound: Tell the distances to the bottleneck curve of each probe.
 
     Raises:
         UnknownName: If the run has no such estimator; lists those it has.
@@ -180,7 +197,8 @@ def verdicts(
         judged = traces if details or len(traces) <= _POINTS else {}
         parts += [] if judged else ["What is said of each point: ibtrace verdict RUN --details."]
     for name, trace in judged.items():
-        result = verdict(trace, estimators=wanted, x=x)
+        curve = trace.bound() if bound else None
+        result = verdict(trace, estimators=wanted, x=x, bound=curve)
         parts.append("\n".join([*_title(name), result.details() if details else str(result)]))
     for group in groups(traces, "this run"):
         parts.append("\n".join([*_title(f"Controls of {group.name}"), str(group.held_against())]))

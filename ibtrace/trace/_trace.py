@@ -18,6 +18,7 @@ import pandas as pd
 from torch import Tensor
 
 from ibtrace.alignment import EVENTS, Event, Events, Named, Order, coincidence, events, order
+from ibtrace.bounds import BottleneckCurve, curve_of
 from ibtrace.errors import InvalidInput, RunError
 from ibtrace.page import write
 from ibtrace.plane import Multiverse, Resolution, Rule, Trust, Verdict, pair, trust, verdict
@@ -423,18 +424,55 @@ class Trace(Exported):
     def __repr__(self) -> str:
         return f"Trace({'in memory' if self.path is None else str(self.path)}, {len(self)} rows)"
 
-    def verdict(self, rule: Rule | None = None, *, x: str | None = None) -> Verdict:
+    def bound(self) -> BottleneckCurve:
+        """The information-bottleneck curve of the probe's X and Y, which no layer can pass.
+
+        It is that of the probe's samples: known where these are all of X, else an estimate, which
+        says N and how many values it has seen. See `ibtrace.bottleneck`.
+
+        Raises:
+            InvalidInput: If the trace does not tell the joint law: the labels are no classes, or
+                those of tokens, whose T is made of more than their X; it holds more than 4096
+                probabilities; or the trace is of an earlier version.
+        """
+        if (record := self.meta.get("joint")) is None:
+            raise InvalidInput(
+                "bound: the trace does not tell the joint law of X and Y (labels that are no "
+                "classes, or of tokens; too many values; an earlier version); give a curve, "
+                "bound=ibtrace.bottleneck(x=…, y=…)"
+            )
+        return curve_of(record)
+
+    def verdict(
+        self,
+        rule: Rule | None = None,
+        *,
+        x: str | None = None,
+        bound: BottleneckCurve | bool = False,
+    ) -> Verdict:
         """Does each layer compress, a question at a time, with intervals (`ibtrace.plane`).
 
         Args:
-            rule: What counts as compression.
+            rule: What counts as compression (default: ``Rule()``).
             x: The source of the probe that stands for X; None: the inputs themselves.
+            bound: Tell the distances to a curve too: True for that of the probe (`bound`).
         """
-        return verdict(self, rule, x=x)
+        return verdict(self, rule, x=x, bound=self._curve(bound, x))
 
     def pair(self, x: str | None = None, y: str | None = None) -> TraceLike:
         """The trace with two of its named variables as X and Y: see `ibtrace.plane.pair`."""
         return pair(self, x, y)
+
+    def _curve(self, bound: BottleneckCurve | bool, *named: str | None) -> BottleneckCurve | None:
+        """The curve that is meant, of a plane of these variables."""
+        if not isinstance(bound, bool):
+            return bound
+        if bound and any(name is not None for name in named):
+            raise InvalidInput(
+                "bound=True is the curve of the inputs and the first target; of other variables "
+                "give it, bound=ibtrace.bottleneck(x=…, y=…)"
+            )
+        return self.bound() if bound else None
 
     def trust(self, chain: Sequence[str] | None = None, rule: Rule | None = None) -> Trust:
         """Which points of the information plane fail a check, and how far each is from its ceiling.
@@ -502,7 +540,12 @@ class Trace(Exported):
         return coincidence(self, of, **arguments)
 
     def plot(
-        self, estimator: str | None = None, *, x: str | None = None, y: str | None = None
+        self,
+        estimator: str | None = None,
+        *,
+        x: str | None = None,
+        y: str | None = None,
+        bound: BottleneckCurve | bool = False,
     ) -> Figure:
         """The information plane; of a trace without labels, I(X;T) against the epoch.
 
@@ -512,13 +555,14 @@ class Trace(Exported):
             estimator: The estimator's label; the first of the trace by default.
             x: The source of the probe that stands for X; None: the inputs themselves.
             y: The target of the probe that stands for Y; None: the first.
+            bound: The bottleneck curve, drawn beneath; True for that of the probe (`bound`).
         """
         from ibtrace import plots  # here, because it loads matplotlib
 
-        seen = pair(self, x, y)
+        curve, seen = self._curve(bound, x, y), self.pair(x, y)
         if self.meta.get("labels") == "none":
             return plots.curves(seen, estimator)
-        return plots.information_plane(seen, estimator)
+        return plots.information_plane(seen, estimator, bound=curve)
 
     def report(
         self,

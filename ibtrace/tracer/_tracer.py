@@ -42,6 +42,7 @@ from ibtrace.tracer._architecture import architecture, settings
 from ibtrace.tracer._cost import foresee
 from ibtrace.tracer._defaults import default_estimators
 from ibtrace.tracer._distinct import distinct
+from ibtrace.tracer._joint import joint
 from ibtrace.tracer._keep import Keep
 from ibtrace.tracer._lenses import Lenses
 from ibtrace.tracer._observer import Networks, Observer
@@ -714,6 +715,7 @@ class Tracer:
             "label_entropy": self.probe.label_entropy,
             "input_entropy": self.probe.input_entropy,
             "labels": self.probe.label_kind,
+            **joint(self.probe),
             "class_names": self.probe.class_names and list(self.probe.class_names),
             "configurations": {label(e): repr(e) for e, _ in self._estimators},
             "questions": {label(e): e.tags.question for e, _ in self._estimators},
