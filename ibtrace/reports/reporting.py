@@ -70,8 +70,9 @@ def figures(
         if estimator is not None or all(_has_plane(trace, label) for trace in traces.values()):
             for name, some in _of_one_law(titled, bound).items():
                 curve = next(iter(some.values())).bound() if bound else None
-                more = {"normalised": normalised, "columns": columns, "bound": curve}
-                plane = plots.information_planes(some, label, **more)
+                plane = plots.information_planes(
+                    some, label, normalised=normalised, columns=columns, bound=curve
+                )
                 written.append(_save(plane, folder / f"{name}information_plane-{stem}"))
         for name, trace in titled.items() if len(titled) <= most else ():
             curves = plots.curves(trace, label, normalised=normalised)
