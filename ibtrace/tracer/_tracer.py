@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -51,9 +52,19 @@ from ibtrace.tracer._schedules import At, scheduled_estimators, scheduled_lenses
 from ibtrace.tracer._series import series_of
 from ibtrace.tracer._sinks import close_all, write_all
 from ibtrace.tracer._streams import Streams, may_add_up, tokens_of
+from ibtrace.tracer._unchanged import Unchanged
 from ibtrace.tracer._variables import variables
 from ibtrace.tracer._weights import Weights
-from ibtrace.types import Estimator, Lens, Row, Variable, label, needs_trace, variable_of
+from ibtrace.types import (
+    Estimator,
+    LayerContext,
+    Lens,
+    Row,
+    Variable,
+    label,
+    needs_trace,
+    variable_of,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -171,6 +182,7 @@ class Tracer:
             streams = may_add_up([e for e, _ in self._estimators]) and not self._store
             self._observer = replace(self._observer, streams=streams)
             self._foreseen = False
+            self._unchanged = Unchanged()
             self._begun = False
             self._last: _Unmeasured | None = None
             self._place = self._looked = -1
@@ -554,12 +566,13 @@ class Tracer:
             for layers in self._observer.looks():
                 self._remember(layers)
                 certain += distinct(layers, self.probe, self.seeds, epoch, step)
-                rows += measure(
-                    {name: layer.values for name, layer in layers.items()},
-                    {name: context(name, self._captured[name]) for name in layers},
-                    self.probe,
+                values = {name: layer.values for name, layer in layers.items()}
+                contexts = {name: context(name, self._captured[name]) for name in layers}
+                rows += self._unchanged.rows(
+                    values,
+                    contexts,
                     now,
-                    seeds=self.seeds,
+                    partial(self._measure, values, contexts, epoch=epoch, step=step),
                     epoch=epoch,
                     step=step,
                 )
@@ -674,6 +687,27 @@ class Tracer:
                 )
         self.trace.append(rows)
         write_all(self.sinks, self.trace, rows, {})
+
+    def _measure(
+        self,
+        values: Mapping[str, Tensor],
+        contexts: Mapping[str, LayerContext],
+        names: Sequence[str],
+        estimators: Sequence[Estimator],
+        *,
+        epoch: int,
+        step: int | None,
+    ) -> list[Row]:
+        """What estimators say of some layers of a look."""
+        return measure(
+            {name: values[name] for name in names},
+            contexts,
+            self.probe,
+            estimators,
+            seeds=self.seeds,
+            epoch=epoch,
+            step=step,
+        )
 
     def _scalars(
         self, epoch: int, step: int | None, values: Mapping[str, Any], units: Mapping[str, str]
