@@ -54,8 +54,7 @@ def trained(model: nn.Sequential, estimators: list[Any], epochs: int = 6) -> Tra
     with Tracer(model, (X, Y), estimators=estimators, every=1, look=["1", "3"]) as tracer:
         for epoch in range(1, epochs + 1):
             if epoch < 4:
-                with torch.no_grad():
-                    model[2].weight.add_(0.1)
+                model[2].weight.data += 0.1
             tracer.snapshot(epoch)
     return tracer
 
