@@ -54,7 +54,9 @@ def trained(model: nn.Sequential, estimators: list[Any], epochs: int = 6) -> Tra
     with Tracer(model, (X, Y), estimators=estimators, every=1, look=["1", "3"]) as tracer:
         for epoch in range(1, epochs + 1):
             if epoch < 4:
-                model[2].weight.data += 0.1
+                middle = model[2]
+                assert isinstance(middle, nn.Linear)
+                middle.weight.data += 0.1
             tracer.snapshot(epoch)
     return tracer
 

@@ -179,7 +179,7 @@ class Tracer:
             self._setting = Setting(loss, self.look.forward, self.look.batch_size, recipe)
             self._deferred = [e for e, _ in self._estimators if needs_trace(e)]
             self._store = self._stores()
-            streams = may_add_up([e for e, _ in self._estimators]) and not self._store
+            streams = not self._store and may_add_up([e for e, _ in self._estimators])
             self._observer = replace(self._observer, streams=streams)
             self._foreseen = False
             self._unchanged = Unchanged()
