@@ -23,6 +23,7 @@ from ibtrace.estimators import Binning, Exact, SoftEntropy
 from ibtrace.estimators._soft_counts import SoftCounts
 from ibtrace.probe import Probe
 from ibtrace.tracer import Tracer
+from ibtrace.tracer._observer import Observer
 from ibtrace.types import AddsUp, Estimate, adds_up
 from tests.decoders import Decoder, tokens
 
@@ -202,6 +203,27 @@ def test_a_trace_of_layers_that_do_not_fit_has_the_rows_of_one_that_holds_them()
         pd.testing.assert_series_equal(
             left[column], right[column], check_exact=False, rtol=0, atol=1e-10
         )
+
+
+def test_layers_whose_statistics_do_not_fit_together_have_passes_of_their_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    passes: list[frozenset[str]] = []
+    stream = Observer.stream
+
+    def watched(self: Observer, take: Any, names: Any) -> Any:
+        passes.append(frozenset(names))
+        return stream(self, take, names)
+
+    monkeypatch.setattr(Observer, "stream", watched)
+    together = traced(5000, estimators=[Exact(), SoftEntropy(points=3)]).trace.frame()
+    apart = traced(1000, estimators=[Exact(), SoftEntropy(points=3)]).trace.frame()
+    names = {"blocks.0:input", "blocks.0", "blocks.1"}
+    assert frozenset.union(*passes) == names
+    assert passes[:2] == [passes[0]] * 2  # the second is for standard errors
+    assert len(passes) > 4
+    assert {len(part) for part in passes[-6:]} == {1}
+    assert together.bits.tolist() == apart.bits.tolist()
 
 
 def test_named_variables_add_up_too() -> None:

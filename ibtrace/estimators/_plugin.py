@@ -16,7 +16,7 @@ from ibtrace.estimators._checks import checked, undersampled
 from ibtrace.estimators._inputs import check_pair, check_variable, is_ids, samples
 from ibtrace.estimators._one_pass import ByOnePass
 from ibtrace.estimators._prepared import once
-from ibtrace.estimators._symbol_counts import SymbolCounts
+from ibtrace.estimators._symbol_counts import DIGEST, SymbolCounts
 from ibtrace.numerics.bins import dense_ids
 from ibtrace.numerics.counting import first_alike, same_as
 from ibtrace.numerics.entropy import (
@@ -149,6 +149,10 @@ class PlugIn(ByOnePass):
                 named["y"] = y.ids
         groups = {name: Grouping(ids, ids) for name, ids in named.items()}
         return Targets(groups, probe.n, probe.population)
+
+    def accumulated_bytes(self, targets: Targets) -> int:
+        """Two numbers for each sample; the classes are the targets' own."""
+        return DIGEST * targets.samples
 
     def accumulator(self, width: int, *, seed: int = 0) -> SymbolCounts:
         """An accumulator that holds 16 bytes for each sample; see `ibtrace.types.AddsUp`.

@@ -30,14 +30,15 @@ class OfSymbols(Protocol):
         ...
 
 
-_DIGEST = 16  # bytes: two different rows share one with a chance of 3e-39
+DIGEST = 16
+"""Bytes of a digest: two different rows share one with a chance of 3e-39."""
 
 
 def row_digests(rows: Tensor) -> Tensor:
     """128 bits of each row ``(n, d)``, the same for equal rows, int64 ``(n, 2)``; -0 is 0."""
     wide = rows + 0.0 if rows.is_floating_point() else rows.to(torch.int64)
     plain = wide.detach().contiguous().cpu().numpy()
-    digests = b"".join(hashlib.blake2b(row, digest_size=_DIGEST).digest() for row in plain)
+    digests = b"".join(hashlib.blake2b(row, digest_size=DIGEST).digest() for row in plain)
     return torch.frombuffer(bytearray(digests), dtype=torch.int64).view(-1, 2)
 
 

@@ -151,6 +151,14 @@ class SoftEntropy(OfGroups):
         groups = {name: _grouping(ids.cpu()) for name, ids in named.items()}
         return Targets(groups, probe.n, probe.population)
 
+    def accumulated_bytes(self, targets: Targets) -> int:
+        """A sum for each point and class of several samples, and as many for each null."""
+        tables = (
+            (int(group.places.max()) + 1) * (1 + len(group.nulls))
+            for group in targets.groups.values()
+        )
+        return 8 * self.points * sum(tables)
+
     def accumulator(self, width: int, *, seed: int = 0) -> SoftCounts:
         """Sums over classes: ``points`` numbers for each of more than one sample.
 

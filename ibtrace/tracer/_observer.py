@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, Protocol, runtime_checkable
@@ -155,22 +155,23 @@ class Observer:
         """The layers, by module, that are too large to be held; known after the first look."""
         return set(self.evidence.beyond) if "evidence" in vars(self) else set()
 
-    def stream(self, take: Take) -> dict[str, Layer]:
-        """One pass in which T of the layers that are too large is handed on batch by batch.
+    def stream(self, take: Take, names: Set[str]) -> dict[str, Layer]:
+        """One pass in which T of layers that are too large is handed on batch by batch.
 
         Of a sharded probe each rank hands on its own part; every rank has to call it where the
         model or the probe is sharded.
 
         Args:
             take: Given each batch of each layer.
+            names: The layers, of those `beyond`.
         """
         assert isinstance(self.model, nn.Module)
         model, look = unwrap(self.model), self.look
         if not self.sharded:
-            return streamed(model, self.shard, look, self.evidence, self.beyond, take)
+            return streamed(model, self.shard, look, self.evidence, names, take)
         with undisturbed(model):
             distributed.share_buffers(model)
-            return streamed(model, self.shard, look, self.evidence, self.beyond, take)
+            return streamed(model, self.shard, look, self.evidence, names, take)
 
     @property
     def left_out(self) -> dict[str, str]:

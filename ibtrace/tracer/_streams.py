@@ -68,17 +68,51 @@ class Streams:
         if not (leads or sharded or of_model):
             return {}
         self._share_targets()
-        layers, again = {}, True
-        while again:
-            layers = observer.stream(self._take if leads or sharded else _ignore)
-            if sharded:
-                self._come_together()
-            going_on = {key for key in self._of if key not in self._done}
-            self._done |= {key for key in going_on if not self._of[key].begin_next()}
-            again = bool(going_on - self._done)
-            if observer.apart and distributed.running():
-                again = distributed.anywhere(again)
+        layers: dict[str, Layer] = {}
+        for names in self._parts():
+            again = True
+            while again:
+                part = observer.stream(self._take if leads or sharded else _ignore, names)
+                if sharded:
+                    self._come_together()
+                again = self._begin_next()
+            layers |= part
         return layers
+
+    def _begin_next(self) -> bool:
+        """End a pass; whether another one over the same layers is needed, on any rank."""
+        going_on = {key for key in self._of if key not in self._done}
+        self._done |= {key for key in going_on if not self._of[key].begin_next()}
+        again = bool(going_on - self._done)
+        if self._observer.apart and distributed.running():
+            again = distributed.anywhere(again)
+        return again
+
+    def _parts(self) -> list[set[str]]:
+        """The layers, as many at a time as have accumulators that fit into ``max_bytes``."""
+        observer = self._observer
+        parts: list[set[str]] = []
+        if observer.sharded or distributed.rank() == 0:
+            most, held = observer.look.max_bytes or 0, 0
+            forward = {name: at for at, name in enumerate(observer.evidence.layers)}
+            for name in sorted(observer.beyond, key=lambda n: (forward.get(n, len(forward)), n)):
+                size = self._bytes_of(self._kind(name))
+                if not parts or held + size > most:
+                    parts, held = [*parts, set()], 0
+                parts[-1].add(name)
+                held += size
+        shared: list[set[str]] = distributed.of_all(parts)[0] if observer.apart else parts
+        return shared
+
+    def _bytes_of(self, tokens: _Tokens) -> int:
+        """What the accumulators of one layer come to, with all estimators."""
+        bounded = LayerContext("", activation_range=(-1.0, 1.0))
+        adding = [bound_to(estimator, bounded) for estimator in self._estimators]
+        return sum(
+            estimator.accumulated_bytes(self._target(tokens, at))
+            for at, estimator in enumerate(adding)
+            if isinstance(estimator, AddsUp)
+        )
 
     def rows(self, layers: Mapping[str, Layer], epoch: int, step: int | None) -> list[Row]:
         """The rows of the estimates, in the order of the layers.
@@ -161,14 +195,14 @@ class Streams:
         self._targets = distributed.of_all(self._targets)[0]
 
     def _kinds(self) -> set[_Tokens]:
-        evidence = self._observer.evidence
-        kinds: set[_Tokens] = set()
-        for name in evidence.beyond:
-            reading = evidence.of(name)
-            per_token = reading.reduction is not None and reading.reduction.per_token
-            inputs = () if reading.stream is None else reading.stream.inputs
-            kinds.add(inputs if per_token else None)
-        return kinds
+        return {self._kind(name) for name in self._observer.beyond}
+
+    def _kind(self, name: str) -> _Tokens:
+        """The inputs whose tokens are the samples of a layer; None if it is the samples' own."""
+        reading = self._observer.evidence.of(name)
+        inputs = () if reading.stream is None else reading.stream.inputs
+        per_token = reading.reduction is not None and reading.reduction.per_token
+        return inputs if per_token else None
 
     def _offset(self, tokens: _Tokens) -> int:
         """How many samples, or tokens, the ranks before this one have."""

@@ -97,6 +97,10 @@ class AddsUp(Estimator, Protocol):
         """What a probe's inputs and labels are to it; labels that are no classes are left out."""
         ...
 
+    def accumulated_bytes(self, targets: Targets) -> int:
+        """The memory that an accumulator of these targets comes to, about."""
+        ...
+
     def accumulator(self, width: int, *, seed: int = 0) -> Accumulator:
         """An empty accumulator of one layer.
 
