@@ -18,7 +18,7 @@ from ibtrace.numerics.bins import row_ids
 from ibtrace.numerics.entropy import entropy, sample_counts
 from ibtrace.numerics.finite import count_non_finite
 from ibtrace.probe.inputs import Inputs, leaves, mapped, read_inputs, require_paired, samples_first
-from ibtrace.probe.named import Named, Relabelled, read_named, require_different
+from ibtrace.probe.named import LEFT_OUT, Named, Relabelled, read_named, require_different
 from ibtrace.probe.padding import Stream, streams, without
 from ibtrace.probe.reading import read
 from ibtrace.probe.unmasked import Padding, with_padding
@@ -543,7 +543,8 @@ class Probe:
         if ignored := int((y < 0).sum()):
             raise InvalidInput(
                 f"Probe: {ignored} real tokens have a negative label; give them a class of their "
-                "own, or say that they are padding: 0 in attention_mask, or Probe(…, padding=…)"
+                f"own, leave them out (a target with a name does: {{'next': y}}, {LEFT_OUT} there), "
+                "or say that they are padding: 0 in attention_mask, or Probe(…, padding=…)"
             )
         return y
 
