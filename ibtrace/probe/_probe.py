@@ -543,8 +543,8 @@ class Probe:
         if ignored := int((y < 0).sum()):
             raise InvalidInput(
                 f"Probe: {ignored} real tokens have a negative label; give them a class of their "
-                f"own, leave them out (a target with a name does: {{'next': y}}, {LEFT_OUT} there), "
-                "or say that they are padding: 0 in attention_mask, or Probe(…, padding=…)"
+                f"own, leave them out ({LEFT_OUT} in a target with a name, {{'next': y}}), or say "
+                "that they are padding: 0 in attention_mask, or Probe(…, padding=…)"
             )
         return y
 
