@@ -27,6 +27,7 @@ EXTRAS: Mapping[str, tuple[str, str]] = {
     "wandb": ("wandb", "the sink of ibtrace.integrations.wandb"),
     "mlflow": ("mlflow", "the sink of ibtrace.integrations.mlflow"),
     "topology": ("ripser", "the lens topology"),
+    "text": ("tokenizers", "python_source(tokens='bpe')"),
     "dask": ("distributed", "ibtrace sweep --engine dask"),
     "ray": ("ray", "ibtrace sweep --engine ray"),
 }
