@@ -60,6 +60,7 @@ def names() -> dict[str, Any]:
     return {**given, "build_model": build_model, "train_one_epoch": train_one_epoch}
 
 
+@pytest.mark.filterwarnings("ignore:'pin_memory' argument")  # where there is no accelerator
 def test_the_readmes_python_blocks_run_in_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -119,6 +120,7 @@ def with_hugging_face() -> dict[str, Any]:
 
 def with_checkpoints(model: nn.Module) -> dict[str, Any]:
     """What a training that is over has left."""
+    Path("my_text.txt").write_text(README.read_text())
     Path("checkpoints").mkdir()
     for epoch in (1, 2):
         torch.save(model.state_dict(), f"checkpoints/net-{epoch}.pt")
