@@ -1,8 +1,9 @@
 """Memory of a trace of more tokens than fit: ``python -m benchmarks.streaming``.
 
-A decoder-shaped network of 12 layers of 768 dimensions is traced on a million tokens by
-`SoftEntropy` and by `Binning`, in a process of its own; its peak is told beside that of the same
-process after the network and the probe are made. ``--quick`` takes some thousand tokens.
+A decoder-shaped network of layers of 768 dimensions is traced on many tokens by `SoftEntropy` and
+by `Binning`, in a process of its own; its peak is told beside that of the same process after the
+network and the probe are made. ``--part`` takes 3 layers and 131,072 tokens (a minute and a half),
+``--quick`` some thousand; the whole, 12 layers and a million tokens, takes hours on one thread.
 """
 
 from __future__ import annotations
@@ -18,18 +19,19 @@ from torch import Tensor, nn
 
 from benchmarks.timing import RESULTS, environment
 
-LAYERS, WIDTH, LENGTH, WORDS = 12, 768, 128, 4096
-TOKENS = {"quick": 16_384, "whole": 1_048_576}
+WIDTH, LENGTH, WORDS = 768, 128, 4096
+SIZES = {"quick": (3, 8_192), "part": (3, 131_072), "whole": (12, 1_048_576)}
+"""Layers and tokens."""
 
 
 class Decoder(nn.Module):
     """Blocks that hand on a stream; cheap, so that the memory is measured and not the network."""
 
-    def __init__(self) -> None:
+    def __init__(self, layers: int) -> None:
         super().__init__()
         self.words = nn.Embedding(WORDS, WIDTH)
         self.blocks = nn.ModuleList(
-            nn.Sequential(nn.LayerNorm(WIDTH), nn.Linear(WIDTH, WIDTH)) for _ in range(LAYERS)
+            nn.Sequential(nn.LayerNorm(WIDTH), nn.Linear(WIDTH, WIDTH)) for _ in range(layers)
         )
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -45,25 +47,26 @@ def gibibytes() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
-def peak(tokens: int) -> dict[str, float]:
+def peak(layers: int, tokens: int) -> dict[str, float]:
     """GiB before a look and at its peak, the bytes of T that it would hold, and its seconds."""
     from ibtrace import Look, Probe, Tracer
     from ibtrace.estimators import Binning, SoftEntropy
 
     torch.manual_seed(0)
-    model = Decoder()
+    model = Decoder(layers)
     x = torch.randint(WORDS, (tokens // LENGTH, LENGTH))
     probe = Probe(x, x.roll(-1, 1) % 64, padding=None)
     probe.tokens(tokens)
     before, start = gibibytes(), time.perf_counter()
     look = Look(
-        [f"blocks.{i}" for i in range(LAYERS)], reduce="tokens", batch_size=16, max_bytes=2**20
+        [f"blocks.{i}" for i in range(layers)], reduce="tokens", batch_size=16, max_bytes=2**20
     )
     estimators = [SoftEntropy(), Binning(width=0.5)]
     Tracer(model, probe, estimators=estimators, look=look)
     return {
+        "layers": layers,
         "tokens": tokens,
-        "T (GiB)": tokens * LAYERS * WIDTH * 4 / 2**30,
+        "T (GiB)": tokens * layers * WIDTH * 4 / 2**30,
         "before (GiB)": round(before, 3),
         "extra at the peak (GiB)": round(gibibytes() - before, 3),
         "seconds": round(time.perf_counter() - start, 1),
@@ -71,12 +74,12 @@ def peak(tokens: int) -> dict[str, float]:
 
 
 def main(size: str = "whole") -> None:
-    """Measure in a process of its own, print, and of the whole keep the result."""
+    """Measure in a process of its own, print, and keep the result but of a quick one."""
     command = [sys.executable, "-m", "benchmarks.streaming", "--here", size]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     found = json.loads(done.stdout.splitlines()[-1])
     print(json.dumps(found, indent=1))
-    if size == "whole":
+    if size != "quick":
         kept = {"environment": environment(), "streaming": found}
         (RESULTS / "streaming.json").write_text(json.dumps(kept, indent=1) + "\n")
 
@@ -84,6 +87,6 @@ def main(size: str = "whole") -> None:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     if "--here" in sys.argv:
-        print(json.dumps(peak(TOKENS[sys.argv[-1]])))
+        print(json.dumps(peak(*SIZES[sys.argv[-1]])))
     else:
-        main("quick" if "--quick" in sys.argv else "whole")
+        main(next((size for size in SIZES if f"--{size}" in sys.argv), "whole"))
