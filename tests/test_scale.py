@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -66,10 +66,12 @@ def test_only_the_layers_of_a_part_are_alive_while_it_is_measured() -> None:
     class Spy(Binning):
         alive: ClassVar[list[int]] = []
 
-        def plane(self, t: Tensor, probe: ProbeLike, *, seed: int = 0) -> tuple[Estimate, Estimate]:
+        def informations(
+            self, t: Tensor, probe: ProbeLike, others: Sequence[ProbeLike] = (), *, seed: int = 0
+        ) -> list[Estimate]:
             values = [o for o in gc.get_objects() if type(o) is Tensor and _like(o, t)]
             self.alive.append(len({v.untyped_storage().data_ptr() for v in values}))
-            return super().plane(t, probe, seed=seed)
+            return super().informations(t, probe, others, seed=seed)
 
     Tracer(deep(), probe(), estimators=[Spy()])
     assert Spy.alive == [6]  # five layers, and the batch they are measured as
