@@ -102,6 +102,7 @@ TABLE: dict[Any, dict[str, tuple[set[str], str]]] = {
         "whole": ({"list"}, "whole"),
         "population": (FLAG, "population"),
         "padding": ({"None", "mapping"}, "padding"),
+        "sources": ({"None"}, "source"),
     },
     Probe.of: {"data": ({"tensor", "array"}, "Probe"), "n": ({"None", "3"}, "n must|lower n")},
     Probe.draw: {
@@ -119,6 +120,8 @@ TABLE: dict[Any, dict[str, tuple[set[str], str]]] = {
         "class_names": ({"None", "mixed"}, "class"),
         "population": (FLAG, "population"),
         "clean": ({"None"}, "clean labels"),
+        "targets": ({"mapping"}, "targets"),
+        "sources": ({"mapping"}, "sources"),
     },
     Ensemble: {
         "build": ({"class"}, "build"),  # which may take a seed

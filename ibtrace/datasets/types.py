@@ -53,9 +53,12 @@ class Dataset:
         if not isinstance(self.name, str):
             raise ConfigError(f"Dataset: name must be text, got {shown(self.name)}")
         who = f"Dataset {self.name}"
+        _require_named(who, "targets", self.targets)
+        _require_named(who, "sources", self.sources)
         if isinstance(self.y, Mapping):
             if not self.y:
                 raise InvalidInput(f"{who}: y is an empty mapping; name one target at least")
+            _require_named(who, "y", self.y)
             object.__setattr__(self, "targets", dict(self.y))
             object.__setattr__(self, "y", next(iter(self.y.values())))
         object.__setattr__(self, "population", flag(f"{who}: population", self.population))
@@ -93,6 +96,8 @@ class Dataset:
 
     def of_tokens(self, y: Tensor) -> bool:
         """Whether labels are those of tokens: ids, one for each of the integers that x are."""
+        if not isinstance(self.x, Tensor):
+            return False
         integers = not (y.is_floating_point() or self.x.is_floating_point())
         return integers and y.dim() == 2 and y.shape == self.x.shape
 
@@ -122,3 +127,14 @@ class Dataset:
     def __repr__(self) -> str:
         shape = ", ".join(map(str, self.x.shape))
         return f"Dataset({self.name!r}, x ({shape}), classes={self.classes})"
+
+
+def _require_named(who: str, argument: str, given: Any) -> None:
+    """Raise for what are no labels by name."""
+    if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given):
+        raise ConfigError(
+            f"{who}: {argument} must be a mapping of names to labels, got {shown(given)}"
+        )
+    if wrong := [name for name, value in given.items() if not hasattr(value, "__len__")]:
+        got = shown(given[wrong[0]])
+        raise InvalidInput(f"{who}: {argument}[{wrong[0]}] must be labels, one a sample, got {got}")

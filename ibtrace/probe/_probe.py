@@ -606,6 +606,10 @@ class _Variables:
         if sources is not None and not isinstance(sources, Mapping):
             got = shown(sources)
             raise ConfigError(f"Probe: sources must be a mapping of names to labels, got {got}")
+        if isinstance(classes, Mapping) and not classes:
+            raise ConfigError(
+                "Probe: classes is an empty mapping; name a variable, or leave it out"
+            )
         if any(isinstance(v, Mapping) and not v for v in (y, sources)):
             which = "target" if isinstance(y, Mapping) and not y else "source"
             raise ConfigError(f"Probe: no {which} in an empty mapping; name one, or leave it out")
