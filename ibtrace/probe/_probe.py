@@ -619,7 +619,10 @@ class _Variables:
         known = [*(self.targets or ()), *(sources or ())]
         if absent := [name for name in self.classes if name not in known]:
             listed = ", ".join(map(repr, known)) or "none"
-            raise ConfigError(f"Probe: classes: no variable is {absent[0]!r}; named are: {listed}")
+            raise ConfigError(
+                f"Probe: classes: no variable is {absent[0]!r}; named are: {listed}; of labels "
+                "without a name give an integer (how many) or a list of names"
+            )
         self.first: Any = y
         self.classes_of_first: Classes = None if isinstance(classes, Mapping) else classes
         if self.targets:
