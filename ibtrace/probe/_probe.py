@@ -619,7 +619,8 @@ class _Variables:
         known = [*(self.targets or ()), *(sources or ())]
         if absent := [name for name in self.classes if name not in known]:
             listed = ", ".join(map(repr, known)) or "none"
-            raise ConfigError(
+            fault = ConfigError if known else InvalidInput
+            raise fault(
                 f"Probe: classes: no variable is {absent[0]!r}; named are: {listed}; of labels "
                 "without a name give an integer (how many) or a list of names"
             )
