@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ibtrace import At, Tracer
+from ibtrace import At, Probe, Tracer
 from ibtrace.ensemble import Ensemble
 from ibtrace.estimators import Binning
 from ibtrace.models import MLP
@@ -87,21 +87,26 @@ def test_an_estimator_that_comes_later_measures_what_stands() -> None:
 
 @pytest.mark.parametrize("at", [0, 1, 777, 5119])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.int64])
-def test_a_change_of_one_value_is_seen(at: int, dtype: torch.dtype) -> None:
+def test_a_change_of_one_value_is_seen(
+    at: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
     values = torch.randn(2, 512, 5).mul(9).to(dtype)
     looks, memory = [values, values.clone(), values.clone()], _unchanged.Unchanged()
     changed = values.clone()
     changed.view(-1)[at] += 1
     asked: list[list[str]] = []
 
-    def measure(names: list[str], estimators: list[Any]) -> list[Any]:
-        asked.append(names)
+    def measure(activations: dict[str, Tensor], *_: Any, **__: Any) -> list[Any]:
+        asked.append([*activations])
         return []
 
+    monkeypatch.setattr(_unchanged, "measure", measure)
     context: Any = {"a": "the same"}
     for epoch, look in enumerate([*looks, changed, changed.clone(), values]):
         estimators: Any = [Binning()]
-        memory.rows({"a": look}, context, estimators, measure, epoch=epoch, step=None)
+        memory.measure(
+            {"a": look}, context, Probe(X), estimators, seeds=[0], epoch=epoch, step=None
+        )
     assert len(asked) == 6  # no row was kept: all are measured
     known = [memory._known("a", look, context["a"]) for look in (values, changed, changed)]
     assert known[1] is not known[0]

@@ -38,7 +38,7 @@ from ibtrace.estimators.subsampled import MOST_SAMPLES as MOST_SAMPLES
 from ibtrace.estimators.subsampled import Subsampled as Subsampled
 from ibtrace.estimators.variational import Variational as Variational
 from ibtrace.runtime.arguments import built, shown
-from ibtrace.types import Estimator, LayerContext, adds_up, bound_to
+from ibtrace.types import Estimator, adds_up, on_bounded
 
 registry: dict[str, type[Any]] = {
     "binning": Binning,
@@ -75,8 +75,7 @@ def adding() -> list[str]:
         >>> adding()
         ['binning', 'exact', 'soft_entropy']
     """
-    bounded = LayerContext("", activation_range=(-1.0, 1.0))
-    return [name for name in names() if adds_up(bound_to(make(name), bounded))]
+    return [name for name in names() if adds_up(on_bounded(make(name)))]
 
 
 def make(name: str, **fields: Any) -> Estimator:

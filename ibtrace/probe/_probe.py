@@ -490,6 +490,13 @@ class Probe:
         of_y = ([I_TY] if self.labelled else []) if first is None else [first.quantity]
         return [I_XT, *of_y, *(each.quantity for each in self.named if each is not first)]
 
+    def samples_of(self, inputs: tuple[str, ...] | None) -> Probe:
+        """The probe of which each token of these inputs is a sample; None: the probe itself."""
+        if inputs is None:
+            return self
+        (stream,) = [stream for stream in self.streams if stream.inputs == inputs]
+        return self.tokens(int(stream.measured(self.n).sum()), inputs)
+
     def tokens(self, count: int, names: Sequence[str] | None = None) -> Probe:
         """The probe of which each real token is a sample: its own input is X, its sequence's Y.
 

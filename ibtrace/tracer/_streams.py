@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 
 import torch
 from torch import nn
@@ -21,12 +22,12 @@ from ibtrace.types import (
     AddsUp,
     Estimate,
     Estimator,
-    LayerContext,
     Row,
     Targets,
     adds_up,
     bound_to,
     label,
+    on_bounded,
 )
 
 _Tokens = tuple[str, ...] | None
@@ -34,8 +35,7 @@ _Tokens = tuple[str, ...] | None
 
 def may_add_up(estimators: Sequence[Estimator]) -> bool:
     """Whether all of them add up over batches, on a layer that is bounded."""
-    bounded = LayerContext("", activation_range=(-1.0, 1.0))
-    return bool(estimators) and all(adds_up(bound_to(e, bounded)) for e in estimators)
+    return bool(estimators) and all(adds_up(on_bounded(e)) for e in estimators)
 
 
 class Streams:
@@ -106,11 +106,10 @@ class Streams:
 
     def _bytes_of(self, tokens: _Tokens) -> int:
         """What the accumulators of one layer come to, with all estimators."""
-        bounded = LayerContext("", activation_range=(-1.0, 1.0))
-        adding = [bound_to(estimator, bounded) for estimator in self._estimators]
+        bounded = map(on_bounded, self._estimators)
         return sum(
             estimator.accumulated_bytes(self._target(tokens, at))
-            for at, estimator in enumerate(adding)
+            for at, estimator in enumerate(bounded)
             if isinstance(estimator, AddsUp)
         )
 
@@ -131,7 +130,7 @@ class Streams:
                 estimates = self._of[name, at].result()
                 seconds = shares + clock() - start
                 samples = self._target(self._tokens[name], at).samples
-                subject = tokens_of(self._probe, self._tokens[name])
+                subject = self._probe.samples_of(self._tokens[name])
                 for quantity, estimate in _by_quantity(subject, estimates).items():
                     (numbers,) = plain_numbers(estimate.reading, samples=samples)
                     rows.append(
@@ -179,9 +178,9 @@ class Streams:
 
     def _target(self, tokens: _Tokens, at: int) -> Targets:
         if (tokens, at) not in self._targets:
-            bound = bound_to(self._estimators[at], LayerContext("", activation_range=(-1.0, 1.0)))
+            bound = on_bounded(self._estimators[at])
             assert isinstance(bound, AddsUp)
-            self._targets[tokens, at] = _all_targets(bound, tokens_of(self._probe, tokens))
+            self._targets[tokens, at] = _all_targets(bound, self._probe.samples_of(tokens))
         return self._targets[tokens, at]
 
     def _share_targets(self) -> None:
@@ -208,13 +207,12 @@ class Streams:
         """How many samples, or tokens, the ranks before this one have."""
         return self._before.get(tokens, 0) if self._observer.sharded else 0
 
-    @property
+    @cached_property
     def _before(self) -> dict[_Tokens, int]:
-        if "_counts" not in vars(self):
-            own = {kind: tokens_of(self._observer.shard, kind).n for kind in self._kinds()}
-            earlier = distributed.of_all(own)[: distributed.rank()]
-            self._counts = {kind: sum(each[kind] for each in earlier) for kind in own}
-        return self._counts
+        """Of each kind of layers the samples, or tokens, of the ranks before this one."""
+        own = {kind: self._observer.shard.samples_of(kind).n for kind in self._kinds()}
+        earlier = distributed.of_all(own)[: distributed.rank()]
+        return {kind: sum(each[kind] for each in earlier) for kind in own}
 
     def _come_together(self) -> None:
         """Merge what all ranks took up in this pass, on every rank."""
@@ -247,14 +245,6 @@ def _by_quantity(probe: Probe, estimates: Mapping[str, Estimate]) -> dict[str, E
 def _other(at: int) -> str:
     """What an accumulator calls another variable of a probe."""
     return f"other{at}"
-
-
-def tokens_of(probe: Probe, tokens: tuple[str, ...] | None) -> Probe:
-    """The probe itself, or that of which each token of these inputs is a sample."""
-    if tokens is None:
-        return probe
-    (stream,) = [stream for stream in probe.streams if stream.inputs == tokens]
-    return probe.tokens(int(stream.measured(probe.n).sum()), tokens)
 
 
 def _ignore(name: str, layer: Layer, rows: slice) -> None:

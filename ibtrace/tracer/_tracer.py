@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -51,20 +50,11 @@ from ibtrace.tracer._opening import cut, open_trace, require_same_t, seen_places
 from ibtrace.tracer._schedules import At, scheduled_estimators, scheduled_lenses
 from ibtrace.tracer._series import series_of
 from ibtrace.tracer._sinks import close_all, write_all
-from ibtrace.tracer._streams import Streams, may_add_up, tokens_of
+from ibtrace.tracer._streams import Streams, may_add_up
 from ibtrace.tracer._unchanged import Unchanged
 from ibtrace.tracer._variables import variables
 from ibtrace.tracer._weights import Weights
-from ibtrace.types import (
-    Estimator,
-    LayerContext,
-    Lens,
-    Row,
-    Variable,
-    label,
-    needs_trace,
-    variable_of,
-)
+from ibtrace.types import Estimator, Lens, Row, Variable, label, needs_trace, variable_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -566,13 +556,12 @@ class Tracer:
             for layers in self._observer.looks():
                 self._remember(layers)
                 certain += distinct(layers, self.probe, self.seeds, epoch, step)
-                values = {name: layer.values for name, layer in layers.items()}
-                contexts = {name: context(name, self._captured[name]) for name in layers}
-                rows += self._unchanged.rows(
-                    values,
-                    contexts,
+                rows += self._unchanged.measure(
+                    {name: layer.values for name, layer in layers.items()},
+                    {name: context(name, self._captured[name]) for name in layers},
+                    self.probe,
                     now,
-                    partial(self._measure, values, contexts, epoch=epoch, step=step),
+                    seeds=self.seeds,
                     epoch=epoch,
                     step=step,
                 )
@@ -657,7 +646,7 @@ class Tracer:
                 require_same_t(name, held, record)
                 continue
             if record["token_inputs"] is not None:
-                tokens = tokens_of(self.probe, tuple(record["token_inputs"]))
+                tokens = self.probe.samples_of(tuple(record["token_inputs"]))
                 record["input_entropy"] = tokens.input_entropy
             self._captured[name] = record
 
@@ -687,27 +676,6 @@ class Tracer:
                 )
         self.trace.append(rows)
         write_all(self.sinks, self.trace, rows, {})
-
-    def _measure(
-        self,
-        values: Mapping[str, Tensor],
-        contexts: Mapping[str, LayerContext],
-        names: Sequence[str],
-        estimators: Sequence[Estimator],
-        *,
-        epoch: int,
-        step: int | None,
-    ) -> list[Row]:
-        """What estimators say of some layers of a look."""
-        return measure(
-            {name: values[name] for name in names},
-            contexts,
-            self.probe,
-            estimators,
-            seeds=self.seeds,
-            epoch=epoch,
-            step=step,
-        )
 
     def _scalars(
         self, epoch: int, step: int | None, values: Mapping[str, Any], units: Mapping[str, str]

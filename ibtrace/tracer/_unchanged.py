@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
+from ibtrace.measure import measure
+from ibtrace.probe import Probe
 from ibtrace.types import Estimator, LayerContext, Row, label
 
 _LOOKED_AT = 1024  # values of a layer that tell most changes
-
-Measure = Callable[[list[str], list[Estimator]], list[Row]]
 
 
 @dataclass
@@ -39,28 +39,27 @@ class Unchanged:
     def __init__(self) -> None:
         self._layers: dict[str, _Layer] = {}
 
-    def rows(
+    def measure(
         self,
         activations: Mapping[str, Tensor],
         contexts: Mapping[str, LayerContext],
+        probe: Probe,
         estimators: Sequence[Estimator],
-        measure: Measure,
         *,
+        seeds: Sequence[int],
         epoch: int,
         step: int | None,
     ) -> list[Row]:
-        """The rows of a look, measured only where something has changed.
+        """The rows of `ibtrace.measure.measure`, which is asked only where something has changed.
 
         Args:
-            activations: ``{layer: (seeds, n, …)}``.
-            contexts: What each layer settles of an estimator's configuration.
-            estimators: Those that are due.
-            measure: Measures some layers by some estimators.
-            epoch: Epochs of training done.
-            step: Optimiser steps done, if known.
-
-        Returns:
-            The rows, in the order of the layers and then of the estimators.
+            activations: As there, with all that follows; of the same probe and seeds every time.
+            contexts: Likewise.
+            probe: Likewise.
+            estimators: Likewise.
+            seeds: Likewise.
+            epoch: Likewise.
+            step: Likewise.
         """
         open_: dict[tuple[str, ...], list[str]] = defaultdict(list)
         for name, values in activations.items():
@@ -68,8 +67,12 @@ class Unchanged:
             open_[tuple(label(e) for e in estimators if label(e) not in known)].append(name)
         fresh: dict[tuple[str, str], list[Row]] = defaultdict(list)
         for labels, names in open_.items():
+            if not labels:
+                continue
             missing = [estimator for estimator in estimators if label(estimator) in labels]
-            for row in measure(names, missing) if missing else ():
+            changed = {name: activations[name] for name in names}
+            told = measure(changed, contexts, probe, missing, seeds=seeds, epoch=epoch, step=step)
+            for row in told:
                 fresh[row.layer, row.instrument].append(row)
         rows = []
         for name in activations:
@@ -86,8 +89,7 @@ class Unchanged:
     def _known(self, name: str, values: Tensor, context: LayerContext) -> Mapping[str, list[Row]]:
         """What was measured of a layer since it last changed."""
         before, glance = self._layers.get(name), _glance(values)
-        same = before is not None and (before.context, before.glance) == (context, glance)
-        if before is None or not same:
+        if before is None or (before.context, before.glance) != (context, glance):
             self._layers[name] = _Layer(context, glance)
             return {}
         digest = _digest(values)

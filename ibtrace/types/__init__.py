@@ -11,6 +11,7 @@ from ibtrace.types.accumulators import AddsUp as AddsUp
 from ibtrace.types.accumulators import Grouping as Grouping
 from ibtrace.types.accumulators import Targets as Targets
 from ibtrace.types.accumulators import adds_up as adds_up
+from ibtrace.types.accumulators import on_bounded as on_bounded
 from ibtrace.types.controls import CONTROL as CONTROL
 from ibtrace.types.controls import CONTROLS as CONTROLS
 from ibtrace.types.controls import CONTROLS_LEFT_OUT as CONTROLS_LEFT_OUT

@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar, runtime_checkable
 
 from torch import Tensor
 
-from ibtrace.types.estimators import Estimator, ProbeLike
+from ibtrace.types.estimators import Estimator, LayerContext, ProbeLike, bound_to
 from ibtrace.types.readings import Estimate
 
 Own = TypeVar("Own")
@@ -117,3 +117,8 @@ class AddsUp(Estimator, Protocol):
 def adds_up(estimator: Estimator) -> bool:
     """Whether an estimator's statistics add up over batches under this configuration."""
     return isinstance(estimator, AddsUp) and estimator.tags.adds_up
+
+
+def on_bounded(estimator: Estimator) -> Estimator:
+    """An estimator as it is on a layer whose values are bounded, where most can add up."""
+    return bound_to(estimator, LayerContext("", activation_range=(-1.0, 1.0)))
