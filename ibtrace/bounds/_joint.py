@@ -29,14 +29,17 @@ def joint_record(x: Any, y: Any, *, known: bool) -> dict[str, Any] | None:
         y: Ids of Y, integers ``(n,)``.
         known: Whether the samples are the whole law, and no draw of it.
     """
-    at_x, at_y = (np.unique(as_array("joint_record", name, value), return_inverse=True)[1]
-                  for name, value in (("x", x), ("y", y)))  # fmt: skip
-    order = np.lexsort((at_y, at_x))
-    pairs, counts = np.unique(np.stack([at_x, at_y], 1)[order], axis=0, return_counts=True)
-    merged: dict[tuple[tuple[int, int], ...], int] = {}
+    given = (as_array("joint_record", name, value) for name, value in (("x", x), ("y", y)))
+    at_x, at_y = (np.unique(value, return_inverse=True)[1] for value in given)
+    pairs, counts = np.unique(np.stack([at_x, at_y], 1), axis=0, return_counts=True)
     starts = np.flatnonzero(np.r_[True, np.diff(pairs[:, 0]) > 0])
-    for row in zip(starts, [*starts[1:], len(pairs)], strict=True):
-        here = slice(*row)
+    ends = np.r_[starts[1:], len(pairs)]
+    one = ends - starts == 1  # the values of X that decide Y, of which there may be very many
+    decided = np.bincount(pairs[starts[one], 1], counts[starts[one]]).astype(np.int64)
+    merged: dict[tuple[tuple[int, int], ...], int]
+    merged = {((label, 1),): times for label, times in enumerate(decided.tolist()) if times}
+    for begin, end in zip(starts[~one].tolist(), ends[~one].tolist(), strict=True):
+        here = slice(begin, end)
         times = math.gcd(*counts[here].tolist())
         law = tuple(zip(pairs[here, 1].tolist(), (counts[here] // times).tolist(), strict=True))
         merged[law] = merged.get(law, 0) + times

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from ibtrace.checkpoints._read import few, record
 from ibtrace.errors import ConfigError
@@ -24,6 +24,18 @@ _DATE_IN_NAME = re.compile(
 )
 """A day, and perhaps a time: never an epoch, though its last number is a number."""
 _NUMBER_IN_NAME = re.compile(r"(?:(?:step|iter(?:ation)?)s?[-_ .]*|[a-z=]*)\d+(?:\.\d+)*")
+
+
+class Placed(Protocol):
+    """The state of a network at a place in its training."""
+
+    @property
+    def epoch(self) -> int:
+        """Epochs of training done, or what else the axis of a trace counts."""
+        ...
+
+
+_State = TypeVar("_State", bound=Placed)
 
 
 @dataclass(frozen=True)
@@ -62,14 +74,24 @@ def find(paths: Paths, epochs: Epochs | None = None) -> list[Checkpoint]:
     else:
         numbers = _given(files, epochs)
     steps = [_whole(step) or None for _, step in records]  # a live trace begins without one too
-    ordered = [Checkpoint(*each) for each in zip(files, numbers, steps, strict=True)]
-    ordered.sort(key=lambda checkpoint: checkpoint.epoch)
+    found = [Checkpoint(*each) for each in zip(files, numbers, steps, strict=True)]
+    return in_order(found, lambda a, b: f"{a.path} and {b.path} are both of epoch {a.epoch}")
+
+
+def in_order(states: Iterable[_State], same: Callable[[_State, _State], str]) -> list[_State]:
+    """States of a training by their epochs.
+
+    Args:
+        states: Each with its epoch.
+        same: Says of two that they are of one epoch.
+
+    Raises:
+        ConfigError: If two are.
+    """
+    ordered = sorted(states, key=lambda state: state.epoch)
     for earlier, later in pairwise(ordered):
         if earlier.epoch == later.epoch:
-            raise ConfigError(
-                f"{earlier.path} and {later.path} are both of epoch {earlier.epoch}; "
-                "leave one out, or pass epochs="
-            )
+            raise ConfigError(f"{same(earlier, later)}; leave one out, or pass epochs=")
     return ordered
 
 

@@ -6,13 +6,13 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from ibtrace.checkpoints._find import in_order
 from ibtrace.checkpoints._read import few
 from ibtrace.errors import ConfigError, InvalidInput
 from ibtrace.runtime.arguments import several, shown, whole
@@ -96,14 +96,9 @@ def revisions_of(
             raise ConfigError(f"epochs= gives {len(places)} for {len(names)} revisions")
         numbers = [whole(f"epochs= of {n}", p, least=0) for n, p in zip(names, places, strict=True)]
         given = [Revision(str(repository), n, p) for n, p in zip(names, numbers, strict=True)]
-    ordered = sorted(given, key=lambda revision: revision.epoch)
-    for earlier, later in pairwise(ordered):
-        if earlier.epoch == later.epoch:
-            raise ConfigError(
-                f"revisions {earlier.name!r} and {later.name!r} are both at {earlier.epoch}; leave "
-                "one out, or pass epochs="
-            )
-    return ordered
+    return in_order(
+        given, lambda a, b: f"revisions {a.name!r} and {b.name!r} are both at {a.epoch}"
+    )
 
 
 def network_of(revision: Revision) -> nn.Module:

@@ -211,6 +211,66 @@ def _tokens(labels: Labels, lengths: frozenset[int], who: str) -> int:
     )
 
 
+class HandedIn:
+    """Labels and sources as they were handed in.
+
+    Args:
+        y: Labels, or several by name.
+        sources: What stands for X, by name.
+        classes: Of the labels, or by name.
+
+    Raises:
+        ConfigError: If there is none in a mapping, or ``classes`` are of another name.
+    """
+
+    def __init__(
+        self,
+        y: Any,
+        sources: Mapping[str, Any] | None,
+        classes: Classes | Mapping[str, Classes],
+    ) -> None:
+        self.targets = y if isinstance(y, Mapping) else None
+        if sources is not None and not isinstance(sources, Mapping):
+            got = shown(sources)
+            raise ConfigError(f"Probe: sources must be a mapping of names to labels, got {got}")
+        if isinstance(classes, Mapping) and not classes:
+            raise ConfigError(
+                "Probe: classes is an empty mapping; name a variable, or leave it out"
+            )
+        if any(isinstance(v, Mapping) and not v for v in (y, sources)):
+            which = "target" if isinstance(y, Mapping) and not y else "source"
+            raise ConfigError(f"Probe: no {which} in an empty mapping; name one, or leave it out")
+        self.sources = sources
+        by_name: Mapping[str, Classes] = classes if isinstance(classes, Mapping) else {}
+        self.classes = by_name
+        known = [*(self.targets or ()), *(sources or ())]
+        if absent := [name for name in self.classes if name not in known]:
+            listed = ", ".join(map(repr, known)) or "none"
+            fault = ConfigError if known else InvalidInput
+            raise fault(
+                f"Probe: classes: no variable is {absent[0]!r}; named are: {listed}; of labels "
+                "without a name give an integer (how many) or a list of names"
+            )
+        self.first: Any = y
+        self.classes_of_first: Classes = None if isinstance(classes, Mapping) else classes
+        if self.targets:
+            name, first = next(iter(self.targets.items()))
+            self.classes_of_first = self.classes.get(name, self.classes_of_first)
+            rows = isinstance(first, Tensor) and first.is_floating_point() and first.dim() == 3
+            self.first = first.flatten(1) if rows else first
+
+    def read(self, lengths: Sequence[int], n: int) -> tuple[Named, ...]:
+        """All that have names, of n samples of so many tokens."""
+        sources: list[Named] = []
+        targets: list[Named] = []
+        if self.sources is not None:
+            sources = read_named(self.sources, "source", self.classes, lengths, n)
+        if self.targets is not None:
+            targets = read_named(self.targets, "target", self.classes, lengths, n)
+        require_different(sources, targets)
+        return (*sources, *targets)
+
+
 class Relabelled:
     """The samples of a probe with other labels, for what depends on these.
 
