@@ -17,6 +17,7 @@ _TILE = 512  # numbers of a row that stay in the nearest cache while dimensions 
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+_Points = Floats | NDArray[np.float32]
 
 
 @kernel("void(float64[:,::1], float64[:,::1], float64[:,::1])")
@@ -48,8 +49,8 @@ def chebyshev(a: Floats, b: Floats, out: Floats) -> None:
                     row[j] = u if u > row[j] else row[j]
 
 
-@kernel("void(float64[:,::1], float64[:,::1], float64[:,::1])")
-def square_euclidean(a: Floats, b: Floats, out: Floats) -> None:
+@kernel(*(f"void({t}[:,::1], {t}[:,::1], {t}[:,::1])" for t in ("float64", "float32")))
+def square_euclidean(a: _Points, b: _Points, out: _Points) -> None:
     """Sums of squared differences of the rows of ``a (m, d)`` to the columns of ``b (d, n)``."""
     (m, n), d = out.shape, a.shape[1]
     for start in range(0, n, _TILE):
@@ -65,18 +66,14 @@ def square_euclidean(a: Floats, b: Floats, out: Floats) -> None:
                     row[j] += (own - column[j]) * (own - column[j])
 
 
-@kernel("void(float64[::1], int64, float64[::1], int64[::1])")
-def _keep(part: Floats, first: int, values: Floats, columns: Integers) -> None:
-    """Put what is nearer than the last of the ascending values among them."""
-    k = len(values)
-    for j in range(len(part)):
-        value = part[j]
-        if value < values[k - 1]:
-            at = k - 1
-            while at > 0 and values[at - 1] > value:
-                values[at], columns[at] = values[at - 1], columns[at - 1]
-                at -= 1
-            values[at], columns[at] = value, first + j
+@kernel("void(float64[::1], int64[::1], float64, int64)")
+def put(values: Floats, columns: Integers, value: float, column: int) -> None:
+    """Put a value below the last of the ascending values, which goes, behind its equals."""
+    at = len(values) - 1
+    while at > 0 and values[at - 1] > value:
+        values[at], columns[at] = values[at - 1], columns[at - 1]
+        at -= 1
+    values[at], columns[at] = value, column
 
 
 @kernel("void(float64[::1], float64[::1], boolean, float64[::1], float64[::1], int64[::1])")
@@ -99,8 +96,11 @@ def _nearest(
         last, nearer = values[k - 1], 0
         for j in range(size):
             nearer += part[j] < last
-        if nearer:
-            _keep(part, start, values, columns)
+        if not nearer:
+            continue
+        for j in range(size):
+            if part[j] < values[k - 1]:
+                put(values, columns, part[j], start + j)
 
 
 @kernel("void(float64[:,::1], float64[:,::1], int64[:,::1])")

@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ibtrace.numerics._jit import kernel
+from ibtrace.numerics._neighbours import put
 
 _PART = 128  # of a row, looked at together
-_TILE = 4096  # bytes of a row that stay in the nearest cache while dimensions are added
+_TILE = 2048  # numbers of a row that stay in the nearest cache while dimensions are added
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -32,8 +33,8 @@ _u16 = np.uint16  # without it numba makes 64 bits of every sum, and fewer go in
 def chebyshev(a: NDArray[np.uint16], b: NDArray[np.uint16], out: NDArray[np.uint16]) -> None:
     """Max-norm of the rows of ``a (m, d)`` less the columns of ``b (d, n)``, ``(m, n)``."""
     (m, n), d = out.shape, a.shape[1]
-    for start in range(0, n, _TILE // 2):
-        stop = min(start + _TILE // 2, n)
+    for start in range(0, n, _TILE):
+        stop = min(start + _TILE, n)
         for i in range(m):
             row = out[i, start:stop]
             for c in range(0, d - 3, 4):
@@ -58,31 +59,6 @@ def chebyshev(a: NDArray[np.uint16], b: NDArray[np.uint16], out: NDArray[np.uint
                     t = _u16((a0 if a0 > p else p) - (p if a0 > p else a0))
                     u = row[j] if c else _u16(0)
                     row[j] = t if t > u else u
-
-
-@kernel("void(float32[:,::1], float32[:,::1], float32[:,::1])")
-def square_euclidean(
-    a: NDArray[np.float32], b: NDArray[np.float32], out: NDArray[np.float32]
-) -> None:
-    """Sums of squared differences of the rows of ``a (m, d)`` to the columns of ``b (d, n)``."""
-    (m, n), d = out.shape, a.shape[1]
-    for start in range(0, n, _TILE // 4):
-        stop = min(start + _TILE // 4, n)
-        for i in range(m):
-            row = out[i, start:stop]
-            row[:] = 0
-            for c in range(0, d - 3, 4):
-                a0, a1, a2, a3 = a[i, c], a[i, c + 1], a[i, c + 2], a[i, c + 3]
-                b0, b1 = b[c, start:stop], b[c + 1, start:stop]
-                b2, b3 = b[c + 2, start:stop], b[c + 3, start:stop]
-                for j in range(stop - start):
-                    t, u, v, w = a0 - b0[j], a1 - b1[j], a2 - b2[j], a3 - b3[j]
-                    row[j] += (t * t + u * u) + (v * v + w * w)
-            for c in range(d - d % 4, d):
-                a0, b0 = a[i, c], b[c, start:stop]
-                for j in range(stop - start):
-                    t = a0 - b0[j]
-                    row[j] += t * t
 
 
 @kernel("float64(float64[::1], float64[::1], boolean)")
@@ -171,11 +147,7 @@ def _nearest(
             found += 1
             value = max(_at_most(part_x[j], known_x), _at_most(part_y[j], known_y))
             if value < values[k - 1]:
-                at = k - 1
-                while at > 0 and values[at - 1] > value:
-                    values[at] = values[at - 1]
-                    at -= 1
-                values[at] = value
+                put(values, columns, value, start + j)
                 last_x = _limit(of_x, values[k - 1], known_x, _ABOVE)
                 last_y = _limit(of_y, values[k - 1], known_y, _ABOVE)
     for j in range(k):
@@ -187,11 +159,7 @@ def _nearest(
             told += 1
             value = max(_distance(x[own], x[j], squared), _distance(y[own], y[j], squared))
             if value < values[k - 1]:
-                place = k - 1
-                while place > 0 and values[place - 1] > value:
-                    values[place], columns[place] = values[place - 1], columns[place - 1]
-                    place -= 1
-                values[place], columns[place] = value, j
+                put(values, columns, value, j)
     return told
 
 

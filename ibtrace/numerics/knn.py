@@ -195,7 +195,8 @@ class _Counting:
 
     def __init__(self, x: Distances, y: Distances, k: int, closed: bool) -> None:
         self.spaces, self.k, self.closed = (x, y), k, closed
-        self.screens = [space.screen for space in self.spaces if x.norm == y.norm]
+        screens = [space.screen for space in self.spaces if x.norm == y.norm]
+        self.screens = [screen for screen in screens if screen is not None]
 
     def blocks(self) -> Iterator[slice]:
         """Slices of rows."""
@@ -215,26 +216,23 @@ class _Counting:
                 place.copy_(value)
             return
         out = [each.numpy() for each in (nearest, columns, counts)]
-        if None in self.screens or not self.screens:
+        if len(self.screens) < len(self.spaces):
             self._exactly(rows, out)
         elif self._screened(rows, out) * _OPEN > len(nearest) * len(self.spaces[0].points):
             self.screens = []  # they decide too little here
 
     def _exactly(self, rows: slice, out: list[NDArray[Any]]) -> None:
-        step = next(row_blocks(len(self.spaces[0].points), torch.device("cpu"))).stop
-        for at in range(rows.start, rows.stop, step):
-            part = slice(at, min(at + step, rows.stop))
+        for part in row_blocks(len(self.spaces[0].points), torch.device("cpu"), rows):
             blocks = (space.rows(part).detach().contiguous().numpy() for space in self.spaces)
             filled = (each[part.start - rows.start : part.stop - rows.start] for each in out)
             kernels("_neighbours").joint_counts(*blocks, self.k, self.closed, *filled)
 
     def _screened(self, rows: slice, out: list[NDArray[Any]]) -> int:
         """How many distances had to be told all the same."""
-        screens = [screen for screen in self.screens if screen is not None]
-        step = min(screen.step for screen in screens)
-        rooms = [screen.room(step) for screen in screens]
+        step = min(screen.step for screen in self.screens)
+        rooms = [screen.room(step) for screen in self.screens]
         points = [space.points.detach().contiguous().numpy() for space in self.spaces]
-        known, told = [screen.known for screen in screens], 0
+        known, told = [screen.known for screen in self.screens], 0
         squared, count = self.spaces[0].norm == "euclidean", kernels("_screened").joint_counts
         for at in range(rows.start, rows.stop, step):
             part = slice(at, min(at + step, rows.stop))

@@ -71,7 +71,7 @@ class Screen:
         elif self.own.dtype == np.uint16:
             kernels("_screened").chebyshev(own, self.columns, block)
         else:
-            kernels("_screened").square_euclidean(own, self.columns, block)
+            kernels("_neighbours").square_euclidean(own, self.columns, block)
 
 
 def _levels(points: NDArray[np.float64]) -> Screen | None:
