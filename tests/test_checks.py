@@ -43,7 +43,11 @@ def test_every_estimator_raises_every_flag(
         assert hasattr(vars(kind)["__call__"], "__wrapped__")
         monkeypatch.setattr(kind, "__call__", _checks.checked_call(planted))
         plane = [planted() for _ in range(2)]
-        if hasattr(kind, "plane"):
+        if hasattr(kind, "informations"):  # which gives the plane, too
+            assert hasattr(kind.informations, "__wrapped__")
+            both = functools.partial(lambda *_, plane, seed=0: list(plane), plane=plane)
+            monkeypatch.setattr(kind, "informations", _checks.checked_informations(both))
+        elif hasattr(kind, "plane"):
             assert hasattr(kind.plane, "__wrapped__")
             both = functools.partial(lambda *_, plane, seed=0: tuple(plane), plane=plane)
             monkeypatch.setattr(kind, "plane", _checks.checked_plane(both))

@@ -219,7 +219,7 @@ def test_tokens_are_judged_by_their_own_ceiling() -> None:
         ({"1": "pool"}, UnknownName, "no reduction 'pool'"),
         ({"3": "gap", "conv*": "gap"}, UnknownName, r"reduce: no layer .*'conv\*'.*1, 3, output"),
         (3, ConfigError, "name, a callable or a mapping, got 3"),
-        ({"1": "tokens"}, InvalidInput, r"384 tokens in the layer.*\(24, 1, 6, 6\)"),
+        ({"1": "tokens"}, InvalidInput, r"needs inputs of tokens, got x \(24, 1, 6, 6\)"),
         (lambda value: value.sum(0), InvalidInput, "'1': reduce made .* must keep the samples"),
     ],
 )

@@ -491,10 +491,19 @@ class Probe:
         return [I_XT, *of_y, *(each.quantity for each in self.named if each is not first)]
 
     def samples_of(self, inputs: tuple[str, ...] | None) -> Probe:
-        """The probe of which each token of these inputs is a sample; None: the probe itself."""
+        """The probe of which each token of these inputs is a sample; None: the probe itself.
+
+        Raises:
+            InvalidInput: If the inputs have no tokens.
+        """
         if inputs is None:
             return self
         (stream,) = [stream for stream in self.streams if stream.inputs == inputs]
+        if not stream.length:
+            shapes = ", ".join(f"{n or 'x'} {tuple(self.inputs[n].shape)}" for n in inputs)
+            raise InvalidInput(
+                f"reduce='tokens' needs inputs of tokens, got {shapes}; use token:mean"
+            )
         return self.tokens(int(stream.measured(self.n).sum()), inputs)
 
     def tokens(self, count: int, names: Sequence[str] | None = None) -> Probe:
