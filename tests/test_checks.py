@@ -49,8 +49,8 @@ def test_every_estimator_raises_every_flag(
             monkeypatch.setattr(kind, "informations", _checks.checked_informations(both))
         elif hasattr(kind, "plane"):
             assert hasattr(kind.plane, "__wrapped__")
-            both = functools.partial(lambda *_, plane, seed=0: tuple(plane), plane=plane)
-            monkeypatch.setattr(kind, "plane", _checks.checked_plane(both))
+            pair = functools.partial(lambda *_, plane, seed=0: tuple(plane), plane=plane)
+            monkeypatch.setattr(kind, "plane", _checks.checked_plane(pair))
         called = [estimator(X, Y), *information(estimator, X, Probe(X.round(), Y))]
         for estimate in called:
             raised = {n for n, value in estimate.flags.items() if bool(value)}
