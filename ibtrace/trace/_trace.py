@@ -68,7 +68,7 @@ _PACKAGES = ("ibtrace", "torch", "numpy", "scipy", "scikit-learn", "npeet-plus",
 class Scalar(NamedTuple):
     """A number that the training loop tells, beside what is measured: a loss, an accuracy.
 
-    Args:
+    Attributes:
         seed: The seed of the network.
         epoch: Epochs of training done.
         layer: The layer it belongs to; empty for the network as a whole.
