@@ -544,6 +544,7 @@ def _add_report(commands: _Commands) -> None:
         action="store_true",
         help="what 'ibtrace verdict RUN --trust' measures of activations that were kept",
     )
+    _add_bound(parser, "draw the information-bottleneck curve beneath the plane")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     parser.set_defaults(call=_report)
 
@@ -554,8 +555,8 @@ def _report(options: argparse.Namespace) -> int:
     from ibtrace.reports import paging
 
     maps = not options.no_maps
-    more = {"maps": maps, "examinations": options.trust, "progress": not options.quiet}
-    print(paging.write_page(options.runs, options.out, **more))
+    more = {"maps": maps, "examinations": options.trust, "bound": options.bound}
+    print(paging.write_page(options.runs, options.out, progress=not options.quiet, **more))
     return 0
 
 

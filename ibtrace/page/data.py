@@ -12,20 +12,20 @@ from scipy.special import stdtrit
 
 from ibtrace.errors import InvalidInput
 from ibtrace.page.embed import packed
+from ibtrace.page.planes import PagePlane, planes
 from ibtrace.plane import (
-    CHECKS,
     QUESTIONS,
     LayerMultiverse,
     LayerResolution,
     Multiverse,
+    PlaneBound,
     Resolution,
-    ceilings,
     clock,
-    estimands,
     on_clock,
-    trust,
+    pair,
+    quantities,
 )
-from ibtrace.types import I_TY, I_XT, TraceLike, either
+from ibtrace.types import I_TY, I_XT, TraceLike
 
 CONFIDENCE = 0.95
 _ROOM = 5_500_000  # bytes: with the drawing library the page stays under 8 MB
@@ -39,49 +39,51 @@ def numbers(
     traces: Mapping[str, TraceLike],
     maps: Mapping[str, Resolution] | None = None,
     multiverses: Mapping[str, Multiverse] | None = None,
+    bounds: Mapping[str, PlaneBound] | None = None,
 ) -> dict[str, Any]:
     """All that is drawn of traces, as JSON values.
 
-    ``runs`` holds for each trace its ``blocks``: the numbers of one quantity by one instrument as
-    an array ``(layers, seeds, looks)``, with an index into ``flags`` and one into ``fails``, the
-    checks that a point of the information plane fails, for each. Epochs are those of the trace's
-    clock. Where all numbers would need too much room, long curves are thinned, and ``thinned`` says
-    to how many looks.
+    ``planes`` names the axes of the planes that can be drawn: one, or where variables have names
+    one for each source with each target. ``runs`` holds for each trace its own of them, and its
+    ``blocks``: the numbers of one quantity by one instrument as an array ``(layers, seeds,
+    looks)``, with an index into ``flags`` for each, and for each plane one into ``fails``, the
+    checks that its point fails there. Epochs are those of the trace's clock. Where all numbers
+    would need too much room, long curves are thinned, and ``thinned`` says to how many looks.
 
     Args:
         traces: The traces by name.
         maps: Resolution maps of some of them.
         multiverses: Verdicts under many analyses of some of them.
+        bounds: The bottleneck curves of some of them, of the inputs and the first target.
 
     Raises:
         InvalidInput: If there is none, one is empty, or their looks are not counted alike.
     """
-    frames = {name: trace.frame() for name, trace in traces.items()}
-    tables = {name: _table(name, trace, frames[name]) for name, trace in traces.items()}
+    tables = {name: _table(name, trace) for name, trace in traces.items()}
     if not tables:
         raise InvalidInput("report: there is no trace to report; pass one, or {name: trace}")
     clocks = {name: counted for name, (counted, _) in tables.items()}
     if len(set(clocks.values())) > 1:
         said = ", ".join(f"{name or 'one'} counts {counted}s" for name, counted in clocks.items())
         raise InvalidInput(f"report: traces in one report need one clock, but {said}; report each")
+    drawn = {name: planes(trace, (bounds or {}).get(name)) for name, trace in traces.items()}
+    axes = list(dict.fromkeys(plane.quantities for own in drawn.values() for plane in own))
+    for name, (_, table) in tables.items():
+        for plane in drawn[name]:
+            table[_failing(axes, plane)] = plane.failures(table)
     groups = {name: _groups(table) for name, (_, table) in tables.items()}
     most = _looks_each([rows for parts in groups.values() for _, rows in parts])
-    flags, fails = (
-        pd.Index(
-            sorted({"", *(each for _, table in tables.values() for each in table[column].unique())})
-        )
-        for column in ("flags", "fails")
-    )
+    known = {column: _told(tables, column) for column in ("flags", "fails")}
     runs = [
         {
             "name": name,
             "seeds": sorted(map(int, tables[name][1]["seed"].unique())),
-            "ceilings": _ceilings(trace, frames[name]),
+            "planes": [plane.facts() for plane in drawn[name]],
             "blocks": [
-                _block(key, rows, trace, {"flags": flags, "fails": fails}, most)
+                _block(key, rows, trace, known, most, [_failing(axes, p) for p in drawn[name]])
                 for key, rows in groups[name]
             ],
-            "maps": [_map(layer) for layer in (maps or {}).get(name, ())],
+            "maps": [_map(layer, trace) for layer in (maps or {}).get(name, ())],
             "analyses": [_analyses(layer) for layer in (multiverses or {}).get(name, ())],
         }
         for name, trace in traces.items()
@@ -96,9 +98,8 @@ def numbers(
         "clock": next(iter(clocks.values())),
         "layers": _joined(trace.layers for trace in traces.values()),
         "estimators": _joined(trace.estimators for trace in traces.values()),
-        "quantities": [I_XT, I_TY],
-        "flags": flags.to_list(),
-        "fails": fails.to_list(),
+        "planes": [list(names) for names in axes],
+        **{column: names.to_list() for column, names in known.items()},
         "confidence": CONFIDENCE,
         "student": student.round(6).tolist(),
         "thinned": [most, longest] if most < longest else None,
@@ -106,31 +107,26 @@ def numbers(
     }
 
 
-def _table(name: str, trace: TraceLike, frame: pd.DataFrame) -> tuple[str, pd.DataFrame]:
+def _table(name: str, trace: TraceLike) -> tuple[str, pd.DataFrame]:
     """The trace's clock, and all its numbers with their looks counted by it."""
-    readings = trace.readings()
+    frame, readings = trace.frame(), trace.readings()
     if readings.empty:
         raise InvalidInput(f"report: the trace {name!r} is empty; take a snapshot first")
     counted = frame if len(frame) else readings
-    return clock(counted), _with_failures(trace, frame, on_clock(counted, readings))
+    return clock(counted), on_clock(counted, readings).copy()  # it gets columns here
 
 
-def _with_failures(trace: TraceLike, frame: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
-    """Numbers with a column ``fails``: the checks that their points of the plane fail, or ''.
+def _failing(axes: Sequence[tuple[str, str]], plane: PagePlane) -> str:
+    """The column of what fails in a plane: it ends with the plane's place among all."""
+    return f"fails {axes.index(plane.quantities)}"
 
-    No order of layers is asked for, as in the figures: what is seen at each layer's own resolution
-    may rise from layer to layer.
-    """
-    if frame.empty:
-        return table.assign(fails="")
-    points = trust(trace, chain=()).points
-    each = [np.where(points[name], name, "").astype(object) for name in CHECKS]
-    said = [",".join(filter(None, names)) for names in zip(*each, strict=True)]
-    key = ["seed", "epoch", "layer"]
-    failing = points[key].assign(instrument=points["estimator"], fails=said)
-    merged = table.merge(failing, on=[*key, "instrument"], how="left")
-    of_plane = merged["quantity"].isin([I_XT, I_TY])
-    return merged.assign(fails=merged["fails"].where(of_plane).fillna(""))
+
+def _told(tables: Mapping[str, tuple[str, pd.DataFrame]], what: str) -> pd.Index:
+    """What the columns that begin with a word hold, each once, '' first."""
+    columns = [
+        table[name] for _, table in tables.values() for name in table if str(name).startswith(what)
+    ]
+    return pd.Index(sorted({"", *(each for column in columns for each in column.unique())}))
 
 
 def _groups(table: pd.DataFrame) -> list[tuple[tuple[str, str], pd.DataFrame]]:
@@ -160,10 +156,11 @@ def _block(
     key: tuple[str, str],
     rows: pd.DataFrame,
     trace: TraceLike,
-    named: Mapping[str, pd.Index],
+    known: Mapping[str, pd.Index],
     most: int,
+    failing: Sequence[str],
 ) -> Block:
-    """The numbers of one quantity by one instrument; ``named`` has the names to point into."""
+    """The numbers of one quantity by one instrument; ``known`` has the names to point into."""
     quantity, instrument = key
     names = ["", *trace.layers, *trace.modules]
     present = set(rows["layer"])
@@ -184,15 +181,20 @@ def _block(
         "looks": looks.tolist(),
         "values": packed(dense["value"].to_numpy()),
     }
-    for column, known in named.items():
-        raised = known.get_indexer(pd.Index(dense[column].fillna("")))
-        size = "<u2" if len(known) > 255 else "<u1"
-        block[column] = packed(raised, size) if raised.any() else None
+    block["flags"] = _indexed(dense["flags"], known["flags"])
+    fails = {name.split()[-1]: _indexed(dense[name], known["fails"]) for name in failing}
+    block["fails"] = {plane: packed for plane, packed in fails.items() if packed is not None}
     # the instrument's own error, of which one number a look is told: the mean over seeds
     for name in ("stderr", "lower", "upper"):
         own = dense[name].to_numpy().reshape(shape)
         block[name] = packed(_mean(own)) if np.isfinite(own).any() else None
     return block
+
+
+def _indexed(column: pd.Series[str], known: pd.Index) -> str | None:
+    """The place of each text among those known, packed; nothing where all are ''."""
+    raised = known.get_indexer(pd.Index(column.fillna("")))
+    return packed(raised, "<u2" if len(known) > 255 else "<u1") if raised.any() else None
 
 
 def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -203,29 +205,15 @@ def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(counts > 0, total / np.maximum(counts, 1), np.nan)
 
 
-def _ceilings(trace: TraceLike, frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """For each estimator what stands for T, and the most that it can reach."""
-    known = []
-    for estimator, rows in frame.groupby("estimator", sort=False):
-        most = ceilings(trace, rows)
-        told = either(estimands(rows[rows["quantity"] == I_XT]))
-        known.append(
-            {
-                "estimator": str(estimator),
-                "estimand": told,
-                "most": {quantity: [bits, text] for quantity, (bits, text) in most.items()},
-            }
-        )
-    return known
-
-
-def _map(layer: LayerResolution) -> dict[str, Any]:
+def _map(layer: LayerResolution, trace: TraceLike) -> dict[str, Any]:
     """A layer at every resolution: bits ``(scales, looks)``, means over seeds."""
-    means = {I_XT: layer.mean_x, I_TY: layer.mean_y}
+    called = quantities(pair(trace).meta)
+    means = {called[I_XT]: layer.mean_x, called[I_TY]: layer.mean_y}
     known = {quantity: bits for quantity, bits in means.items() if np.isfinite(bits).any()}
     return {
         "layer": layer.layer,
         "reader": layer.reader,
+        "quantities": [called[I_XT], called[I_TY]],
         "scales": layer.scales.tolist(),
         "looks": layer.epochs.tolist(),
         "seeds": layer.about_x.shape[1],

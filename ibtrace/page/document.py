@@ -8,7 +8,7 @@ no request be made, whatever the names in a trace are.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from string import Template
@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import pandas as pd
 import yaml
 
+from ibtrace.bounds import BottleneckCurve
 from ibtrace.errors import InvalidInput
 from ibtrace.page.data import numbers
 from ibtrace.page.embed import as_json, asset, digest, script
@@ -24,6 +25,7 @@ from ibtrace.page.tables import definitions, folded, preformatted, table, text
 from ibtrace.plane import (
     Controlled,
     Multiverse,
+    PlaneBound,
     Resolution,
     Verdict,
     pair,
@@ -94,6 +96,7 @@ def page(
     multiverses: Mapping[str, Multiverse] | None = None,
     controls: Mapping[str, Controlled] | None = None,
     examinations: Mapping[str, Tabulated] | None = None,
+    bounds: Mapping[str, BottleneckCurve] | None = None,
 ) -> str:
     """The page of traces as HTML.
 
@@ -106,16 +109,21 @@ def page(
         multiverses: Verdicts under many analyses (`ibtrace.Trace.multiverse`), likewise.
         controls: What controls of some of the traces say (`ibtrace.plane.controlled`), likewise.
         examinations: What their activations say of the estimates (`ibtrace.Trace.examine`).
+        bounds: Bottleneck curves (`ibtrace.Trace.bound`) of some of the traces, drawn beneath the
+            planes of the inputs and the first target; verdicts tell the distances.
 
     Raises:
-        InvalidInput: If there is no trace, one is empty, or their looks are not counted alike.
+        InvalidInput: If there is no trace, one is empty, their looks are not counted alike, or a
+            bound is no curve.
     """
     given = dict(traces) if isinstance(traces, Mapping) else {"": traces}
     named = {name: pair(trace) for name, trace in given.items()}
     scripts = script(asset(name) for name in _SCRIPTS)
     # The policy allows these by their digests, and nothing that a name could bring in.
     library = script([asset("plotly-cartesian.min.js")])
-    drawn = numbers(named, maps, multiverses)
+    bounds = bounds or {}
+    curves = {name: PlaneBound(curve) for name, curve in bounds.items()}
+    drawn = numbers(given, maps, multiverses, curves)
     heading = title or " · ".join(filter(None, named)) or "One run"
     return Template(asset("page.html")).substitute(
         policy=f"default-src 'none'; script-src {digest(library)} {digest(scripts)}; "
@@ -123,12 +131,12 @@ def page(
         title=text(heading),
         facts=_facts(named, drawn),
         style=asset("page.css"),
-        verdicts=_of_each(named, _verdict),
+        verdicts=_of_each(named, lambda name, trace: _verdict(trace, bounds.get(name))),
         controls=_controls(controls or {}),
         examinations=_examinations(examinations or {}),
         answers=_answers(maps or {}),
         claims=_tested("Claims", claims or {}) + _tested("Predictions", predictions or {}),
-        provenance=_of_each(named, _provenance),
+        provenance=_of_each(named, lambda _, trace: _provenance(trace)),
         made=_made(named),
         data=as_json(drawn),
         library=library,
@@ -161,28 +169,28 @@ def _variables(trace: TraceLike) -> str:
     if chosen is None:
         return ""
     called = quantities(trace.meta)
-    return f"{I_XT} is {called[I_XT]}, {I_TY} is {called[I_TY]}; ibtrace plot draws the others"
+    return f"verdicts are of {called[I_XT]} and {called[I_TY]}; figures of all, as chosen"
 
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}{'s' * (number != 1)}"
 
 
-def _of_each(named: Traces, tell: Any) -> str:
+def _of_each(named: Traces, tell: Callable[[str, TraceLike], str]) -> str:
     """What is told of each trace, under its name, side by side where there is room."""
     parts = []
     for name, trace in named.items():
         control = control_of(trace.meta)
         told = f" (a control: {control.words})" if control else ""
         head = f"<h3>{text(name)}{told}</h3>" if name else ""
-        parts.append(f'<article class="run">{head}{tell(trace)}</article>')
+        parts.append(f'<article class="run">{head}{tell(name, trace)}</article>')
     return f'<div class="runs">{"".join(parts)}</div>'
 
 
-def _verdict(trace: TraceLike) -> str:
+def _verdict(trace: TraceLike, bound: BottleneckCurve | None) -> str:
     """The sentences, and every number behind them."""
     try:
-        judged = verdict(trace)
+        judged = verdict(trace, bound=bound)
     except InvalidInput as error:  # a trace of lenses alone has nothing to judge
         return f"<p>No verdict: {text(error)}.</p>"
     every = table(judged.table(), "Every layer by every estimator; bits")

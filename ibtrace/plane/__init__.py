@@ -39,7 +39,9 @@ from ibtrace.plane.layer_resolution import LayerResolution as LayerResolution
 from ibtrace.plane.multiverse import LayerMultiverse as LayerMultiverse
 from ibtrace.plane.multiverse import Multiverse as Multiverse
 from ibtrace.plane.pairs import pair as pair
+from ibtrace.plane.pairs import pairs as pairs
 from ibtrace.plane.pairs import quantities as quantities
+from ibtrace.plane.plane_bound import PlaneBound as PlaneBound
 from ibtrace.plane.resolution import Resolution as Resolution
 from ibtrace.plane.result import Verdict as Verdict
 from ibtrace.plane.rule import Rule as Rule

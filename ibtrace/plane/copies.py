@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ibtrace.plane.drops import Array
 
@@ -12,7 +13,7 @@ from ibtrace.plane.drops import Array
 def copies(curves: Iterable[Array], seeds: Sequence[int]) -> dict[int, int]:
     """Seeds whose curves are another's to the last digit at every look: ``{seed: the first}``.
 
-    Curves that stand still all along tell nothing: those of different networks may be equal. Of
+    A seed whose curves all stand still tells nothing: those of different networks may be equal. Of
     two that are equal, what is missing is missing in both.
 
     Args:
@@ -21,26 +22,28 @@ def copies(curves: Iterable[Array], seeds: Sequence[int]) -> dict[int, int]:
         seeds: The seeds, in the order of the rows.
 
     Example:
-        >>> still, moving = np.array([[1.0, 1], [1, 1], [1, 1]]), np.array([[1, 2], [3, 2], [1, 2]])
+        >>> still, moving = np.array([[1.0, 1], [1, 1], [1, 1]]), np.array([[1, 2], [3, 3], [1, 2]])
         >>> copies([still, moving], [4, 5, 6]), copies([still], [4, 5, 6])
         ({6: 4}, {})
+        >>> copies([np.array([[1.0, 1], [1, 2], [1, 1]])], [4, 5, 6])  # 4 and 6 stand still
+        {}
     """
     known = [np.where(np.isfinite(curve), curve, np.nan) for curve in curves]
-    moving = [curve for curve in known if _moves(curve)]
-    if not moving:
+    if not known:
         return {}
+    moving = np.logical_or.reduce([np.zeros(len(seeds), dtype=bool), *map(_moves, known)])
     firsts: dict[bytes, int] = {}
     return {
         seed: first
-        for seed, curve in zip(seeds, np.concatenate(moving, axis=1), strict=True)
-        if np.isfinite(curve).any()
+        for seed, curve, moves in zip(seeds, np.concatenate(known, axis=1), moving, strict=True)
+        if moves
         if (first := firsts.setdefault(curve.tobytes(), seed)) != seed
     }
 
 
-def _moves(curve: Array) -> bool:
-    """Whether the numbers of some seed are not the same at all looks."""
-    if not curve.shape[1]:
-        return False
-    spread = np.fmax.reduce(curve, axis=1) - np.fmin.reduce(curve, axis=1)
-    return bool((spread > 0).any())
+def _moves(curve: Array) -> NDArray[np.bool_]:
+    """Whether the numbers of each seed are not the same at all looks, ``(seeds,)``."""
+    spread = np.fmax.reduce(curve, axis=1, initial=-np.inf)
+    spread = spread - np.fmin.reduce(curve, axis=1, initial=np.inf)
+    moved: NDArray[np.bool_] = spread > 0
+    return moved

@@ -42,17 +42,34 @@ def pair(trace: TraceLike, x: str | None = None, y: str | None = None) -> TraceL
     """
     if isinstance(trace, Pair):
         return trace if x is None and y is None else pair(trace.trace, x, y)
+    sources, targets = _variables(trace)
+    chosen = (X if x is None else x, targets[0] if y is None else y)
+    for role, name, known in (("x", chosen[0], sources), ("y", chosen[1], targets)):
+        if name not in known:
+            raise UnknownName(f"no {role}={name!r} in the trace; it has {', '.join(known)}")
+    return Pair(trace, *chosen) if trace.meta.get("named") else trace
+
+
+def pairs(trace: TraceLike) -> list[TraceLike]:
+    """The trace as the plane of every source with every target, the inputs themselves first.
+
+    The first is ``pair(trace)``, and the only one where no variable has a name, or where the trace
+    is a pair already.
+    """
+    if isinstance(trace, Pair):
+        return [trace]
+    sources, targets = _variables(trace)
+    return [pair(trace, x, y) for x in sources for y in targets]
+
+
+def _variables(trace: TraceLike) -> tuple[list[str], list[str]]:
+    """What may stand for X, and what for Y, by name."""
     named = trace.meta.get("named", ())
     sources, targets = (
         [str(each["name"]) for each in named if each["role"] == role]
         for role in ("source", "target")
     )
-    targets = targets or [Y]
-    chosen = (X if x is None else x, targets[0] if y is None else y)
-    for role, name, known in (("x", chosen[0], [X, *sources]), ("y", chosen[1], targets)):
-        if name not in known:
-            raise UnknownName(f"no {role}={name!r} in the trace; it has {', '.join(known)}")
-    return Pair(trace, *chosen) if named else trace
+    return [X, *sources], targets or [Y]
 
 
 @dataclass(frozen=True, eq=False)

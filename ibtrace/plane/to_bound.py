@@ -15,7 +15,8 @@ from ibtrace.types import I_TY, I_XT
 _KEY = ["seed", "epoch", "layer", "estimator"]
 _ERRORS = 2.0
 """Standard errors by which a point must be above the curve to be called a fault."""
-_MARGIN = 1e-3  # bits that a point may be above it beside, as in figures
+MARGIN = 1e-3
+"""Bits that a point may be above the curve beside, and not be called impossible."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def notes_of_bound(places: Sequence[ToBound], curve: BottleneckCurve) -> tuple[s
     notes = []
     for estimator in dict.fromkeys(place.estimator for place in places):
         own = [place for place in places if place.estimator == estimator]
-        told = ", ".join(f"{place.layer} {place.distance:.3g}" for place in own)
+        told = ", ".join(f"{place.layer} {_bits(place.distance)}" for place in own)
         notes.append(f"Bits of I(T;Y) below the bottleneck curve of {law}: {estimator}: {told}.")
         if above := sum(place.above for place in own):
             layers = ", ".join(place.layer for place in own if place.above)
@@ -96,9 +97,14 @@ def notes_of_bound(places: Sequence[ToBound], curve: BottleneckCurve) -> tuple[s
     return tuple(notes)
 
 
+def _bits(distance: float) -> str:
+    """A distance with three digits, none of which are less than a thousandth of a bit."""
+    return f"{round(distance, 3) + 0:.3g}"
+
+
 def _above(points: pd.DataFrame, curve: BottleneckCurve) -> pd.Series[bool]:
     """Which points no T can have, their errors granted; below 0 is a check of its own."""
     x, y = (np.maximum(points[name].to_numpy(dtype=np.float64), 0) for name in (I_XT, I_TY))
-    error = points["error"].to_numpy(dtype=np.float64) + _MARGIN
+    error = points["error"].to_numpy(dtype=np.float64) + MARGIN
     over = curve.impossible(np.maximum(x - error, 0), np.maximum(y - error, 0))
     return pd.Series(over, index=points.index)

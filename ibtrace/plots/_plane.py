@@ -17,9 +17,9 @@ from matplotlib.ticker import NullLocator
 
 from ibtrace.bounds import BottleneckCurve
 from ibtrace.errors import InvalidInput
-from ibtrace.plane import ceilings, clock, coordinates, mean_coordinates, pair
+from ibtrace.plane import PlaneBound, ceilings, clock, coordinates, mean_coordinates, pair
 from ibtrace.plane import normalised as shares_of_entropy
-from ibtrace.plots._bound import Bound
+from ibtrace.plots import _bound
 from ibtrace.plots._failing import FAILS, hollow_mark, labels, with_failures
 from ibtrace.plots._style import (
     EPOCHS,
@@ -157,7 +157,7 @@ def explain(
         handles.append(hollow_mark())
         layers = [*layers, FAILS]
     if (bound := planes[0].bound) is not None:
-        marks, names = bound.handles()
+        marks, names = _bound.handles(bound)
         handles, layers = [*handles, *marks], [*layers, *names]
     legend_below(figure, handles, layers)
     ticks = epoch_ticks(max(plane.last_epoch for plane in planes))
@@ -194,7 +194,7 @@ class Plane:
         self.points, self.means = with_failures(trace, self.estimator, self.points, self.means)
         of_x, of_y = trace.meta.get("input_entropy", 1.0), trace.meta.get("label_entropy", 1.0)
         units = (float(of_x), float(of_y)) if normalised else (1.0, 1.0)
-        self.bound = None if bound is None else Bound(bound, units)
+        self.bound = None if bound is None else PlaneBound(bound, units)
         if self.bound is not None:
             for table in (self.points, self.means):
                 table["fails"] |= self.bound.impossible(table)
@@ -257,8 +257,8 @@ class Plane:
         axes.update_datalim(self.points[[I_XT, I_TY]].to_numpy())
         axes.autoscale_view()
         if self.bound is not None:
-            self.bound.make_room(axes)
-            self.bound.draw(axes)
+            _bound.make_room(axes, self.bound)
+            _bound.draw(axes, self.bound)
         axes.set_xlabel(f"{self.labels[I_XT]}\n" + wrap(self.estimands, rest="", width=52))
         axes.set_ylabel(self.labels[I_TY])
 

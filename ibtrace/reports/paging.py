@@ -27,6 +27,7 @@ def write_page(
     *,
     maps: bool = True,
     examinations: bool = False,
+    bound: bool = False,
     progress: bool = False,
 ) -> Path:
     """Write the page of one run, or of several side by side.
@@ -41,6 +42,7 @@ def write_page(
         maps: Whether runs that keep their activations get resolution maps, of at most 60 looks.
         examinations: Whether the estimators of these runs are examined: against chance, on fewer
             samples (`ibtrace.reports.trusting.examined`), which takes minutes.
+        bound: Whether the bottleneck curve of each probe is drawn, and the distances to it told.
         progress: Draw progress bars.
 
     Returns:
@@ -48,7 +50,7 @@ def write_page(
 
     Raises:
         RunError: If a folder holds no run, is named twice, or the file cannot be written.
-        InvalidInput: If the runs do not fit into one report.
+        InvalidInput: If the runs do not fit into one report, or a curve is not known.
     """
     paths = [Path(folder).resolve() for folder in folders]
     if len(set(paths)) < len(paths):
@@ -80,7 +82,14 @@ def write_page(
         name: examined(trace, progress=progress)
         for name, trace in (kept.items() if examinations else ())
     }
-    found = {"maps": resolutions, "multiverses": multiverses, "controls": controls, **tested}
+    bounds = {name: trace.bound() for name, trace in traces.items()} if bound else {}
+    found = {
+        "maps": resolutions,
+        "bounds": bounds,
+        "multiverses": multiverses,
+        "controls": controls,
+        **tested,
+    }
     return page.write(traces, out, title=title, examinations=looked_at, **found)
 
 

@@ -571,6 +571,7 @@ class Trace(Exported):
         resolution: Resolution | None = None,
         multiverse: Multiverse | None = None,
         examination: Examination | None = None,
+        bound: BottleneckCurve | bool = False,
     ) -> Path:
         """Write the trace as one HTML file with figures to look into, and return its path.
 
@@ -583,9 +584,11 @@ class Trace(Exported):
             resolution: What `Trace.resolution` gave, to be drawn too.
             multiverse: What `Trace.multiverse` gave, likewise.
             examination: What `Trace.examine` gave, to be told too.
+            bound: The bottleneck curve of the inputs and the first target, drawn beneath their
+                plane; True for that of the probe (`bound`).
 
         Raises:
-            InvalidInput: If the trace is empty, or the name is no page's.
+            InvalidInput: If the trace is empty, the name is no page's, or the curve is not known.
             RunError: If the file cannot be written.
         """
         folder = None if self.path is None else self.path.parent
@@ -594,8 +597,10 @@ class Trace(Exported):
         maps = {} if resolution is None else {name: resolution}
         multiverses = {} if multiverse is None else {name: multiverse}
         examined = {} if examination is None else {name: examination}
+        curve = self._curve(bound)
+        bounds = {} if curve is None else {name: curve}
         more = {"maps": maps, "multiverses": multiverses, "examinations": examined}
-        return write({name: self}, file, **more)
+        return write({name: self}, file, bounds=bounds, **more)
 
     # --- activations ------------------------------------------------------------------------
 

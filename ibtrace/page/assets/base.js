@@ -30,10 +30,11 @@ function numbersOf(block) {
   if (!block.numbers) {
     const read = (name, type) => (block[name] === null ? null : unpacked(block[name], type));
     const index = (names) => (names.length > 255 ? Uint16Array : Uint8Array);
+    const failing = Object.entries(block.fails);
     block.numbers = {
       values: read("values", Float32Array),
       flags: read("flags", index(DATA.flags)),
-      fails: read("fails", index(DATA.fails)),
+      fails: Object.fromEntries(failing.map(([at, text]) => [at, unpacked(text, index(DATA.fails))])),
       stderr: read("stderr", Float32Array),
       lower: read("lower", Float32Array),
       upper: read("upper", Float32Array),
@@ -49,6 +50,7 @@ const LOOKS = [
 
 const state = {
   at: LOOKS.length - 1,
+  plane: 0, // which two variables are drawn
   hidden: { runs: new Set(), layers: new Set(), modules: new Set(), seeds: new Set() },
   estimators: new Set(),
   band: "interval",
@@ -77,6 +79,15 @@ function shownSeeds(block) {
   return block.seeds.map((seed, at) => at).filter((at) => {
     return !state.hidden.seeds.has(SEEDS.indexOf(block.seeds[at]));
   });
+}
+
+/** The two quantities of the plane that is drawn, across and upward. */
+function axesNow() {
+  return DATA.planes[state.plane];
+}
+
+function isInformation(quantity) {
+  return DATA.planes.some((axes) => axes.includes(quantity));
 }
 
 function blockOf(run, quantity, instrument) {

@@ -81,7 +81,7 @@ function choice(title, key, options) {
   const list = element("select", {},
     ...options.map(([value, name]) => element("option", { value }, name)));
   list.addEventListener("change", () => {
-    state[key] = list.value;
+    state[key] = typeof state[key] === "number" ? Number(list.value) : list.value;
     if (key === "theme") dressed();
     changed();
   });
@@ -96,8 +96,7 @@ function dressed() {
 }
 
 function addControls() {
-  const first = DATA.estimators.findIndex((estimator) =>
-    DATA.runs.some((run) => blockOf(run, I_XT, estimator) && blockOf(run, I_TY, estimator)));
+  const first = DATA.estimators.findIndex(hasPlane);
   state.estimators.add(Math.max(first, 0));
   hiding("Runs", "runs", DATA.runs.map((run) => run.name));
   group("Estimators", DATA.estimators, {
@@ -109,6 +108,8 @@ function addControls() {
   hiding("Seeds", "seeds", SEEDS.map(String));
   document.querySelector("#filters .groups").append(
     element("div", { class: "choices" },
+      ...(DATA.planes.length > 1 ? [choice("Variables", "plane", DATA.planes.map(([across, upward], at) =>
+        [at, `${upward} against ${across}`]))] : []),
       choice("Bands", "band", [
         ["interval", `${100 * DATA.confidence} % interval of the mean`],
         ["spread", "80 % of the seeds"],

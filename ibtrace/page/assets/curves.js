@@ -78,7 +78,7 @@ function curveSpec(quantity, instrument, options) {
   const { theme, width, legend } = options;
   const runs = blockRuns(quantity, instrument);
   const blocks = runs.map((run) => blockOf(run, quantity, instrument));
-  const log = !DATA.quantities.includes(quantity) && isWide(blocks);
+  const log = !isInformation(quantity) && isWide(blocks);
   const unit = unitOf(blocks[0]).trim();
   const layout = gridOf(runs.map((run) => run.name), {
     theme, width, height: width < 560 ? 220 : 260, x: lookAxis(),
@@ -134,11 +134,11 @@ function addCurve(section, id, quantity, instrument, title, note, shown, within)
 
 function addCurves() {
   DATA.estimators.forEach((estimator, at) => {
-    DATA.quantities.forEach((quantity, which) => {
+    [...new Set(DATA.planes.flat())].forEach((quantity, which) => {
       if (!DATA.runs.some((run) => blockOf(run, quantity, estimator))) return;
       addCurve("curves", `curve-${at}-${which}`, quantity, estimator,
-        `${quantity} by ${estimator}`, which ? "" : estimandOf(estimator),
-        () => state.estimators.has(at));
+        `${quantity} by ${estimator}`, () => (axesNow()[0] === quantity ? estimandOf(estimator) : ""),
+        () => state.estimators.has(at) && axesNow().includes(quantity));
     });
   });
   const others = new Map();
@@ -147,7 +147,7 @@ function addCurves() {
   for (const run of DATA.runs) {
     const first = run.blocks.filter(logged);
     for (const { quantity, instrument } of [...first, ...run.blocks]) {
-      if (!DATA.quantities.includes(quantity)) {
+      if (!isInformation(quantity)) {
         others.set(JSON.stringify([quantity, instrument]), [quantity, instrument]);
       }
     }
@@ -162,7 +162,7 @@ function addCurves() {
     const names = panels.map(([, quantity]) => quantity);
     const within = others.size > FEW ? folded("quantities", note, names) : null;
     for (const [at, quantity] of panels) {
-      addCurve("quantities", `quantity-${at}`, quantity, instrument, quantity, note, () => true, within);
+      addCurve("quantities", `quantity-${at}`, quantity, instrument, quantity, () => note, () => true, within);
     }
   }
 }

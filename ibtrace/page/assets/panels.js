@@ -4,6 +4,7 @@
  *   addPanel({ id, section, title, note, spec, rows, peek, moves, cursors, shown })
  *
  * section  the id of the section that it stands in
+ * note     () => what is said beneath the title, of what is drawn
  * within   the element that it stands in there, if not the section's own
  * spec     ({theme, width, legend}) => {data, layout}: what Plotly draws
  * rows     () => rows of the CSV, as rowsOf gives them
@@ -24,6 +25,7 @@ function addPanel(panel) {
   const table = element("details", { class: "numbers" }, element("summary", {}, "Numbers"));
   table.addEventListener("toggle", () => fill(panel));
   panel.draw = draw;
+  panel.noted = element("p", { class: "note" });
   panel.legend = element("ul", { class: "legend" });
   panel.table = table;
   panel.figure = element(
@@ -33,7 +35,7 @@ function addPanel(panel) {
       "figcaption",
       {},
       element("h3", {}, panel.title),
-      panel.note ? element("p", { class: "note" }, panel.note) : "",
+      panel.noted,
       element(
         "span",
         { class: "buttons" },
@@ -47,6 +49,7 @@ function addPanel(panel) {
   );
   (panel.within ?? document.querySelector(`#${panel.section} > .panels`)).append(panel.figure);
   PANELS.push(panel);
+  tell(panel);
   watcher.observe(panel.figure);
 }
 
@@ -84,13 +87,21 @@ function refresh(panel) {
     panel.shapes = layout.shapes ?? [];
     layout.shapes = [...panel.shapes, ...cursorLines(panel, theme)];
     Plotly.react(panel.draw, data, layout, CONFIG);
-    if (panel.drawn !== drawn) legendOf(panel);
+    if (panel.drawn !== drawn) {
+      legendOf(panel);
+      tell(panel);
+    }
   }
   panel.drawn = drawn;
   panel.at = state.at;
   // the library measures texts in a drawing of its own, which nobody is to be told of
   document.getElementById("js-plotly-tester")?.setAttribute("aria-hidden", "true");
   if (panel.table.open) fill(panel);
+}
+
+function tell(panel) {
+  panel.noted.textContent = panel.note();
+  panel.noted.hidden = !panel.noted.textContent;
 }
 
 function legendOf(panel) {
@@ -177,7 +188,7 @@ function gridOf(names, { theme, width, height, x, y, left = 54 }) {
     hovermode: "closest",
     hoverlabel: { align: "left", font: { family: FONT, size: 12 } },
     dragmode: TOUCH ? false : "zoom",
-    uirevision: "kept", // a zoom survives the slider and the toggles
+    uirevision: `kept ${state.plane}`, // a zoom survives the slider and the toggles
     annotations: [],
   };
   names.forEach((name, at) => {
@@ -254,7 +265,7 @@ function wrapped(text, most) {
 /** On white and with a legend, whatever the page looks like: it is for a paper. */
 async function saveSvg(panel) {
   const { data, layout } = panel.spec({ theme: "light", width: 960, legend: true });
-  const lines = wrapped(panel.note ?? "", 130);
+  const lines = wrapped(panel.note(), 130);
   const note = lines.map((line) => `<br><sub>${plain(line)}</sub>`).join("");
   const under = 16 * Math.max(0, lines.length - 1);
   const whole = {

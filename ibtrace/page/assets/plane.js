@@ -1,15 +1,22 @@
 /* The information plane: one panel for each estimator, a subplot for each run. */
 
-const [I_XT, I_TY] = DATA.quantities;
+/** The plane that is drawn, as a run has it; nothing where it lacks one of the variables. */
+function planeOf(run) {
+  return run.planes.find((plane) => String(plane.quantities) === String(axesNow()));
+}
 
 function factsOf(run, estimator) {
-  return run.ceilings.find((known) => known.estimator === estimator);
+  return planeOf(run)?.estimators.find((known) => known.estimator === estimator);
+}
+
+/** The numbers of an estimator across and upward. */
+function axesBlocks(run, estimator) {
+  return axesNow().map((quantity) => blockOf(run, quantity, estimator));
 }
 
 /** The looks of a layer at which both coordinates are known, as pairs of points; made once. */
 function pairs(run, estimator, layer) {
-  const across = blockOf(run, I_XT, estimator);
-  const upward = blockOf(run, I_TY, estimator);
+  const [across, upward] = axesBlocks(run, estimator);
   if (!across?.layers.includes(layer) || !upward?.layers.includes(layer)) return [];
   across.pairs ??= new Map();
   const held = across.pairs.get(layer);
@@ -37,11 +44,12 @@ function pairHover(pair) {
   const { x, y, across, upward, layer } = pair;
   const lines = [
     `<b>${plain(layer)}</b> · ${CLOCK} ${x.look.toLocaleString("en")}`,
-    `${I_XT} ${told(across, x)}`,
-    `${I_TY} ${told(upward, y)}`,
+    `${plain(across.quantity)} ${told(across, x)}`,
+    `${plain(upward.quantity)} ${told(upward, y)}`,
   ];
   if (x.n > 1) lines.push(`mean of ${x.n} seeds [${100 * DATA.confidence} % interval]`);
-  for (const [name, block, point] of [[I_XT, across, x], [I_TY, upward, y]]) {
+  for (const [block, point] of [[across, x], [upward, y]]) {
+    const name = plain(block.quantity);
     const own = ownError(block, layer, point.place);
     const flags = flagsAt(block, layer, point.place);
     if (own) lines.push(`${name}: ${own}`);
@@ -66,7 +74,8 @@ function seedDots(pair) {
     const flags = [...new Set([...bits.flags.split(","), ...label.flags.split(",")])].filter(Boolean);
     dots.text.push(
       `<b>${plain(layer)}</b> · seed ${across.seeds[seed]} · ${CLOCK} ${x.look}` +
-        `<br>${I_XT} ${short(bits.value)} bits<br>${I_TY} ${short(label.value)} bits` +
+        `<br>${plain(across.quantity)} ${short(bits.value)} bits` +
+        `<br>${plain(upward.quantity)} ${short(label.value)} bits` +
         (flags.length ? `<br>flagged ${plain(flags.join(", "))}` : "") +
         (bits.fails ? `<br>fails: ${plain(bits.fails.replaceAll(",", ", "))}` : "")
     );
@@ -120,17 +129,20 @@ function layerTraces(all, layer, axes, { theme, legend }) {
 function planeSpec(estimator, options) {
   const { theme, width, legend } = options;
   const runs = planeRuns(estimator);
+  const [across, upward] = axesNow();
   const layout = gridOf(runs.map((run) => run.name), {
     theme, width, height: width < 560 ? 300 : 380,
-    x: { title: { text: `${I_XT} (bits)`, standoff: 6 } },
-    y: { title: { text: `${I_TY} (bits)`, standoff: 6 } },
+    x: { title: { text: `${plain(across)} (bits)`, standoff: 6 }, range: endsOf(runs, estimator, 0) },
+    y: { title: { text: `${plain(upward)} (bits)`, standoff: 6 }, range: endsOf(runs, estimator, 1) },
   });
   const data = [];
   runs.forEach((run, at) => {
     const axes = { xaxis: at ? `x${at + 1}` : "x", yaxis: at ? `y${at + 1}` : "y" };
     const most = factsOf(run, estimator)?.most ?? {};
-    if (most[I_XT]) ceilingLine(layout, most[I_XT], at, theme, false);
-    if (most[I_TY]) ceilingLine(layout, most[I_TY], at, theme, true);
+    if (most[across]) ceilingLine(layout, most[across], at, theme, false);
+    if (most[upward]) ceilingLine(layout, most[upward], at, theme, true);
+    const bound = planeOf(run).bound;
+    if (bound) boundLine(layout, bound, at, theme);
     const known = DATA.layers
       .filter(isShown)
       .map((layer) => [layer, pairs(run, estimator, layer)])
@@ -154,6 +166,47 @@ function planeSpec(estimator, options) {
   return { data, layout };
 }
 
+const FAR = 1e3; // bits: beyond all axes
+
+/** The bottleneck curve and the shade above it. */
+function boundLine(layout, bound, at, theme) {
+  const key = at ? at + 1 : "";
+  const [last] = bound.x.slice(-1);
+  const line = bound.x.map((x, place) => `${place ? "L" : "M"}${x},${bound.y[place]}`).join("");
+  const square = `M${-FAR},${-FAR}L${FAR},${-FAR}L${FAR},${FAR}L${-FAR},${FAR}Z`;
+  const shared = { type: "path", xref: `x${key}`, yref: `y${key}`, layer: "below" };
+  layout.shapes ??= [];
+  layout.shapes.push(
+    { ...shared, path: `${square}${line}L${last},0L0,0Z`, fillcolor: BEYOND, fillrule: "evenodd", line: { width: 0 } },
+    { ...shared, path: line, line: { color: THEMES[theme].ink, width: 1.2 } });
+}
+
+/**
+ * The ends of an axis of planes with a bound: the drawing library would make room for the shade.
+ * All points have room at all looks, seeds' too, and the corner of the curve.
+ */
+function endsOf(runs, estimator, axis) {
+  const corners = runs.flatMap((run) => planeOf(run).bound?.corner[axis] ?? []);
+  if (!corners.length) return undefined;
+  const points = runs.flatMap((run) => {
+    const block = axesBlocks(run, estimator)[axis];
+    const seeds = shownSeeds(block);
+    return block.layers.filter(isShown).flatMap((layer) => curve(block, layer).flatMap((point) =>
+      seeds.map((seed) => single(block, layer, seed, point.place).value).filter(Number.isFinite)));
+  });
+  const [least, most] = [0, ...corners, ...points].reduce(
+    ([low, high], value) => [Math.min(low, value), Math.max(high, value)], [Infinity, -Infinity]);
+  const room = 0.06 * (most - least || 1);
+  return [least - room, most + room];
+}
+
+const BEYOND = "rgba(200,85,61,0.13)";
+
+/** What is said of the curves that are drawn, each once. */
+function boundsTold(estimator) {
+  return [...new Set(planeRuns(estimator).map((run) => planeOf(run).bound?.told).filter(Boolean))];
+}
+
 function planePeek(estimator) {
   const rows = planeRuns(estimator).flatMap((run) =>
     DATA.layers.filter(isShown).flatMap((layer) => {
@@ -165,25 +218,30 @@ function planePeek(estimator) {
         failsAt(here.across, layer, here.x.place) || "–"]];
     })
   );
-  return { head: ["layer", "run", CLOCK, I_XT, I_TY, "seeds", "flags", "fails"], rows };
+  return { head: ["layer", "run", CLOCK, ...axesNow(), "seeds", "flags", "fails"], rows };
+}
+
+/** Whether an estimator has both numbers of any plane, in any run. */
+function hasPlane(estimator) {
+  const has = (run, axes) => axes.every((quantity) => blockOf(run, quantity, estimator));
+  return DATA.runs.some((run) => DATA.planes.some((axes) => has(run, axes)));
 }
 
 function addPlanes() {
   DATA.estimators.forEach((estimator, at) => {
-    const has = (run) => blockOf(run, I_XT, estimator) && blockOf(run, I_TY, estimator);
-    if (!DATA.runs.some(has)) return;
+    if (!hasPlane(estimator)) return;
     addPanel({
       id: `plane-${at}`,
       section: "plane",
       title: `Information plane by ${estimator}`,
-      note: estimandOf(estimator),
+      note: () => [estimandOf(estimator), ...boundsTold(estimator)].filter(Boolean).join(". "),
       moves: true,
       shown: () => state.estimators.has(at) && planeRuns(estimator).length > 0,
       spec: (options) => planeSpec(estimator, options),
       layers: () => DATA.layers.filter((layer) => isShown(layer) &&
         planeRuns(estimator).some((run) => pairs(run, estimator, layer).length)),
       rows: () => planeRuns(estimator).flatMap((run) =>
-        DATA.quantities.flatMap((quantity) => rowsOf(run, blockOf(run, quantity, estimator)))),
+        axesBlocks(run, estimator).flatMap((block) => rowsOf(run, block))),
       peek: () => planePeek(estimator),
     });
   });

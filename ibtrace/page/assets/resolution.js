@@ -84,9 +84,9 @@ function mapSpec(layer, quantity, { theme, width }) {
       hoverinfo: "text",
       text: bits.map((row, place) => row.map((value, when) =>
         `<b>${plain(layer)}</b> · ${CLOCK} ${map.looks[when].toLocaleString("en")}` +
-        `<br>scale ${scaleText(map.scales[place])}<br>${quantity} ${short(value)} bits`)),
+        `<br>scale ${scaleText(map.scales[place])}<br>${plain(quantity)} ${short(value)} bits`)),
     });
-    if (quantity !== I_XT) return;
+    if (quantity !== map.quantities[0]) return;
     const sure = map.scales.map((scale) => map.bands.some(([a, b]) => a <= scale && scale <= b));
     data.push({
       type: "scatter", ...axes, mode: "lines+markers", hoverinfo: "skip", showlegend: false,
@@ -108,9 +108,10 @@ function mapRows(layer, quantity) {
 }
 
 function mapPeek(layer) {
+  const [aboutX, aboutY] = mapOf(mapRuns(layer)[0], layer).quantities;
   const rows = mapRuns(layer).flatMap((run) => {
     const map = mapOf(run, layer);
-    const [across, upward] = [gridBits(map, I_XT), gridBits(map, I_TY)];
+    const [across, upward] = map.quantities.map((quantity) => gridBits(map, quantity));
     const last = map.looks.length - 1;
     return map.scales.map((scale, place) => {
       const [mean, lower, upper] = map.fall.map((ends) => ends[place]);
@@ -119,18 +120,18 @@ function mapPeek(layer) {
         mean === null ? "–" : `${short(mean)}${ends}`, upward ? short(upward[place][last]) : "–"];
     });
   });
-  return { head: ["scale", "run", "peak", `${I_XT} at the end`, "held-out fall", `${I_TY} at the end`], rows };
+  return { head: ["scale", "run", "peak", `${aboutX} at the end`, "held-out fall", `${aboutY} at the end`], rows };
 }
 
 function addMaps() {
   DATA.layers.forEach((layer, at) => {
-    DATA.quantities.forEach((quantity, which) => {
+    [...new Set(DATA.planes.flat())].forEach((quantity, which) => {
       if (!DATA.runs.some((run) => mapOf(run, layer)?.bits[quantity])) return;
       addPanel({
         id: `map-${at}-${which}`,
         section: "maps",
         title: `${layer}: ${quantity} at every resolution`,
-        note: "",
+        note: () => "",
         moves: false,
         cursors: () => mapRuns(layer).length,
         shown: () => mapRuns(layer).length > 0,

@@ -96,7 +96,7 @@ function addSpecifications() {
     id: `specification-${which}-${at}`,
     section: "specifications",
     title: `${[run.name, layer.layer].filter(Boolean).join(" · ")}: ${layer.fall.length} analyses`,
-    note: layer.sentence,
+    note: () => layer.sentence,
     moves: false,
     shown: () => shownRuns().includes(run) && isShown(layer.layer),
     layers: () => [],

@@ -51,7 +51,7 @@ function curve(block, layer) {
   return points;
 }
 
-/** One seed's number, with its flags and the checks that its point fails. */
+/** One seed's number, with its flags and the checks that its point of the plane drawn fails. */
 function single(block, layer, seed, place) {
   const { values, flags, fails } = numbersOf(block);
   const looks = block.looks.length;
@@ -59,13 +59,12 @@ function single(block, layer, seed, place) {
   return {
     value: values[at],
     flags: flags ? DATA.flags[flags[at]] : "",
-    fails: fails ? DATA.fails[fails[at]] : "",
+    fails: state.plane in fails ? DATA.fails[fails[state.plane][at]] : "",
   };
 }
 
 /** What the seeds shown have of a kind at a look, ``"near_ceiling (3 of 5 seeds)"``. */
 function raisedAt(kind, block, layer, place) {
-  if (!numbersOf(block)[kind]) return "";
   const seeds = shownSeeds(block);
   const counts = new Map();
   for (const seed of seeds) {
@@ -83,7 +82,7 @@ const failsAt = (block, layer, place) => raisedAt("fails", block, layer, place);
 
 /** Whether the points of most of the seeds shown fail a check: then their mean is drawn hollow. */
 function isHollow(block, layer, place) {
-  if (!numbersOf(block).fails) return false;
+  if (!(state.plane in numbersOf(block).fails)) return false;
   const seeds = shownSeeds(block);
   const failing = seeds.filter((seed) => single(block, layer, seed, place).fails);
   return 2 * failing.length > seeds.length;
