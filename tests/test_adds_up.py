@@ -14,16 +14,17 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
 from ibtrace import estimators
 from ibtrace.capture import Look
-from ibtrace.errors import InvalidInput, NonFinite, Unsupported
+from ibtrace.errors import ConstantMean, InvalidInput, NonFinite, Unsupported
 from ibtrace.estimators import Binning, Exact, SoftEntropy
 from ibtrace.estimators._soft_counts import SoftCounts
 from ibtrace.probe import Probe
-from ibtrace.tracer import Tracer
+from ibtrace.tracer import Tracer, _screen
 from ibtrace.tracer._observer import Observer
+from ibtrace.tracer._screen import Screen
 from ibtrace.types import AddsUp, Estimate, adds_up
 from tests.decoders import Decoder, tokens
 
@@ -192,6 +193,10 @@ def traced(max_bytes: int | None, **arguments: Any) -> Tracer:
     return Tracer(Decoder(), probe, estimators=estimator, look=look, **arguments)
 
 
+def flags(frame: pd.DataFrame) -> list[set[str]]:
+    return [{*row.split(",")} for row in frame["flags"]]
+
+
 def test_a_trace_of_layers_that_do_not_fit_has_the_rows_of_one_that_holds_them() -> None:
     held, adding = traced(None), traced(1000)
     assert adding.trace.meta["captured"] == held.trace.meta["captured"]
@@ -199,10 +204,84 @@ def test_a_trace_of_layers_that_do_not_fit_has_the_rows_of_one_that_holds_them()
     left, right = held.trace.frame(), adding.trace.frame()
     for column in ("layer", "quantity", "estimator", "estimand", "variable", "samples"):
         assert left[column].tolist() == right[column].tolist()
+    assert flags(left) == flags(right)
     for column in ("bits", "stderr", "null_bits", "ceiling", "occupied_bins"):
         pd.testing.assert_series_equal(
             left[column], right[column], check_exact=False, rtol=0, atol=1e-10
         )
+
+
+class Odd(nn.Module):
+    """Values as a network gone wrong has them: times a factor, and more."""
+
+    def __init__(self, factor: Sequence[float], offset: float) -> None:
+        super().__init__()
+        self.factor, self.offset = nn.Parameter(torch.tensor(factor)), offset
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x * self.factor + self.offset).relu()
+
+
+@pytest.mark.parametrize(
+    ("factor", "offset", "flag"),
+    [
+        ((1.0, 1.0, 1.0), 0.0, ""),
+        ((1e33, 1e33, 1e33), 0.0, "extreme_values"),
+        ((1.0, 1.0, 1.0), 3e6, "rounded"),
+        ((1.0, 1.0, 1e3), 5.0, "scales_apart"),
+        ((1e-3, 1e-3, 1e-3), 5.0, "crowded"),
+    ],
+)
+def test_what_is_odd_in_t_is_flagged_also_where_no_t_is_held(
+    factor: Sequence[float], offset: float, flag: str
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(N, 3, generator=generator), torch.arange(N) % 4
+    frames = []
+    for size in (None, 40):
+        look = Look(["0"], batch_size=7, max_bytes=size)
+        estimators = [SoftEntropy(points=6), Exact(), Binning(width=0.5)]
+        net = nn.Sequential(Odd(factor, offset), nn.Linear(3, 2))
+        frames.append(Tracer(net, (x, y), estimators=estimators, look=look).trace.frame())
+    held, adding = frames
+    assert flags(held) == flags(adding)
+    assert not flag or any(flag in row for row in flags(held))
+
+
+def test_a_mean_that_differs_by_rounding_alone_is_flagged_where_no_t_is_held() -> None:
+    x, y = torch.randn(N, 8, 5, generator=torch.Generator().manual_seed(0)), torch.arange(N) % 4
+    net = nn.Sequential(nn.InstanceNorm1d(8), nn.Flatten(), nn.Linear(40, 2))
+
+    def about_x(size: int | None) -> Any:
+        look = Look(["0"], reduce="gap:first", batch_size=7, max_bytes=size)
+        frame = Tracer(net, (x, y), estimators=["exact"], look=look).trace.frame()
+        return frame[frame["quantity"] == "I(X;T)"].iloc[0]
+
+    with pytest.raises(ConstantMean, match="differs by rounding alone"):
+        about_x(None)
+    assert about_x(100)["bits"] > 1  # bits of rounding
+    assert "rounded" in about_x(100)["flags"]
+    net[0] = nn.Conv1d(8, 8, 1)
+    assert "rounded" not in about_x(100)["flags"]
+
+
+def test_rows_that_are_seen_are_the_same_whatever_the_batches_and_processes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_screen, "ROWS", 9)
+    data, t = probe("random")
+    told = []
+    for cuts, ranks in (([], 1), ([7, 30, 31], 1), ([7, 30, 31], 2), (range(1, N), 3)):
+        edges = [0, *cuts, N]
+        screens = [Screen(N) for _ in range(ranks)]
+        for at, (first, last) in enumerate(itertools.pairwise(edges)):
+            screens[at % ranks].update(t[first:last], first, None)
+        for other in screens[1:]:
+            screens[0].merge(other)
+        told.append([e.bits.item() for e in screens[0].informations(Exact(), data, 0)])
+    part = torch.arange(0, N, 7)
+    whole = Exact().plane(t[part], data.take(part))
+    assert told == [[e.bits.item() for e in whole]] * 4
 
 
 def test_layers_whose_statistics_do_not_fit_together_have_passes_of_their_own(

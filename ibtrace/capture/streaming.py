@@ -12,12 +12,14 @@ from ibtrace.capture.evidence import Evidence, Reading
 from ibtrace.capture.layer import Layer, require_finite
 from ibtrace.capture.look import Look
 from ibtrace.capture.one_pass import Pass
+from ibtrace.capture.rounding import Rounding
 from ibtrace.capture.store import ONE_BATCH, LayerStore
 from ibtrace.capture.targets import shown_names
 from ibtrace.probe import Probe
 
-Take = Callable[[str, Layer, slice], None]
-"""Takes a layer's name, a batch of it (not to be held), and which of its rows these are."""
+Take = Callable[[str, Layer, slice, Rounding | None], None]
+"""Takes a layer's name, a batch of it (not to be held), which of its rows these are, and by how
+much they may differ by rounding alone, if they are means."""
 
 
 def streamed(
@@ -106,7 +108,7 @@ class _Handed(LayerStore):
             return f"it gave more than {self._expected} rows; {ONE_BATCH}"
         require_finite(self._name, t)
         at = slice(self._filled, self._filled + len(t))
-        self._take(self._shown_name, self.layer(t), at)
+        self._take(self._shown_name, self.layer(t), at, self._rounding)
         self._filled = at.stop
         return ""
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from ibtrace.errors import ConfigError, UnknownName
 from ibtrace.estimators._checks import checked as checked
+from ibtrace.estimators._checks import checked_sums as checked_sums
 from ibtrace.estimators._plane import information as information
 from ibtrace.estimators._plane import informations as informations
 from ibtrace.estimators._plane import plane as plane

@@ -388,6 +388,38 @@ def checked_plane(
     return plane
 
 
+_OF_VALUES = ("scales_apart", "extreme_values", "rounded", "crowded")
+
+
+def checked_sums(
+    estimator: Any,
+    sums: Sequence[Estimate],
+    seen: Sequence[Estimate],
+    probe: ProbeLike,
+    others: Sequence[ProbeLike] = (),
+) -> list[Estimate]:
+    """Estimates whose statistics were added up over batches, flagged as those of one call are.
+
+    Args:
+        estimator: Of which they are.
+        sums: I(X;T), I(T;Y) if there are labels, and I(T;Y) of the other labels.
+        seen: What `informations` says of some of the samples: flags of values are taken from it.
+        probe: All samples.
+        others: The same samples with other labels.
+    """
+    law = law_of(estimator)
+    labelled = [probe, *others] if len(sums) > 1 + len(others) else others
+    roofs = [
+        once(_roofs_of_inputs, probe, law),
+        *(once(_roofs_of_labels, p, law) for p in labelled),
+    ]
+    parts = [seen[0], *seen[-len(labelled) :]] if labelled else seen[:1]
+    return [
+        flagged(estimate, roof, **{n: part.flags[n] for n in _OF_VALUES if n in part.flags})
+        for estimate, roof, part in zip(sums, roofs, parts, strict=True)
+    ]
+
+
 def checked_informations(method: Callable[..., list[Estimate]]) -> Callable[..., list[Estimate]]:
     @functools.wraps(method)
     def informations(

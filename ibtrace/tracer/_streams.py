@@ -10,13 +10,15 @@ import torch
 from torch import nn
 
 from ibtrace.capture import Layer
+from ibtrace.capture.rounding import Rounding
 from ibtrace.errors import InvalidInput
-from ibtrace.estimators import adding
+from ibtrace.estimators import adding, checked_sums
 from ibtrace.measure import as_variable, context, plain_numbers
 from ibtrace.numerics.compiled import clock
 from ibtrace.probe import Probe
 from ibtrace.runtime import distributed
 from ibtrace.tracer._observer import Observer
+from ibtrace.tracer._screen import Screen
 from ibtrace.types import (
     Accumulator,
     AddsUp,
@@ -56,6 +58,8 @@ class Streams:
         self._of: dict[tuple[str, int], Accumulator] = {}
         self._bound: dict[tuple[str, int], AddsUp] = {}
         self._done: set[tuple[str, int]] = set()
+        self._screens: dict[str, Screen] = {}
+        self._screened: set[str] = set()
         self._tokens: dict[str, _Tokens] = {}
         self._targets: dict[tuple[_Tokens, int], Targets] = {}
         self._seconds = 0.0
@@ -81,6 +85,7 @@ class Streams:
 
     def _begin_next(self) -> bool:
         """End a pass; whether another one over the same layers is needed, on any rank."""
+        self._screened |= self._screens.keys()
         going_on = {key for key in self._of if key not in self._done}
         self._done |= {key for key in going_on if not self._of[key].begin_next()}
         again = bool(going_on - self._done)
@@ -128,10 +133,13 @@ class Streams:
                 bound = self._bound[name, at]
                 start = clock()
                 estimates = self._of[name, at].result()
-                seconds = shares + clock() - start
                 samples = self._target(self._tokens[name], at).samples
                 subject = self._probe.samples_of(self._tokens[name])
-                for quantity, estimate in _by_quantity(subject, estimates).items():
+                seen = self._screens[name].informations(bound, subject, self._seed)
+                seconds = shares + clock() - start
+                told = _in_order(subject, estimates)
+                checked = checked_sums(bound, told, seen, subject, subject.others)
+                for quantity, estimate in zip(subject.quantities, checked, strict=True):
                     (numbers,) = plain_numbers(estimate.reading, samples=samples)
                     rows.append(
                         Row(
@@ -149,7 +157,7 @@ class Streams:
                     )
         return rows
 
-    def _take(self, name: str, layer: Layer, rows: slice) -> None:
+    def _take(self, name: str, layer: Layer, rows: slice, rounding: Rounding | None) -> None:
         start = clock()
         self._tokens[name] = layer.token_inputs
         offset = self._offset(layer.token_inputs)
@@ -162,6 +170,10 @@ class Streams:
                 self._of[name, at] = self._begun(name, at, layer, estimator)
             targets = self._target(layer.token_inputs, at)
             self._of[name, at].update(values, targets.at(here))
+            if name not in self._screens:
+                self._screens[name] = Screen(targets.samples)
+        if name not in self._screened:
+            self._screens[name].update(values, here.start, rounding)
         self._seconds += clock() - start
 
     def _begun(self, name: str, at: int, layer: Layer, estimator: Estimator) -> Accumulator:
@@ -217,6 +229,10 @@ class Streams:
     def _come_together(self) -> None:
         """Merge what all ranks took up in this pass, on every rank."""
         here = distributed.rank()
+        screens = {name: s for name, s in self._screens.items() if name not in self._screened}
+        for rank, seen in enumerate(distributed.of_all(screens)):
+            for name in screens if rank != here else ():
+                screens[name].merge(seen[name])
         going_on = {key: a for key, a in self._of.items() if key not in self._done}
         for rank, others in enumerate(distributed.of_all(going_on)):
             for key in going_on if rank != here else ():
@@ -233,13 +249,12 @@ def _all_targets(estimator: AddsUp, probe: Probe) -> Targets:
     return replace(targets, groups=groups)
 
 
-def _by_quantity(probe: Probe, estimates: Mapping[str, Estimate]) -> dict[str, Estimate]:
-    """The estimates by their quantities, in the order of the probe's; NaN of what is no classes."""
+def _in_order(probe: Probe, estimates: Mapping[str, Estimate]) -> list[Estimate]:
+    """The estimates in the order of the probe's quantities; NaN of what is no classes."""
     names = ["x", *(["y"] if probe.labelled else []), *map(_other, range(len(probe.others)))]
     nan = torch.tensor(torch.nan, dtype=torch.float64)
     none = Estimate(nan, flags={"undefined": nan.isnan(), "not_finite": nan.isnan()})
-    pairs = zip(probe.quantities, names, strict=True)
-    return {quantity: estimates.get(name, none) for quantity, name in pairs}
+    return [estimates.get(name, none) for name in names]
 
 
 def _other(at: int) -> str:
@@ -247,5 +262,5 @@ def _other(at: int) -> str:
     return f"other{at}"
 
 
-def _ignore(name: str, layer: Layer, rows: slice) -> None:
+def _ignore(name: str, layer: Layer, rows: slice, rounding: Rounding | None) -> None:
     """What ranks do that only take part in the forward."""
