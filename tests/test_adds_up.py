@@ -25,7 +25,7 @@ from ibtrace.probe import Probe
 from ibtrace.tracer import Tracer, _screen
 from ibtrace.tracer._observer import Observer
 from ibtrace.tracer._screen import Screen
-from ibtrace.types import AddsUp, Estimate, adds_up
+from ibtrace.types import AddsUp, Estimate, Estimator, adds_up
 from tests.decoders import Decoder, tokens
 
 N = 60
@@ -240,7 +240,7 @@ def test_what_is_odd_in_t_is_flagged_also_where_no_t_is_held(
     frames = []
     for size in (None, 40):
         look = Look(["0"], batch_size=7, max_bytes=size)
-        estimators = [SoftEntropy(points=6), Exact(), Binning(width=0.5)]
+        estimators: list[Estimator] = [SoftEntropy(points=6), Exact(), Binning(width=0.5)]
         net = nn.Sequential(Odd(factor, offset), nn.Linear(3, 2))
         frames.append(Tracer(net, (x, y), estimators=estimators, look=look).trace.frame())
     held, adding = frames

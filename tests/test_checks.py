@@ -45,8 +45,8 @@ def test_every_estimator_raises_every_flag(
         plane = [planted() for _ in range(2)]
         if hasattr(kind, "informations"):  # which gives the plane, too
             assert hasattr(kind.informations, "__wrapped__")
-            both = functools.partial(lambda *_, plane, seed=0: list(plane), plane=plane)
-            monkeypatch.setattr(kind, "informations", _checks.checked_informations(both))
+            several = functools.partial(lambda *_, plane, seed=0: list(plane), plane=plane)
+            monkeypatch.setattr(kind, "informations", _checks.checked_informations(several))
         elif hasattr(kind, "plane"):
             assert hasattr(kind.plane, "__wrapped__")
             pair = functools.partial(lambda *_, plane, seed=0: tuple(plane), plane=plane)

@@ -46,7 +46,8 @@ def made(run: Path | None = None, seeds: int = 2) -> Trace:
         with Tracer(net, probe, estimators=names, every=1, seed=seed, keep=keep) as tracer:
             tracer.snapshot(1)
             with torch.no_grad():
-                net[0].weight.mul_(3)
+                for parameter in net.parameters():
+                    parameter.mul_(3)
             tracer.snapshot(2)
     return tracer.trace
 
@@ -56,9 +57,9 @@ def unpacked(block: dict[str, Any], text: str, kind: str) -> np.ndarray[Any, Any
     return np.frombuffer(base64.b64decode(text), kind).reshape(shape)
 
 
-def failing(drawn: dict[str, Any], plane: int) -> dict[tuple[object, ...], set[str]]:
+def failing(drawn: dict[str, Any], plane: int) -> dict[tuple[Any, ...], set[str]]:
     """The checks that points fail in a plane, of each number of the page."""
-    found = {}
+    found: dict[tuple[Any, ...], set[str]] = {}
     for block in drawn["runs"][0]["blocks"]:
         if str(plane) not in block["fails"]:
             continue

@@ -68,7 +68,7 @@ class PagePlane:
         if self.trace.frame().empty:
             return pd.Series("", index=table.index)
         points = trust(self.trace, chain=()).points
-        failed = {name: points[name] for name in CHECKS}
+        failed: dict[str, pd.Series[bool]] = {name: points[name] for name in CHECKS}
         if self.bound is not None:
             failed[ABOVE_BOUND] = self.bound.impossible(points)
         each = [np.where(fails, name, "").astype(object) for name, fails in failed.items()]

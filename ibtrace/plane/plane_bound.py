@@ -77,7 +77,8 @@ class PlaneBound:
         end = self.curve.h_x if math.isfinite(self.curve.h_x) else FAR
         last = float(self.curve.i_xt.max())
         x = np.unique(np.r_[0.0, self.curve.i_xt, np.linspace(0, last, _POINTS), end])
-        return np.stack([x, self.curve.at(x)], -1) / np.asarray(self.units)
+        places: NDArray[np.float64] = np.stack([x, self.curve.at(x)], -1) / np.asarray(self.units)
+        return places
 
     @property
     def name(self) -> str:
