@@ -298,7 +298,7 @@ def test_figures_and_verdicts_name_them() -> None:
 
 def test_a_page_says_which_it_draws(tmp_path: Path) -> None:
     page = traced().report(tmp_path / "report.html").read_text()
-    assert "I(X;T) is I(X;T), I(T;Y) is I(T;digit)" in page
+    assert "verdicts are of I(X;T) and I(T;digit)" in page
 
 
 def test_a_source_is_not_all_that_t_knows() -> None:
