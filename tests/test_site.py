@@ -67,7 +67,9 @@ def test_what_is_loaded_is_on_the_machine() -> None:
     """No font, script or picture is asked for from anywhere."""
     assert site()["theme"]["font"] is False
     assert {"search", "offline"} <= {str(plugin) for plugin in site()["plugins"]}
-    asked = re.findall(r"(?:src|href|url)\W+https?://\S+", (DOCS / "site.css").read_text())
+    asked = re.findall(
+        r"(?:src|href|url)\W+https?://\S+", (DOCS / "theme" / "site.css").read_text()
+    )
     assert not asked
 
 

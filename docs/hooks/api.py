@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 
 from ibtrace import errors, lenses, plots, problems
 
@@ -57,7 +58,6 @@ CONCEPTS: dict[str, tuple[str, str, list[str]]] = {
         "Joint laws whose information is known, to hold estimators to.",
         [
             *("ibtrace.Problem", "ibtrace.problems.make", "ibtrace.problems.names"),
-            *(f"ibtrace.problems.{each.__name__}" for each in problems.registry.values()),
         ],
     ),
     "comparison": (
@@ -71,7 +71,6 @@ CONCEPTS: dict[str, tuple[str, str, list[str]]] = {
         [
             *("ibtrace.Lens", "ibtrace.LensTags", "ibtrace.Quantity", "ibtrace.Reading"),
             *("ibtrace.View", "ibtrace.lenses.make", "ibtrace.lenses.names"),
-            *(f"ibtrace.lenses.{each.__name__}" for each in lenses.registry.values()),
         ],
     ),
     "plots": (
@@ -143,17 +142,30 @@ ESTIMATORS = (
 """What the page of estimators tells beside the estimators."""
 
 
+KINDS: dict[str, Mapping[str, type]] = {"lenses": lenses.registry, "problems": problems.registry}
+"""Pages that tell each of a registry as well."""
+
+
 def directive(name: str) -> str:
     """What mkdocstrings reads."""
     return f"::: {name}\n"
 
 
+def briefly(room: str, each: type) -> str:
+    """The same of a class whose methods are those of its protocol: its own ways to make one."""
+    own = [name for name, what in vars(each).items() if isinstance(what, classmethod)]
+    members = [name for name in own if not name.startswith("_")]
+    told = directive(f"ibtrace.{room}.{each.__name__}")
+    return f"{told}    options:\n      members: {members or 'false'}\n"
+
+
 def pages() -> dict[str, str]:
     """Every page of the API but that of estimators, and the list of all."""
-    made = {
-        f"api/{at}.md": "\n".join([f"# {title}", "", text, "", *map(directive, names)])
-        for at, (title, text, names) in CONCEPTS.items()
-    }
+    made = {}
+    for at, (title, text, names) in CONCEPTS.items():
+        kinds = [briefly(at, each) for each in KINDS.get(at, {}).values()]
+        lines = [f"# {title}", "", text, "", *map(directive, names), *kinds]
+        made[f"api/{at}.md"] = "\n".join(lines)
     return {"api/index.md": _index(), **made}
 
 

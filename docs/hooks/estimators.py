@@ -27,12 +27,8 @@ def page() -> str:
     for question, title in FAMILIES.items():
         names = [name for name in estimators.names() if _tags(name).question == question]
         lines += [f"## {title}", "", *_table(names), ""]
-        lines += [api.directive(f"ibtrace.estimators.{_class(name)}") for name in names]
+        lines += [api.briefly("estimators", estimators.registry[name]) for name in names]
     return "\n".join(lines)
-
-
-def _class(name: str) -> str:
-    return estimators.registry[name].__name__
 
 
 def _tags(name: str) -> estimators.Tags:  # type: ignore[name-defined]

@@ -21,6 +21,7 @@ NAMED = {
     "benchmarks/README.md": "benchmarks.md",
 }
 TEXTS = {".yaml", ".yml", ".txt", ".py", ".cff", ""}
+_UNSEARCHED = "---\nsearch: {exclude: true}\n---\n"
 _FENCE = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"\]\((?!\w+:)([^)\s#]+)(#[^)\s]*)?\)")
 
@@ -102,11 +103,12 @@ def _listing(folder: Path, at: str) -> str:
     """A page that links to every file of a folder."""
     lines = [f"- [{path.name}]({path.name})" for path in _files(folder)]
     name = folder.relative_to(ROOT).as_posix()
-    return relinked("\n".join([f"# {name}", "", *lines, ""]), folder, at)
+    return relinked("\n".join([_UNSEARCHED, f"# {name}", "", *lines, ""]), folder, at)
 
 
 def _as_page(path: Path) -> str:
     """A text file as a page, its name for a title."""
     language = {".yaml": "yaml", ".yml": "yaml", ".py": "python"}.get(path.suffix, "text")
     text = path.read_text(encoding="utf-8").rstrip()
-    return f"# {path.relative_to(ROOT).as_posix()}\n\n````{language}\n{text}\n````\n"
+    name = path.relative_to(ROOT).as_posix()
+    return f"{_UNSEARCHED}\n# {name}\n\n````{language}\n{text}\n````\n"
