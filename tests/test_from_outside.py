@@ -22,7 +22,7 @@ from ibtrace.trace import Trace
 from tests.test_docs import ROOT, names, run_page
 
 PAGE = ROOT / "docs" / "extending.md"
-FILES = ("my_lenses", "my_plots", "my_paper", "my_laws")
+FILES = ("my_lenses", "my_plots", "my_paper", "my_sinks", "my_laws")
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +63,14 @@ def test_a_data_set_and_a_paper(scope: Mapping[str, Any]) -> None:
     assert "2 claims: 1 held, 0 failed, 1 inconclusive" in said
     assert "gradient norm in nats by Reach" in said
     assert (run / "readings-largest_activation.png").exists()
+
+
+def test_a_sink(scope: Mapping[str, Any]) -> None:
+    *told, end = (scope["folder"] / "looks.txt").read_text().splitlines()
+    rows = scope["traced"].trace.frame()
+    assert [line.split()[0] for line in told] == [str(epoch) for epoch in rows["epoch"]]
+    assert all(line.endswith(" bits") for line in told)
+    assert end == "done"
 
 
 def test_a_law(scope: Mapping[str, Any]) -> None:

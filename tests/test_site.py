@@ -90,7 +90,7 @@ def test_every_command_and_each_of_its_options_is_told(hooks: dict[str, ModuleTy
 
 def test_every_key_is_told_with_its_type_and_what_it_means(hooks: dict[str, ModuleType]) -> None:
     page = hooks["keys"].page()
-    rows = re.findall(r"^\| `([\w.]+)` \| (.+?) \| (.*?) \| (.+) \|$", page, re.MULTILINE)
+    rows = re.findall(r"^\| `([\w.]+)` \| (.+?) \| (.+) \|$", page, re.MULTILINE)
     names = [name for name, *_ in rows]
     assert {name for name in names if "." not in name} == configs.KEYS
     assert len(names) == len({*names})
@@ -103,7 +103,7 @@ def test_the_keys_that_are_needed_are_those_without_which_nothing_is_built(
     hooks: dict[str, ModuleType],
 ) -> None:
     page = hooks["keys"].page()
-    needed = re.findall(r"^\| `(\w+)` \| .+? \| needed \|", page, re.MULTILINE)
+    needed = re.findall(r"^\| `(\w+)` \| [^|]+, needed \|", page, re.MULTILINE)
     whole = configs.variants(configs.read("tishby"))["tanh"]
     assert config.build({key: whole[key] for key in needed}).training.epochs == whole["epochs"]
     for left_out in needed:

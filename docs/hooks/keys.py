@@ -45,7 +45,7 @@ def page() -> str:
     """Every key: type, default, what it says."""
     lines = [HEAD]
     for title, make in SECTIONS.items():
-        lines += ["", f"## {title}", "", "| key | type | default | |", "| --- | --- | --- | --- |"]
+        lines += ["", f"## {title}", "", "| key | type, default | |", "| --- | --- | --- |"]
         lines += [_row(key) for key in keys(make)]
     return "\n".join([*lines, ""])
 
@@ -105,4 +105,5 @@ def _default(parameter: inspect.Parameter) -> str:
 
 def _row(key: Key) -> str:
     text = key.text.replace("|", r"\|").replace("``", "`")
-    return f"| `{key.name}` | {key.kind} | {key.default} | {text} |"
+    what = ", ".join(filter(None, (key.kind, key.default)))
+    return f"| `{key.name}` | {what} | {text} |"

@@ -74,9 +74,8 @@ def ladder(rows: list[str]) -> str:
             parts.append(f'<path d="M{x} {top}v{_GAP - 2}m-4 -5l4 5l4 -5"/>')
     box = f"0 0 {_WIDTH} {step * len(rows) - _GAP}"
     told = "Rooms, each of which imports only from those below it"
-    return (
-        f'<svg class="ladder" viewBox="{box}" role="img" aria-label="{told}">{"".join(parts)}</svg>'
-    )
+    drawing = f'<svg viewBox="{box}" role="img" aria-label="{told}">{"".join(parts)}</svg>'
+    return f'<div class="ladder">{drawing}</div>'  # a block, so that no letter in it is Markdown
 
 
 def drawn(markdown: str) -> str:
