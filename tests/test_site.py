@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import re
 import sys
 from collections import Counter
@@ -113,8 +114,24 @@ def test_the_keys_that_are_needed_are_those_without_which_nothing_is_built(
 
 def directives(hooks: dict[str, ModuleType]) -> Counter[str]:
     """How often each name is told on a page of the API."""
-    pages = [*hooks["api"].pages().values(), hooks["estimators"].page()]
-    return Counter(re.findall(r"^::: (\S+)$", "\n".join(pages), re.MULTILINE))
+    text = "\n".join([*hooks["api"].pages().values(), hooks["estimators"].page()])
+    told = re.findall(r"^::: (\S+)\n(?:    options:\n      heading: (\S+)$)?", text, re.MULTILINE)
+    return Counter(heading or path for path, heading in told)
+
+
+def test_no_name_of_the_api_means_a_module(hooks: dict[str, ModuleType]) -> None:
+    """Of a function in a module of its own name, its path alone would show the module."""
+    text = "\n".join([*hooks["api"].pages().values(), hooks["estimators"].page()])
+    paths = re.findall(r"^::: (\S+)$", text, re.MULTILINE)
+    assert "ibtrace.datasets.ngrams.ngrams" in paths
+    assert not [path for path in paths if _is_module(path)]
+
+
+def _is_module(path: str) -> bool:
+    try:
+        return importlib.util.find_spec(path) is not None
+    except ModuleNotFoundError:  # a name inside something that is no package
+        return False
 
 
 def resolved(name: str) -> Any:
@@ -186,3 +203,13 @@ def test_whatever_a_page_links_to_is_brought_to_the_site(hooks: dict[str, Module
             seen += 1
     assert seen > 100
     assert "information_plane.png" in str(brought["files/runs/reference/information_plane.png"])
+
+
+def test_the_build_is_strict() -> None:
+    """Told to be quiet, mkdocs counts no warnings, and strict means nothing."""
+    (command,) = re.findall(r"mkdocs build .*", (ROOT / ".ci" / "run").read_text())
+    assert "--strict" in command
+    assert not {"-q", "--quiet"} & {*command.split()}
+    checks = site()["validation"]
+    assert checks["links"]["anchors"] == checks["links"]["not_found"] == "warn"
+    assert checks["nav"]["omitted_files"] == checks["nav"]["not_found"] == "warn"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from collections.abc import Mapping
 
@@ -147,8 +148,22 @@ KINDS: dict[str, Mapping[str, type]] = {"lenses": lenses.registry, "problems": p
 
 
 def directive(name: str) -> str:
-    """What mkdocstrings reads."""
-    return f"::: {name}\n"
+    """What mkdocstrings reads, under the name that a user imports.
+
+    A function that stands in a module of its own name (``datasets.ngrams``) is told by its full
+    path, for the name alone would mean the module.
+    """
+    module, _, attribute = name.rpartition(".")
+    home = name if ".integrations." in name else _home(module, attribute)
+    if not home.endswith(f".{attribute}.{attribute}"):
+        return f"::: {name}\n"
+    return f"::: {home}\n    options:\n      heading: {name}\n      toc_label: {attribute}\n"
+
+
+def _home(module: str, attribute: str) -> str:
+    """Where what a module exports is defined."""
+    told = getattr(importlib.import_module(module), attribute)
+    return f"{getattr(told, '__module__', module)}.{attribute}"
 
 
 def briefly(room: str, each: type) -> str:

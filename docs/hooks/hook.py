@@ -37,8 +37,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Links out of docs/ lead to the site's pages; files are named, the rooms are drawn."""
+    """Links out of docs/ lead to the site's pages, figures open; files are named, rooms drawn."""
     at = page.file.src_uri
     if page.file.generated_by is None:
         markdown = places.relinked(markdown, (places.DOCS / at).parent, at)
-    return rooms.drawn(rooms.named(markdown))
+    return rooms.drawn(rooms.named(places.opened(markdown)))

@@ -23,6 +23,7 @@ NAMED = {
 TEXTS = {".yaml", ".yml", ".txt", ".py", ".cff", ""}
 _UNSEARCHED = "---\nsearch: {exclude: true}\n---\n"
 _FENCE = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
+_FIGURE = re.compile(r"^!\[[^\]]*\]\(([^)\s]+)\)$", re.MULTILINE)
 _LINK = re.compile(r"\]\((?!\w+:)([^)\s#]+)(#[^)\s]*)?\)")
 
 
@@ -60,6 +61,11 @@ def relinked(text: str, folder: Path, at: str) -> str:
         return f"]({there}{match[2] or ''})"
 
     return outside_code(text, lambda part: _LINK.sub(linked, part))
+
+
+def opened(text: str) -> str:
+    """A text in which each figure leads to itself, to be seen at its full size."""
+    return outside_code(text, lambda part: _FIGURE.sub(r"[\g<0>](\1)", part))
 
 
 def outside_code(text: str, change: Callable[[str], str]) -> str:
