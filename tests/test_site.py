@@ -213,3 +213,16 @@ def test_the_build_is_strict() -> None:
     checks = site()["validation"]
     assert checks["links"]["anchors"] == checks["links"]["not_found"] == "warn"
     assert checks["nav"]["omitted_files"] == checks["nav"]["not_found"] == "warn"
+
+
+def test_examples_in_docstrings_are_code(hooks: dict[str, ModuleType]) -> None:
+    pytest.importorskip("griffe")
+    doctests = importlib.import_module("doctests")
+    text = (
+        "A.\n\n>>> a\n1\n\nB.\n\nExample:\n    >>> for x in y:\n    ...     x\n    [1,\n     2]\n"
+    )
+    assert doctests.fenced(text) == (
+        "A.\n\n```pycon\n>>> a\n1\n```\n\nB.\n\nExample:\n"
+        "    ```pycon\n    >>> for x in y:\n    ...     x\n    [1,\n     2]\n    ```\n"
+    )
+    assert doctests.fenced("no example > here") == "no example > here"
