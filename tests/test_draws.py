@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -18,6 +19,7 @@ from ibtrace.capture import Look, snapshot
 from ibtrace.capture.listing import layers
 from ibtrace.errors import InvalidInput, LeftOut
 from ibtrace.probe import Probe
+from ibtrace.runtime import generators as generators_module
 from ibtrace.runtime.generators import Draws, Generators, held_generators
 from ibtrace.tracer import Tracer
 from ibtrace.types import EXACT_BITS
@@ -221,6 +223,45 @@ def test_globals_are_not_searched_through() -> None:
     assert held_generators(lambda: HOLDER.drawn()) == [HOLDER.hidden]
     assert held_generators(lambda: OfAClass.Inner) == []
     assert held_generators(lambda: SLOTTED) == []
+
+
+UNWATCHED = {"noise": torch.Generator()}
+
+
+def test_what_pythons_collector_does_not_watch_may_hold_generators() -> None:
+    one, other = torch.Generator(), torch.Generator()
+    kept = (one,)
+    gc.collect()
+    assert not any(map(gc.is_tracked, (kept, UNWATCHED)))
+    assert held_generators(kept, {"a": {"b": other}}) == [other, one]
+    assert held_generators(lambda: UNWATCHED["noise"]) == [UNWATCHED["noise"]]
+
+
+class Named:
+    """One of many objects that have each other under names."""
+
+
+CIRCLE = [Named() for _ in range(30)]
+for member in CIRCLE:
+    vars(member).update({f"member{at}": other for at, other in enumerate(CIRCLE)})
+vars(CIRCLE[7])["member0"] = random.Random(0)
+
+
+def test_objects_that_name_each_other_in_circles_are_gone_through_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each of thirty by all names of a function: else 30 ** 4 ways."""
+    visits = []
+    named = generators_module._named
+
+    def counted(value: Any, names: frozenset[str]) -> Any:
+        visits.append(value)
+        return named(value, names)
+
+    monkeypatch.setattr(generators_module, "_named", counted)
+    code = "lambda: CIRCLE[0] or " + " or ".join(f"c.member{at}" for at in range(30))
+    assert held_generators(eval(code, {"CIRCLE": CIRCLE})) == [vars(CIRCLE[7])["member0"]]
+    assert len(visits) <= 4 * len(CIRCLE)
 
 
 def test_a_generator_without_a_state_stops_nothing() -> None:

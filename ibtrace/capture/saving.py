@@ -58,6 +58,7 @@ class Saved:
 
     def __init__(self, model: nn.Module) -> None:
         self.generators: list[Any] = []
+        self._code: list[Any] = []
         self._undo: list[Callable[[], None]] = []
         self._dicts: list[tuple[dict[Any, Any], dict[Any, Any]]] = []
         self._lists: list[tuple[list[Any], list[Any]]] = []
@@ -68,6 +69,7 @@ class Saved:
         self._all_parameters = not self._sharded and _bytes(model) < PARAMETER_BYTES
         with _no_collection():
             self._follow(model)
+            self.generators += held_generators(*self._code)  # at once: functions name each other
 
     def _follow(self, model: nn.Module) -> None:
         """Save the model and all that hangs on it."""
@@ -139,7 +141,7 @@ class Saved:
         elif isinstance(value, KINDS):
             self.generators.append(value)
         elif isinstance(value, (types.FunctionType, types.MethodType, partial)):
-            self.generators += held_generators(value)
+            self._code.append(value)
         elif isinstance(value, nn.Module):
             yield from self._save_module(value)
         elif is_dataclass(value) or isinstance(value, _HOLDERS) or _at(value, home):
@@ -205,7 +207,7 @@ class Saved:
         """Counters and caches that a class shares between its instances."""
         before = {name: value for name, value in vars(kind).items() if _is_data(name, value)}
         self._undo.append(partial(_restore_class, kind, before))
-        self.generators += held_generators([f for f in vars(kind).values() if callable(f)])
+        self._code += [value for value in vars(kind).values() if callable(value)]
         yield from before.values()
 
     def _save_dict(self, value: dict[Any, Any]) -> Iterator[object]:

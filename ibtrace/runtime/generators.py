@@ -6,6 +6,7 @@ import functools
 import gc
 import itertools
 import random
+import sys
 import types
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -27,8 +28,9 @@ KINDS = (
 _WITHOUT = frozenset(("torch", "numpy", "random", "builtins", "typing", "collections", "abc"))
 """Packages whose own code names no generators but the global ones."""
 
-_CONTAINERS = frozenset((dict, list, tuple, set, frozenset, deque))
+_CONTAINERS = (dict, list, tuple, set, frozenset, deque)
 
+_CLASSES = 4096  # of which is remembered what they are made of
 
 _STEPS, _MOST_ITEMS = 4, 1000
 """How far generators are searched for in what a function names of its globals."""
@@ -130,10 +132,19 @@ def held_generators(*owners: Any) -> list[Any]:
         if _is_generator(kind):
             held.append(value)
             seen[id(value)] = value
-        elif gc.is_tracked(value) or isinstance(value, np.ndarray):
+        elif _may_hold(value):
             seen[id(value)] = value
             waiting += _hanging_on(value)
     return held
+
+
+def _may_hold(value: Any) -> bool:
+    """Whether an object may hold another one.
+
+    Python's collector watches what may be part of a circle, so not a dict or a tuple of what cannot
+    be, which generators of torch cannot.
+    """
+    return gc.is_tracked(value) or isinstance(value, (dict, tuple, np.ndarray))
 
 
 def _hanging_on(value: Any) -> Iterable[Any]:
@@ -185,13 +196,14 @@ def _attributes(value: Any) -> Iterator[Any]:
     yield kind
 
 
-@functools.lru_cache
+@functools.lru_cache(_CLASSES)
 def _slots(kind: Any) -> tuple[str, ...]:
     """The names of the slots of a class's instances."""
     own = (each for parent in _own(kind) for each in vars(parent).values())
     return tuple(a.__name__ for a in own if isinstance(a, types.MemberDescriptorType))
 
 
+@functools.lru_cache(_CLASSES)
 def _own(kind: type) -> list[type]:
     """The classes that a class inherits from, itself included, without those of `_WITHOUT`."""
     return [each for each in kind.__mro__ if _package(each.__module__) not in _WITHOUT]
@@ -217,16 +229,22 @@ def _held_by(function: types.FunctionType) -> Iterator[Any]:
     yield from function.__defaults__ or ()
     yield from (function.__kwdefaults__ or {}).values()
     names = _names(function.__code__)
+    reached: dict[int, list[tuple[int, frozenset[str]]]] = {}
     for name in names:
         known = function.__globals__.get(name)
         alike = isinstance(known, types.FunctionType) and _package(known.__module__ or "") == home
         if alike:
             yield known
         elif known is not None and not isinstance(known, types.FunctionType):
-            yield from _reached(known, names, _STEPS)
+            yield from _reached(known, names, _STEPS, reached)
 
 
-def _reached(value: Any, names: set[str], steps: int) -> Iterator[Any]:
+def _reached(
+    value: Any,
+    names: frozenset[str],
+    steps: int,
+    before: dict[int, list[tuple[int, frozenset[str]]]],
+) -> Iterator[Any]:
     """The generators that code which uses some names can reach from a global object.
 
     ``REG["rng"]``, ``Cfg.rng``, ``HOLD.rng``, ``HOLD.draw()``: what containers hold, and what
@@ -237,28 +255,37 @@ def _reached(value: Any, names: set[str], steps: int) -> Iterator[Any]:
         value: The object.
         names: The names, those of methods among them included.
         steps: How many items and attributes to go down.
+        before: From which objects, by their ids, as many steps by as many names were gone: objects
+            name each other in circles.
     """
     if isinstance(value, KINDS):
         yield value
         return
-    if not steps:
+    if not steps or not _may_hold(value):
         return
+    gone = before.setdefault(id(value), [])
+    if any(steps <= far and names <= known for far, known in gone):
+        return
+    gone.append((steps, names))
     inner: Iterable[Any] = itertools.islice(_items(value), _MOST_ITEMS)
-    if not isinstance(value, tuple(_CONTAINERS)):
-        owner = value.__name__ if isinstance(value, types.ModuleType) else _home(value)
-        if _package(owner) in _WITHOUT:
+    if not isinstance(value, _CONTAINERS):
+        if _names_none(value):
             return
         inner, names = _named(value, names)
     for each in inner:
-        yield from _reached(each, names, steps - 1)
+        yield from _reached(each, names, steps - 1, before)
 
 
-def _home(value: Any) -> str:
+def _names_none(value: Any) -> bool:
+    """Whether an object belongs to code that names no generators but the global ones."""
+    if isinstance(value, types.ModuleType):
+        package = _package(value.__name__)
+        return package in _WITHOUT or package in sys.stdlib_module_names
     kind: type = value if isinstance(value, type) else type(value)
-    return str(kind.__module__)
+    return _package(str(kind.__module__)) in _WITHOUT
 
 
-def _named(value: Any, names: set[str]) -> tuple[list[Any], set[str]]:
+def _named(value: Any, names: frozenset[str]) -> tuple[list[Any], frozenset[str]]:
     """What an object, a class or a module has under some names, and those that methods add."""
     kinds = value if isinstance(value, type) else type(value)
     held: dict[str, Any] = {}
@@ -277,13 +304,11 @@ def _named(value: Any, names: set[str]) -> tuple[list[Any], set[str]]:
     return [held[name] for name in names & held.keys()], names
 
 
-def _names(code: types.CodeType) -> set[str]:
+@functools.lru_cache(_CLASSES)
+def _names(code: types.CodeType) -> frozenset[str]:
     """The global names and attributes that code uses, that of functions inside it too."""
-    names = set(code.co_names)
-    for inner in code.co_consts:
-        if isinstance(inner, types.CodeType):
-            names |= _names(inner)
-    return names
+    inside = (_names(inner) for inner in code.co_consts if isinstance(inner, types.CodeType))
+    return frozenset(code.co_names).union(*inside)
 
 
 def _package(module: str) -> str:
