@@ -74,17 +74,21 @@ class Case:
         It knows all that a view can: the training and test samples, twins, the optimiser's state
         and the looks before.
         """
-        networks = [self._network(seed) for seed in seeds]
-        view = self._seen(networks, seeds, epoch=3)
+        view = self._seen(seeds, 0.0, epoch=3)
         earlier = {
-            name: self._seen([_moved(network, by) for network in networks], seeds, epoch)
+            name: self._seen(seeds, by, epoch)
             for name, by, epoch in (("initial", 0.3, 0), ("previous", 0.1, 2))
         }
         view.remember(earlier.get)
         return view
 
-    def _seen(self, networks: Sequence[nn.Module], seeds: Sequence[int], epoch: int) -> NetworkView:
-        seen = [snapshot(network, self.probe) for network in networks]
+    def _seen(self, seeds: Sequence[int], by: float, epoch: int) -> NetworkView:
+        """A view of the networks of these seeds, each moved by so much."""
+        networks = [_moved(self._network(seed), by) for seed in seeds]
+        seen = [
+            self._activations(network, seed, by)
+            for network, seed in zip(networks, seeds, strict=True)
+        ]
         ranges = {target.name: target.activation_range for target in resolve(networks[0])}
         stacked = _stacked_networks(networks, seeds)
         return NetworkView(
@@ -96,6 +100,13 @@ class Case:
             activations={n: t.flatten(2) for n, t in _stacked(seen).items()},
             activation_ranges={name: ranges.get(name) for name in seen[0]},
         )
+
+    def _activations(self, network: nn.Module, seed: int, by: float) -> dict[str, Tensor]:
+        """Those of a network of a seed, captured once: a lens is handed copies."""
+        key = self.name, seed, by
+        if key not in _CAPTURED:
+            _CAPTURED[key] = snapshot(network, self.probe)
+        return {name: value.clone() for name, value in _CAPTURED[key].items()}
 
     def _recipe(
         self, networks: Sequence[nn.Module], seeds: Sequence[int], own: Mapping[str, Tensor]
@@ -126,6 +137,9 @@ class Case:
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             return self.build().double()
+
+
+_CAPTURED: dict[tuple[str, int, float], dict[str, Tensor]] = {}
 
 
 def cases() -> list[Case]:
@@ -213,7 +227,7 @@ def _moved(network: nn.Module, by: float) -> nn.Module:
     moved = copy.deepcopy(network)
     with torch.no_grad():
         for value in moved.parameters():
-            value.add_(by * (1 + value.abs()))
+            value.add_(by * (1 + value.abs()))  # by 0 it is the same to the last bit
     return moved
 
 
