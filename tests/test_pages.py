@@ -84,7 +84,6 @@ def test_a_page_with_a_test_of_its_own_has_one(name: str) -> None:
 COMMANDS = [
     (name, line)
     for name, page in PAGES.items()
-    if name != "README.md"  # whose list of commands says beside each what it does
     for language in ("", "bash", "text")
     for block in blocks(page, language)
     for line in re.findall(r"^(?:\.venv/bin/)?ibtrace (.+)$", block, re.MULTILINE)
