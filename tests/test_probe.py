@@ -96,7 +96,7 @@ def test_bad_data_is_one_clear_error(
 
 
 def test_drawing_more_than_there_is_is_an_error() -> None:
-    with pytest.raises(InvalidInput, match="wants 7 samples of 6"):
+    with pytest.raises(InvalidInput, match="7 samples are wanted of 6"):
         Probe.draw(X, Y, 7)
 
 

@@ -152,6 +152,10 @@ def test_labels_of_tokens_beside_a_data_set() -> None:
         Dataset("d", ids, ids, 4)
     with pytest.raises(InvalidInput, match="y must be one class a sample"):
         Dataset("d", ids.float(), ids, 5)
+    assert [each.quantity for each in Probe.of(data).named] == ["I(token;T)"]
+    rows = torch.arange(2)
+    for some in (Probe.of(data, n=2), Probe.of(data).some(2), Probe.of_dataset(data, rows)):
+        assert [each.quantity for each in some.named] == ["I(token;T)"]
     with pytest.raises(InvalidInput, match=r"3 inputs and 2 labels sources\[token\]"):
         Dataset("d", ids, ids, 5, sources={"token": ids[:2]})
     assert Probe.of(data).label_kind == "tokens"

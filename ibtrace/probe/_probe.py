@@ -252,11 +252,7 @@ class Probe:
         """
         n = None if n is None else count("Probe: n", n, least=2)
         if isinstance(data, Dataset):
-            classes: Any = data.class_names or data.classes
-            labels = data.measured(data.y)
-            if isinstance(labels, dict):
-                classes = {next(iter(labels)): classes}
-            data = cls(data.x, labels, classes, population=data.population)
+            data = cls.of_dataset(data)
         elif not isinstance(data, Probe):
             data = cls(*read(data, n))
         if n is None or data.n == n:
@@ -264,6 +260,27 @@ class Probe:
         if data.n < n:
             raise InvalidInput(f"Probe: {n} samples are wanted of {data.n}; lower n")
         return cast("Probe", data.take(slice(n)))
+
+    @classmethod
+    def of_dataset(
+        cls, data: Dataset, rows: Tensor | None = None, y: Tensor | None = None
+    ) -> Probe:
+        """The samples of a data set with all its targets and sources.
+
+        Args:
+            data: The data set.
+            rows: Which samples, ``(n,)``; None: all, which are then a population if they are one.
+            y: What stands for their first labels; None: those of the data set.
+        """
+        x, of_rows = (data.x, data.y) if rows is None else (data.x[rows], data.y[rows])
+        classes: Any = data.class_names or data.classes
+        labels = data.measured(of_rows if y is None else y, rows)
+        if isinstance(labels, dict):
+            classes = {next(iter(labels)): classes}
+        sources = {n: value if rows is None else value[rows] for n, value in data.sources.items()}
+        more: dict[str, Any] = {"padding": None} if data.of_tokens(data.y) else {}
+        more |= {"sources": sources} if sources else {}
+        return cls(x, labels, classes, population=data.population and len(x) == len(data), **more)
 
     @classmethod
     def draw(
@@ -288,12 +305,24 @@ class Probe:
             InvalidInput: If ``n`` is larger than the data.
             ConfigError: If ``n`` is no whole number of at least 2, or the seed none.
         """
-        n, seed = count("Probe.draw: n", n, least=2), seed_number("Probe.draw: seed", seed)
-        everything = cls(x, y, classes)
-        if n > everything.n:
-            raise InvalidInput(f"Probe.draw wants {n} samples of {everything.n}; lower n")
-        order = torch.randperm(everything.n, generator=torch.Generator().manual_seed(seed))
-        return everything.take(order[:n].sort().values)
+        return cls(x, y, classes).some(n, seed)
+
+    def some(self, n: int, seed: int = 0) -> Probe:
+        """``n`` of the samples drawn without replacement, in their order.
+
+        Args:
+            n: How many.
+            seed: Seeds the draw; the global generators are left alone.
+
+        Raises:
+            InvalidInput: If there are fewer.
+            ConfigError: If ``n`` is no whole number of at least 2, or the seed none.
+        """
+        n, seed = count("Probe: n", n, least=2), seed_number("Probe: seed", seed)
+        if n > self.n:
+            raise InvalidInput(f"Probe: {n} samples are wanted of {self.n}; lower n")
+        order = torch.randperm(self.n, generator=torch.Generator().manual_seed(seed))
+        return self.take(order[:n].sort().values)
 
     def take(self, rows: slice | Tensor) -> Probe:
         """The probe of some of the samples: a population no more."""
