@@ -1,6 +1,11 @@
-"""What all tests share: one thread, so that small tensors stay fast and sums reproducible."""
+"""What all tests share: one thread, which tests are slow, and a run of those that another left out.
+
+``pytest -m "not slow"`` takes minutes, ``pytest`` half an hour. ``pytest --rest`` runs what the first
+left out: what is slow (`tests/slow.txt`), and what it skipped, which may be there by now.
+"""
 
 import os
+from pathlib import Path
 
 import matplotlib as mpl
 import pytest
@@ -13,7 +18,52 @@ settings.load_profile("untimed")
 # of the processes that tests start as well: pools of threads that spin starve each other
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 
+SLOW = Path(__file__).with_name("slow.txt")
+"""Written by ``python -m tests.slow``: a line for each test function, whatever its parameters."""
+SKIPPED = "ibtrace/skipped"
+
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    text = "only what is slow, and what the last run without this option skipped"
+    parser.addoption("--rest", action="store_true", help=text)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Skipped(config))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    slow = {line.split()[0] for line in SLOW.read_text().splitlines() if line[:1] not in ("", "#")}
+    for item in items:
+        if item.nodeid.partition("[")[0] in slow:
+            item.add_marker(pytest.mark.slow)
+    if config.getoption("--rest"):
+        skipped = {*config.cache.get(SKIPPED, [])} if config.cache else set()
+        wanted = [i for i in items if i.get_closest_marker("slow") or i.nodeid in skipped]
+        config.hook.pytest_deselected(items=[item for item in items if item not in {*wanted}])
+        items[:] = wanted
+
+
+class Skipped:
+    """Takes down which tests were skipped, for a run of the rest.
+
+    Args:
+        config: Of this run.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config, self._ids = config, list[str]()
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.skipped and not hasattr(report, "wasxfail"):
+            self._ids.append(report.nodeid)
+
+    def pytest_sessionfinish(self) -> None:
+        worker = hasattr(self._config, "workerinput")  # of pytest-xdist: the other end writes
+        if self._config.cache and not worker and not self._config.getoption("--rest"):
+            self._config.cache.set(SKIPPED, sorted(self._ids))

@@ -11,7 +11,14 @@ from ibtrace.cli import main
 from ibtrace.reports import doctor
 
 PYPROJECT = Path(__file__).parent.parent / "pyproject.toml"
-_GROUPS = {"sweep", "integrations", "test", "dev"}  # of other extras, or for who works on ibtrace
+_GROUPS = {
+    "sweep",
+    "integrations",
+    "docs",
+    "test",
+    "test-integrations",
+    "dev",
+}  # of other extras, or for who works on ibtrace
 
 
 def said(capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
