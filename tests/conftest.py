@@ -1,7 +1,7 @@
-"""What all tests share: one thread, which tests are slow, and a run of those that another left out.
+"""What all tests share: one thread, which tests are slow, and a run of those that are left out.
 
-``pytest -m "not slow"`` takes minutes, ``pytest`` half an hour. ``pytest --rest`` runs what the first
-left out: what is slow (`tests/slow.txt`), and what it skipped, which may be there by now.
+``pytest -m "not slow"`` takes minutes, ``pytest`` half an hour. ``pytest --rest`` runs what the
+first left out: what is slow (`tests/slow.txt`), and what it skipped for something not installed.
 """
 
 import os
