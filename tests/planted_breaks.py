@@ -146,8 +146,8 @@ BREAKS: tuple[Break, ...] = (
     Break(  # a look whose last batch is not handed on
         "adds_up",
         "capture/streaming.py",
-        "self._take(self._shown_name, self.layer(t), at)",
-        "at.stop == self._expected or self._take(self._shown_name, self.layer(t), at)",
+        "self._take(self._shown_name, self.layer(t), at, self._rounding)",
+        "at.stop == self._expected or self._take(self._shown_name, self.layer(t), at, None)",
         ("test_adds_up.py::test_every_look_streams_and_the_weights_stay",),
     ),
     Break(  # the samples of a later rank taken for those of the first
@@ -222,9 +222,9 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "bound",
-        "plots/_bound.py",
-        "return np.stack([x, self.curve.at(x)], -1)",
-        "return np.stack([x, self.curve.at(x) * 0.6931], -1)",
+        "plane/plane_bound.py",
+        "np.stack([x, self.curve.at(x)], -1)",
+        "np.stack([x, self.curve.at(x) * 0.6931], -1)",
         ("test_bound_plot.py::test_the_line_is_the_curve_in_bits",),
     ),
     Break(
