@@ -19,7 +19,7 @@ settings.load_profile("untimed")
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 
 SLOW = Path(__file__).with_name("slow.txt")
-"""Written by ``python -m tests.slow``: a line for each test function, whatever its parameters."""
+"""Written by ``python -m tests.slow``: test functions, whatever their parameters, and files."""
 SKIPPED = "ibtrace/skipped"
 
 
@@ -40,7 +40,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     slow = {line.split()[0] for line in SLOW.read_text().splitlines() if line[:1] not in ("", "#")}
     for item in items:
-        if item.nodeid.partition("[")[0] in slow:
+        if slow & {item.nodeid.partition("[")[0], item.nodeid.partition("::")[0]}:
             item.add_marker(pytest.mark.slow)
     if config.getoption("--rest"):
         skipped = {*config.cache.get(SKIPPED, [])} if config.cache else set()

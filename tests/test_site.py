@@ -130,7 +130,7 @@ def test_no_name_of_the_api_means_a_module(hooks: dict[str, ModuleType]) -> None
 def _is_module(path: str) -> bool:
     try:
         return importlib.util.find_spec(path) is not None
-    except ModuleNotFoundError:  # a name inside something that is no package
+    except ImportError:  # a name inside what is no package, or of a framework that is missing
         return False
 
 
