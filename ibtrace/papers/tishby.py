@@ -70,12 +70,13 @@ def _order_of_layers(traces: Traces, share: float = 1.0) -> Outcome:
     return Outcome("held" if ordered >= share else "failed", number)
 
 
-def _true_entropy_constant(traces: Traces, off: float = 0.01, layers: int = 4) -> Outcome:
+def _true_entropy_constant(traces: Traces, off: float = 0.01) -> Outcome:
     trace = traces["tanh"]
+    names = hidden(trace)
     ceiling = float(trace.meta["input_entropy"])
     lowest = {
         layer: float(curves(trace, I_XT, EXACT, layer).to_numpy().min())
-        for layer in hidden(trace)[:layers]
+        for layer in names[:-1] or names
     }
     of_layers = ", ".join(f"{layer} {bits:.3f}" for layer, bits in lowest.items())
     number = f"lowest exact entropy over epochs and seeds, of {ceiling:.0f} bits: {of_layers}"
@@ -134,8 +135,8 @@ CLAIMS = (
     Claim(
         "constant-information",
         "Saxe et al. 2018; Goldfeld et al. 2019",
-        "The true I(X;T) of a deterministic network does not change: in tanh layers 1 to 4 all "
-        "input patterns stay distinct, and what falls is the binned entropy.",
+        "The true I(X;T) of a deterministic network does not change: in the tanh layers before the "
+        "last hidden one all input patterns stay distinct, and what falls is the binned entropy.",
         _true_entropy_constant,
         needs=("tanh",),
         by=(EXACT,),
