@@ -4,6 +4,7 @@
 first left out: what is slow (`tests/slow.txt`), and what it skipped for something not installed.
 """
 
+import importlib
 import os
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import matplotlib as mpl
 import pytest
 import torch
 from hypothesis import settings
+
+from ibtrace.errors import MissingDependency
 
 mpl.use("Agg")
 settings.register_profile("untimed", deadline=None)  # how long a case takes says what else runs
@@ -34,7 +37,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.pluginmanager.register(Skipped(config))
+    config.pluginmanager.register(LeftOut(config))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -49,8 +52,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = wanted
 
 
-class Skipped:
-    """Takes down which tests were skipped, for a run of the rest.
+class LeftOut:
+    """Leaves out what is not there, and takes down what was skipped, for a run of the rest.
 
     Args:
         config: Of this run.
@@ -58,6 +61,15 @@ class Skipped:
 
     def __init__(self, config: pytest.Config) -> None:
         self._config, self._ids = config, list[str]()
+
+    def pytest_ignore_collect(self, collection_path: Path) -> bool | None:
+        """Of a framework that is not installed the module has no examples that could run."""
+        if collection_path.parent.name == "integrations" and collection_path.suffix == ".py":
+            try:
+                importlib.import_module(f"ibtrace.integrations.{collection_path.stem}")
+            except MissingDependency:
+                return True
+        return None
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.skipped and not hasattr(report, "wasxfail"):
