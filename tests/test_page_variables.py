@@ -131,6 +131,7 @@ def test_the_verdict_tells_the_distance_and_a_bound_that_is_none_is_refused(
     again = (tmp_path / "run" / "report.html").read_text()
     assert again.count("The line is the bottleneck bound") == 1
     with pytest.raises(InvalidInput, match="bound must be a curve"):
+        # mypy: what is refused
         page(trace, bounds={"": 3})  # type: ignore[dict-item]
 
 

@@ -65,7 +65,7 @@ class PagePlane:
         Args:
             table: `Trace.readings`, looks counted by the trace's clock.
         """
-        if self.trace.frame().empty:
+        if not self.trace.estimators:
             return pd.Series("", index=table.index)
         points = trust(self.trace, chain=()).points
         failed: dict[str, pd.Series[bool]] = {name: points[name] for name in CHECKS}

@@ -170,10 +170,9 @@ class Streams:
                 self._of[name, at] = self._begun(name, at, layer, estimator)
             targets = self._target(layer.token_inputs, at)
             self._of[name, at].update(values, targets.at(here))
-            if name not in self._screens:
-                self._screens[name] = Screen(targets.samples)
         if name not in self._screened:
-            self._screens[name].update(values, here.start, rounding)
+            samples = self._target(layer.token_inputs, 0).samples
+            self._screens.setdefault(name, Screen(samples)).update(values, here.start, rounding)
         self._seconds += clock() - start
 
     def _begun(self, name: str, at: int, layer: Layer, estimator: Estimator) -> Accumulator:
