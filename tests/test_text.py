@@ -159,6 +159,9 @@ def test_labels_of_tokens_beside_a_data_set() -> None:
     with pytest.raises(InvalidInput, match=r"3 inputs and 2 labels sources\[token\]"):
         Dataset("d", ids, ids, 5, sources={"token": ids[:2]})
     assert Probe.of(data).label_kind == "tokens"
+    ends = torch.tensor([[1, 2, 0, 0], [3, 0, 0, 0], [1, 2, 3, 0]])  # as if 0 were padding
+    assert "may hold padd" in Probe(ends, torch.arange(3)).streams[0].notice
+    assert Probe.of(Dataset("d", ends, ends, 5)).streams[0].notice == ""
 
 
 def test_replicate_conklin_runs_as_printed(
