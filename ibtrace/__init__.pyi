@@ -48,6 +48,7 @@ from .plane import Rule as Rule
 from .plane import Verdict as Verdict
 from .plane import verdict as verdict
 from .probe import Probe as Probe
+from .probe import ReadAnew as ReadAnew
 from .problems import Problem as Problem
 from .runtime.schedule import Steps as Steps
 from .runtime.schedule import log_spaced as log_spaced

@@ -10,10 +10,11 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
+from ibtrace.errors import Unsupported
 from ibtrace.estimators import informations
 from ibtrace.estimators._inputs import is_ids, rows_as_ids
 from ibtrace.numerics.compiled import clock
-from ibtrace.probe import Probe
+from ibtrace.probe import Probe, ReadAnew
 from ibtrace.types import (
     Estimator,
     LayerContext,
@@ -105,6 +106,9 @@ def measure(
     Returns:
         A row for each quantity of the probe, estimator, layer and seed, in the order of the layers:
         two, where nothing has a name of its own; without labels the one about X.
+
+    Raises:
+        Unsupported: If an estimator declines T, or needs inputs that are read anew.
     """
     flat = {name: as_variable(value) for name, value in activations.items()}
     probe = probe.to(next((value.device for value in flat.values()), probe.device))
@@ -120,7 +124,12 @@ def measure(
             subject = probe if tokens is None else probe.tokens(shape[1], tokens)
             start = clock()
             stacked = torch.stack([flat[name] for name in names])
-            estimates = informations(settled, stacked, subject, subject.others)
+            try:
+                estimates = informations(settled, stacked, subject, subject.others)
+            except Unsupported as error:
+                if not isinstance(subject.x, ReadAnew):
+                    raise
+                raise Unsupported(f"{label(estimator)}: {error}") from error
             if not subject.labelled:
                 del estimates[1]
             keys = list(product(names, seeds))

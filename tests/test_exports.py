@@ -31,6 +31,7 @@ PUBLIC = {
     "LensTags",
     "Look",
     "Probe",
+    "ReadAnew",
     "Problem",
     "Quantity",
     "Reading",

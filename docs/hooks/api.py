@@ -24,7 +24,7 @@ CONCEPTS: dict[str, tuple[str, str, list[str]]] = {
         "The fixed inputs and labels on which information is measured, and the data sets that "
         "come with ibtrace.",
         [
-            *("ibtrace.Probe", "ibtrace.Dataset", "ibtrace.ngrams"),
+            *("ibtrace.Probe", "ibtrace.ReadAnew", "ibtrace.Dataset", "ibtrace.ngrams"),
             *("ibtrace.datasets.tishby", "ibtrace.datasets.digits", "ibtrace.datasets.mnist"),
             "ibtrace.datasets.python_source",
         ],

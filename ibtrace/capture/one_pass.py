@@ -63,6 +63,7 @@ class Pass:
         self.draws = Draws()
         self.doubled: set[str] | None = None
         self._mend = ONE_BATCH
+        self._reading = False  # what runs then is the data's own, and no layer
 
     def run(self) -> dict[str, Layer]:
         """Forward the probe; what was captured."""
@@ -91,9 +92,12 @@ class Pass:
         ):
             for start in range(0, probe.n, batch_size):
                 self.rows = slice(start, min(start + batch_size, probe.n))
+                self._reading = True
+                inputs = probe.batch(self.rows, device)
+                self._reading = False
                 begin()
                 self.draws = Draws(generators)
-                call(model, probe.batch(self.rows, device), self.look.forward)
+                call(model, inputs, self.look.forward)
                 if start == 0:
                     reached = [*self.fired, *self.refused]
                     for name in silent(self.targets, reached):
@@ -138,6 +142,8 @@ class Pass:
 
     def keep(self, name: str, output: Tensor, bounds: tuple[float, float] | None) -> None:
         """Take one batch of one layer."""
+        if self._reading:
+            return
         first = self.rows.start == 0
         if first:
             self.fired.append(name)

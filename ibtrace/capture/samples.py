@@ -117,7 +117,7 @@ class Samples:
     def cut(self, batch: Inputs) -> Tensors:
         """The inputs in a batch that have the samples first, by name."""
         tensors = {name: value for name, value in leaves(batch) if isinstance(value, Tensor)}
-        return {name: value for name, value in tensors.items() if name in self.probe.inputs}
+        return {name: value for name, value in tensors.items() if name in self.probe.outlines}
 
     def few(self) -> Inputs:
         """The first samples of the probe: two, or all where they cannot be parted."""
@@ -127,11 +127,11 @@ class Samples:
     def single(self, inputs: Mapping[str, Tensor]) -> Inputs:
         """One sample's inputs as a batch."""
         of_sample = {name: value[None] for name, value in inputs.items()}
-        return mapped(self.probe.x, lambda name, value: of_sample.get(name, value))
+        return mapped(self.probe.form, lambda name, value: of_sample.get(name, value))
 
     def like(self, x: Tensor) -> Inputs:
         """Other values of the one input, in the form that the networks take."""
-        return cast("Tensor", mapped(self.probe.x, lambda name, value: x))
+        return cast("Tensor", mapped(self.probe.form, lambda name, value: x))
 
     def drawn(self, most: int, seed: int) -> tuple[Part, Tensor]:
         """Some of these samples, and which they are of these.

@@ -32,7 +32,7 @@ from ibtrace.errors import Unsupported
 from ibtrace.estimators._inputs import is_ids, refuse_two_ids, require_dense
 from ibtrace.estimators._limits import require_memory
 from ibtrace.estimators._prepared import once
-from ibtrace.estimators._probes import with_squarable
+from ibtrace.estimators._probes import held_features, with_squarable
 from ibtrace.estimators._scales import hidden_by_scale
 from ibtrace.numerics.bins import dense_ids, row_ids
 from ibtrace.numerics.counting import first_alike, same_as
@@ -339,7 +339,8 @@ def _seen(value: Tensor) -> _Seen:
 
 
 def _seen_of_inputs(probe: ProbeLike) -> _Seen:
-    return _seen(probe.features)
+    points = held_features(probe)
+    return _seen(probe.x_ids if points is None else points)
 
 
 def _seen_of_labels(probe: ProbeLike) -> _Seen:
@@ -431,7 +432,8 @@ def checked_informations(method: Callable[..., list[Estimate]]) -> Callable[...,
         seed: int = 0,
     ) -> list[Estimate]:
         require_dense(label(self), "t", t)
-        require_memory(self, probe.features, t)
+        points = held_features(probe)
+        require_memory(self, probe.x_ids if points is None else points, t)
         labelled = [probe, *others]
         for each in labelled:
             require_memory(self, t, each.labels)
@@ -443,7 +445,7 @@ def checked_informations(method: Callable[..., list[Estimate]]) -> Callable[...,
         ]
         about_x, *about_y = method(self, layer.values, subjects[0], subjects[1:], seed=seed)
         hidden = torch.zeros_like(about_x.bits, dtype=torch.bool)
-        with contextlib.suppress(Unsupported):  # it asked its own call, of ids, which has said it
+        with contextlib.suppress(Unsupported):  # of ids, which has said it, or of inputs not held
             inputs = subjects[0].features.to(layer.values.device)
             hidden = hidden_by_scale(unwrapped(type(self)), self, inputs, layer.values, seed)
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor
 
+from ibtrace.errors import Unsupported
 from ibtrace.numerics.scale import squarable
 from ibtrace.types import Kind, ProbeLike
 
@@ -23,13 +24,22 @@ class Replaced:
 
     Args:
         probe: The probe.
-        features: The inputs as floats, ``(n, dx)``.
+        points: The inputs as floats, ``(n, dx)``; None: those of the probe, if these are held.
         labels: Class ids ``(n,)`` or continuous targets ``(n, dy)``.
     """
 
     probe: ProbeLike
-    features: Tensor
+    points: Tensor | None
     labels: Tensor
+
+    @property
+    def features(self) -> Tensor:
+        """The inputs as floats.
+
+        Raises:
+            Unsupported: If nobody holds them.
+        """
+        return self.probe.features if self.points is None else self.points
 
     @property
     def n(self) -> int:
@@ -51,6 +61,14 @@ class Replaced:
         return self.probe.cached(key, compute)
 
 
+def held_features(probe: ProbeLike) -> Tensor | None:
+    """The inputs as floats; None if nobody holds them, and they are known as symbols alone."""
+    try:
+        return probe.features
+    except Unsupported:
+        return None
+
+
 def with_any_labels(probe: ProbeLike, takes: frozenset[Kind]) -> Replaced:
     """A probe without labels, with labels that say nothing: I(X;T) alone is asked for.
 
@@ -60,7 +78,7 @@ def with_any_labels(probe: ProbeLike, takes: frozenset[Kind]) -> Replaced:
     """
     numbers = torch.arange(probe.n, device=probe.labels.device)
     labels = numbers % 2 if "discrete" in takes else numbers[:, None].double()
-    return Replaced(probe, probe.features, labels)
+    return Replaced(probe, None, labels)
 
 
 class _Still:
@@ -91,4 +109,7 @@ def with_constant_inputs(probe: ProbeLike) -> ProbeLike:
 
 def with_squarable(probe: ProbeLike) -> Replaced:
     """A probe whose inputs and continuous labels can be squared (`squarable`)."""
-    return Replaced(probe, squarable(probe.features)[0], squarable(probe.labels)[0])
+    points = held_features(probe)
+    return Replaced(
+        probe, None if points is None else squarable(points)[0], squarable(probe.labels)[0]
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, TypeVar, cast
 
 import torch
@@ -149,7 +150,7 @@ def _drawn(n: int, most: int, seed: int) -> Tensor:
 
 
 def _part(probe: ProbeLike, most: int, seed: int) -> ProbeLike:
-    return _Part(probe, _drawn(probe.n, most, seed).to(probe.features.device))
+    return _Part(probe, _drawn(probe.n, most, seed).to(probe.x_ids.device))
 
 
 class _Part:
@@ -158,10 +159,15 @@ class _Part:
     def __init__(self, probe: ProbeLike, rows: Tensor) -> None:
         self.n = len(rows)
         self.population = False  # a draw
-        self.features = probe.features[rows]
+        self._whole, self._rows = probe, rows
         self.x_ids = probe.x_ids[rows].unique(return_inverse=True)[1]
         self.labels = probe.labels[rows]
         self._cache: dict[Hashable, Any] = {}
+
+    @cached_property
+    def features(self) -> Tensor:
+        """The inputs as floats."""
+        return self._whole.features[self._rows]
 
     def cached(self, key: Hashable, compute: Callable[[], _Value]) -> _Value:
         """``compute()``, done once."""

@@ -9,4 +9,5 @@ from ibtrace.probe.inputs import Inputs as Inputs
 from ibtrace.probe.named import LEFT_OUT as LEFT_OUT
 from ibtrace.probe.named import Named as Named
 from ibtrace.probe.padding import Stream as Stream
+from ibtrace.probe.read_anew import ReadAnew as ReadAnew
 from ibtrace.probe.reading import read as read

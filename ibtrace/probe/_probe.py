@@ -13,13 +13,14 @@ from torch import Tensor
 
 from ibtrace.datasets import Classes, Dataset, read_labels
 from ibtrace.datasets.labels import is_multi_hot
-from ibtrace.errors import ConfigError, InvalidInput, NonFinite, TooFewSamples
+from ibtrace.errors import ConfigError, InvalidInput, NonFinite, TooFewSamples, Unsupported
 from ibtrace.numerics.bins import row_ids
 from ibtrace.numerics.entropy import entropy, sample_counts
 from ibtrace.numerics.finite import count_non_finite
 from ibtrace.probe.inputs import Inputs, leaves, mapped, read_inputs, require_paired, samples_first
 from ibtrace.probe.named import LEFT_OUT, HandedIn, Named, Relabelled
 from ibtrace.probe.padding import Stream, streams, without
+from ibtrace.probe.read_anew import ReadAnew, streams_anew
 from ibtrace.probe.reading import read
 from ibtrace.probe.unmasked import Padding, with_padding
 from ibtrace.runtime.arguments import flag, is_alone, seed_number, shown
@@ -41,10 +42,12 @@ class Probe:
             array, a DataFrame; a mapping of the model's arguments (``input_ids``,
             ``attention_mask``); a tuple of them in order; a graph of torch_geometric, whose nodes
             are the samples. None, flags and numbers among them are constants. See
-            `ibtrace.capture.call` for how the model is called with them.
+            `ibtrace.capture.call` for how the model is called with them. `ReadAnew` is read from
+            its source at each look, and held by nobody.
         y: One label for each sample: class ids or names, or continuous targets, floats ``(n,)`` or
             ``(n, dy)``; rows of 0 and 1 ``(n, L)`` are one joint label; ids ``(n, tokens)`` are
-            labels of the tokens, for ``reduce="tokens"``. None: no labels, so I(X;T) alone. How
+            labels of the tokens, for ``reduce="tokens"``. None: no labels, so I(X;T) alone (of
+            `ReadAnew` those of its batches). How
             they are read: `ibtrace.datasets.read_labels`. A mapping ``{"digit": …, "parity": …}``
             names several targets: each is measured, as I(T;digit), and the first is what stands
             for y elsewhere (losses, verdicts). Of tokens named labels may also be numbers ``(n,
@@ -111,18 +114,24 @@ class Probe:
         population = flag("Probe: population", population)
         whole = _names(whole)
         require_paired(x, y)
-        x = read_inputs(x)
+        anew = x if isinstance(x, ReadAnew) else None
+        if anew is not None and whole:
+            raise ConfigError("Probe: inputs that are read anew have none of all samples: no whole")
+        x, y = (read_inputs(x), y) if anew is None else (x, anew.labels if y is None else y)
         named = HandedIn(y, sources, classes)
         y, of_first = named.first, named.classes_of_first
         if y is None:
-            first = next(iter(samples_first(x, whole).values()), torch.empty(0))
+            first = next(iter(_outlines(x, whole).values()), torch.empty(0))
             y, of_first = first.new_empty((len(first), 0), dtype=torch.float32), 0
         labels = read_labels(y, of_first)
         with torch.inference_mode(False):
             y, targets = labels.values.clone(), labels.targets.clone()
-        inputs = samples_first(x, whole)
+        inputs = _outlines(x, whole)
         _check(x, inputs, y, whole)
-        sequences = with_padding(padding, streams(inputs), inputs)
+        if anew is None:
+            sequences = with_padding(padding, streams(inputs), inputs)
+        else:
+            sequences = streams_anew(anew, padding)
         fills = {s.inputs[0]: s.fill for s in sequences if s.fill is not None}
         known = labels.classes, labels.names, whole, population, fills, labels.one_hot
         variables = named.read([s.length for s in sequences if s.length], len(y))
@@ -237,7 +246,7 @@ class Probe:
         Args:
             data: A `Probe`; ``(x, y)``; x alone (a tensor, an array, a DataFrame); a graph; a
                 mapping of inputs with or without ``labels``; a ``DataLoader``, a ``Dataset`` or an
-                iterable of batches: see `ibtrace.probe.read`.
+                iterable of batches: see `ibtrace.probe.read`; `ReadAnew` of such.
             n: Take only n samples: the first, or of a shuffling loader some, always the same.
 
         Raises:
@@ -254,7 +263,7 @@ class Probe:
         if isinstance(data, Dataset):
             data = cls.of_dataset(data)
         elif not isinstance(data, Probe):
-            data = cls(*read(data, n))
+            data = cls(data) if isinstance(data, ReadAnew) else cls(*read(data, n))
         if n is None or data.n == n:
             return cast("Probe", data)
         if data.n < n:
@@ -331,6 +340,14 @@ class Probe:
         named = [each.take(rows) for each in self.named]
         return self.replaced(x, y, targets=targets, population=False, streams=few, named=named)
 
+    def numbered(self, rows: slice | Tensor) -> Probe:
+        """`take`, where of inputs that are read anew only those that are equal have to be known."""
+        if not isinstance(self.x, ReadAnew):
+            return self.take(rows)
+        named, few = [each.take(rows) for each in self.named], self.x.numbered(rows)
+        y, targets = self.y[rows], self.targets[rows]
+        return self.replaced(few, y, targets=targets, population=False, streams=(), named=named)
+
     def batch(self, rows: slice | Tensor, device: torch.device | str | None = None) -> Inputs:
         """The inputs of some of the samples: `x` cut to them, and copied.
 
@@ -341,7 +358,8 @@ class Probe:
             rows: Which samples.
             device: Where to put the tensors; None leaves them.
         """
-        cut = self.inputs
+        anew = isinstance(self.x, ReadAnew)
+        cut = {} if anew else self.inputs
 
         def part(name: str, value: Any) -> Any:
             if not isinstance(value, Tensor):
@@ -349,12 +367,17 @@ class Probe:
             value = value[rows] if name in cut else value
             return value.to(value.device if device is None else device, copy=True)
 
-        return mapped(self.x, part)
+        return mapped(self.x.rows(rows) if anew else self.x, part)
+
+    @property
+    def form(self) -> Inputs:
+        """Inputs as the model is called with them, whatever their tensors hold."""
+        return self.x.form if isinstance(self.x, ReadAnew) else self.x
 
     @property
     def undivided(self) -> bool:
         """Whether some input belongs to all samples together, so that none may be left out."""
-        cut = self.inputs
+        cut = self.outlines
         return any(
             isinstance(value, Tensor) and value.dim() > 0 and name not in cut
             for name, value in leaves(self.x)
@@ -367,8 +390,19 @@ class Probe:
 
     @cached_property
     def inputs(self) -> dict[str, Tensor]:
-        """The inputs that have the samples first, by name; a single tensor has the name ``""``."""
+        """The inputs that have the samples first, by name; a single tensor has the name ``""``.
+
+        Raises:
+            Unsupported: If they are read anew, and held by nobody.
+        """
+        if isinstance(self.x, ReadAnew):
+            raise Unsupported(_NOT_HELD)
         return samples_first(self.x, self.whole)
+
+    @property
+    def outlines(self) -> dict[str, Tensor]:
+        """Tensors shaped as `inputs`; of what is read anew masks alone have their own values."""
+        return self.x.known if isinstance(self.x, ReadAnew) else self.inputs
 
     @property
     def device(self) -> torch.device:
@@ -412,6 +446,9 @@ class Probe:
 
         Of single precision at least where there are several, of double where numbers of one of
         them need it: integers beyond 2²⁴ are equal in single precision.
+
+        Raises:
+            Unsupported: If they are read anew, and held by nobody.
         """
         flat = list(map(_rows, self.inputs.values()))
         if len(flat) == 1 and flat[0].is_floating_point():
@@ -422,6 +459,8 @@ class Probe:
     @cached_property
     def x_ids(self) -> Tensor:
         """Which inputs are equal: ids ``0..k-1``, int64, ``(n,)``."""
+        if isinstance(self.x, ReadAnew):
+            return self.x.ids.to(self.device)
         ids = [row_ids(_rows(value)) for value in self.inputs.values()]
         return ids[0] if len(ids) == 1 else row_ids(torch.stack(ids, dim=1))
 
@@ -459,12 +498,19 @@ class Probe:
     @cached_property
     def digest(self) -> str:
         """sha256 of inputs and labels with their shapes and types: the probe's identity."""
+        if isinstance(self.x, ReadAnew):
+            return self.samples_digest
         return _sha256([*sorted(leaves(self.x)), ("", self.y), *self._named_values])
 
     @cached_property
     def samples_digest(self) -> str:
         """The same of what belongs to the samples: of a probe that is read back to be measured."""
-        return _sha256([*sorted(self.inputs.items()), ("", self.y), *self._named_values])
+        x: list[tuple[str, Any]] = []
+        if isinstance(self.x, ReadAnew):
+            x = [("read anew", self.x.shapes), ("hashes", self.x.hashes)]
+        else:
+            x += sorted(self.inputs.items())
+        return _sha256([*x, ("", self.y), *self._named_values])
 
     @property
     def _named_values(self) -> list[tuple[str, Tensor]]:
@@ -493,7 +539,8 @@ class Probe:
         return self.cached(f"on {device}", lambda: self._moved(device))
 
     def _moved(self, device: torch.device | str) -> Probe:
-        x, y = self.batch(slice(None), device), self.y.to(device)
+        x = self.x if isinstance(self.x, ReadAnew) else self.batch(slice(None), device)
+        y = self.y.to(device)
         moved = [stream.to(device) for stream in self.streams]
         named, targets = [each.to(device) for each in self.named], self.targets.to(device)
         return self.replaced(x, y, targets=targets, streams=moved, named=named)
@@ -529,7 +576,7 @@ class Probe:
             return self
         (stream,) = [stream for stream in self.streams if stream.inputs == inputs]
         if not stream.length:
-            shapes = ", ".join(f"{n or 'x'} {tuple(self.inputs[n].shape)}" for n in inputs)
+            shapes = ", ".join(f"{n or 'x'} {tuple(self.outlines[n].shape)}" for n in inputs)
             raise InvalidInput(
                 f"reduce='tokens' needs inputs of tokens, got {shapes}; use token:mean"
             )
@@ -555,7 +602,7 @@ class Probe:
             if stream.length and count == int(stream.measured(self.n).sum())
         ]
         if len(fitting) != 1:
-            shapes = ", ".join(f"{n or 'x'} {tuple(v.shape)}" for n, v in self.inputs.items())
+            shapes = ", ".join(f"{n or 'x'} {tuple(v.shape)}" for n, v in self.outlines.items())
             which = "several inputs have" if fitting else "no input has"
             raise InvalidInput(
                 f"reduce='tokens' found {count} tokens in the layer, {which} so many: {shapes}; "
@@ -563,7 +610,9 @@ class Probe:
             )
         real = fitting[0].measured(self.n).to(self.device)
         of_tokens = fitting[0].of_tokens
-        inputs = {name: of_tokens(self.inputs[name], real) for name in fitting[0].inputs}
+        names = fitting[0].inputs
+        whole = self.x.values(names) if isinstance(self.x, ReadAnew) else self.inputs
+        inputs = {name: of_tokens(whole[name].to(self.device), real) for name in names}
         named = [each.of_tokens(real) for each in self.named]
         first = next((each for each in named if each.role == "target"), None)
         y = self._token_labels(real) if first is None else first.values
@@ -592,6 +641,18 @@ class Probe:
                 "that they are padding: 0 in attention_mask, or Probe(…, padding=…)"
             )
         return y
+
+
+_NOT_HELD = (
+    "Probe: its inputs are read anew at each look and held by nobody, and this needs all of them "
+    "at once (distances between values of X, derivatives by X, Keep(activations=True)); estimators "
+    "of symbols do not (soft_entropy, exact, binning, kde, ross); Probe.of(loader) holds the inputs"
+)
+
+
+def _outlines(x: Inputs, whole: Sequence[str]) -> dict[str, Tensor]:
+    """See `Probe.outlines`."""
+    return x.known if isinstance(x, ReadAnew) else samples_first(x, whole)
 
 
 def _rows(value: Tensor) -> Tensor:

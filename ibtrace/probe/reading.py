@@ -69,11 +69,11 @@ def read(data: Any, n: int | None = None) -> tuple[Any, ...]:
     if isinstance(data, tuple) and data and isinstance(data[0], Tensor):
         got = f"Probe: data is a tuple of {len(data)}"
         raise InvalidInput(f"{got}; give (x, y), x a tuple if the model takes several inputs")
-    pieces = _pieces(data, n)
-    if not pieces:
+    batches = _pieces(data, n)
+    if not batches:
         raise TooFewSamples("Probe needs at least 2 samples, got an empty data set")
-    inputs = [x for x, _ in pieces]
-    return joined(inputs, "x"), joined([y for _, y in pieces], "y", inputs)
+    inputs = [x for x, _ in batches]
+    return joined(inputs, "x"), joined([y for _, y in batches], "y", inputs)
 
 
 def _require_plain(data: Any) -> None:
@@ -101,21 +101,14 @@ def _is_pair(data: Any) -> bool:
 
 def _pieces(data: Any, n: int | None) -> list[tuple[Any, Any]]:
     """Batches (or samples as batches of one) until there are enough."""
-    source, each_sample = _source(data, n)
     counted = hasattr(data, "__len__") and not isinstance(data, DataLoader)
     if isinstance(data, DataLoader):
         counted = hasattr(data.dataset, "__len__")
-    pieces: list[tuple[Any, Any]] = []
+    read: list[tuple[Any, Any]] = []
     samples = size = 0
-    with _seeded(source, data):
-        for item in _items(source):
-            _require_plain(item)
-            x, y = _parted(item)
-            if each_sample or (each_sample is None and _is_one(x, y)):
-                x, y = mapped(x, _alone), mapped(y, _alone)
-            _require_as_long(x, y)
-            require_paired(x, y)
-            pieces.append((x, y))
+    with _seeded(data):
+        for x, y in pieces(data, n):
+            read.append((x, y))
             samples += _length(x, y)
             size += sum(v.numel() * v.element_size() for _, v in leaves(x) if isinstance(v, Tensor))
             if n is not None and samples >= n:
@@ -123,7 +116,28 @@ def _pieces(data: Any, n: int | None) -> list[tuple[Any, Any]]:
             if size > MOST_BYTES or (not counted and samples > MOST_UNCOUNTED):
                 got = f"Probe: {samples:,} samples ({size / 1e9:.2g} GB) were read and more come"
                 raise InvalidInput(f"{got}; say how many: data=Probe.of(data, n=5000)")
-    return pieces
+    return read
+
+
+def pieces(data: Any, n: int | None = None) -> Iterator[tuple[Any, Any]]:
+    """Inputs and labels of each batch, or of each sample as a batch of one.
+
+    Args:
+        data: A ``DataLoader``, a ``Dataset``, an iterable of batches or samples; see `read`.
+        n: As of `read`.
+
+    Raises:
+        InvalidInput: If data is none of these, or a batch is none.
+    """
+    source, each_sample = _source(data, n)
+    for item in _items(source):
+        _require_plain(item)
+        x, y = _parted(item)
+        if each_sample or (each_sample is None and _is_one(x, y)):
+            x, y = mapped(x, _alone), mapped(y, _alone)
+        _require_as_long(x, y)
+        require_paired(x, y)
+        yield x, y
 
 
 def _items(source: Iterable[Any]) -> Iterator[Any]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ibtrace.estimators import KDE, KSG, MOST_SAMPLES, Binning, Exact, Ross, Subsampled
-from ibtrace.probe import Probe
+from ibtrace.probe import Probe, ReadAnew
 from ibtrace.probe.padding import is_mask
 from ibtrace.types import Estimator
 
@@ -34,26 +34,29 @@ def default_estimators(probe: Probe, per_token: bool = False) -> tuple[list[Esti
     Returns:
         The estimators, and one line for the trace's meta entries.
     """
-    dimensions, few = probe.features.shape[1], math.log2(probe.n)
+    few, anew = math.log2(probe.n), isinstance(probe.x, ReadAnew)
+    dimensions = sum(value[0].numel() for value in probe.outlines.values())
     many_samples = probe.n > MOST_SAMPLES or per_token
 
     def within_time(estimator: Estimator) -> Estimator:
         return Subsampled(estimator) if many_samples else estimator
 
     limits = f"; slow ones on at most {MOST_SAMPLES} samples" if many_samples else ""
-    named = any(_are_names(name, value) for name, value in probe.inputs.items())
-    if dimensions <= few and not named:
+    named = any(_are_names(name, value) for name, value in probe.outlines.items())
+    if dimensions <= few and not named and not anew:
         why = f"X has {dimensions} dimensions, at most log2 N = {few:.1f}"
         return [Binning(), within_time(KSG())], f"{why}: bins and neighbours{limits}"
     blurred = [KDE(noise_variance=s, noise="adaptive") for s in NOISE]
     of_labels: list[Estimator] = []
     if probe.labelled and probe.discrete:
         of_labels = [Ross()]
-    elif probe.labelled and not named:
+    elif probe.labelled and not named and not anew:
         of_labels = [KSG()]
     why = f"X has {dimensions} dimensions, more than log2 N = {few:.1f}"
     if dimensions <= few:
         why = "X holds integers, names without distances (give numbers as floats)"
+    if anew:
+        why = "X is read anew, so that of its values it is known which are equal"
     return [
         Exact(),
         Binning(bins=2),

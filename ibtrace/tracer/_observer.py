@@ -28,7 +28,7 @@ from ibtrace.capture.streaming import Take, streamed
 from ibtrace.capture.targets import shown_names
 from ibtrace.capture.view import NetworkView
 from ibtrace.errors import ConfigError, InvalidInput, Unsupported
-from ibtrace.probe import Probe, as_x
+from ibtrace.probe import Probe, ReadAnew, as_x
 from ibtrace.runtime import distributed
 from ibtrace.runtime.generators import Draws
 from ibtrace.runtime.wrappers import unwrap
@@ -95,12 +95,22 @@ class Observer:
         return self.sharded or of_model
 
     def __post_init__(self) -> None:
+        if isinstance(self.shard.x, ReadAnew) and self.sharded:
+            raise Unsupported(
+                "sharded=True needs each rank's part of the probe in memory, and it is read anew; "
+                "Probe.of(loader) holds it, or let rank 0 read all: sharded=False"
+            )
         if isinstance(self.model, nn.Module):
             resolve(self.model, self.look.layers)
             return
         resolve(self.model.template, self.look.layers)
         if self.look.functional:
             raise ConfigError("functional=True needs one network; an Ensemble has many")
+        if isinstance(self.shard.x, ReadAnew):
+            raise Unsupported(
+                "an Ensemble is called with all samples at once, and they are read anew; "
+                "Probe.of(loader) holds them"
+            )
         if self.look.forward is not None or list(self.shard.inputs) != [""]:
             raise ConfigError(
                 "an Ensemble is called with one tensor; trace networks that are called in another "

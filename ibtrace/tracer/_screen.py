@@ -65,7 +65,7 @@ class Screen:
         """
         places = torch.tensor(sorted(self._rows))
         rows = torch.stack([self._rows[place] for place in places.tolist()])
-        part = probe.take(places.to(probe.device))
+        part = probe.numbered(places.to(probe.device))
         told = informations(estimator, rows, part, part.others, seed=seed)
         if self._rounding is None or self._ends is None:
             return told
