@@ -6,6 +6,7 @@ import copy
 import gc
 import itertools
 import pickle
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,7 +19,8 @@ from torch import Tensor, nn
 
 from ibtrace import estimators
 from ibtrace.capture import Look
-from ibtrace.errors import ConstantMean, InvalidInput, NonFinite, Unsupported
+from ibtrace.capture.rounding import Rounding
+from ibtrace.errors import ConstantMean, InvalidInput, NonFinite, PaddingGuessed, Unsupported
 from ibtrace.estimators import Binning, Exact, SoftEntropy
 from ibtrace.estimators._soft_counts import SoftCounts
 from ibtrace.probe import Probe
@@ -248,21 +250,64 @@ def test_what_is_odd_in_t_is_flagged_also_where_no_t_is_held(
     assert not flag or any(flag in row for row in flags(held))
 
 
-def test_a_mean_that_differs_by_rounding_alone_is_flagged_where_no_t_is_held() -> None:
+class Half(nn.Module):
+    """Normalises some channels over positions."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([nn.functional.instance_norm(x[:, :4]), x[:, 4:]], 1)
+
+
+@pytest.mark.parametrize("layer", [nn.InstanceNorm1d(8), Half(), nn.Conv1d(8, 8, 1)], ids=repr)
+def test_a_mean_that_differs_by_rounding_alone_is_made_constant_held_or_not(
+    layer: nn.Module,
+) -> None:
     x, y = torch.randn(N, 8, 5, generator=torch.Generator().manual_seed(0)), torch.arange(N) % 4
-    net = nn.Sequential(nn.InstanceNorm1d(8), nn.Flatten(), nn.Linear(40, 2))
-
-    def about_x(size: int | None) -> Any:
+    net = nn.Sequential(layer, nn.Flatten(), nn.Linear(40, 2))
+    frames = []
+    for size in (None, 100):
         look = Look(["0"], reduce="gap:first", batch_size=7, max_bytes=size)
-        frame = Tracer(net, (x, y), estimators=["exact"], look=look).trace.frame()
-        return frame[frame["quantity"] == "I(X;T)"].iloc[0]
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always", ConstantMean)
+            tracer = Tracer(net, (x, y), estimators=[SoftEntropy(points=6), Exact()], look=look)
+        assert bool(told) == isinstance(layer, nn.InstanceNorm1d)
+        assert all("differs by rounding alone" in str(each.message) for each in told)
+        frames.append(tracer.trace.frame())
+    held, adding = frames
+    assert flags(held) == flags(adding)
+    for column in ("bits", "stderr", "null_bits"):
+        pd.testing.assert_series_equal(
+            held[column], adding[column], check_exact=False, rtol=0, atol=1e-10
+        )
+    still = (adding["bits"] < 1e-10).all()
+    assert bool(still) == isinstance(layer, nn.InstanceNorm1d)
 
-    with pytest.raises(ConstantMean, match="differs by rounding alone"):
-        about_x(None)
-    assert about_x(100)["bits"] > 1  # bits of rounding
-    assert "rounded" in about_x(100)["flags"]
-    net[0] = nn.Conv1d(8, 8, 1)
-    assert "rounded" not in about_x(100)["flags"]
+
+def test_processes_find_the_same_columns_constant_by_the_first_rows_of_all() -> None:
+    t = torch.tensor([[1.0, 0.0], [1.0 + 1e-7, 0.5], [1.0, 0.25], [1.0 - 1e-7, 0.75]])
+    bounds = [Rounding(torch.full((2,), b).double(), torch.tensor([True, True])) for b in (1e-6, 1)]
+    told = []
+    for order in ((0, 1), (1, 0)):
+        screens = [Screen(4), Screen(4)]
+        for rank in (0, 1):
+            screens[rank].update(t[2 * rank :][:2], 2 * rank, bounds[rank])
+        screens[order[0]].merge(screens[order[1]])
+        told.append(screens[order[0]].settled())
+    for settled in told:
+        assert settled is not None
+        assert settled.columns.tolist() == [True, False]
+        assert not settled.whole
+        assert torch.equal(settled(t)[:, 0], torch.ones(4))
+        assert torch.equal(settled(t)[:, 1], t[:, 1])
+
+
+def test_padding_that_is_guessed_is_said_where_no_t_is_held() -> None:
+    whole = tokens(sequences=60).x
+    whole[::3, 4:] = whole[1::3, 3:] = 0
+    for size in (None, 1000):
+        with pytest.warns(
+            PaddingGuessed, match="T of embedding, block0, block1 leaves out padding"
+        ):
+            traced(size, probe=Probe(whole))
 
 
 def test_rows_that_are_seen_are_the_same_whatever_the_batches_and_processes(

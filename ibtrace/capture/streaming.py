@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ibtrace.capture.evidence import Evidence, Reading
-from ibtrace.capture.layer import Layer, require_finite
+from ibtrace.capture.layer import Layer, require_finite, say_padding
 from ibtrace.capture.look import Look
 from ibtrace.capture.one_pass import Pass
 from ibtrace.capture.rounding import Rounding
@@ -27,7 +27,7 @@ def streamed(
 ) -> dict[str, Layer]:
     """One pass over the probe, in which T of some layers is handed on as it comes.
 
-    Columns that differ by rounding alone are left as they are: that takes all samples.
+    Columns that differ by rounding alone are left as they are: ``take`` sees all samples.
 
     Args:
         model: The module, without wrappers.
@@ -47,6 +47,7 @@ def streamed(
     look = look.at(evidence.defaults or look.layers)
     shown = shown_names(look.layers)
     layers = _Streaming(model, probe, look, evidence, names, take).run()
+    say_padding(layers, evidence.guessed)
     return {
         shown.get(name, name): replace(layer, module=name if name in shown else "")
         for name, layer in layers.items()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -12,6 +14,25 @@ from ibtrace.types import Estimate, Estimator
 
 ROWS = 1000
 """Rows that are kept of a layer, evenly spaced."""
+
+
+@dataclass(frozen=True)
+class Settled:
+    """Makes columns constant that are so but for rounding, as they are where T is held.
+
+    Args:
+        columns: Which, bool ``(d,)``.
+        first: The first sample's T, ``(d,)``.
+        whole: Whether no other column varies.
+    """
+
+    columns: Tensor
+    first: Tensor
+    whole: bool
+
+    def __call__(self, t: Tensor) -> Tensor:
+        """T ``(n, d)`` with these columns as they are in the first sample."""
+        return torch.where(self.columns.to(t.device), self.first.to(t.device, t.dtype), t)
 
 
 class Screen:
@@ -25,7 +46,7 @@ class Screen:
         self._every = -(-samples // ROWS)
         self._rows: dict[int, Tensor] = {}
         self._ends: Tensor | None = None
-        self._rounding: Rounding | None = None
+        self._rounding: tuple[int, Rounding] | None = None  # and the first row it was seen at
 
     def update(self, t: Tensor, first: int, rounding: Rounding | None) -> None:
         """See a batch.
@@ -39,24 +60,38 @@ class Screen:
         places = range(-first % self._every, len(t), self._every)
         rows = t.detach()[places.start :: self._every].cpu()
         self._rows |= {first + place: row.clone() for place, row in zip(places, rows, strict=True)}
-        self._rounding = self._rounding or rounding
+        if rounding is not None and self._rounding is None:
+            self._rounding = first, rounding
 
     def merge(self, other: Screen) -> None:
         """See what another process has seen."""
         if other._ends is not None:
             self._reach(other._ends)
         self._rows |= other._rows
-        self._rounding = self._rounding or other._rounding
+        known = [of for of in (self._rounding, other._rounding) if of is not None]
+        self._rounding = min(known, key=lambda of: of[0], default=None)
 
     def _reach(self, ends: Tensor) -> None:
         low, high = ends if self._ends is None else torch.cat([self._ends, ends]).aminmax(dim=0)
         self._ends = torch.stack([low, high])
 
+    def settled(self) -> Settled | None:
+        """The columns that are constant but for rounding, taken out of the rows kept; None: none.
+
+        To be asked once, when all samples were seen.
+        """
+        if self._rounding is None or self._ends is None:
+            return None
+        rounding, ends = self._rounding[1], self._ends
+        columns = rounding.constant(ends.to(rounding.bound.device)).cpu()
+        if not bool(columns.any()):
+            return None
+        settled = Settled(columns, self._rows[0], bool((columns | (ends[0] == ends[1])).all()))
+        self._rows = {place: settled(row[None])[0] for place, row in self._rows.items()}
+        return settled
+
     def informations(self, estimator: Estimator, probe: Probe, seed: int) -> list[Estimate]:
         """What the estimator says of the rows kept, and how it flags them.
-
-        Flagged ``rounded`` is also a T of which a column is a mean that differs between samples by
-        rounding alone. Where T is held such a column is made constant.
 
         Args:
             estimator: Bound to the layer.
@@ -66,11 +101,4 @@ class Screen:
         places = torch.tensor(sorted(self._rows))
         rows = torch.stack([self._rows[place] for place in places.tolist()])
         part = probe.numbered(places.to(probe.device))
-        told = informations(estimator, rows, part, part.others, seed=seed)
-        if self._rounding is None or self._ends is None:
-            return told
-        rounded = self._rounding.constant(self._ends.to(self._rounding.bound.device)).any().cpu()
-        return [
-            each.flagged(rounded=each.flags.get("rounded", torch.zeros(())).bool() | rounded)
-            for each in told
-        ]
+        return informations(estimator, rows, part, part.others, seed=seed)

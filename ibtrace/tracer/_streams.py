@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from ibtrace.capture import Layer
+from ibtrace.capture.layer import say_rounded
 from ibtrace.capture.rounding import Rounding
 from ibtrace.errors import InvalidInput
 from ibtrace.estimators import adding, checked_sums
@@ -18,7 +19,7 @@ from ibtrace.numerics.compiled import clock
 from ibtrace.probe import Probe
 from ibtrace.runtime import distributed
 from ibtrace.tracer._observer import Observer
-from ibtrace.tracer._screen import Screen
+from ibtrace.tracer._screen import Screen, Settled
 from ibtrace.types import (
     Accumulator,
     AddsUp,
@@ -60,6 +61,7 @@ class Streams:
         self._done: set[tuple[str, int]] = set()
         self._screens: dict[str, Screen] = {}
         self._screened: set[str] = set()
+        self._settled: dict[str, Settled] = {}
         self._tokens: dict[str, _Tokens] = {}
         self._targets: dict[tuple[_Tokens, int], Targets] = {}
         self._seconds = 0.0
@@ -80,14 +82,32 @@ class Streams:
                 if sharded:
                     self._come_together()
                 again = self._begin_next()
-            layers |= part
+            layers |= {
+                name: replace(layer, rounded=name in self._settled and self._settled[name].whole)
+                for name, layer in part.items()
+            }
+        if leads:
+            say_rounded(layers, observer.evidence.rounded)
         return layers
 
     def _begin_next(self) -> bool:
-        """End a pass; whether another one over the same layers is needed, on any rank."""
+        """End a pass; whether another one over the same layers is needed, on any rank.
+
+        Of a layer of which columns turn out to be constant but for rounding all begins anew.
+        """
+        begun_anew = set()
+        for name in self._screens.keys() - self._screened:
+            if (settled := self._screens[name].settled()) is not None:
+                self._settled[name] = settled
+                begun_anew.add(name)
         self._screened |= self._screens.keys()
+        for name, at in self._of:
+            if name in begun_anew:
+                width = len(self._settled[name].columns)
+                self._of[name, at] = self._bound[name, at].accumulator(width)
         going_on = {key for key in self._of if key not in self._done}
-        self._done |= {key for key in going_on if not self._of[key].begin_next()}
+        ended = {key for key in going_on if key[0] not in begun_anew}
+        self._done |= {key for key in ended if not self._of[key].begin_next()}
         again = bool(going_on - self._done)
         if self._observer.apart and distributed.running():
             again = distributed.anywhere(again)
@@ -163,6 +183,8 @@ class Streams:
         offset = self._offset(layer.token_inputs)
         here = slice(rows.start + offset, rows.stop + offset)
         values = as_variable(layer.values[None])[0]
+        if name in self._settled:
+            values = self._settled[name](values)
         for at, estimator in enumerate(self._estimators):
             if (name, at) in self._done:
                 continue
