@@ -304,8 +304,12 @@ def test_padding_that_is_guessed_is_said_where_no_t_is_held() -> None:
     whole = tokens(sequences=60).x
     whole[::3, 4:] = whole[1::3, 3:] = 0
     for size in (None, 1000):
-        with pytest.warns(PaddingGuessed, match="blocks.1 leaves out padding"):
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always", PaddingGuessed)
             traced(size, probe=Probe(whole))
+        words = " ".join(str(each.message) for each in told)
+        assert "leaves out padding: 0 stands at the end" in words
+        assert all(name in words for name in ("blocks.0:input", "blocks.0", "blocks.1"))
 
 
 def test_rows_that_are_seen_are_the_same_whatever_the_batches_and_processes(
