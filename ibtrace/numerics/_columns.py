@@ -14,7 +14,8 @@ from ibtrace.numerics._jit import kernel
 
 _Float = TypeVar("_Float", np.float32, np.float64)
 
-_CELLS = 256
+_CELLS, _FEWER, _NARROW = 256, 64, 32  # of each column; of more than 32, that all stay in a cache
+_BLOCK = 2**16 - 1  # rows that 16 bits count
 _WIDE = 128
 _SLACK = 1e-3  # of a cell: what the rounding of a place in it may move
 _NARROWEST, _WIDEST = 1e-30, 1e37  # ranges that float32 divides by, and holds
@@ -51,8 +52,8 @@ def extremes(values: NDArray[_Float], low: NDArray[_Float], high: NDArray[_Float
             high[p, c] = most[j] if most[j] > high[p, c] else high[p, c]
 
 
-@kernel("UniTuple(int64, 2)(int32[::1], int64, int64, int64)")
-def _within(counts: NDArray[np.int32], n: int, at_low: int, at_high: int) -> tuple[int, int]:
+@kernel("UniTuple(int64, 2)(int64[::1], int64, int64, int64)")
+def _within(counts: NDArray[np.int64], n: int, at_low: int, at_high: int) -> tuple[int, int]:
     """Within how many cells the spread surely is not, and surely is.
 
     Args:
@@ -84,7 +85,7 @@ def _within(counts: NDArray[np.int32], n: int, at_low: int, at_high: int) -> tup
         reach += 1
         if first - reach >= 0:
             inside += counts[first - reach]
-        if last + reach < _CELLS:
+        if last + reach < len(counts):
             inside += counts[last + reach]
     return inner, last - first + 1 + reach
 
@@ -109,7 +110,7 @@ def spread_bounds(
 ) -> None:
     """Bounds on the median of the distances from a column's median that are not 0.
 
-    From how many values lie in each of 256 cells of the column's range: the median is in a cell,
+    From how many values lie in each of 256 (64) cells of the column's range: the median is in a cell,
     and what lies within r cells of that is no farther than r + 1 cells from it. Where one end of
     the range holds more than half of the values (the zeros of a ReLU) it is the median. Both bounds
     leave room for the rounding of the numbers that they enclose. A column that never varies has
@@ -125,26 +126,36 @@ def spread_bounds(
     problems, n, d = values.shape
     together = max(1, _WIDE // d) if d else 1  # short rows are placed several at once
     width = together * d
-    counts, cell = np.empty((d, _CELLS), np.int32), np.empty(width, np.int32)
+    number = np.int32(_CELLS if d <= _NARROW else _FEWER)
+    counts, seen = np.zeros((d, number), np.int64), np.empty(d * number, np.uint16)
+    # unsigned: an index that may be negative is three times as slow
+    place, base = np.empty(width, np.uint32), np.empty(width, np.uint32)
     start, cells = np.empty(width, values.dtype), np.empty(width, values.dtype)
     step = np.finfo(values.dtype).eps
     for p in range(problems):
         counts[:] = 0
         for j in range(width):
-            start[j] = low[p, j % d]
-            span = np.float64(high[p, j % d]) - np.float64(low[p, j % d])
-            cells[j] = _CELLS / span if _NARROWEST < span < _WIDEST else 0.0
+            c = j % d
+            start[j], base[j] = low[p, c], c * number
+            span = np.float64(high[p, c]) - np.float64(low[p, c])
+            cells[j] = number / span if _NARROWEST < span < _WIDEST else 0.0
         flat = values[p].reshape(n * d)
-        for first in range(0, n * d, width):
-            row = flat[first : first + width]
-            for j in range(len(row)):
-                place = np.int32((row[j] - start[j]) * cells[j])
-                cell[j] = min(max(place, np.int32(0)), np.int32(_CELLS - 1))
-            for i in range(0, len(row), d):
-                for j in range(d):
-                    counts[j, cell[i + j]] += 1
+        for block in range(0, n * d, _BLOCK * d):
+            seen[:] = 0
+            end = min(block + _BLOCK * d, n * d)
+            for first in range(block, end, width):
+                row = flat[first : min(first + width, end)]
+                for j in range(len(row)):
+                    cell = np.int32((row[j] - start[j]) * cells[j])
+                    inside = min(max(cell, np.int32(0)), np.int32(number - 1))
+                    place[j] = np.uint32(inside) + base[j]
+                for j in range(len(row)):
+                    seen[np.uint64(place[j])] += np.uint16(1)
+            for j in range(d):
+                for cell in range(number):
+                    counts[j, cell] += seen[j * number + cell]
         for j in range(d):
-            size = (np.float64(high[p, j]) - np.float64(low[p, j])) / _CELLS
+            size = (np.float64(high[p, j]) - np.float64(low[p, j])) / number
             if cells[j] == 0:  # nothing was counted
                 least[p, j], most[p, j] = 0.0, np.inf if high[p, j] > low[p, j] else 0.0
                 continue

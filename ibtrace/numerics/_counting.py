@@ -62,35 +62,39 @@ def row_ids(
     while (np.int64(1) << bits) < 2 * n:
         bits += 1
     size, shift = np.int64(1) << bits, np.uint64(64 - bits)
+    last = np.uint64(size - 1)
     table = np.empty(size, np.int32)  # half as large, it stays in a nearer cache
-    hashes, first, of_id = np.empty(n, np.uint64), np.empty(n, np.int64), np.empty(n, np.int64)
+    # unsigned: an index that may be negative takes longer
+    hashes, first = np.empty(n, np.uint64), np.empty(n, np.uint64)
+    of_id = np.empty(n, np.int64)
     for p in range(problems):
         rows = words[p]
         _hash(rows, keys, hashes)
         table[:] = _EMPTY
-        number = 0
+        number = np.int32(0)
         for i in range(n):
-            at = np.int64(hashes[i] >> shift)
+            own = hashes[np.uint64(i)]
+            at = own >> shift
             while True:
-                one = np.int64(table[at])
+                one = table[at]
                 if one == _EMPTY:
-                    table[at] = number
-                    one = np.int64(number)
-                    first[one] = i
-                    of_id[one] = 0
-                    number += 1
+                    table[at] = one = number
+                    first[np.uint64(one)] = np.uint64(i)
+                    of_id[np.uint64(one)] = 0
+                    number += np.int32(1)
                     break
-                if hashes[first[one]] == hashes[i]:
+                other = first[np.uint64(one)]
+                if hashes[other] == own:
                     j = 0
-                    while j < w and rows[first[one], j] == rows[i, j]:
+                    while j < w and rows[other, np.uint64(j)] == rows[np.uint64(i), np.uint64(j)]:
                         j += 1
                     if j == w:
                         break
-                at = (at + 1) & (size - 1)
+                at = (at + np.uint64(1)) & last
             ids[p, i] = one
-            of_id[one] += 1
+            of_id[np.uint64(one)] += 1
         for i in range(n):
-            counts[p, i] = of_id[ids[p, i]]
+            counts[p, i] = of_id[np.uint64(ids[p, i])]
 
 
 @kernel("int64(int64[:,::1], int64[:,::1])")
