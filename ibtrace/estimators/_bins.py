@@ -10,13 +10,15 @@ from torch import Tensor
 
 from ibtrace.errors import ConfigError, InvalidInput
 from ibtrace.numerics.bins import bins_within, digitise, quantile_edges
+from ibtrace.numerics.columns import extremes
 from ibtrace.types import LayerContext
 
 
 def own_range_bins(values: Tensor, bins: int) -> Tensor:
     """Equal bins on each problem's own minimum and maximum, for floats ``(..., n, d)``."""
-    low, high = values.amin((-2, -1), keepdim=True), values.amax((-2, -1), keepdim=True)
-    return bins_within(values, low, high, bins)
+    ends = extremes(values)
+    low, high = ends.low.amin(-1, keepdim=True), ends.high.amax(-1, keepdim=True)
+    return bins_within(values, low.unsqueeze(-1), high.unsqueeze(-1), bins)
 
 
 def label_bins(labels: Tensor, bins: int) -> Tensor:

@@ -35,6 +35,7 @@ from ibtrace.estimators._prepared import once
 from ibtrace.estimators._probes import held_features, with_squarable
 from ibtrace.estimators._scales import hidden_by_scale
 from ibtrace.numerics.bins import dense_ids, row_ids
+from ibtrace.numerics.columns import held
 from ibtrace.numerics.counting import first_alike, same_as
 from ibtrace.numerics.entropy import (
     Correction,
@@ -422,16 +423,9 @@ def checked_sums(
 
 
 def checked_informations(method: Callable[..., list[Estimate]]) -> Callable[..., list[Estimate]]:
-    @functools.wraps(method)
-    def informations(
-        self: Any,
-        t: Tensor,
-        probe: ProbeLike,
-        others: Sequence[ProbeLike] = (),
-        *,
-        seed: int = 0,
+    def inform(
+        self: Any, t: Tensor, probe: ProbeLike, others: Sequence[ProbeLike], seed: int
     ) -> list[Estimate]:
-        require_dense(label(self), "t", t)
         points = held_features(probe)
         require_memory(self, probe.x_ids if points is None else points, t)
         labelled = [probe, *others]
@@ -465,5 +459,18 @@ def checked_informations(method: Callable[..., list[Estimate]]) -> Callable[...,
         of_y = zip(about_y, of_labels, roofs, strict=True)
         first = told(about_x, of_x, once(_roofs_of_inputs, probe, law), scales_apart=hidden)
         return [first, *(told(*each) for each in of_y)]
+
+    @functools.wraps(method)
+    def informations(
+        self: Any,
+        t: Tensor,
+        probe: ProbeLike,
+        others: Sequence[ProbeLike] = (),
+        *,
+        seed: int = 0,
+    ) -> list[Estimate]:
+        require_dense(label(self), "t", t)
+        with held(t):
+            return inform(self, t, probe, others, seed)
 
     return informations

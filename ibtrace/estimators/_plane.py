@@ -14,6 +14,7 @@ from ibtrace.estimators._inputs import is_ids, require_dense, rows_as_ids
 from ibtrace.estimators._probes import with_any_labels, with_constant_inputs
 from ibtrace.runtime.arguments import require_instance, require_members, seed_number
 from ibtrace.types import Estimate, Estimator, OnePass, Plane, ProbeLike
+from ibtrace.types.protocols import keeps
 
 
 def information(
@@ -39,7 +40,8 @@ def information(
         ConfigError: If an argument is of a type that it cannot have; names it.
     """
     form = 'an estimator such as ibtrace.estimators.make("ksg")'
-    require_instance("information: estimator", estimator, Estimator, form)
+    if not keeps(estimator, Estimator):
+        require_instance("information: estimator", estimator, Estimator, form)
     require_instance("information: t", t, Tensor, "a tensor (..., n, d); use torch.as_tensor")
     require_dense("information", "t", t)
     require_members("information: probe", probe, ("cached", "n"), "ibtrace.Probe(x, y)")
@@ -101,7 +103,7 @@ def informations(
     """
     unlabelled = probe.labels.shape[-1] == 0
     subject = with_any_labels(probe, estimator.tags.y) if unlabelled else probe
-    if isinstance(estimator, OnePass):
+    if keeps(estimator, OnePass):
         several = partial(estimator.informations, t, subject, others, seed=seed)
         about_x, about_y, *more = _all_defined(several, t, 2 + len(others))
     else:
@@ -117,7 +119,7 @@ def _pair(
     estimator: Estimator, t: Tensor, probe: ProbeLike, seed: int, *, labelled: bool
 ) -> list[Estimate]:
     """Both informations; without labels the second is that of any labels, or none."""
-    if isinstance(estimator, Plane):
+    if keeps(estimator, Plane):
         return _all_defined(lambda: [*estimator.plane(t, probe, seed=seed)], t, 2)
     about_x = _defined(lambda: estimator(probe.features, t, seed=seed), t)
     if not labelled:
@@ -127,7 +129,7 @@ def _pair(
 
 def _about_labels(estimator: Estimator, t: Tensor, probe: ProbeLike, seed: int) -> Estimate:
     """I(T;Y) alone; where both are told at once, of inputs that are constant and cost nothing."""
-    if isinstance(estimator, Plane):
+    if keeps(estimator, Plane):
         still = with_constant_inputs(probe)
         return _all_defined(lambda: [*estimator.plane(t, still, seed=seed)], t, 2)[1]
     return _defined(lambda: estimator(t, probe.labels, seed=seed), t)

@@ -20,6 +20,7 @@ from ibtrace.numerics.bins import (
     row_ids,
     uniform_bins,
 )
+from ibtrace.numerics.columns import extremes
 from ibtrace.numerics.entropy import Correction
 from ibtrace.numerics.scale import columns_apart
 from ibtrace.runtime.fields import require_types
@@ -230,7 +231,8 @@ def _idnns_bins(values: Tensor) -> Tensor:
 
 def _share_outside(values: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """The share of values beyond a range in each problem, float64, ``(...)``."""
-    beyond = (values.amin((-2, -1)) < low) | (values.amax((-2, -1)) > high)
+    ends = extremes(values)
+    beyond = (ends.low.amin(-1) < low) | (ends.high.amax(-1) > high)
     if not bool(beyond.any()):  # counting is many times slower than the extremes
         return torch.zeros(values.shape[:-2], dtype=torch.float64, device=values.device)
     return ((values < low) | (values > high)).double().mean((-2, -1))

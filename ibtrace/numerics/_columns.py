@@ -22,19 +22,23 @@ _NARROWEST, _WIDEST = 1e-30, 1e37  # ranges that float32 divides by, and holds
 _TYPES = ("float32", "float64")
 
 
-@kernel(*(f"void({t}[:,:,::1], {t}[:,::1], {t}[:,::1])" for t in _TYPES))
-def extremes(values: NDArray[_Float], low: NDArray[_Float], high: NDArray[_Float]) -> None:
+@kernel(*(f"boolean({t}[:,:,::1], {t}[:,::1], {t}[:,::1])" for t in _TYPES))
+def extremes(values: NDArray[_Float], low: NDArray[_Float], high: NDArray[_Float]) -> bool:
     """The least and the largest value of each column, NaN aside.
 
     Args:
         values: ``(problems, n, d)``.
         low: Filled, ``(problems, d)``.
         high: Filled, ``(problems, d)``.
+
+    Returns:
+        Whether all values are finite.
     """
     problems, n, d = values.shape
     together = max(1, _WIDE // d) if d else 1  # short rows are compared several at once
     width = together * d
     least, most = np.empty(width, values.dtype), np.empty(width, values.dtype)
+    nothing = np.zeros(width, values.dtype)  # stays so, of finite values
     for p in range(problems):
         least[:] = np.inf
         most[:] = -np.inf
@@ -44,12 +48,14 @@ def extremes(values: NDArray[_Float], low: NDArray[_Float], high: NDArray[_Float
             for j in range(len(row)):
                 least[j] = row[j] if row[j] < least[j] else least[j]
                 most[j] = row[j] if row[j] > most[j] else most[j]
+                nothing[j] += row[j] - row[j]
         low[p] = least[:d]
         high[p] = most[:d]
         for j in range(d, width):
             c = j % d
             low[p, c] = least[j] if least[j] < low[p, c] else low[p, c]
             high[p, c] = most[j] if most[j] > high[p, c] else high[p, c]
+    return not np.isnan(nothing).any()
 
 
 @kernel("UniTuple(int64, 2)(int64[::1], int64, int64, int64)")

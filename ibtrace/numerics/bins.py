@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ibtrace.numerics.columns import compilable
+from ibtrace.numerics.columns import compilable, extremes
 from ibtrace.numerics.compiled import kernels
 from ibtrace.numerics.counting import counted_rows, numbered
 
@@ -29,7 +29,8 @@ def floor_bins(values: Tensor, width: float) -> Tensor:
     divisor = values.new_tensor(width)
     if values.numel() == 0:
         return values.to(torch.int8)
-    lowest, highest = (float((end / divisor).floor()) for end in values.aminmax())
+    low, high = extremes(values) if values.dim() > 1 else values.aminmax()
+    lowest, highest = (float((end / divisor).floor()) for end in (low.min(), high.max()))
     if max(-lowest, highest) >= 2**31:
         return (values / divisor).floor_()
     kind = _smallest_int(int(max(-lowest, highest)))

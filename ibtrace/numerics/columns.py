@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import threading
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +22,13 @@ class Bounds(NamedTuple):
     high: Tensor
 
 
+class _Extremes(NamedTuple):
+    """The ends of columns, and whether all values are finite (None: nobody looked)."""
+
+    ends: Bounds
+    finite: bool | None
+
+
 class Spreads(NamedTuple):
     """What is typical of each column, ``(..., d)``.
 
@@ -33,20 +43,71 @@ class Spreads(NamedTuple):
     varies: Tensor
 
 
+class _Held(threading.local):
+    """Values of which many ask the extremes, and those once they are known."""
+
+    values: Tensor | None = None
+    known: _Extremes | None = None
+
+
+_held = _Held()
+
+
+@contextlib.contextmanager
+def held(values: Tensor) -> Iterator[None]:
+    """Within it these values do not change: their `extremes` are taken once, whoever asks."""
+    before = _held.values, _held.known
+    _held.values, _held.known = values.detach(), None
+    try:
+        yield
+    finally:
+        _held.values, _held.known = before
+
+
+def _are_held(values: Tensor) -> bool:
+    """Whether these are the values at hand, in the same place of memory."""
+    known = _held.values
+    return (
+        known is not None
+        and known.data_ptr() == values.data_ptr()
+        and known.shape == values.shape
+        and known.stride() == values.stride()
+        and known.dtype == values.dtype
+    )
+
+
 def extremes(values: Tensor) -> Bounds:
     """The least and the largest value of each column of floats ``(..., n, d)``, n above 0.
 
     On the CPU one compiled pass, in which NaN does not count; elsewhere a column with NaN has NaN.
     """
+    return _looked_at(values).ends
+
+
+def surely_finite(values: Tensor) -> bool:
+    """Whether the values at hand (`held`) are known to be finite; of all others nothing is."""
+    return _are_held(values) and compilable(values) and bool(_looked_at(values).finite)
+
+
+def _looked_at(values: Tensor) -> _Extremes:
+    """The extremes, of values at hand from the one time that they are taken."""
+    if not _are_held(values):
+        return _look(values)
+    if _held.known is None:
+        _held.known = _look(values)
+    return _held.known
+
+
+def _look(values: Tensor) -> _Extremes:
     if not compilable(values):
-        return Bounds(*values.aminmax(dim=-2))
+        return _Extremes(Bounds(*values.aminmax(dim=-2)), None)
     *lead, n, d = values.shape
     low, high = (values.new_empty(*lead, d) for _ in range(2))
     rows = values.detach().reshape(math.prod(lead), n, d).contiguous()
-    kernels("_columns").extremes(
+    finite = kernels("_columns").extremes(
         rows.numpy(), *(end.view(len(rows), d).numpy() for end in (low, high))
     )
-    return Bounds(low, high)
+    return _Extremes(Bounds(low, high), finite)
 
 
 def spread_bounds(values: Tensor, ends: Bounds | None = None) -> Bounds:
@@ -93,9 +154,9 @@ def spreads_apart(values: Tensor, factor: float, faint: float) -> Tensor:
         faint: A spread of this part of the median, or less, does not count.
     """
     *lead, n, d = values.shape
-    rows = values.detach().reshape(math.prod(lead), n, d)
-    rows = (rows if rows.element_size() >= 4 else rows.float()).contiguous()
-    ends = extremes(rows)
+    wide = values if values.element_size() >= 4 else values.float()
+    ends = Bounds(*(end.view(math.prod(lead), d) for end in extremes(wide)))
+    rows = wide.detach().reshape(math.prod(lead), n, d).contiguous()
     least, most = spread_bounds(rows, ends)
     largest = torch.maximum(ends.low.abs(), ends.high.abs())
     unsure = largest.to(torch.float64).mul_(faint)

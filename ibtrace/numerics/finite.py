@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ibtrace.numerics.columns import surely_finite
+
 
 def count_non_finite(value: Tensor) -> int:
     """How many values are NaN or infinite; integers never are.
@@ -20,6 +22,6 @@ def count_non_finite(value: Tensor) -> int:
     """
     if not value.is_floating_point() or not value.numel():
         return 0
-    if bool(value.sum().isfinite()):
+    if surely_finite(value) or bool(value.sum().isfinite()):
         return 0
     return int((~torch.isfinite(value)).sum())
