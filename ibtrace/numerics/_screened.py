@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ibtrace.numerics._jit import kernel
-from ibtrace.numerics._neighbours import put
 
-_PART = 128  # of a row, looked at together
+_GROUPS = 128  # of a row, whose nearest ones are told apart
+_PART, _FINER = 1024, 64  # of a row, counted together; and where one of them is not decided
+_LARGEST_SQUARE = 4.1  # of all points within 1 of the mean
 _TILE = 2048  # numbers of a row that stay in the nearest cache while dimensions are added
 
 Floats = NDArray[np.float64]
@@ -103,10 +104,59 @@ def _at_most(coarse: float, known: Floats) -> float:
     return root * root
 
 
+@kernel("void(float64[::1], int64[::1], float64, int64)")
+def _put(values: Floats, columns: Integers, value: float, column: int) -> None:
+    """Put a value where it belongs, of equal ones the first column first; the last one goes."""
+    at = len(values) - 1
+    if value > values[at] or (value == values[at] and column > columns[at]):
+        return
+    while at > 0 and (
+        values[at - 1] > value or (values[at - 1] == value and columns[at - 1] > column)
+    ):
+        values[at], columns[at] = values[at - 1], columns[at - 1]
+        at -= 1
+    values[at], columns[at] = value, column
+
+
+@kernel(*(f"void({t}[::1], {t}[::1], {t}, {t}, {t}[::1])" for t in _TYPES))
+def _least(
+    of_x: Coarse, of_y: Coarse, weight_x: float, weight_y: float, least: Coarse
+) -> None:
+    """The least of the larger of two distances, each times its weight, in every group of a row.
+
+    A sample is in the group of its place modulo their number: near ones often follow one another.
+    Weights of levels are parts of 2¹⁶.
+    """
+    groups = len(least)
+    for start in range(0, len(of_x), groups):
+        a, b = of_x[start : start + groups], of_y[start : start + groups]
+        if of_x.itemsize == 2:
+            for j in range(len(a)):
+                p = _u16((np.uint32(a[j]) * np.uint32(weight_x)) >> np.uint32(16))
+                q = _u16((np.uint32(b[j]) * np.uint32(weight_y)) >> np.uint32(16))
+                p = p if p > q else q
+                least[j] = p if p < least[j] else least[j]
+        else:
+            for j in range(len(a)):
+                u, v = a[j] * weight_x, b[j] * weight_y
+                u = u if u > v else v
+                least[j] = u if u < least[j] else least[j]
+
+
+@kernel(*(f"float64({t}[::1], float64, {t}, float64[::1])" for t in _TYPES))
+def _reach(row: Coarse, bound: float, weight: float, known: Floats) -> float:
+    """The largest distance that there may be where the weighted coarse one is at most a bound."""
+    if row.itemsize == 2:
+        coarse = min((bound + 1) * 65536 / max(weight, 1e-9), 65535.0)
+    else:
+        coarse = min(max(bound, 0.0) / max(weight, 1e-30) * (1 + 1e-6), _LARGEST_SQUARE)
+    return _at_most(coarse, known)
+
+
 @kernel(
     *(
         f"int64({t}[::1], {t}[::1], float64[:,::1], float64[:,::1], int64, boolean, float64[::1],"
-        " float64[::1], float64[::1], int64[::1], int64[::1])"
+        f" float64[::1], {t}, {t}, {t}[::1], float64[::1], int64[::1])"
         for t in _TYPES
     )
 )
@@ -119,47 +169,51 @@ def _nearest(
     squared: bool,
     known_x: Floats,
     known_y: Floats,
+    weight_x: float,
+    weight_y: float,
+    least: Coarse,
     values: Floats,
     columns: Integers,
-    may: Integers,
 ) -> int:
     """The smallest distances of a sample in the joint space, ascending, and how many were told.
 
-    What the coarse ones say is that each of so many is at most so large, and which may be smaller
-    than all of these: the distances of those few are told.
+    The least coarse distances of k groups are of k samples, so that the k-th of all is no larger
+    than what the k-th of these may stand for. What may be below it is told.
     """
-    k, found = len(values), 0
+    k, n, groups = len(values), len(of_x), len(least)
+    least[:] = _limit(of_x, np.inf, known_x, _ABOVE)
+    _least(of_x, of_y, weight_x, weight_y, least)
     for j in range(k):
-        values[j] = np.inf
-    last_x = _limit(of_x, np.inf, known_x, _ABOVE)
-    last_y = _limit(of_y, np.inf, known_y, _ABOVE)
-    for start in range(0, len(of_x), _PART):
-        part_x, part_y = of_x[start : start + _PART], of_y[start : start + _PART]
-        nearer = _u16(0)
-        for j in range(len(part_x)):
-            nearer = _u16(nearer + _u16((part_x[j] < last_x) & (part_y[j] < last_y)))
-        if not nearer:
-            continue
-        for j in range(len(part_x)):
-            if not (part_x[j] < last_x and part_y[j] < last_y):
-                continue
-            may[found] = start + j
-            found += 1
-            value = max(_at_most(part_x[j], known_x), _at_most(part_y[j], known_y))
-            if value < values[k - 1]:
-                put(values, columns, value, start + j)
-                last_x = _limit(of_x, values[k - 1], known_x, _ABOVE)
-                last_y = _limit(of_y, values[k - 1], known_y, _ABOVE)
+        values[j], columns[j] = np.inf, n
+    if groups >= k:
+        for g in range(groups):
+            if least[g] < values[k - 1]:
+                _put(values, columns, least[g], g)
+        bound = values[k - 1]
+        most = max(
+            _reach(of_x, bound, weight_x, known_x), _reach(of_y, bound, weight_y, known_y)
+        )
+    else:
+        most = np.inf
     for j in range(k):
-        values[j], columns[j] = np.inf, j
+        values[j], columns[j] = most, n
+    last_x, last_y = _limit(of_x, most, known_x, _ABOVE), _limit(of_y, most, known_y, _ABOVE)
+    if of_x.itemsize == 2:
+        limit = max(last_x * weight_x / 65536, last_y * weight_y / 65536)
+    else:
+        limit = max(last_x * weight_x, last_y * weight_y) * (1 + 1e-6)
     told = 0
-    for at in range(found):
-        j = may[at]
-        if of_x[j] < last_x and of_y[j] < last_y:
+    for g in range(groups):
+        if least[g] > limit:
+            continue
+        for j in range(g, n, groups):
+            if not (of_x[j] < last_x and of_y[j] < last_y):
+                continue
             told += 1
             value = max(_distance(x[own], x[j], squared), _distance(y[own], y[j], squared))
-            if value < values[k - 1]:
-                put(values, columns, value, j)
+            _put(values, columns, value, j)
+            last_x = _limit(of_x, values[k - 1], known_x, _ABOVE)
+            last_y = _limit(of_y, values[k - 1], known_y, _ABOVE)
     return told
 
 
@@ -197,16 +251,25 @@ def _within(
         counts[1] += sure1
         if some0 == sure0 and some1 == sure1:
             continue
-        for j in range(len(part)):
-            value = part[j]
-            open0, open1 = in0 <= value < may0, in1 <= value < may1
-            if open0 or open1:
-                told += 1
-                distance = _distance(points[own], points[start + j], squared)
-                if open0 and (distance < radii[0] or (closed and distance == radii[0])):
-                    counts[0] += 1
-                if open1 and (distance < radii[1] or (closed and distance == radii[1])):
-                    counts[1] += 1
+        for first in range(0, len(part), _FINER):
+            finer = part[first : first + _FINER]
+            some = _u16(0)
+            for j in range(len(finer)):
+                value = finer[j]
+                open0, open1 = in0 <= value < may0, in1 <= value < may1
+                some = _u16(some + _u16(open0 | open1))
+            if not some:
+                continue
+            for j in range(len(finer)):
+                value = finer[j]
+                open0, open1 = in0 <= value < may0, in1 <= value < may1
+                if open0 or open1:
+                    told += 1
+                    distance = _distance(points[own], points[start + first + j], squared)
+                    if open0 and (distance < radii[0] or (closed and distance == radii[0])):
+                        counts[0] += 1
+                    if open1 and (distance < radii[1] or (closed and distance == radii[1])):
+                        counts[1] += 1
     return told
 
 
@@ -251,7 +314,15 @@ def joint_counts(
         counts: Filled, ``(m, 4)``.
     """
     more, told = nearest.shape[1] - k, 0
-    may = np.empty(len(x), np.int64)
+    least = np.empty(min(_GROUPS, len(x)), coarse_x.dtype)
+    unit_x, unit_y = known_x[_UNIT], known_y[_UNIT]
+    if known_x[_ROOT]:
+        unit_x *= unit_x
+    if known_y[_ROOT]:
+        unit_y *= unit_y
+    whole = 65535.0 if coarse_x.itemsize == 2 else 1.0
+    weight_x = coarse_x.dtype.type(whole * (unit_x / max(unit_x, unit_y)))
+    weight_y = coarse_y.dtype.type(whole * (unit_y / max(unit_x, unit_y)))
     radii_x, radii_y = np.empty(2), np.empty(2)
     inside = np.empty(2, np.int64)
     for i in range(len(coarse_x)):
@@ -259,7 +330,19 @@ def joint_counts(
         of_x[own] = _limit(of_x, np.inf, known_x, _ABOVE)  # that is never below a limit
         of_y[own] = _limit(of_y, np.inf, known_y, _ABOVE)
         told += _nearest(
-            of_x, of_y, x, y, own, squared, known_x, known_y, nearest[i], columns[i], may
+            of_x,
+            of_y,
+            x,
+            y,
+            own,
+            squared,
+            known_x,
+            known_y,
+            weight_x,
+            weight_y,
+            least,
+            nearest[i],
+            columns[i],
         )
         for away in range(2):
             last = k + away * more
