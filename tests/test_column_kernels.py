@@ -40,7 +40,7 @@ def drawn(seed: int, lead: int, n: int, d: int, unequal: float, dtype: torch.dty
 shapes = {
     "seed": st.integers(0, 2**20),
     "lead": st.integers(1, 3),
-    "n": st.integers(1, 90),
+    "n": st.one_of(st.integers(1, 90), st.integers(91, 500)),
     "d": st.integers(1, 7),
     "unequal": st.floats(0, 2),
 }
@@ -74,6 +74,17 @@ def test_columns_are_apart_where_their_sorted_spreads_are(
     values = drawn(seed, lead, n, d, unequal, dtype)
     twin = scale._apart(columns.spreads_by_sorting(values), factor)
     assert torch.equal(scale.columns_apart(values, factor), twin if d > 1 else twin & False)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_many_samples_and_many_columns_have_the_spreads_of_the_twin(dtype: torch.dtype) -> None:
+    for n, d in ((70_001, 3), (140_000, 2), (300, 90)):
+        values = drawn(n, 1, n, d, 1.0, dtype)
+        spreads, twin = columns.spreads(values), columns.spreads_by_sorting(values)
+        assert all(torch.equal(*pair) for pair in zip(spreads, twin, strict=True))
+        least, most = columns.spread_bounds(values)
+        typical = spreads.typical.where(spreads.varies, 0.0)
+        assert bool(((least <= typical) & (typical <= most)).all())
 
 
 def test_bounds_tell_most_without_a_sort(monkeypatch: pytest.MonkeyPatch) -> None:

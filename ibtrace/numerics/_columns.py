@@ -17,6 +17,7 @@ _Float = TypeVar("_Float", np.float32, np.float64)
 _CELLS, _FEWER, _NARROW = 256, 64, 32  # of each column; of more than 32, that all stay in a cache
 _BLOCK = 2**16 - 1  # rows that 16 bits count
 _WIDE = 128
+_FEW = 32  # values that are sorted at once
 _SLACK = 1e-3  # of a cell: what the rounding of a place in it may move
 _NARROWEST, _WIDEST = 1e-30, 1e37  # ranges that float32 divides by, and holds
 _TYPES = ("float32", "float64")
@@ -174,60 +175,101 @@ def spread_bounds(
             most[p, j] = outer * size + error
 
 
-@kernel(*(f"int64({t}[::1], float64, boolean)" for t in _TYPES))
-def _up_to(column: NDArray[_Float], value: float, inclusive: bool) -> int:
-    """How many of an ascending column are below a value, or at most that."""
-    first, last = 0, len(column)
-    while first < last:
-        half = (first + last) // 2
-        if column[half] < value or (inclusive and column[half] == value):
-            first = half + 1
-        else:
-            last = half
-    return first
+@kernel(*(f"UniTuple({t}, 2)({t}[::1], int64, {t}, {t})" for t in _TYPES))
+def _ranked(
+    values: NDArray[_Float], k: int, low: _Float, high: _Float
+) -> tuple[_Float, _Float]:
+    """The value with k below it in order, ``k`` from 0, and the next (NaN where it is not known).
+
+    As a place among equal cells grows with the value, the cell that the rank falls into is known
+    from how many values each holds, and only its own are looked at further.
+
+    Args:
+        values: Finite; they are moved about.
+        k: The rank.
+        low: No value is below it.
+        high: Nor above it.
+    """
+    left, counts = len(values), np.empty(_CELLS, np.int32)
+    places = np.empty(left, np.uint32)
+    while left > _FEW and low < high:
+        span = np.float64(high) - np.float64(low)
+        if not _NARROWEST < span < _WIDEST:
+            break
+        cells = values.dtype.type(_CELLS / span)
+        for i in range(left):
+            place = np.int32((values[i] - low) * cells)
+            places[i] = np.uint32(min(max(place, np.int32(0)), np.int32(_CELLS - 1)))
+        counts[:] = 0
+        for i in range(left):
+            counts[np.uint64(places[np.uint64(i)])] += np.int32(1)
+        cell = np.uint32(0)
+        while counts[cell] <= k:
+            k -= counts[cell]
+            cell += np.uint32(1)
+        if counts[cell] == left:
+            break
+        kept = np.uint64(0)
+        for i in range(left):
+            values[kept] = values[np.uint64(i)]
+            kept += np.uint64(places[np.uint64(i)] == cell)
+        left = np.int64(kept)
+        low = high = values[0]
+        for i in range(1, left):
+            low = min(low, values[i])
+            high = max(high, values[i])
+    if not low < high:
+        return low, low if k + 1 < left else values.dtype.type(np.nan)
+    ordered = np.sort(values[:left])
+    return ordered[k], ordered[k + 1] if k + 1 < left else values.dtype.type(np.nan)
 
 
-@kernel(*(f"void({t}[:,::1], float64[::1], float64[::1], boolean[::1])" for t in _TYPES))
+@kernel(
+    *(
+        f"void({t}[:,::1], {t}[::1], {t}[::1], float64[::1], float64[::1], boolean[::1])"
+        for t in _TYPES
+    )
+)
 def spreads(
-    ordered: NDArray[_Float],
+    columns: NDArray[_Float],
+    lowest: NDArray[_Float],
+    highest: NDArray[_Float],
     middle: NDArray[np.float64],
     typical: NDArray[np.float64],
     varies: NDArray[np.bool_],
 ) -> None:
     """The median of each column, and that of the distances from it that are not 0.
 
-    The k + 1 samples nearest to the median follow one another in order. As such a window moves up,
-    its lower end comes nearer and its upper end goes away: bisection finds the one whose farther
-    end is nearest, which is k-th of the distances.
-
     Args:
-        ordered: In ascending order, ``(columns, n)``.
+        columns: Finite, one after the other, ``(columns, n)``.
+        lowest: The least value of each, ``(columns,)``.
+        highest: The largest.
         middle: Filled with the medians, ``(columns,)``.
         typical: Filled with the medians of the distances; 1 where all are 0.
         varies: Filled: whether one is not.
     """
-    number, n = ordered.shape
+    number, n = columns.shape
+    work, distances = np.empty(n, columns.dtype), np.empty(n)
     for c in range(number):
-        column = ordered[c]
-        centre = (np.float64(column[(n - 1) // 2]) + np.float64(column[n // 2])) / 2
-        zeros = _up_to(column, centre, True) - _up_to(column, centre, False)
-        middle[c], varies[c] = centre, zeros < n
-        if zeros == n:
-            typical[c] = 1.0
-            continue
-        k = zeros + (n - 1 - zeros) // 2
-        first, last = 0, n - 1 - k
-        while first < last:
-            half = (first + last) // 2
-            if centre - column[half] > column[half + k] - centre:
-                first = half + 1
-            else:
-                last = half
-        typical[c] = max(centre - column[first], column[first + k] - centre)
-        if first > 0:
-            typical[c] = min(
-                typical[c], max(centre - column[first - 1], column[first - 1 + k] - centre)
-            )
+        column, high = columns[c], highest[c]
+        work[:] = column
+        value, following = _ranked(work, (n - 1) // 2, lowest[c], high)
+        if n % 2 == 0 and np.isnan(following):
+            following = high
+            for i in range(n):
+                if value < column[i] < following:
+                    following = column[i]
+        centre = np.float64(value)
+        if n % 2 == 0:  # halfway to the next
+            centre = (centre + np.float64(following)) / 2
+        zeros = 0
+        for i in range(n):
+            distances[i] = abs(np.float64(column[i]) - centre)
+            zeros += distances[i] == 0
+        middle[c], varies[c], typical[c] = centre, zeros < n, 1.0
+        if zeros < n:
+            farthest = max(centre - np.float64(lowest[c]), np.float64(high) - centre)
+            typical[c] = _ranked(distances, zeros + (n - 1 - zeros) // 2, 0.0, farthest)[0]
 
 
 @kernel(

@@ -132,14 +132,17 @@ def spread_bounds(values: Tensor, ends: Bounds | None = None) -> Bounds:
 
 
 def spreads(values: Tensor) -> Spreads:
-    """The spreads of the columns of finite floats ``(..., n, d)``, from one sort, in float64."""
+    """The spreads of the columns of finite floats ``(..., n, d)``, in float64."""
     if values.device.type != "cpu":
         return spreads_by_sorting(values)
     *lead, n, d = values.shape
-    columns = ordered(values.detach()).view(math.prod(lead) * d, n).numpy()
+    wide = values.detach() if values.element_size() >= 4 else values.detach().float()
+    ends = (end.view(-1).numpy() for end in extremes(wide))
+    columns = wide.mT.contiguous().view(math.prod(lead) * d, n).numpy()
     middle, typical = (torch.empty(*lead, d, dtype=torch.float64) for _ in range(2))
     varies = torch.empty(*lead, d, dtype=torch.bool)
-    kernels("_columns").spreads(columns, *(v.view(-1).numpy() for v in (middle, typical, varies)))
+    filled = (each.view(-1).numpy() for each in (middle, typical, varies))
+    kernels("_columns").spreads(columns, *ends, *filled)
     return Spreads(middle, typical, varies)
 
 
