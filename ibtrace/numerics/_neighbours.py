@@ -17,7 +17,6 @@ _TILE = 512  # numbers of a row that stay in the nearest cache while dimensions 
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
-_Points = Floats | NDArray[np.float32]
 
 
 @kernel("void(float64[:,::1], float64[:,::1], float64[:,::1])")
@@ -49,8 +48,8 @@ def chebyshev(a: Floats, b: Floats, out: Floats) -> None:
                     row[j] = u if u > row[j] else row[j]
 
 
-@kernel(*(f"void({t}[:,::1], {t}[:,::1], {t}[:,::1])" for t in ("float64", "float32")))
-def square_euclidean(a: _Points, b: _Points, out: _Points) -> None:
+@kernel("void(float64[:,::1], float64[:,::1], float64[:,::1])")
+def square_euclidean(a: Floats, b: Floats, out: Floats) -> None:
     """Sums of squared differences of the rows of ``a (m, d)`` to the columns of ``b (d, n)``."""
     (m, n), d = out.shape, a.shape[1]
     for start in range(0, n, _TILE):

@@ -62,6 +62,32 @@ def chebyshev(a: NDArray[np.uint16], b: NDArray[np.uint16], out: NDArray[np.uint
                     row[j] = t if t > u else u
 
 
+@kernel("void(float32[:,::1], float32[:,::1], float32[:,::1])")
+def square_euclidean(
+    a: NDArray[np.float32], b: NDArray[np.float32], out: NDArray[np.float32]
+) -> None:
+    """Sums of squared differences of the rows of ``a (m, d)`` to the columns of ``b (d, n)``."""
+    (m, n), d = out.shape, a.shape[1]
+    for start in range(0, n, _TILE // 2):
+        stop = min(start + _TILE // 2, n)
+        for i in range(m):
+            row = out[i, start:stop]
+            for c in range(0, d - 3, 4):
+                a0, a1, a2, a3 = a[i, c], a[i, c + 1], a[i, c + 2], a[i, c + 3]
+                b0, b1 = b[c, start:stop], b[c + 1, start:stop]
+                b2, b3 = b[c + 2, start:stop], b[c + 3, start:stop]
+                for j in range(stop - start):
+                    p, q, r, s = a0 - b0[j], a1 - b1[j], a2 - b2[j], a3 - b3[j]
+                    before = row[j] if c else np.float32(0)
+                    row[j] = before + ((p * p + q * q) + (r * r + s * s))
+            for c in range(d - d % 4, d):
+                a0, b0 = a[i, c], b[c, start:stop]
+                for j in range(stop - start):
+                    p = a0 - b0[j]
+                    before = row[j] if c else np.float32(0)
+                    row[j] = before + p * p
+
+
 @kernel("float64(float64[::1], float64[::1], boolean)")
 def _distance(a: Floats, b: Floats, squared: bool) -> float:
     """As `_neighbours` tells it, to the last digit."""

@@ -17,7 +17,7 @@ from ibtrace.numerics.compiled import kernels
 from ibtrace.numerics.scale import Norm
 
 _LEVELS = 65_533.0  # the largest difference leaves 65,535 for the point itself
-_PRODUCT_FROM = 24  # dimensions from which on a product tells squares faster than a loop
+_PRODUCT_FROM = 12  # dimensions from which on a product tells squares faster than a loop
 _ROUNDED = 1.01  # levels between a difference and that of two rounded down
 _CACHED = 2**18  # bytes of a block
 _TOLD = 1e-150, 1e150  # numbers whose squares are numbers
@@ -71,7 +71,7 @@ class Screen:
         elif self.own.dtype == np.uint16:
             kernels("_screened").chebyshev(own, self.columns, block)
         else:
-            kernels("_neighbours").square_euclidean(own, self.columns, block)
+            kernels("_screened").square_euclidean(own, self.columns, block)
 
 
 def _levels(points: NDArray[np.float64]) -> Screen | None:
