@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from ibtrace.numerics.columns import extremes
 from ibtrace.numerics.distances import centred, direct
 
 _ONE_HOT_CLASSES = 64
@@ -101,8 +102,8 @@ class _Pairs:
     def __iter__(self) -> Iterator[tuple[slice, slice, Tensor]]:
         n = len(self.points)
         blocks = [slice(start, min(start + self.size, n)) for start in range(0, n, self.size)]
-        low = torch.stack([self.points[block].amin(0) for block in blocks])
-        high = torch.stack([self.points[block].amax(0) for block in blocks])
+        ends = [extremes(self.points[block]) for block in blocks]
+        low, high = (torch.stack(each) for each in zip(*ends, strict=True))
         for index, rows in enumerate(blocks):
             gap = torch.maximum(low[index] - high, low - high[index]).clamp_(min=0)
             near = gap.square().sum(1) <= self._negligible
@@ -143,7 +144,7 @@ def compact_order(points: Tensor, size: int) -> Tensor:
         if blocks <= 1:
             done.append(part)
             continue
-        low, high = points[part].aminmax(dim=0)
+        low, high = extremes(points[part])
         order = points[part, (high - low).argmax()].argsort()
         cut = blocks // 2 * size
         parts += [part[order[cut:]], part[order[:cut]]]
