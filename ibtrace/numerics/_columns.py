@@ -176,9 +176,7 @@ def spread_bounds(
 
 
 @kernel(*(f"UniTuple({t}, 2)({t}[::1], int64, {t}, {t})" for t in _TYPES))
-def _ranked(
-    values: NDArray[_Float], k: int, low: _Float, high: _Float
-) -> tuple[_Float, _Float]:
+def _ranked(values: NDArray[_Float], k: int, low: _Float, high: _Float) -> tuple[_Float, _Float]:
     """The value with k below it in order, ``k`` from 0, and the next (NaN where it is not known).
 
     As a place among equal cells grows with the value, the cell that the rank falls into is known

@@ -145,9 +145,7 @@ def _put(values: Floats, columns: Integers, value: float, column: int) -> None:
 
 
 @kernel(*(f"void({t}[::1], {t}[::1], {t}, {t}, {t}[::1])" for t in _TYPES))
-def _least(
-    of_x: Coarse, of_y: Coarse, weight_x: float, weight_y: float, least: Coarse
-) -> None:
+def _least(of_x: Coarse, of_y: Coarse, weight_x: float, weight_y: float, least: Coarse) -> None:
     """The least of the larger of two distances, each times its weight, in every group of a row.
 
     A sample is in the group of its place modulo their number: near ones often follow one another.
@@ -216,9 +214,7 @@ def _nearest(
             if least[g] < values[k - 1]:
                 _put(values, columns, least[g], g)
         bound = values[k - 1]
-        most = max(
-            _reach(of_x, bound, weight_x, known_x), _reach(of_y, bound, weight_y, known_y)
-        )
+        most = max(_reach(of_x, bound, weight_x, known_x), _reach(of_y, bound, weight_y, known_y))
     else:
         most = np.inf
     for j in range(k):
