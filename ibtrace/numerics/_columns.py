@@ -117,7 +117,7 @@ def spread_bounds(
 ) -> None:
     """Bounds on the median of the distances from a column's median that are not 0.
 
-    From how many values lie in each of 256 (64) cells of the column's range: the median is in a cell,
+    From how many values lie in each of 256 (64) cells of a column's range: the median is in a cell,
     and what lies within r cells of that is no farther than r + 1 cells from it. Where one end of
     the range holds more than half of the values (the zeros of a ReLU) it is the median. Both bounds
     leave room for the rounding of the numbers that they enclose. A column that never varies has
