@@ -159,8 +159,8 @@ def spread_bounds(
                 for j in range(len(row)):
                     seen[np.uint64(place[j])] += np.uint16(1)
             for j in range(d):
-                for cell in range(number):
-                    counts[j, cell] += seen[j * number + cell]
+                for c in range(number):
+                    counts[j, c] += seen[j * number + c]
         for j in range(d):
             size = (np.float64(high[p, j]) - np.float64(low[p, j])) / number
             if cells[j] == 0:  # nothing was counted
@@ -211,7 +211,7 @@ def _ranked(values: NDArray[_Float], k: int, low: _Float, high: _Float) -> tuple
         for i in range(left):
             values[kept] = values[np.uint64(i)]
             kept += np.uint64(places[np.uint64(i)] == cell)
-        left = np.int64(kept)
+        left = int(kept)
         low = high = values[0]
         for i in range(1, left):
             low = min(low, values[i])
@@ -267,7 +267,9 @@ def spreads(
         middle[c], varies[c], typical[c] = centre, zeros < n, 1.0
         if zeros < n:
             farthest = max(centre - np.float64(lowest[c]), np.float64(high) - centre)
-            typical[c] = _ranked(distances, zeros + (n - 1 - zeros) // 2, 0.0, farthest)[0]
+            typical[c] = _ranked(
+                distances, zeros + (n - 1 - zeros) // 2, np.float64(0), np.float64(farthest)
+            )[0]
 
 
 @kernel(

@@ -9,6 +9,7 @@ What it does not decide is decided by the distance itself, so that the counts ar
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -343,8 +344,8 @@ def joint_counts(
     if known_y[_ROOT]:
         unit_y *= unit_y
     whole = 65535.0 if coarse_x.itemsize == 2 else 1.0
-    weight_x = coarse_x.dtype.type(whole * (unit_x / max(unit_x, unit_y)))
-    weight_y = coarse_y.dtype.type(whole * (unit_y / max(unit_x, unit_y)))
+    weight_x: Any = coarse_x.dtype.type(whole * (unit_x / max(unit_x, unit_y)))
+    weight_y: Any = coarse_y.dtype.type(whole * (unit_y / max(unit_x, unit_y)))
     radii_x, radii_y = np.empty(2), np.empty(2)
     inside = np.empty(2, np.int64)
     for i in range(len(coarse_x)):
