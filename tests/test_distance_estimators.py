@@ -16,7 +16,7 @@ from torch import Tensor
 from ibtrace.datasets.tishby import tishby
 from ibtrace.errors import ConfigError, NonFinite, Unsupported
 from ibtrace.estimators.kde import KDE
-from ibtrace.numerics import kernels
+from ibtrace.numerics import compiled, kernels
 from ibtrace.numerics.distances import Distances, Norm
 from ibtrace.numerics.kernels import gaussian_sums
 from ibtrace.probe import Probe
@@ -185,12 +185,27 @@ def test_kernels_of_blocks_are_summed_as_those_of_all_pairs(
         kernel = (-square / (2 * variance)).exp()
         return torch.stack([(kernel * each).sum(1) for each in same])
 
+    pairs = kernels._Pairs(t.double(), groups)
+    ways = [way(pairs, pairs.groups, 3) for way in (kernels._compiled, kernels._by_products)]
+    torch.testing.assert_close(*ways, rtol=1e-12, atol=0)
     both = gaussian_sums(t, torch.tensor(1e-3), groups)
     torch.testing.assert_close(both[:, 0], naive(1e-3), rtol=1e-6, atol=0)
     torch.testing.assert_close(both[:, 1], naive(4e-3), rtol=1e-6, atol=0)
     nested = kernels.nested_gaussian_sums(t, 0.04, 4, groups)
     for level, of_level in enumerate(nested):
         torch.testing.assert_close(of_level, naive(0.04 / 4**level), rtol=1e-6, atol=0)
+
+
+@given(seed=st.integers(0, 2**20), low=st.floats(-699, -1e-12))
+@settings(max_examples=25)
+def test_compiled_exponentials_are_those_of_numpy(seed: int, low: float) -> None:
+    x = low * np.random.default_rng(seed).random(129)
+    x[:3] = 0.0, low, -700.0
+    shifts, out = np.empty_like(x), np.empty_like(x)
+    bits = (each.view(np.int64) for each in (shifts, out))
+    compiled.kernels("_gaussian_pairs").exponentials(x, shifts, next(bits), out, next(bits))
+    np.testing.assert_allclose(out, np.exp(x), rtol=4 * np.finfo(float).eps)
+    assert out[0] == 1
 
 
 @given(n=st.integers(1, 300), size=st.integers(1, 64), d=st.integers(1, 3))

@@ -14,7 +14,7 @@ _log = logging.getLogger("ibtrace")
 _NOTICED = 1.0  # seconds
 _spent = [0.0]  # seconds of importing numba and compiling, in this process
 
-Kernels = Literal["_counting", "_columns", "_neighbours", "_screened"]
+Kernels = Literal["_counting", "_columns", "_gaussian_pairs", "_neighbours", "_screened"]
 
 
 def clock() -> float:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ibtrace.numerics.columns import extremes
+from ibtrace.numerics.compiled import kernels
 from ibtrace.numerics.distances import centred, direct
 
 _ONE_HOT_CLASSES = 64
@@ -35,14 +37,8 @@ def gaussian_sums(points: Tensor, variance: Tensor, groups: Sequence[Tensor]) ->
         ``(1 + groups, 2, n)`` float64: for all points and for those in i's class under each of
         the groups, the sums of ``exp(-D / 2v)`` and of ``exp(-D / 8v)``.
     """
-    pairs = _Pairs(centred(points) / (8 * variance.to(torch.float64)).sqrt())
-    membership = _Membership([ids[pairs.order] for ids in groups], pairs.points)
-    of_narrow, of_wide = membership.zeros(), membership.zeros()
-    for rows, columns, wide in pairs:
-        narrow = wide.clamp(min=_SMALLEST_FOURTH_ROOT).square_().square_()
-        membership.add(narrow, rows, columns, of_narrow)
-        membership.add(wide, rows, columns, of_wide)
-    return pairs.as_given(torch.stack([membership.own(each) for each in (of_narrow, of_wide)], 1))
+    scaled = centred(points) / (8 * variance.to(torch.float64)).sqrt()
+    return _sums(_Pairs(scaled, groups), 2).flip(0).transpose(0, 1)
 
 
 def nested_gaussian_sums(
@@ -67,15 +63,54 @@ def nested_gaussian_sums(
         ``(levels, 1 + groups, n)`` float64: the sums over all points, and over those in each
         point's class, at the largest variance first.
     """
-    pairs = _Pairs(centred(points) / (2 * variance) ** 0.5, finer=4.0 ** (levels - 1))
-    membership = _Membership([ids[pairs.order] for ids in groups], pairs.points)
-    sums = [membership.zeros() for _ in range(levels)]
+    scaled = centred(points) / (2 * variance) ** 0.5
+    return _sums(_Pairs(scaled, groups, finer=4.0 ** (levels - 1)), levels)
+
+
+def _sums(pairs: _Pairs, levels: int) -> Tensor:
+    """Sums of kernels of so many levels, ``(levels, 1 + groups, n)``, in the order given."""
+    alone = [len(ids.unique()) == len(ids) for ids in pairs.groups]
+    groups = [ids for ids, every in zip(pairs.groups, alone, strict=True) if not every]
+    add = _compiled if pairs.points.device.type == "cpu" else _by_products
+    found = iter(add(pairs, groups, levels).unbind(1))
+    whole = next(found)
+    own = [torch.ones_like(whole) if every else next(found) for every in alone]
+    return pairs.as_given(torch.stack([whole, *own], 1))
+
+
+def _compiled(pairs: _Pairs, groups: Sequence[Tensor], levels: int) -> Tensor:
+    """Sums ``(levels, 1 + groups, n)`` by compiled loops, which read each pair once."""
+    n, size, add_block = len(pairs.points), pairs.size, kernels("_gaussian_pairs").add_block
+    sums = np.zeros((levels, 1 + len(groups), n))
+    classes = np.stack([ids.numpy() for ids in groups]) if groups else np.zeros((0, n), np.int64)
+    parts = [np.ascontiguousarray(classes[:, at : at + size]) for at in range(0, n, size)]
+    squares = pairs.squares.numpy()
+    for rows, columns in pairs.near():
+        add_block(
+            pairs.products(rows, columns).numpy(),
+            squares[rows],
+            squares[columns],
+            parts[rows.start // size],
+            parts[columns.start // size],
+            rows == columns,
+            rows.start,
+            columns.start,
+            _SMALLEST_FOURTH_ROOT,
+            sums,
+        )
+    return torch.from_numpy(sums)
+
+
+def _by_products(pairs: _Pairs, groups: Sequence[Tensor], levels: int) -> Tensor:
+    """The same by products of matrices, on any device."""
+    membership = _Membership(groups, pairs.points)
+    sums = membership.zeros(levels)
     for rows, columns, kernel in pairs:
-        for level, total in enumerate(sums):
+        for level in range(levels):
             if level:
                 kernel.clamp_(min=_SMALLEST_FOURTH_ROOT).square_().square_()
-            membership.add(kernel, rows, columns, total)
-    return pairs.as_given(torch.stack([membership.own(total) for total in sums]))
+            membership.add(kernel, rows, columns, sums[level])
+    return torch.stack([membership.own(of_level) for of_level in sums])
 
 
 class _Pairs:
@@ -87,19 +122,22 @@ class _Pairs:
 
     Args:
         points: ``(n, d)`` float64.
+        groups: Ways to put them in classes, ids ``(n,)`` each.
         finer: By how much the distances will yet be multiplied.
     """
 
-    def __init__(self, points: Tensor, finer: float = 1.0) -> None:
+    def __init__(self, points: Tensor, groups: Sequence[Tensor] = (), finer: float = 1.0) -> None:
         self.size = _BLOCK if points.device.type == "cpu" else _BLOCK_OF_CUDA
         self.order = compact_order(points, self.size)
-        self.points = points[self.order]
-        self._squares = self.points.square().sum(1)
-        rounding = finer * float(self._squares.max()) * torch.finfo(torch.float64).eps
+        self.points, self.groups = points[self.order], [ids[self.order] for ids in groups]
+        squares = self.points.square().sum(1)
+        rounding = finer * float(squares.max()) * torch.finfo(torch.float64).eps
         self._expand = rounding < _ROUNDING
+        self.squares = squares if self._expand else torch.zeros_like(squares)
         self._negligible = _NEGLIGIBLE + math.log(len(points))
 
-    def __iter__(self) -> Iterator[tuple[slice, slice, Tensor]]:
+    def near(self) -> Iterator[tuple[slice, slice]]:
+        """The blocks of which kernels are to be taken, those on the diagonal included."""
         n = len(self.points)
         blocks = [slice(start, min(start + self.size, n)) for start in range(0, n, self.size)]
         ends = [extremes(self.points[block]) for block in blocks]
@@ -108,18 +146,21 @@ class _Pairs:
             gap = torch.maximum(low[index] - high, low - high[index]).clamp_(min=0)
             near = gap.square().sum(1) <= self._negligible
             for at in near[index:].nonzero().flatten().tolist():
-                columns = blocks[index + at]
-                kernel = self._exponents(rows, columns).clamp_(_LOWEST_EXPONENT, 0).exp_()
-                if not at:
-                    kernel.fill_diagonal_(1)
-                yield rows, columns, kernel
+                yield rows, blocks[index + at]
 
-    def _exponents(self, rows: slice, columns: slice) -> Tensor:
+    def __iter__(self) -> Iterator[tuple[slice, slice, Tensor]]:
+        for rows, columns in self.near():
+            exponents = self.products(rows, columns)
+            exponents.sub_(self.squares[columns]).sub_(self.squares[rows].unsqueeze(1))
+            kernel = exponents.clamp_(_LOWEST_EXPONENT, 0).exp_()
+            if rows == columns:
+                kernel.fill_diagonal_(1)
+            yield rows, columns, kernel
+
+    def products(self, rows: slice, columns: slice) -> Tensor:
+        """What is left of the exponents of a block when both `squares` are taken away."""
         a, b = self.points[rows], self.points[columns]
-        if not self._expand:
-            return -direct(a, b, "euclidean")
-        exponent = torch.addmm(self._squares[columns], a, b.T, beta=-1, alpha=2)
-        return exponent.sub_(self._squares[rows].unsqueeze(1))
+        return (2 * a) @ b.T if self._expand else -direct(a, b, "euclidean")
 
     def as_given(self, sums: Tensor) -> Tensor:
         """Numbers of the points ``(..., n)``, in the order in which these were given."""
@@ -155,10 +196,9 @@ class _Membership:
     """Which class each point is in, under several groupings, as rows of sums to gather.
 
     A grouping into few classes has a row for each class, all found by one matrix product; one into
-    many has a single row, its own class, found by a mask; one into single points needs none, its
-    sums being the point's kernel with itself. What all points have is the sum over the classes of
-    one, or a row of its own. The sums lie as rows: the product of a few rows with a square matrix
-    takes a third to an eighth of the time of that of the matrix with a few columns.
+    many has a single row, its own class, found by a mask. What all points have is the sum over the
+    classes of one, or a row of its own. The sums lie as rows: the product of a few rows with a
+    square matrix takes a third to an eighth of the time of that of the matrix with a few columns.
 
     Args:
         groups: Ids ``0..k-1``, ``(n,)`` each.
@@ -170,14 +210,11 @@ class _Membership:
         one = points.new_ones(1, n)
         rows: list[Tensor] = []
         self.masked: list[tuple[int, Tensor]] = []
-        self.place: list[Tensor | None] = []
+        self.place: list[Tensor] = []
         whole: slice | None = None
         width = 0
         for ids in groups:
             classes = int(ids.max()) + 1
-            if classes == n:
-                self.place.append(None)
-                continue
             if classes <= _ONE_HOT_CLASSES:
                 self.place.append(width + ids)
                 whole = whole or slice(width, width + classes)
@@ -190,9 +227,9 @@ class _Membership:
         self.whole = whole or slice(width, width + 1)
         self.one_hot = torch.cat(rows if whole else [*rows, one])
 
-    def zeros(self) -> Tensor:
-        """Sums to add to, ``(width, n)``."""
-        return torch.zeros_like(self.one_hot)
+    def zeros(self, levels: int) -> Tensor:
+        """Sums to add to, ``(levels, width, n)``."""
+        return self.one_hot.new_zeros(levels, *self.one_hot.shape)
 
     def add(self, kernel: Tensor, rows: slice, columns: slice, sums: Tensor) -> None:
         """Add a block of the kernel matrix to the sums of its points, and its mirror image."""
@@ -210,10 +247,5 @@ class _Membership:
 
     def own(self, sums: Tensor) -> Tensor:
         """``sums (width, n)`` of all points and of each point's own classes."""
-        totals = [sums[self.whole].sum(0)]
-        for place in self.place:
-            if place is None:
-                totals.append(torch.ones_like(totals[0]))
-            else:
-                totals.append(sums.gather(0, place.unsqueeze(0)).squeeze(0))
-        return torch.stack(totals)
+        own = [sums.gather(0, place.unsqueeze(0)).squeeze(0) for place in self.place]
+        return torch.stack([sums[self.whole].sum(0), *own])
