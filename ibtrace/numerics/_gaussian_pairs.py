@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ibtrace.numerics._jit import kernel
 
+_PART = 64  # columns, of which none is taken if all are far
 _MAGIC = 6755399441055744.0  # 1.5 2⁵²: what is added to it is rounded to a whole number
 _LOG2_E, _LN2_HIGH, _LN2_LOW = 1.4426950408889634, 0.6931471803691238, 1.9082149292705877e-10
 
@@ -68,7 +69,7 @@ def _sum_of(values: Floats, classes: Integers, own: int) -> float:
 
 @kernel(
     "void(float64[:,::1], float64[::1], float64[::1], int64[:,::1], int64[:,::1], boolean,"
-    " int64, int64, float64, float64[:,:,::1])"
+    " int64, int64, float64, float64, float64[:,:,::1])"
 )
 def add_block(
     products: Floats,
@@ -79,10 +80,13 @@ def add_block(
     own: bool,
     first_row: int,
     first_column: int,
+    lowest: float,
     least: float,
     sums: Floats,
 ) -> None:
     """Add the kernels of a block of pairs, and of their mirror image, to the sums of their points.
+
+    Of some columns that are all too far from a row none is taken.
 
     The exponent of a pair is its product less the squares of both. Each further level is the
     fourth power of the one before.
@@ -96,37 +100,47 @@ def add_block(
         own: Whether rows and columns are the same points; a point's kernel with itself is 1.
         first_row: The place of the first row in the sums.
         first_column: That of the first column.
+        lowest: The exponent up to which a kernel is lost in the rounding of a sum.
         least: What a kernel is at least before its fourth power is taken.
         sums: Added to: over all points, and over those of a point's class under each grouping,
             ``(levels, 1 + groupings, n)``.
     """
     (m, c), levels = products.shape, len(sums)
-    x, shifts, kernel = np.empty(c), np.empty(c), np.empty(c)
+    room = min(c, _PART)
+    x, shifts, kernel = np.empty(room), np.empty(room), np.empty(room)
     powers, bits = shifts.view(np.int64), kernel.view(np.int64)
     for i in range(m):
-        row, square = products[i], of_rows[i]
-        for j in range(c):
-            value = (row[j] - of_columns[j]) - square
-            value = value if value > -700.0 else -700.0
-            x[j] = value if value < 0.0 else 0.0
-        exponentials(x, shifts, powers, kernel, bits)
-        if own:
-            kernel[i] = 1.0
-        for level in range(levels):
-            if level:
-                for j in range(c):
-                    value = kernel[j] if kernel[j] > least else least
-                    value *= value
-                    kernel[j] = value * value
-            here = sums[level, 0, first_column : first_column + c]
-            for j in range(c):
-                here[j] += kernel[j]
-            if not own:
-                sums[level, 0, first_row + i] += _sum(kernel)
-            for g in range(len(row_classes)):
-                ids, its = column_classes[g], row_classes[g, i]
-                here = sums[level, 1 + g, first_column : first_column + c]
-                for j in range(c):
-                    here[j] += kernel[j] if ids[j] == its else 0.0
+        square = of_rows[i]
+        for start in range(0, c, _PART):
+            stop = min(start + _PART, c)
+            row, squares, size = products[i, start:stop], of_columns[start:stop], stop - start
+            near = 0
+            for j in range(size):
+                value = (row[j] - squares[j]) - square
+                near += value > lowest
+                value = value if value > -700.0 else -700.0
+                x[j] = value if value < 0.0 else 0.0
+            if not near:
+                continue
+            exponentials(x[:size], shifts[:size], powers[:size], kernel[:size], bits[:size])
+            if own and start <= i < stop:
+                kernel[i - start] = 1.0
+            first = first_column + start
+            for level in range(levels):
+                if level:
+                    for j in range(size):
+                        value = kernel[j] if kernel[j] > least else least
+                        value *= value
+                        kernel[j] = value * value
+                here = sums[level, 0, first : first + size]
+                for j in range(size):
+                    here[j] += kernel[j]
                 if not own:
-                    sums[level, 1 + g, first_row + i] += _sum_of(kernel, ids, its)
+                    sums[level, 0, first_row + i] += _sum(kernel[:size])
+                for g in range(len(row_classes)):
+                    ids, its = column_classes[g, start:stop], row_classes[g, i]
+                    here = sums[level, 1 + g, first : first + size]
+                    for j in range(size):
+                        here[j] += kernel[j] if ids[j] == its else 0.0
+                    if not own:
+                        sums[level, 1 + g, first_row + i] += _sum_of(kernel[:size], ids, its)

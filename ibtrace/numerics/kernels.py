@@ -95,6 +95,7 @@ def _compiled(pairs: _Pairs, groups: Sequence[Tensor], levels: int) -> Tensor:
             rows == columns,
             rows.start,
             columns.start,
+            -pairs.negligible,
             _SMALLEST_FOURTH_ROOT,
             sums,
         )
@@ -134,7 +135,7 @@ class _Pairs:
         rounding = finer * float(squares.max()) * torch.finfo(torch.float64).eps
         self._expand = rounding < _ROUNDING
         self.squares = squares if self._expand else torch.zeros_like(squares)
-        self._negligible = _NEGLIGIBLE + math.log(len(points))
+        self.negligible = _NEGLIGIBLE + math.log(len(points))
 
     def near(self) -> Iterator[tuple[slice, slice]]:
         """The blocks of which kernels are to be taken, those on the diagonal included."""
@@ -144,7 +145,7 @@ class _Pairs:
         low, high = (torch.stack(each) for each in zip(*ends, strict=True))
         for index, rows in enumerate(blocks):
             gap = torch.maximum(low[index] - high, low - high[index]).clamp_(min=0)
-            near = gap.square().sum(1) <= self._negligible
+            near = gap.square().sum(1) <= self.negligible
             for at in near[index:].nonzero().flatten().tolist():
                 yield rows, blocks[index + at]
 
