@@ -36,7 +36,7 @@ from ibtrace.estimators._probes import held_features, with_squarable
 from ibtrace.estimators._scales import hidden_by_scale
 from ibtrace.numerics.bins import dense_ids, row_ids
 from ibtrace.numerics.columns import held
-from ibtrace.numerics.counting import first_alike, same_as
+from ibtrace.numerics.counting import first_alike
 from ibtrace.numerics.entropy import (
     Correction,
     distinct,
@@ -61,6 +61,7 @@ UNDERSAMPLED = 0.1
 """Bits that random labels may give before an estimate is flagged ``undersampled``."""
 _NEARLY_ALL = 0.95
 _FEW_COLUMNS = 16
+_BLOCK = 1024  # samples that are compared at a time, until some differ
 
 _Class = TypeVar("_Class", bound=type[Any])
 
@@ -202,7 +203,9 @@ def determined(x: Tensor, t: Tensor) -> bool:
 
     I(X;T) is then the information in T, which pairs that are seen too rarely do not raise.
     """
-    return bool(same_as(row_ids(t.detach()), first_alike(dense_ids(x))))
+    first, values = first_alike(dense_ids(x)), t.detach()
+    blocks = zip(values.split(_BLOCK), first.split(_BLOCK), strict=True)
+    return all(bool((rows == values[alike]).all()) for rows, alike in blocks)
 
 
 def crowded(counts: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from ibtrace.errors import Unsupported
 from ibtrace.estimators._checks import undersampled
 from ibtrace.estimators._inputs import check_variable, is_ids
 from ibtrace.estimators._symbol_counts import require_every_sample, row_digests
-from ibtrace.numerics.sphere import assignments, directions
+from ibtrace.numerics.sphere import assignments
 from ibtrace.types import Estimate, Grouping, Targets
 
 ALIKE = -math.log2(0.95)  # bits that the channel tells of its samples, if it takes them for one
@@ -53,8 +53,8 @@ class SoftCounts:
         if is_ids(t):
             raise Unsupported(f"{self._who}: t must be floats, got ids")
         self._samples, self._population = targets.samples, targets.population
-        z = directions(t)
-        p = assignments(z, self._references.to(t.device), self._temperature).cpu()
+        found, zero = assignments(t, self._references.to(t.device), self._temperature)
+        p = found.cpu()
         if self._bits is not None:
             self._again += len(t)
             log_overall = _log2(self._sum / self._seen)
@@ -62,7 +62,7 @@ class SoftCounts:
                 self._groups[name].spread(p, group, log_overall, self._bits[name])
             return
         self._seen += len(t)
-        self._zero_rows += int((z == 0).all(-1).sum())
+        self._zero_rows += int(zero.sum())
         self._sum += p.sum(0)
         self._told += torch.special.xlogy(p, p).sum()
         if self._first is None:

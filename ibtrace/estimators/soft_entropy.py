@@ -17,7 +17,6 @@ from ibtrace.numerics.distances import row_ids
 from ibtrace.numerics.sphere import (
     assignments,
     bounded_temperature,
-    directions,
     leading_temperature,
     reference_points,
     vmf_temperature,
@@ -25,6 +24,8 @@ from ibtrace.numerics.sphere import (
 from ibtrace.runtime.arguments import whole
 from ibtrace.runtime.fields import require_types
 from ibtrace.types import Estimate, Grouping, ProbeLike, Tags, Targets, label
+
+_BLOCK = 2048  # samples whose terms are summed at a time
 
 Temperature = Literal["vmf", "leading", "bound"] | float
 
@@ -176,8 +177,7 @@ class SoftEntropy(OfGroups):
         n, d = t.shape
         references = reference_points(self.points, d, seed, t.device)
         epsilon = self.temperature_at(d)
-        z = directions(t)
-        p = assignments(z, references, epsilon)
+        p, zero = assignments(t, references, epsilon)
         overall = p.mean(0)
         log_overall = overall.clamp(min=torch.finfo(p.dtype).tiny).log2()
         still = (t == t[:1]).all()
@@ -185,16 +185,17 @@ class SoftEntropy(OfGroups):
         figures = {
             "temperature": torch.tensor(epsilon, dtype=torch.float64),
             "entropy": -(overall * log_overall).sum(),
-            "zero_rows": (z == 0).all(-1).sum(),
+            "zero_rows": zero.sum(),
         }
         most = 0.95 * math.log2(min(n, self.points))
         estimates = []
         for group, law_known in zip(groups, known, strict=True):
             ids = row_ids(group)
-            local = _local(p, ids, log_overall)
-            estimate = Estimate.from_local(local)
-            nulls = [_local(p, o, log_overall).mean() for o in shuffled(ids, known=law_known)]
-            null = torch.stack(nulls).mean() if nulls else local.new_tensor(math.nan)
+            classes = _Classes(p, ids, log_overall)
+            estimate = Estimate.from_local(classes.local())
+            orders = shuffled(ids, known=law_known)
+            nulls = [_Classes(p, order, log_overall).mean() for order in orders]
+            null = torch.stack(nulls).mean() if nulls else p.new_tensor(math.nan)
             shares = torch.bincount(ids)[ids].double() / n
             ceiling = -shares.log2().mean()
             estimates.append(
@@ -222,18 +223,32 @@ def _grouping(ids: Tensor) -> Grouping:
     return Grouping(ids, of_class[ids], nulls)
 
 
-def _local(p: Tensor, ids: Tensor, log_overall: Tensor) -> Tensor:
-    """Σ_b p(b|z_i) log₂ p(b|l_i)/p(b) of each sample, ``(n,)``.
+class _Classes:
+    """What the points tell of the classes of samples.
 
     Args:
         p: p(b|z), ``(n, points)``.
         ids: The classes, 0 to K - 1, ``(n,)``.
         log_overall: log₂ p(b).
     """
-    sizes = torch.bincount(ids)
-    means = p
-    if len(sizes) < len(ids):
-        sums = p.new_zeros(len(sizes), p.shape[1]).index_add_(0, ids, p)
-        means = (sums / sizes[:, None])[ids]
-    logs = means.clamp(min=torch.finfo(p.dtype).tiny).log2()
-    return (p * (logs - log_overall)).sum(-1)
+
+    def __init__(self, p: Tensor, ids: Tensor, log_overall: Tensor) -> None:
+        self._p, self._ids = p, ids
+        sizes = torch.bincount(ids)
+        self._alone = len(sizes) == len(ids)
+        self._sums = p
+        if not self._alone:
+            self._sums = p.new_zeros(len(sizes), p.shape[1]).index_add_(0, ids, p)
+        means = self._sums if self._alone else self._sums / sizes[:, None]
+        self._ratios = means.clamp(min=torch.finfo(p.dtype).tiny).log2() - log_overall
+
+    def local(self) -> Tensor:
+        """Σ_b p(b|z_i) log₂ p(b|l_i)/p(b) of each sample, ``(n,)``."""
+        if self._alone:
+            return (self._p * self._ratios).sum(-1)
+        blocks = zip(self._p.split(_BLOCK), self._ids.split(_BLOCK), strict=True)
+        return torch.cat([(p * self._ratios[ids]).sum(-1) for p, ids in blocks])
+
+    def mean(self) -> Tensor:
+        """Its mean over the samples."""
+        return (self._sums * self._ratios).sum() / len(self._p)

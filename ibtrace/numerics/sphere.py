@@ -9,6 +9,7 @@ import torch
 from scipy.special import gammaln, ive
 from torch import Tensor
 
+_BLOCK = 512  # rows; in 768 dimensions 3 MiB
 _SERIES_FROM = 50.0  # orders of Bessel functions from which five terms of Debye's series do
 
 
@@ -33,15 +34,30 @@ def reference_points(count: int, d: int, seed: int, device: torch.device) -> Ten
     return directions(normal).to(device)
 
 
-def assignments(points: Tensor, references: Tensor, temperature: float) -> Tensor:
-    """p(b | z) = softmax_b(z · w_b / ε), ``(n, count)``.
+def assignments(values: Tensor, references: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """p(b | z) = softmax_b(z · w_b / ε) of the directions z of rows, in double precision.
+
+    A block of rows at a time is brought to double precision, and stays in the cache until its
+    products are taken.
 
     Args:
-        points: z, directions ``(n, d)``; a row of zeros is assigned to all alike.
+        values: Rows ``(n, d)``; one of zeros is assigned to all alike.
         references: w, ``(count, d)``.
         temperature: ε.
+
+    Returns:
+        p ``(n, count)``, and which rows are zeros, ``(n,)``.
     """
-    return (points @ references.T / temperature).softmax(-1)
+    p = torch.empty(len(values), len(references), dtype=torch.float64, device=values.device)
+    lengths = torch.empty(len(values), 1, dtype=torch.float64, device=values.device)
+    block = _BLOCK if values.device.type == "cpu" else len(values)
+    for start in range(0, len(values), max(block, 1)):
+        here = slice(start, start + block)
+        rows = values[here].detach().to(torch.float64)
+        torch.linalg.vector_norm(rows, dim=-1, keepdim=True, out=lengths[here])
+        scale = torch.where(lengths[here] > 0, lengths[here], 1) * temperature
+        p[here] = (rows @ references.T).div_(scale).softmax(-1)
+    return p, lengths[:, 0] == 0
 
 
 def leading_temperature(count: int, d: int) -> float:
