@@ -13,6 +13,9 @@ from typing import Any, NoReturn, TypeAlias
 
 from ibtrace import __version__
 from ibtrace.errors import ConfigError, IbtraceError
+from ibtrace.runtime.output import complain, say
+from ibtrace.runtime.signals import INTERRUPTED, TERMINATED, terminated_as_interrupted
+from ibtrace.runtime.text import shorten
 
 _PROG = "ibtrace"
 _Commands: TypeAlias = "argparse._SubParsersAction[_Parser]"
@@ -23,6 +26,12 @@ class _Parser(argparse.ArgumentParser):
         """One line and exit status 2, without the usage."""
         self.exit(2, f"{self.prog}: {message} (see '{self.prog} --help')\n")
 
+    def _print_message(self, message: str, file: Any = None) -> None:
+        if file is sys.stderr:
+            complain(message.removesuffix("\n"))
+        else:
+            say(message.removesuffix("\n"))
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status.
@@ -30,19 +39,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: As on the command line; None takes them from there.
     """
-    options = _parser().parse_args(arguments)
+    with terminated_as_interrupted() as stop:
+        status = _status_of(arguments)
+    return TERMINATED if stop.terminated and status == INTERRUPTED else status
+
+
+def _status_of(arguments: Sequence[str] | None) -> int:
+    """Run a command; what ends it early is one line."""
     try:
+        options = _parser().parse_args(arguments)
         with _warnings_in_one_line():
             status: int = options.call(options)
     except IbtraceError as error:
-        print(f"{_PROG}: {error}", file=sys.stderr)
+        complain(f"{_PROG}: {error}")
+        return 2
+    except OSError as error:  # a name that is too long, a folder of somebody else, …
+        place = "" if error.filename is None else f"{shorten(str(error.filename))}: "
+        complain(f"{_PROG}: {place}{error.strerror or error}")
         return 2
     except KeyboardInterrupt:
-        print(f"\n{_PROG}: interrupted", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # the reader (head, less) has seen enough
-        sys.stderr.close()
-        return 0
+        complain(f"\n{_PROG}: interrupted")
+        return INTERRUPTED
     return status
 
 
@@ -54,7 +71,7 @@ def _warnings_in_one_line() -> Iterator[None]:
     def show(message: Warning | str, *_where: Any, **_: Any) -> None:
         text = str(message)
         if text not in shown:
-            print(f"{_PROG}: {text}", file=sys.stderr)
+            complain(f"{_PROG}: {text}")
         shown.add(text)
 
     with warnings.catch_warnings():
@@ -117,11 +134,11 @@ def _replicate(options: argparse.Namespace) -> int:
     raw = _overridden(raw, asked)
     try:
         traces = runner.run(raw, folder, resume=options.resume, progress=not options.quiet)
+        say(reporting.report(traces, folder, paper.claims, paper.figures, paper.predictions))
     except KeyboardInterrupt:
         return _interrupted(f"replicate {options.name} --out {folder}")
-    print(reporting.report(traces, folder, paper.claims, paper.figures, paper.predictions))
     if paper.full and not options.full and not options.resume:
-        print(f"\nThe paper's size: ibtrace replicate {options.name} --full")
+        say(f"\nThe paper's size: ibtrace replicate {options.name} --full")
     return 0
 
 
@@ -158,9 +175,9 @@ def _run(options: argparse.Namespace) -> int:
 
     try:
         traces = runner.run(raw, folder, resume=options.resume, progress=not options.quiet)
+        say(reporting.report(traces, folder))
     except KeyboardInterrupt:
         return _interrupted(f"run {folder}")
-    print(reporting.report(traces, folder))
     return 0
 
 
@@ -218,7 +235,7 @@ def _sweep(options: argparse.Namespace) -> int:
     task = os.environ.get("SLURM_ARRAY_TASK_ID")
     share = None if task is None else plan.share(_task(task), options.tasks)
     if options.dry_run:
-        print(jobs.listing(folder, plan, share or plan.jobs))
+        say(jobs.listing(folder, plan, share or plan.jobs))
         return 0
 
     from ibtrace.training import engines, sweep
@@ -234,13 +251,13 @@ def _sweep(options: argparse.Namespace) -> int:
             progress=not options.quiet,
         )
     except KeyboardInterrupt:
-        print(f"\n{_PROG}: interrupted; go on with: ibtrace sweep {folder}", file=sys.stderr)
-        return 130
-    print(outcome)
+        complain(f"\n{_PROG}: interrupted; go on with: ibtrace sweep {folder}")
+        return INTERRUPTED
+    say(str(outcome))
     if share is None:
         from ibtrace.reports import sweeping
 
-        print(sweeping.text(sweep.merged(plan, folder), folder))
+        say(sweeping.text(sweep.merged(plan, folder), folder))
     return int(bool(outcome.failed or outcome.unfinished))
 
 
@@ -315,7 +332,7 @@ def _trace(options: argparse.Namespace) -> int:
         epochs=None if options.epochs is None else after.numbers(options.epochs),
         progress=not options.quiet,
     )
-    print(reporting.report(runner.load(folder), folder))
+    say(reporting.report(runner.load(folder), folder))
     return 0
 
 
@@ -378,7 +395,7 @@ def _compare(options: argparse.Namespace) -> int:
         progress=not options.quiet,
     )
     if len(frame):
-        print(comparing.text(frame, folder))
+        say(comparing.text(frame, folder))
     return _exit_status(whole) or int((frame["status"] == FAILED).any())
 
 
@@ -397,8 +414,8 @@ def _compare_run(options: argparse.Namespace, names: list[str] | None, n: list[i
             progress=not options.quiet,
         )
         if variant:
-            print(f"{variant}\n{'=' * len(variant)}")
-        print(report.leave(comparison, out / variant))
+            say(f"{variant}\n{'=' * len(variant)}")
+        say(report.leave(comparison, out / variant))
         if not comparison.whole:
             return _exit_status(False)
     return 0
@@ -415,8 +432,8 @@ def _judged(options: argparse.Namespace) -> dict[str, Any]:
 
 def _exit_status(whole: bool) -> int:
     if not whole:
-        print(f"{_PROG}: interrupted; the above is what was done", file=sys.stderr)
-    return 0 if whole else 130
+        complain(f"{_PROG}: interrupted; the above is what was done")
+    return 0 if whole else INTERRUPTED
 
 
 def _add_multiverse(commands: _Commands) -> None:
@@ -454,8 +471,8 @@ def _multiverse(options: argparse.Namespace) -> int:
         judged = trace.multiverse(options.grid, **common)
         resolution = trace.resolution(looks=options.looks, **common)
         if variant:
-            print(f"{variant}\n{'=' * len(variant)}")
-        print(multiverse.leave(judged, resolution, out / variant))
+            say(f"{variant}\n{'=' * len(variant)}")
+        say(multiverse.leave(judged, resolution, out / variant))
     return 0
 
 
@@ -515,7 +532,7 @@ def _plot(options: argparse.Namespace) -> int:
         wanted = {"run": run, "normalised": options.normalised, "bound": options.bound}
         paths = reporting.figures(traces, out, options.estimator, **wanted)
     for path in paths:
-        print(path)
+        say(str(path))
     return 0
 
 
@@ -556,7 +573,8 @@ def _report(options: argparse.Namespace) -> int:
 
     maps = not options.no_maps
     more = {"maps": maps, "examinations": options.trust, "bound": options.bound}
-    print(paging.write_page(options.runs, options.out, progress=not options.quiet, **more))
+    page = paging.write_page(options.runs, options.out, progress=not options.quiet, **more)
+    say(str(page))
     return 0
 
 
@@ -592,13 +610,13 @@ def _verdict(options: argparse.Namespace) -> int:
 
     traces = runner.load(options.run)
     if options.against is not None:
-        print(reporting.differences(traces, runner.load(options.against), options.estimator))
+        say(reporting.differences(traces, runner.load(options.against), options.estimator))
         return 0
     if options.trust:
-        print(trusting.trusts(traces, options.estimator, progress=not options.quiet))
+        say(trusting.trusts(traces, options.estimator, progress=not options.quiet))
         return 0
     wanted = {"details": options.details, "x": options.x, "bound": options.bound}
-    print(reporting.verdicts(traces, options.estimator, **wanted))
+    say(reporting.verdicts(traces, options.estimator, **wanted))
     return 0
 
 
@@ -620,7 +638,7 @@ def _add_list(commands: _Commands) -> None:
 def _list(options: argparse.Namespace) -> int:
     from ibtrace.reports import listing
 
-    print(listing.listing(options.what))
+    say(listing.listing(options.what))
     return 0
 
 
@@ -643,7 +661,7 @@ def _cite(options: argparse.Namespace) -> int:
     from ibtrace.training import runner
 
     traces = {} if options.run is None else runner.load(options.run)
-    print(citing.of_run(traces, Path(options.run or "")))
+    say(citing.of_run(traces, Path(options.run or "")))
     return 0
 
 
@@ -661,7 +679,7 @@ def _doctor(options: argparse.Namespace) -> int:
     from ibtrace.reports import doctor
 
     found = doctor.examined()
-    print(doctor.text(found))
+    say(doctor.text(found))
     return int(any(each.wrong for part in found.values() for each in part))
 
 
@@ -777,5 +795,5 @@ def _find_users_code() -> None:
 
 
 def _interrupted(command: str) -> int:
-    print(f"\n{_PROG}: interrupted; go on with: ibtrace {command} --resume", file=sys.stderr)
-    return 130
+    complain(f"\n{_PROG}: interrupted; go on with: ibtrace {command} --resume")
+    return INTERRUPTED

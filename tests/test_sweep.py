@@ -24,7 +24,7 @@ from ibtrace.errors import ConfigError, InvalidInput, RunError, UnknownName
 from ibtrace.plane import GridVerdict
 from ibtrace.runtime.files import held
 from ibtrace.trace import Sweep, Trace
-from ibtrace.training import config, configs, jobs, loop, sweep, trainers
+from ibtrace.training import config, configs, folders, jobs, loop, sweep, trainers
 from ibtrace.training.engines import Workers
 from ibtrace.training.grid import Plan, parsed
 
@@ -183,8 +183,8 @@ def test_an_interrupted_sweep_goes_on_where_it_was(
     with pytest.raises(KeyboardInterrupt):
         done(plan(), tmp_path / "sweep")
     monkeypatch.setattr(trainers._Alone, "epoch", epoch)
-    folders = [jobs.folder_of(tmp_path / "sweep", job) for job in plan().jobs]
-    how = [jobs.state(folder).progress for folder in folders]
+    places = [jobs.folder_of(tmp_path / "sweep", job) for job in plan().jobs]
+    how = [jobs.state(folder).progress for folder in places]
     assert how == ["done", "done", "begun", "waiting", "waiting", "waiting"]
     part = sweep.merged(plan(), tmp_path / "sweep")
     assert part.unfinished == [job.name for job in plan().jobs[2:]]
@@ -234,7 +234,7 @@ def test_a_job_that_another_process_is_at_is_left_to_it(tmp_path: Path) -> None:
     asked = plan("seeds=0..0")
     (job,) = asked.jobs
     folder = jobs.folder_of(tmp_path, job)
-    with held(folder / sweep._LOCK):
+    with held(folder / folders.LOCK):
         sweep.work(job, asked.points[""], str(tmp_path), str(tmp_path), "a call", 0.0)
     assert jobs.state(folder).progress == "waiting"
     sweep.work(job, asked.points[""], str(tmp_path), os.getcwd(), "a call", 0.0)

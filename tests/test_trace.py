@@ -413,11 +413,15 @@ def test_a_run_that_stays_locked_is_one_error(run: Path, monkeypatch: pytest.Mon
 
 
 def test_of_two_that_make_one_run_the_second_fails(tmp_path: Path) -> None:
-    part = storage.claim(tmp_path / "trace.sqlite")
-    part.write_bytes(b"the slower one")
-    Trace.create(tmp_path).append(snapshot(0, 0))
+    path = tmp_path / "trace.sqlite"
+
+    def slower() -> None:
+        with storage.made(path) as part:
+            part.write_bytes(b"the slower one")
+            Trace.create(tmp_path).append(snapshot(0, 0))
+
     with pytest.raises(RunError, match="another process has just made it; load it instead"):
-        storage.publish(part, tmp_path / "trace.sqlite")
+        slower()
     assert len(Trace.load(tmp_path)) == 6
     assert [file.name for file in tmp_path.iterdir()] == ["trace.sqlite"]
 

@@ -141,7 +141,7 @@ def _header(path: Path) -> dict[str, str]:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        return dict(json.loads(path.read_text()))
+        return dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, TypeError, ValueError) as error:
         raise InvalidInput(f"{path} is not a readable JSON mapping: {error}") from error
 

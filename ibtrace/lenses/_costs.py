@@ -25,7 +25,9 @@ def measured_cost(name: str) -> str:
 
 @cache
 def _held() -> dict[str, dict[str, dict[str, float | str]]]:
-    costs: dict[str, dict[str, dict[str, float | str]]] = json.loads(COSTS.read_text())["costs"]
+    costs: dict[str, dict[str, dict[str, float | str]]] = json.loads(
+        COSTS.read_text(encoding="utf-8")
+    )["costs"]
     return costs
 
 

@@ -95,8 +95,10 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> tuple[Path, Path]:
     for file in files:
         # No date: the same figure gives the same file.
         metadata = {"CreationDate": None} if file.suffix == ".pdf" else {}
+        content = io.BytesIO()  # matplotlib's own writers fail twice where a disk is full
+        figure.savefig(content, format=file.suffix[1:], dpi=200, metadata=metadata)
         with written_whole(file) as part:
-            figure.savefig(part, dpi=200, metadata=metadata)
+            part.write_bytes(content.getbuffer())
     return files
 
 

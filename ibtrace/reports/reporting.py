@@ -17,7 +17,8 @@ from ibtrace.reports import sweeping
 from ibtrace.reports.alignment import alignment
 from ibtrace.reports.controls import groups, subjects
 from ibtrace.reports.quantities import lens_readings, quantities
-from ibtrace.runtime.files import written_whole
+from ibtrace.runtime.files import make_folder, written_whole
+from ibtrace.runtime.text import printable
 from ibtrace.trace import Sweep, Trace
 from ibtrace.types import I_TY, I_XT
 
@@ -59,12 +60,13 @@ def figures(
     Raises:
         UnknownName: If the run has no such estimator; lists those it has.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    beside = groups(traces, (run or folder).resolve().name)
+    make_folder(folder)
+    name_of_run = _drawn(run or folder)
+    beside = groups(traces, name_of_run)
     swept = traces if isinstance(traces, Sweep) else None
     columns, most = (None, len(traces)) if swept is None else (swept.columns, _POINTS)
     traces, written = subjects(traces) or traces, []
-    titled = {name or (run or folder).resolve().name: trace for name, trace in traces.items()}
+    titled = {name or name_of_run: trace for name, trace in traces.items()}
     for label in _estimators(traces, estimator):
         stem = f"{_slug(label)}"
         if estimator is not None or all(_has_plane(trace, label) for trace in traces.values()):
@@ -93,6 +95,11 @@ def figures(
             if estimator in (None, label)
         ]
     return written
+
+
+def _drawn(run: Path) -> str:
+    """The name of a run's folder as figures draw it: a dollar sign begins no formula."""
+    return printable(run.resolve().name).replace("$", r"\$")
 
 
 def _falls(swept: Sweep, estimator: str | None, folder: Path) -> list[Path]:
@@ -124,7 +131,7 @@ def films(
         MissingDependency: If an MP4 is asked for and ffmpeg is not installed.
         UnknownName: If the run has no such estimator; lists those it has.
     """
-    titled = {name or run.resolve().name: trace for name, trace in traces.items()}
+    titled = {name or _drawn(run): trace for name, trace in traces.items()}
     planes = [
         name
         for name in _estimators(traces, estimator)
@@ -282,7 +289,7 @@ def report(
     rest = [*aligned, *predicted, *tested]
     written = [verdicts(every, details=True), *read, *rest]
     with written_whole(folder / "report.txt") as part:
-        part.write_text("\n\n".join(written) + "\n")
+        part.write_text("\n\n".join(written) + "\n", encoding="utf-8")
     if sum(part.count("\n") for part in read) > _SCREEN:
         read = [f"Other quantities: in {folder / 'report.txt'}, drawn in {folder / 'aligned.png'}"]
     text = [verdicts(every), *read, *rest]

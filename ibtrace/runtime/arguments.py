@@ -143,10 +143,17 @@ def require_path(name: str, value: Any) -> None:
         value: What was given.
 
     Raises:
-        ConfigError: If it is neither text nor a path.
+        ConfigError: If it is neither text nor a path, or the system takes no such path.
     """
     if not isinstance(value, (str, os.PathLike)):
         raise ConfigError(f"{name} must be a path, got {shown(value)}")
+    try:
+        os.stat(value)
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except (OSError, ValueError) as error:  # too long, not ours to look into, a null character
+        why = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{name} cannot be reached ({why}), got {shown(value)}") from error
 
 
 def require_mapping(name: str, value: Any) -> None:

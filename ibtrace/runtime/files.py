@@ -6,7 +6,7 @@ import os
 import secrets
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ibtrace.errors import RunError
@@ -25,6 +25,19 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"{folder}: cannot be made ({error.strerror}); choose another") from error
+
+
+def is_free(folder: Path) -> bool:
+    """Whether there is no such folder, or nothing in it but hidden files.
+
+    These are locks, and what a process was writing when it was killed.
+
+    Args:
+        folder: The folder.
+    """
+    if not folder.exists():
+        return True
+    return folder.is_dir() and all(path.name.startswith(".") for path in folder.iterdir())
 
 
 @contextmanager
@@ -62,7 +75,8 @@ def written_whole(file: Path) -> Iterator[Path]:
     except OSError as error:
         raise RunError(f"{file}: cannot be written ({error.strerror or error})") from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # a folder that cannot be written to, a name that is too long
+            part.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -39,3 +39,16 @@ def shorten(name: str, width: int = WIDTH) -> str:
         'Binning…'
     """
     return name if len(name) <= width else name[: width - 1] + "…"
+
+
+def printable(name: str) -> str:
+    r"""A name of a file as every font and page takes it: bytes that are no text stand escaped.
+
+    Args:
+        name: The name.
+
+    Example:
+        >>> printable("run-\udcff")
+        'run-\\udcff'
+    """
+    return name.encode("utf-8", "backslashreplace").decode()

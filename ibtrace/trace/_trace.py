@@ -6,6 +6,7 @@ import functools
 import importlib.metadata
 import os
 import platform
+import secrets
 import sqlite3
 import subprocess
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
@@ -40,6 +41,8 @@ from ibtrace.trace.storage import (
     SCHEMA_VERSION,
     ActivationFiles,
     Database,
+    claim_seeds,
+    lost_seeds,
     put,
     read_meta,
     read_tensors,
@@ -110,6 +113,7 @@ class Trace(Exported):
         self.path = path
         self._database = Database(path, point)
         self._clock: str | None = None
+        self._token: str | None = None  # of a writer that has claimed seeds
         self._read: dict[Hashable, tuple[int, Any]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -178,6 +182,25 @@ class Trace(Exported):
 
     # --- writing ----------------------------------------------------------------------------
 
+    def claim(self, seeds: Iterable[int]) -> None:
+        """Be the writer of some seeds of a run folder: one that claimed them before is refused.
+
+        Two processes that trace one seed into one folder would leave looks of two trainings among
+        each other. So the later takes over, and the earlier fails at its next look; a process that
+        was killed bars nobody. Without a claim nothing is checked.
+
+        Args:
+            seeds: The seeds.
+
+        Raises:
+            RunError: If the file cannot be written.
+        """
+        if self.path is None:
+            return
+        self._token = secrets.token_hex(8)
+        with self._database.transaction() as connection:
+            claim_seeds(connection, seeds, self._token)
+
     def append(
         self,
         rows: Iterable[Row],
@@ -209,6 +232,7 @@ class Trace(Exported):
         measured = [_row_entry(row, clock) for row in rows]
         told = [_scalar_entry(scalar, clock) for scalar in scalars]
         with self._database.transaction() as connection:
+            self._require_claimed(connection, {e.seed for e in (*measured, *told)})
             connection.executemany('DELETE FROM "rows" WHERE seed = ? AND "at" = ?', gone)
             put(connection, "rows", measured)
             put(connection, "scalars", told)
@@ -227,6 +251,15 @@ class Trace(Exported):
             joined = {key: _joined(known.get(key, []), names) for key, names in now.items()}
             if new := {key: names for key, names in joined.items() if names != known.get(key, [])}:
                 write_meta(connection, new)
+
+    def _require_claimed(self, connection: sqlite3.Connection, seeds: Iterable[int]) -> None:
+        """Raise if another has claimed one of the seeds since this trace did."""
+        lost = [] if self._token is None else lost_seeds(connection, seeds, self._token)
+        if lost:
+            raise RunError(
+                f"{self.path}: another process traces seed {', '.join(map(str, lost))} into this "
+                "run now, and this one stops; give each a folder, or a seed, of its own"
+            )
 
     def update_meta(self, meta: Mapping[str, Any]) -> None:
         """Set some of the meta entries; the others stay.
@@ -250,6 +283,7 @@ class Trace(Exported):
             where += f" AND seed IN ({', '.join('?' * len(seeds))})"
             values += [int(seed) for seed in seeds]
         with self._database.transaction() as connection:
+            self._require_claimed(connection, seeds or ())
             for table in ("rows", "scalars"):
                 connection.execute(f'DELETE FROM "{table}" WHERE {where}', values)
         if self.path is not None:

@@ -113,7 +113,7 @@ class Choices:
 
 def _loaded(path: Path) -> Mapping[str, Any]:
     try:
-        raw = yaml.safe_load(path.read_text())
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RunError(f"{path}: cannot be read ({error.strerror})") from error
     except yaml.YAMLError as error:

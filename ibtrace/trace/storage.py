@@ -15,7 +15,6 @@ import math
 import os
 import secrets
 import sqlite3
-import uuid
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -40,6 +39,7 @@ OF_SWEEP = "points"
 JOB_FOLDERS = "job_folders"
 """The meta entry of a point of a sweep: the folders of its jobs, from that of the sweep."""
 _APPLICATION_ID = 0x49425452  # "IBTR", in the file's header: tells our files from foreign ones
+_LONGEST = 504  # bytes of a path, that of the journal beside it included
 _LOCK_TIMEOUT = 60.0  # seconds to wait while another process appends
 _PACKED = """CREATE TABLE "{table}" (
         seed INTEGER NOT NULL, "at" INTEGER NOT NULL,
@@ -107,10 +107,14 @@ class Database:
     Args:
         path: The file.
         point: Of the file of a sweep the point whose networks are meant; they are only read.
+        name: What the file will be called when it is whole, for errors.
     """
 
-    def __init__(self, path: Path | None, point: int | None = None) -> None:
+    def __init__(
+        self, path: Path | None, point: int | None = None, *, name: Path | None = None
+    ) -> None:
         self.path = path
+        self._name = name or path
         self.point = point
         self._old: int | None = None  # an older schema's version: a copy is read, none is written
         self._memory = self._in_memory() if path is None else None
@@ -130,7 +134,7 @@ class Database:
                 with Database(file).connection("rwc") as copy:
                     self._memory.backup(copy)
                 held = file.read_bytes()
-        return {"path": self.path, "point": self.point, "_old": self._old, "_memory": held}
+        return {**vars(self), "_memory": held}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         held = state.pop("_memory")
@@ -215,9 +219,8 @@ class Database:
         entries = [(key, to_json(key, value)) for key, value in meta.items()]
         if self.path is None:
             return self._write_schema(entries)
-        part = claim(self.path)
-        Database(part)._write_schema(entries)
-        publish(part, self.path)
+        with made(self.path) as part:
+            Database(part, name=self.path)._write_schema(entries)
         return None
 
     def _write_schema(self, entries: Sequence[tuple[str, str]]) -> None:
@@ -248,13 +251,15 @@ class Database:
         Raises:
             RunError: If the folder holds a trace already, or cannot be written.
         """
-        part = claim(path)
-        with self.connection() as source, Database(part).connection("rwc") as target:
+        with (
+            made(path) as part,
+            self.connection() as source,
+            Database(part, name=path).connection("rwc") as target,
+        ):
             if self.point is None:
                 source.backup(target)
             else:
                 _copy_point(source, target)
-        publish(part, path)
 
     def check(self) -> None:
         """Raise unless the file is a whole trace that this version can read.
@@ -313,13 +318,24 @@ class Database:
 
     def _explain(self, message: str) -> str:
         if "not a database" in message:
-            return f"{self.path}: not a trace that ibtrace wrote, or its beginning is damaged"
+            return f"{self._name}: not a trace that ibtrace wrote, or its beginning is damaged"
         if "malformed" in message:
-            return f"{self.path}: truncated or corrupted; restore it from a copy, or run again"
+            return f"{self._name}: truncated or corrupted; restore it from a copy, or run again"
         if "locked" in message:
             wait = f"{_LOCK_TIMEOUT:.0f} s"
-            return f"{self.path}: another process has held it for {wait}; try again later"
-        return f"{self.path}: {message}"
+            return f"{self._name}: another process has held it for {wait}; try again later"
+        if "full" in message:
+            return (
+                f"{self._name}: the disk is full; what was written before is whole: make room, "
+                "and resume"
+            )
+        length = 0 if self.path is None else len(os.fsencode(self.path.resolve()))
+        if length > _LONGEST:
+            return (
+                f"{self._name}: a path of {length} bytes, SQLite opens up to {_LONGEST}; choose "
+                "a shorter one"
+            )
+        return f"{self._name}: {message}"
 
 
 def make_tables(connection: sqlite3.Connection) -> None:
@@ -404,23 +420,37 @@ def _of_layers(meta: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def claim(path: Path) -> Path:
-    """Make the run folder of a new trace; returns the name under which to write it.
+@contextmanager
+def made(path: Path) -> Iterator[Path]:
+    """A name under which to write a new trace, which gets its own when it is whole.
+
+    Args:
+        path: Of the trace; its folder is made.
+
+    Yields:
+        The name to write under.
 
     Raises:
-        RunError: If there is a trace, or activations of one, or the folder cannot be made.
+        RunError: If there is a trace, or activations of one, or the folder cannot be made, or
+            another process has made the trace meanwhile.
     """
     folder = path.parent
-    if path.exists() or (folder / ACTIVATIONS).exists():
-        raise RunError(f"{folder}: holds a run already; choose another folder, or resume that run")
     try:
+        taken = path.exists() or (folder / ACTIVATIONS).exists()
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"{folder}: cannot be made a run folder ({error.strerror})") from error
-    return path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+    if taken:
+        raise RunError(f"{folder}: holds a run already; choose another folder, or resume that run")
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        yield part
+        _publish(part, path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
-def publish(part: Path, path: Path) -> None:
+def _publish(part: Path, path: Path) -> None:
     """Give a complete file its name, unless another process has taken the name meanwhile.
 
     Raises:
@@ -433,8 +463,32 @@ def publish(part: Path, path: Path) -> None:
         raise RunError(f"{path}: another process has just made it; load it instead") from error
     except OSError:  # a file system without hard links
         part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+
+
+def claim_seeds(connection: sqlite3.Connection, seeds: Iterable[int], token: str) -> None:
+    """Take down who writes some seeds from now on.
+
+    Args:
+        connection: In a transaction.
+        seeds: The seeds.
+        token: Of the writer.
+    """
+    # beside the schema: who only reads has no use for it
+    connection.execute("CREATE TABLE IF NOT EXISTS writers (seed INTEGER PRIMARY KEY, token TEXT)")
+    records = [(int(seed), token) for seed in seeds]
+    connection.executemany("INSERT OR REPLACE INTO writers VALUES (?, ?)", records)
+
+
+def lost_seeds(connection: sqlite3.Connection, seeds: Iterable[int], token: str) -> list[int]:
+    """Those of some seeds that another writer has claimed.
+
+    Args:
+        connection: To a trace in which seeds were claimed.
+        seeds: The seeds.
+        token: Of the writer that asks.
+    """
+    held = dict(connection.execute("SELECT seed, token FROM writers"))
+    return sorted(seed for seed in seeds if held.get(int(seed), token) != token)
 
 
 def read_meta(connection: sqlite3.Connection) -> dict[str, Any]:

@@ -253,7 +253,10 @@ def merge(
         **{"failed": dict(failed), "unfinished": list(unfinished)},
     }
     path = folder / FILE_NAME
-    with written_whole(path) as part, Database(part).transaction("rwc") as connection:
+    with (
+        written_whole(path) as part,
+        Database(part, name=path).transaction("rwc") as connection,
+    ):
         make_tables(connection)
         for statement in SWEEP_SCHEMA:
             connection.execute(statement)

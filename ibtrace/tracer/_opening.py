@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ibtrace.errors import RunError
+from ibtrace.runtime.text import shorten
 from ibtrace.trace import Trace
 from ibtrace.tracer._architecture import first_difference
 
@@ -66,7 +67,9 @@ def open_trace(
         UserWarning: If the run was measured by other estimators or lenses.
     """
     if run is None or not (Path(run) / "trace.sqlite").exists():
-        return Trace.create(run, meta=meta)
+        trace = Trace.create(run, meta=meta)
+        trace.claim(seeds)
+        return trace
     trace = Trace.load(run)
     if trace.meta.get("probe_digest") != meta["probe_digest"]:
         raise RunError(
@@ -95,6 +98,7 @@ def open_trace(
             "choose another folder, or resume=True to go on"
         )
     _require_same_settings(str(run), trace, meta["settings"], resumed=bool(held))
+    trace.claim(seeds)
     _join_instruments(str(run), trace, meta)
     return trace
 
@@ -172,7 +176,7 @@ def cut(trace: Trace, seeds: Sequence[int], after: int) -> None:
             ", ".join(map(str, seeds)),
             trace.clock,
             after,
-            ", ".join(map(str, later)),
+            shorten(", ".join(map(str, later))),
         )
     trace.truncate(after, seeds)
 

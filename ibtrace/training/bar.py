@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping
@@ -93,3 +94,7 @@ class Bar(tqdm):  # type: ignore[type-arg]  # generic in its stubs alone
             "looks": f"{self._looked}/{self._looks}",
             "doing": f", {self._doing}" if self._doing else "",
         }
+
+
+# tqdm's own lock is a semaphore of the system, which a process that is killed leaves behind
+Bar.set_lock(threading.RLock())

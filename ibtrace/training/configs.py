@@ -68,7 +68,7 @@ def read(source: str | Path) -> Raw:
         known = ", ".join(shipped())
         raise UnknownName(f"no configuration {source}; give a YAML file, or one of: {known}")
     try:
-        raw = yaml.load(path.read_text(), _Loader)
+        raw = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         message = " ".join(str(error).split())
         raise ConfigError(f"{path} is not readable YAML: {message}") from error

@@ -23,6 +23,7 @@ from typing import Any
 
 from ibtrace.errors import ConfigError
 from ibtrace.runtime.optional import require
+from ibtrace.runtime.signals import end_with
 from ibtrace.training.grid import Engine
 
 _PATIENCE = 120  # seconds that workers may take to come
@@ -86,7 +87,14 @@ def _loky(work: Work, tasks: Tasks, address: str | None, jobs: int | None) -> No
     from joblib import Parallel, cpu_count, delayed, parallel_config
 
     with parallel_config(backend="loky", inner_max_num_threads=1):
-        Parallel(n_jobs=jobs or cpu_count(), batch_size=1)(delayed(work)(*task) for task in tasks)
+        calls = (delayed(_with_parent)(os.getpid(), work, task) for task in tasks)
+        Parallel(n_jobs=jobs or cpu_count(), batch_size=1)(calls)
+
+
+def _with_parent(parent: int, work: Work, task: tuple[object, ...]) -> None:
+    """``work(*task)``, by a process that ends when the one that has begun the sweep does."""
+    end_with(parent)
+    work(*task)
 
 
 def _ray(work: Work, tasks: Tasks, address: str | None, jobs: int | None) -> None:

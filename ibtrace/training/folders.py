@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from ibtrace.errors import RunError
-from ibtrace.runtime.files import FILE_NAME, written_whole
+from ibtrace.runtime.files import FILE_NAME, held, is_free, written_whole
 from ibtrace.training import configs
 
 CONFIG = "config.yaml"
+LOCK = ".lock"
+"""Of a run folder, or that of a job of a sweep: who trains there holds it."""
 
 
 def require_run(folder: str | Path) -> None:
@@ -79,6 +82,25 @@ def _flat(raw: Mapping[str, Any], before: str = "") -> dict[str, Any]:
     return flat
 
 
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Have a run folder for this process, until the end of the block.
+
+    Args:
+        folder: The folder, which is made if need be.
+
+    Raises:
+        RunError: If another process trains there, or the folder cannot be made.
+    """
+    with held(folder / LOCK) as free:
+        if not free:
+            raise RunError(
+                f"{folder}: another process is training there; wait until it is over, or choose "
+                "another folder with --out"
+            )
+        yield
+
+
 def prepare(folder: Path, raw: configs.Raw, resume: bool) -> None:
     """Claim the folder for this configuration, or check that it is the one to resume."""
     if resume:
@@ -86,7 +108,7 @@ def prepare(folder: Path, raw: configs.Raw, resume: bool) -> None:
         return
     require_free(folder)
     with written_whole(folder / CONFIG) as part:
-        part.write_text(yaml.safe_dump(raw, sort_keys=False))
+        part.write_text(yaml.safe_dump(raw, sort_keys=False), encoding="utf-8")
 
 
 def require_usable(folder: str | Path, resume: bool) -> None:
@@ -107,5 +129,5 @@ def require_free(folder: Path) -> None:
     Raises:
         RunError: If it holds something, or is no folder.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if not is_free(folder):
         raise RunError(f"{folder}: exists already; choose another with --out, or add --resume")

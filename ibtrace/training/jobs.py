@@ -15,7 +15,7 @@ from typing import Literal
 import yaml
 
 from ibtrace.errors import RunError
-from ibtrace.runtime.files import FILE_NAME, written_whole
+from ibtrace.runtime.files import FILE_NAME, is_free, written_whole
 from ibtrace.runtime.text import shorten
 from ibtrace.training import configs, folders
 from ibtrace.training.grid import Job, Plan
@@ -132,9 +132,7 @@ def require_usable(folder: Path, plan: Plan) -> None:
                 "with --out"
             )
         return
-    # hidden: another process may be writing the record this moment
-    inside = folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir())
-    if inside or (folder.exists() and not folder.is_dir()):
+    if not is_free(folder):
         raise RunError(f"{folder}: exists already, and is no sweep; choose another with --out")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
@@ -153,7 +154,7 @@ def _looks(experiment: Experiment, epochs: int) -> Counter[Hashable]:
 def _save(
     folder: Path, trainer: Trainer, tracer: Tracer, epoch: int, finished: Sequence[int]
 ) -> None:
-    """Write the checkpoint so that a kill leaves either the old one or the new one."""
+    """Write the checkpoint of a training; a kill leaves either the old one or the new one."""
     content = {
         "seeds": trainer.seeds,
         "epoch": epoch,
@@ -161,8 +162,23 @@ def _save(
         "training": trainer.state_dict(),
         "tracer": tracer.state_dict(),
     }
+    write_checkpoint(folder, content)
+
+
+def write_checkpoint(folder: Path, content: Mapping[str, Any]) -> None:
+    """Write the checkpoint of a run folder: all of it, or, if there is no room, none.
+
+    Args:
+        folder: The folder.
+        content: What it holds.
+
+    Raises:
+        RunError: If it cannot be written.
+    """
+    packed = io.BytesIO()  # torch's own file fails by something else where a disk is full
+    torch.save(dict(content), packed)
     with written_whole(folder / CHECKPOINT) as part:
-        torch.save(content, part)
+        part.write_bytes(packed.getbuffer())
 
 
 def _load(path: Path) -> dict[str, Any] | None:

@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
@@ -18,6 +18,7 @@ import torch
 
 from ibtrace.errors import CostWarning, IbtraceError, RunError
 from ibtrace.runtime.files import FILE_NAME
+from ibtrace.runtime.signals import INTERRUPTED, deaf_children, terminated_as_interrupted
 from ibtrace.trace import Sweep, Trace
 from ibtrace.trace.sweep import is_sweep
 from ibtrace.training import config, configs, folders
@@ -57,20 +58,25 @@ def run(
     runs = planned(raw)
     for each in runs.values():
         rehearsed(config.build(each.raw))
-    folders.prepare(folder, raw, resume)
+    jobs = {name: folder / name for name in runs}
+    with folders.alone(folder):
+        folders.prepare(folder, raw, resume)
+        _warn_of_left_out(runs, folder)
+        if len(jobs) == 1:
+            ((name, path),) = jobs.items()
+            bar = name if progress else None
+            with _one_thread():
+                _train(runs[name], path, resume=resume, label=bar)
+        else:
+            _side_by_side(runs, jobs, resume, progress)
+    return {name: Trace.load(path) for name, path in jobs.items()}
+
+
+def _warn_of_left_out(runs: Mapping[str, Planned], folder: Path) -> None:
     for name, each in runs.items():
         for kind, why in each.left_out.items():
             message = f"{name or folder.name}: no control {kind}: {why}"
-            warnings.warn(message, stacklevel=2)
-    jobs = {name: folder / name for name in runs}
-    if len(jobs) == 1:
-        ((name, path),) = jobs.items()
-        bar = name if progress else None
-        with _one_thread():
-            _train(runs[name], path, resume=resume, label=bar)
-    else:
-        _side_by_side(runs, jobs, resume, progress)
-    return {name: Trace.load(path) for name, path in jobs.items()}
+            warnings.warn(message, stacklevel=3)
 
 
 @contextmanager
@@ -143,19 +149,17 @@ def _side_by_side(
                 place = list(jobs).index(name)
                 arguments = (runs[name], jobs[name], resume, name if progress else None, place)
                 running[name] = context.Process(target=_work, args=(*arguments, errors))
-                running[name].start()
+                with deaf_children():
+                    running[name].start()
             multiprocessing.connection.wait([process.sentinel for process in running.values()])
             for name in [name for name, process in running.items() if not process.is_alive()]:
                 code = running.pop(name).exitcode
                 failed = failed or code != 0
-                interrupted = interrupted or code == _INTERRUPTED
+                interrupted = interrupted or code == INTERRUPTED
     except KeyboardInterrupt:
         interrupted = True
     finally:
-        for process in running.values():
-            process.join(_GRACE) if interrupted else process.terminate()
-            process.terminate()
-            process.join()
+        _stop(running.values())
     if interrupted:
         raise KeyboardInterrupt
     if failed:
@@ -163,8 +167,17 @@ def _side_by_side(
         raise RunError(messages[0] if messages else "a worker process died; see above")
 
 
-_INTERRUPTED = 130
-_GRACE = 10.0
+_GRACE = 10.0  # seconds that a process that is told to stop may take
+
+
+def _stop(processes: Iterable[Any]) -> None:
+    """Tell processes to stop; who does not hear is killed."""
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        process.join(_GRACE)
+        process.kill()
+        process.join()
 
 
 def _work(
@@ -182,9 +195,10 @@ def _work(
     warnings.simplefilter("default", CostWarning)  # but for what it cannot know
     warnings.formatwarning = lambda text, *_, **__: f"ibtrace: {label or folder.name}: {text}\n"
     try:
-        _train(run, folder, resume=resume, label=label, place=place)
+        with terminated_as_interrupted():
+            _train(run, folder, resume=resume, label=label, place=place)
     except KeyboardInterrupt:
-        sys.exit(_INTERRUPTED)
+        sys.exit(INTERRUPTED)
     except IbtraceError as error:
         errors.put(f"{label or folder.name}: {error}")
         sys.exit(2)

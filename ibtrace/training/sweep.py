@@ -36,12 +36,12 @@ from ibtrace.runtime.files import FILE_NAME, held
 from ibtrace.trace.sweep import Merged, Sweep, merge
 from ibtrace.training import config, configs, jobs
 from ibtrace.training.engines import Workers
+from ibtrace.training.folders import LOCK
 from ibtrace.training.grid import Job, Plan, Point
 from ibtrace.training.jobs import State, folder_of, state, tell
 from ibtrace.training.loop import train
 from ibtrace.training.rehearsal import rehearsed
 
-_LOCK = ".lock"
 _DEATHS = 3  # of processes at one job in one call, before it is taken to be the job's own doing
 _WAIT = 3600.0
 _PAUSE = 0.5
@@ -182,7 +182,7 @@ def merged(plan: Plan, folder: str | Path) -> Sweep:
         )
         for name, point in plan.points.items()
     }
-    with held(folder / _LOCK, _WAIT):
+    with held(folder / LOCK, _WAIT):
         return merge(folder, points, plan.grid, failed=now.failed, unfinished=now.unfinished)
 
 
@@ -198,7 +198,7 @@ def work(job: Job, point: Point, sweep: str, place: str, call: str, wait: float)
         wait: Seconds to wait for another process that is at it.
     """
     folder = folder_of(Path(sweep), job)
-    with _IN_THIS_PROCESS, held(folder / _LOCK, wait) as free:
+    with _IN_THIS_PROCESS, held(folder / LOCK, wait) as free:
         before = state(folder)
         if not free or before.progress in ("done", "failed"):
             return
