@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,12 +10,15 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+import yaml
 from torch import nn
 
+import ibtrace
 from ibtrace import Keep, Tracer, estimators, lenses, papers
 from ibtrace.cli import main
 from ibtrace.reports import citing
 
+_ROOT = Path(__file__).parent.parent
 _YEAR = re.compile(r"\b(19|20)\d\d\b")
 
 
@@ -89,3 +93,20 @@ def test_a_run_cites_what_it_used(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert main(["cite"]) == 0
     assert capsys.readouterr().out.count("@") == 1
     assert main(["cite", str(tmp_path / "none")]) == 2
+
+
+def test_what_is_said_of_the_project_to_machines_is_said_alike() -> None:
+    tomllib = pytest.importorskip("tomllib")  # of Python 3.11
+    project = tomllib.loads((_ROOT / "pyproject.toml").read_text())["project"]
+    meta = json.loads((_ROOT / "docs" / "codemeta.json").read_text())
+    cff = yaml.safe_load((_ROOT / "CITATION.cff").read_text())
+    for name in ("name", "description", "keywords"):
+        assert meta[name] == project[name]
+    assert meta["version"] == cff["version"] == ibtrace.__version__
+    assert meta["license"].endswith(f"/{project['license']}")
+    assert cff["license"] == project["license"]
+    assert [re.split("[<>=]", each)[0] for each in project["dependencies"]] == meta[
+        "softwareRequirements"
+    ]
+    assert meta["runtimePlatform"] == f"Python {project['requires-python']}"
+    assert [each["name"] for each in meta["author"]] == [each["name"] for each in cff["authors"]]
