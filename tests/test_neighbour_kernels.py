@@ -218,3 +218,39 @@ def test_a_tie_stops_the_count() -> None:
     a, b = Distances(x, "max"), Distances(y, "max")
     assert knn.joint_neighbours(a, b, 3, closed=False, stop_at_tie=True) is None
     assert knn.joint_neighbours(a, b, 3, closed=False, stop_at_tie=False) is not None
+
+
+@given(
+    seed=seeds,
+    sizes=st.lists(st.integers(2, 40), min_size=1, max_size=4),
+    k=st.integers(1, 5),
+    tied=st.booleans(),
+)
+@settings(max_examples=60)
+def test_classes_on_a_line_are_those_of_a_plane_whose_other_column_is_still(
+    seed: int, sizes: list[int], k: int, tied: bool
+) -> None:
+    values = normal(seed, sum(sizes), 1)
+    values = (2 * values).round() if tied else values
+    plane = torch.cat([values, torch.zeros_like(values)], 1)
+    for stop in (False, True):
+        line, loops = (
+            knn.class_neighbours(Distances(each, "max"), torch.tensor(sizes), k, stop_at_tie=stop)
+            for each in (values, plane)
+        )
+        assert (line is None) == (loops is None)
+        if line is not None and loops is not None:
+            assert torch.equal(line, loops)
+
+
+@given(seed=seeds, n=st.integers(6, 200), k=st.integers(1, 4), closed=st.booleans())
+@settings(max_examples=60)
+def test_trees_of_one_column_count_as_those_of_two(seed: int, n: int, k: int, closed: bool) -> None:
+    x, y = related(seed, n, 1, 1)
+    wide = [torch.cat([each, torch.zeros_like(each)], 1) for each in (x, y)]
+    line, trees = (
+        knn.tree_neighbours(a, b, k, closed=closed, stop_at_tie=True) for a, b in ((x, y), wide)
+    )
+    assert line is not None
+    assert trees is not None
+    assert all(torch.equal(a, b) for a, b in zip(line, trees, strict=True))

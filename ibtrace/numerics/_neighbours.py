@@ -132,6 +132,62 @@ def count_within(distances: Floats, radius: Floats, closed: bool, counts: Intege
         counts[i] = _within(distances[i], radius[i], closed)
 
 
+@kernel("int64(float64[::1], float64, float64, boolean, int64, int64)")
+def _first_outside(
+    ordered: Floats, own: float, radius: float, closed: bool, inside: int, outside: int
+) -> int:
+    """The place next to which a radius ends, between one that is within it and one that is not."""
+    while abs(outside - inside) > 1:
+        half = (inside + outside) // 2
+        distance = abs(ordered[half] - own)
+        if distance < radius or (closed and distance == radius):
+            inside = half
+        else:
+            outside = half
+    return outside
+
+
+@kernel("void(float64[::1], int64[::1], float64[::1], boolean, int64[::1])")
+def count_on_a_line(
+    ordered: Floats, places: Integers, radius: Floats, closed: bool, counts: Integers
+) -> None:
+    """How many numbers of an ascending line lie within the radii of some of them, each included.
+
+    Args:
+        ordered: ``(n,)``.
+        places: Which of them, ``(m,)``.
+        radius: ``(m,)``; one of 0 holds nothing unless it is closed.
+        closed: Whether what is as far as the radius is within it.
+        counts: Filled, ``(m,)``.
+    """
+    n = len(ordered)
+    for i in range(len(places)):
+        at = places[i]
+        own, r = ordered[at], radius[i]
+        if r <= 0 and not closed:
+            counts[i] = 0
+            continue
+        above = _first_outside(ordered, own, r, closed, at, n)
+        counts[i] = above - _first_outside(ordered, own, r, closed, at, -1) - 1
+
+
+@kernel("void(float64[::1], float64[:,::1])")
+def nearest_on_a_line(ordered: Floats, values: Floats) -> None:
+    """The distances of each number of an ascending line to its k nearest, ``(n, k)``, ascending."""
+    n, k = values.shape
+    for i in range(n):
+        below, above = i - 1, i + 1
+        for j in range(k):
+            down = ordered[i] - ordered[below] if below >= 0 else np.inf
+            up = ordered[above] - ordered[i] if above < n else np.inf
+            if down < up:
+                values[i, j] = down
+                below -= 1
+            else:
+                values[i, j] = up
+                above += 1
+
+
 @kernel(
     "void(float64[:,::1], float64[:,::1], int64, boolean,"
     " float64[:,::1], int64[:,::1], int64[:,::1])"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,9 +12,6 @@ from torch import Tensor
 
 from ibtrace.numerics.compiled import kernels
 from ibtrace.numerics.distances import Distances, Space, direct, row_blocks
-
-if TYPE_CHECKING:
-    from sklearn.neighbors import KDTree
 
 TIE = 1e-11
 """Two distances are tied if they differ by less than this part: rounding stays below it."""
@@ -277,25 +274,76 @@ def tree_neighbours(
     a, b = x.numpy(), y.numpy()
     joint = np.hstack([a, b])
     distances, columns = KDTree(joint, metric="chebyshev").query(joint, min(k + 2, len(joint)))
-    tree_x, tree_y = KDTree(a, metric="chebyshev"), KDTree(b, metric="chebyshev")
+    of_x, of_y = _Within(a), _Within(b)
     if stop_at_tie and has_tie(torch.from_numpy(distances[:, 1:])):
         return None
     counts = []
     for more in (0, distances.shape[1] - 1 - k):
+        radius_x = radius_y = distances[:, k + more]
         if closed:
             inside = columns[:, : k + 1 + more]
             radius_x = np.abs(a[inside] - a[:, None]).max((1, 2))
             radius_y = np.abs(b[inside] - b[:, None]).max((1, 2))
-        else:
-            radius_x = radius_y = np.nextafter(distances[:, k + more], 0)
-        counts += [_tree_count(tree_x, radius_x) - more, _tree_count(tree_y, radius_y) - more]
+        counts += [of_x(radius_x, closed) - more, of_y(radius_y, closed) - more]
     near = torch.from_numpy(columns[:, 1 : k + 1])
     return Neighbours(counts[0], counts[1], counts[2], counts[3], near)
 
 
-def _tree_count(tree: KDTree, radius: NDArray[np.float64]) -> Tensor:
-    points = np.asarray(tree.data)
-    return torch.from_numpy(tree.query_radius(points, radius, count_only=True)) - 1
+class _Within:
+    """How many others lie within each point's radius in the max-norm: by order, or by a tree.
+
+    Args:
+        points: ``(n, d)``.
+    """
+
+    def __init__(self, points: NDArray[np.float64]) -> None:
+        from sklearn.neighbors import KDTree
+
+        self.points = points
+        alone = points.shape[1] == 1
+        self._line = _Line(points[:, 0]) if alone else None
+        self._tree = None if alone else KDTree(points, metric="chebyshev")
+
+    def __call__(self, radius: NDArray[np.float64], closed: bool) -> Tensor:
+        """The counts ``(n,)``, of radii above 0 unless they are closed."""
+        if self._line is not None:
+            return self._line.within(radius, closed) - 1
+        assert self._tree is not None
+        reach = radius if closed else np.nextafter(radius, 0)
+        return torch.from_numpy(self._tree.query_radius(self.points, reach, count_only=True)) - 1
+
+
+class _Line:
+    """Numbers in ascending order.
+
+    Args:
+        values: ``(n,)``.
+    """
+
+    def __init__(self, values: NDArray[np.float64]) -> None:
+        self.order = values.argsort()
+        self.ordered = np.ascontiguousarray(values[self.order])
+
+    def within(
+        self, radius: NDArray[np.float64], closed: bool, some: NDArray[np.int64] | None = None
+    ) -> Tensor:
+        """How many lie within each radius, itself included, of all or of some of the numbers."""
+        places = np.empty_like(self.order)
+        places[self.order] = np.arange(len(places))
+        places = places if some is None else places[some]
+        counts = torch.empty(len(places), dtype=torch.int64)
+        kernels("_neighbours").count_on_a_line(
+            self.ordered, places, np.ascontiguousarray(radius), closed, counts.numpy()
+        )
+        return counts
+
+    def nearest(self, k: int) -> Tensor:
+        """The distances to the k nearest others, ascending, ``(n, k)``, in the order given."""
+        values = np.empty((len(self.ordered), k))
+        kernels("_neighbours").nearest_on_a_line(self.ordered, values)
+        given = np.empty_like(values)
+        given[self.order] = values
+        return torch.from_numpy(given)
 
 
 def class_neighbours(
@@ -311,6 +359,8 @@ def class_neighbours(
         stop_at_tie: Return None at the first tied neighbours.
     """
     n, device = len(space.points), space.points.device
+    if device.type == "cpu" and space.points.shape[1] == 1:
+        return _class_neighbours_on_a_line(space.points[:, 0], sizes, k, stop_at_tie=stop_at_tie)
     counts = torch.empty(n, dtype=torch.int64, device=device)
     start = 0
     for size in sizes.tolist():
@@ -324,3 +374,19 @@ def class_neighbours(
             counts[rows] = count_within(distances, radius, closed=False).long()
         start += size
     return counts
+
+
+def _class_neighbours_on_a_line(
+    values: Tensor, sizes: Tensor, k: int, *, stop_at_tie: bool
+) -> Tensor | None:
+    """`class_neighbours` of one column, by its order, in which neighbours follow one another."""
+    numbers = values.detach().to(torch.float64).numpy()
+    line, radii, start = _Line(numbers), [], 0
+    for size in sizes.tolist():
+        nearest = _Line(numbers[start : start + size]).nearest(min(k + 1, size - 1))
+        if stop_at_tie and has_tie(nearest):
+            return None
+        radii.append(nearest[:, min(k, size - 1) - 1])
+        start += size
+    radius = torch.cat(radii)
+    return line.within(radius.numpy(), False) - (radius > 0).long()
