@@ -132,9 +132,12 @@ def trees_win(n: int, dimensions: int, *, screened: bool = False) -> bool:
     """Whether KD-trees beat loops over all pairs, in so many dimensions in all.
 
     Measured on one core: from 3,500 samples on in 2 dimensions, 10,000 in 4, 28,000 in 6; where
-    coarse distances decide (`ibtrace.numerics.screens`) 20,000 in 4 and 110,000 in 6.
+    coarse distances decide (`ibtrace.numerics.screens`) 36,000 in 4 and 200,000 in 6, and 700 in 2,
+    where what is within a radius is told by the order of each column.
     """
-    return n >= 3500 * 2 ** ((1.25 if screened else 0.75) * (dimensions - 2))
+    if screened:
+        return n >= (700 if dimensions == 2 else 36_000 * 2 ** (1.25 * (dimensions - 4)))
+    return n >= 3500 * 2 ** (0.75 * (dimensions - 2))
 
 
 def neighbours(
