@@ -46,7 +46,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if slow & {item.nodeid.partition("[")[0], item.nodeid.partition("::")[0]}:
             item.add_marker(pytest.mark.slow)
     if config.getoption("--rest"):
-        skipped = {*config.cache.get(SKIPPED, [])} if config.cache else set()
+        cache = getattr(config, "cache", None)  # none without its plugin
+        skipped = {*cache.get(SKIPPED, [])} if cache else set()
         wanted = [i for i in items if i.get_closest_marker("slow") or i.nodeid in skipped]
         config.hook.pytest_deselected(items=[item for item in items if item not in {*wanted}])
         items[:] = wanted
@@ -77,5 +78,6 @@ class LeftOut:
 
     def pytest_sessionfinish(self) -> None:
         worker = hasattr(self._config, "workerinput")  # of pytest-xdist: the other end writes
-        if self._config.cache and not worker and not self._config.getoption("--rest"):
-            self._config.cache.set(SKIPPED, sorted(self._ids))
+        cache = getattr(self._config, "cache", None)  # none without its plugin
+        if cache and not worker and not self._config.getoption("--rest"):
+            cache.set(SKIPPED, sorted(self._ids))

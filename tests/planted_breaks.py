@@ -60,6 +60,9 @@ OTHERS = (
     "ngrams",
     "named",
     "adds_up",
+    "read_anew",
+    "text",
+    "diffusion_spectral",
 )
 """What is spoilt beside lenses."""
 
@@ -156,6 +159,101 @@ BREAKS: tuple[Break, ...] = (
         "here = slice(rows.start + offset, rows.stop + offset)",
         "here = rows",
         ("test_distributed.py::test_statistics_add_up_over_ranks_as_over_batches",),
+    ),
+    Break(  # the digest of a reading not compared, but where all differ
+        "read_anew",
+        "probe/read_anew.py",
+        "if bool((differ := (hashes != known).any(1)).any()):",
+        "if bool((differ := (hashes != known).any(1)).all()):",
+        ("test_read_anew.py::test_other_samples_than_before_are_an_error_and_no_number",),
+    ),
+    Break(  # more samples than before passed over
+        "read_anew",
+        "probe/read_anew.py",
+        "reading.require_end()",
+        "assert reading.at",
+        ("test_read_anew.py::test_other_samples_than_before_are_an_error_and_no_number",),
+    ),
+    Break(
+        "read_anew",
+        "probe/read_anew.py",
+        "generators.seed(number)",
+        "assert number >= 0",
+        ("test_read_anew.py::test_reading_moves_no_generator_and_draws_the_same_each_time",),
+    ),
+    Break(  # -0.0 another value than 0.0
+        "read_anew",
+        "probe/read_anew.py",
+        "value = value.cpu() + 0.0 if value.is_floating_point() else value.cpu()",
+        "value = value.cpu()",
+        ("test_read_anew.py::test_ids_are_those_of_equal_values",),
+    ),
+    Break(
+        "read_anew",
+        "probe/read_anew.py",
+        "once = isinstance(batches, Iterator) or iter(batches) is iter(batches)",
+        "once = isinstance(batches, Iterator)",
+        ("test_read_anew.py::test_what_is_read_only_once_is_refused",),
+    ),
+    Break(  # padding counted
+        "read_anew",
+        "probe/read_anew.py",
+        "(value.dim() == 1 or is_mask(name) or marks)",
+        "(value.dim() == 1)",
+        ("test_read_anew.py::test_masks_are_kept",),
+    ),
+    Break(  # a call of the data's own taken for a layer
+        "read_anew",
+        "capture/one_pass.py",
+        "if self._reading:",
+        "if self._reading and False:",
+        ("test_read_anew.py::test_reading_moves_no_generator_and_draws_the_same_each_time",),
+    ),
+    Break(  # windows, and labels, across a file's end
+        "text",
+        "datasets/text.py",
+        "whole_ones = [t[: len(t) // length * length].view(-1, length) for t in texts]",
+        "whole_ones = [(t := torch.cat([*texts]))[: len(t) // length * length].view(-1, length)]",
+        ("test_text.py::test_no_window_spans_two_files_and_no_file_is_in_both_parts",),
+    ),
+    Break(  # the token itself
+        "text",
+        "datasets/text.py",
+        'targets: dict[str, Any] = {"next1": windows[:, 1:].clone()}',
+        'targets: dict[str, Any] = {"next1": windows[:, :-1].clone()}',
+        ("test_text.py::test_the_next_token_is_the_next_token",),
+    ),
+    Break(
+        "diffusion_spectral",
+        "estimators/diffusion_spectral.py",
+        "total += len(rows) / len(ids) * diffusion_entropy(part, self.steps)",
+        "total += diffusion_entropy(part, self.steps) / len(sizes)",
+        ("test_diffusion_spectral.py::test_it_is_the_entropy_of_a_walk_less_that_within_classes",),
+    ),
+    Break(  # lengths not taken out
+        "soft_entropy",
+        "numerics/sphere.py",
+        "scale = torch.where(lengths[here] > 0, lengths[here], 1) * temperature",
+        "scale = torch.full_like(lengths[here], temperature)",
+        ("test_soft_entropy.py::test_the_values_of_the_field",),
+    ),
+    Break(
+        "adds_up",
+        "tracer/_streams.py",
+        "begun_anew.add(name)",
+        "begun_anew.discard(name)",
+        (
+            "test_adds_up.py::test_a_mean_that_differs_by_rounding_alone_is_made_constant_held_or_not",
+        ),
+    ),
+    Break(
+        "adds_up",
+        "tracer/_screen.py",
+        "min(known, key=lambda of: of[0], default=None)",
+        "max(known, key=lambda of: of[0], default=None)",
+        (
+            "test_adds_up.py::test_processes_find_the_same_columns_constant_by_the_first_rows_of_all",
+        ),
     ),
     Break(
         "trust",
@@ -380,8 +478,8 @@ BREAKS: tuple[Break, ...] = (
     Break(
         "soft_entropy",
         "estimators/soft_entropy.py",
-        "logs = means.clamp(min=torch.finfo(p.dtype).tiny).log2()",
-        "logs = means.clamp(min=torch.finfo(p.dtype).tiny).log()",
+        "self._ratios = means.clamp(min=torch.finfo(p.dtype).tiny).log2() - log_overall",
+        "self._ratios = means.clamp(min=torch.finfo(p.dtype).tiny).log() - log_overall",
         ("test_soft_entropy.py::test_the_values_of_the_field",),
     ),
     Break(
