@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ibtrace.checkpoints._adapter import load_adapter
@@ -68,7 +69,7 @@ def load_into(model: nn.Module, checkpoint: Checkpoint | Revision) -> None:
             if name.startswith(prefix) and name.removeprefix(prefix) not in names
         ],
         "of another shape": [
-            f"{name}: {tuple(value.shape)}, the model's {tuple(own[name].shape)}"
+            f"{name}: {_form(value)}, the model's {_form(own[name])}"
             for name, value in fitting.items()
             if not _same_shape(own[name], value)
         ],
@@ -121,7 +122,15 @@ def _same_shape(own: Any, given: Any) -> bool:
     """Whether one may be loaded into the other; lazy parameters and extra state may take any."""
     if not isinstance(own, Tensor) or nn.parameter.is_lazy(own):
         return True
-    return isinstance(given, Tensor) and own.shape == given.shape
+    return isinstance(given, Tensor) and _form(own) == _form(given)
+
+
+def _form(value: Any) -> str:
+    """The shape of a tensor, and its layout where that is not the common one."""
+    if not isinstance(value, Tensor):
+        return type(value).__name__
+    layout = "" if value.layout == torch.strided else f" {value.layout}"
+    return f"{tuple(value.shape)}{layout}"
 
 
 def _versioned(

@@ -148,7 +148,7 @@ def _json(path: Path) -> dict[str, Any]:
 
 def _torch_load(path: Path, *, lazily: bool = False) -> Any:
     """What torch.save wrote; lazily: the tensors are mapped and not read, to see the rest."""
-    mapped = lazily and zipfile.is_zipfile(path)  # the format before torch 1.6 cannot be mapped
+    mapped = lazily and _is_zip(path)  # the format before torch 1.6 cannot be mapped
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "'torch.load' received a zip file")  # told below
         try:
@@ -164,6 +164,13 @@ def _torch_load(path: Path, *, lazily: bool = False) -> Any:
         ) from cause
     reason = getattr(cause, "strerror", None) or type(cause).__name__
     raise InvalidInput(f"{path} is torn, or is no file of torch.save ({reason})") from cause
+
+
+def _is_zip(path: Path) -> bool:
+    try:
+        return zipfile.is_zipfile(path)
+    except zipfile.BadZipFile:  # torn in the very place that tells
+        return False
 
 
 def _inside(content: Any, path: Path) -> dict[str, Tensor]:

@@ -25,7 +25,7 @@ def imported(path: str) -> Any:
         (True, None)
     """
     module, _, name = path.rpartition(".")
-    if not module:
+    if not module or not all(part.isidentifier() for part in path.split(".")):
         return None
     try:
         return getattr(importlib.import_module(module), name, None)

@@ -10,11 +10,10 @@ from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from ibtrace import estimators as registered
 from ibtrace.errors import ConfigError, RunError
 from ibtrace.runtime.arguments import is_alone, whole
+from ibtrace.runtime.yaml_text import parsed
 from ibtrace.types import Estimator
 
 DEFAULT = Path(__file__).with_name("multiverse.yaml")
@@ -113,11 +112,11 @@ class Choices:
 
 def _loaded(path: Path) -> Mapping[str, Any]:
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = parsed(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RunError(f"{path}: cannot be read ({error.strerror})") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: no YAML: {' '.join(str(error).split())}") from error
+    except ValueError as error:
+        raise ConfigError(f"{path}: no YAML: {error}") from error
     if not isinstance(raw, Mapping):
         raise ConfigError(f"{path}: a grid is a mapping with families, got {type(raw).__name__}")
     return raw

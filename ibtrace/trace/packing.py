@@ -173,8 +173,25 @@ class Layout:
         for name in (*self.texts, _FIGURES):
             if not np.isin(records[name], known).all():
                 raise ValueError(f"a {name} has no text")
+        _require_named(records, texts)
         seed_of = np.repeat(np.array(seeds, dtype=np.int64), counts)
         return Columns(self, seed_of, records, starts, values, texts)
+
+
+def _require_named(records: NDArray[Any], texts: Mapping[int, str]) -> None:
+    """Raise unless every figure has a name.
+
+    Raises:
+        ValueError: If the text of a record is no list of as many names as it has figures.
+    """
+    many = np.zeros(max(texts, default=0) + 1, dtype=np.int64)
+    for kind in np.flatnonzero(np.bincount(records[_FIGURES])).tolist():
+        names = json.loads(texts[kind])
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ValueError(f"no names of figures: {names!r}")
+        many[kind] = len(names)
+    if (many[records[_FIGURES]] != records["many"]).any():
+        raise ValueError("not as many names as figures")
 
 
 @dataclass(frozen=True)

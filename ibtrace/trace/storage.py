@@ -177,6 +177,8 @@ class Database:
                 connection.close()
         except sqlite3.Error as error:
             raise RunError(self._explain(str(error))) from error
+        except UnicodeDecodeError as error:
+            raise RunError(self._explain("malformed")) from error
 
     @contextmanager
     def transaction(self, mode: str = "rw") -> Iterator[sqlite3.Connection]:
@@ -492,8 +494,16 @@ def lost_seeds(connection: sqlite3.Connection, seeds: Iterable[int], token: str)
 
 
 def read_meta(connection: sqlite3.Connection) -> dict[str, Any]:
-    """The meta entries."""
-    return {key: json.loads(value) for key, value in connection.execute("SELECT * FROM meta")}
+    """The meta entries.
+
+    Raises:
+        DatabaseError: If one is no JSON.
+    """
+    entries = connection.execute("SELECT * FROM meta")
+    try:
+        return {key: json.loads(value) for key, value in entries}
+    except (TypeError, ValueError) as error:
+        raise sqlite3.DatabaseError("malformed") from error
 
 
 def write_meta(connection: sqlite3.Connection, meta: Mapping[str, Any]) -> None:

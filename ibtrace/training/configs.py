@@ -6,15 +6,13 @@ Nothing here is built of what they name, so that whatever is wrong with a file i
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 import ibtrace
 from ibtrace.errors import ConfigError, UnknownName
+from ibtrace.runtime.yaml_text import parsed
 
 Raw = dict[str, Any]
 """A configuration as YAML gives it."""
@@ -31,17 +29,6 @@ KEYS = frozenset(
 
 SEEDS = 10
 """How many networks are trained where nothing is said."""
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML in which 1e-3 is a number: PyYAML follows YAML 1.1, which wants 1.0e-3."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
-    list("-+.0123456789"),
-)
 
 
 def shipped() -> dict[str, Path]:
@@ -68,10 +55,9 @@ def read(source: str | Path) -> Raw:
         known = ", ".join(shipped())
         raise UnknownName(f"no configuration {source}; give a YAML file, or one of: {known}")
     try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        message = " ".join(str(error).split())
-        raise ConfigError(f"{path} is not readable YAML: {message}") from error
+        raw = parsed(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigError(f"{path} is not readable YAML: {error}") from error
     if not isinstance(raw, dict):
         raise ConfigError(f"{path} must be a YAML mapping, got {type(raw).__name__}")
     return raw
@@ -120,8 +106,8 @@ def assignments(texts: Iterable[str], option: str = "--set") -> dict[str, Any]:
         if not equals or not key:
             raise ConfigError(f"{option} takes key=value, got {text!r}")
         try:
-            assigned[key] = yaml.load(value, _Loader)
-        except yaml.YAMLError as error:
+            assigned[key] = parsed(value)
+        except ValueError as error:
             raise ConfigError(f"{option} {key}: {value!r} is not YAML") from error
     return assigned
 

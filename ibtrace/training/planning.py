@@ -78,7 +78,7 @@ def planned(raw: configs.Raw) -> dict[str, Planned]:
 
 def _asked(raw: configs.Raw) -> Sequence[ControlKind]:
     kinds = raw.get(_KEY) or []
-    if not isinstance(kinds, list) or any(kind not in CONTROLS for kind in kinds):
+    if not isinstance(kinds, list) or any(kind not in list(CONTROLS) for kind in kinds):
         raise ConfigError(f"controls must be a list of {', '.join(CONTROLS)}; got {kinds!r}")
     return list(dict.fromkeys(kinds))
 
