@@ -181,8 +181,8 @@ def changed(draw: st.DrawFn) -> dict[Any, Any]:
     made: dict[Any, Any] = raw()
     for key in draw(st.lists(keys, min_size=1, max_size=2)):
         part = made.get(key)
-        if isinstance(part, Mapping) and draw(st.booleans()):
-            made[key] = {**part, draw(st.sampled_from(sorted(part))): draw(values)}
+        if isinstance(part, Mapping) and part and draw(st.booleans()):
+            made[key] = {**part, draw(st.sampled_from(list(part))): draw(values)}
         else:
             made[key] = draw(values)
     return made
