@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -20,7 +21,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 from ibtrace.capture import Look
-from ibtrace.errors import InvalidInput
+from ibtrace.errors import ConstantMean, InvalidInput
 from ibtrace.estimators import Binning, Exact, SoftEntropy
 from ibtrace.probe import Probe
 from ibtrace.tracer import Tracer
@@ -232,6 +233,15 @@ def streams(wrap: Callable[[nn.Module], nn.Module], probe: Probe, **arguments: A
     return Tracer(wrap(Decoder()), probe, estimators=ADDING, look=look)
 
 
+def means(probe: Probe, max_bytes: int | None) -> Tracer:
+    """A tracer of means that differ between samples, and between ranks, by rounding alone."""
+    net = nn.Sequential(nn.InstanceNorm1d(8), nn.Flatten(), nn.Linear(40, 2))
+    look = Look(["0"], reduce="gap:first", batch_size=4, max_bytes=max_bytes, sharded=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConstantMean)
+        return Tracer(parallel(net), probe, estimators=[Exact()], look=look)
+
+
 def added_up(folder: Path) -> Result:
     """Statistics that add up over batches and over the ranks' parts of a probe."""
     as_one, first = partial(sharded, blocks=False), dist.get_rank() == 0
@@ -242,6 +252,9 @@ def added_up(folder: Path) -> Result:
         "whole probe": streams(parallel, tokens()),
         "sharded model": streams(as_one, tokens()),
     }
+    x = torch.randn(30, 8, 5, generator=torch.Generator().manual_seed(0))
+    here = Probe(x, torch.arange(30) % 2).take(uneven)
+    tracers |= {"means held": means(here, None), "means": means(here, 100)}
     return {name: tracer.trace.frame() for name, tracer in tracers.items()}
 
 

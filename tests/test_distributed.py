@@ -106,6 +106,10 @@ def test_a_probe_in_parts_is_measured_as_a_whole(
 def test_statistics_add_up_over_ranks_as_over_batches(tmp_path: Path) -> None:
     first, second = run_two("added_up", tmp_path)
     expected = streams(lambda model: model, tokens(), max_bytes=None).trace.frame()
+    for name in ("means held", "means"):  # one constant, whichever rank it was rounded on
+        rows = first.pop(name)
+        assert (rows["bits"] == 0).all(), name
+        assert rows["flags"].str.contains("constant").all(), name
     for name, frame in first.items():
         assert len(frame) == len(expected) == 2 * 3 * 2, name
         for column in ("bits", "stderr", "null_bits"):

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ibtrace.capture.rounding import Rounding
 from ibtrace.errors import ConstantMean, NonFinite, PaddingGuessed
 from ibtrace.numerics.finite import count_non_finite
 
@@ -27,6 +28,7 @@ class Layer:
         rounded: Whether T is a mean that differed between samples by rounding alone, and was made
             the constant that it is.
         padding: What is to be said of padding in T that nobody stated; empty if nothing is.
+        rounding: By how much samples may differ by rounding alone, if T is a mean.
         module: The layer's name by its module, where a trace calls it otherwise.
     """
 
@@ -38,6 +40,7 @@ class Layer:
     random: bool = False
     rounded: bool = False
     padding: str = ""
+    rounding: Rounding | None = None
     module: str = ""
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Layer:

@@ -56,6 +56,18 @@ class Rounding:
         bound = self.bound @ frame.abs()
         return Rounding(bound, self.varies.any().expand(len(bound)))
 
+    def settle(self, values: Tensor) -> bool:
+        """Make columns constant that are so but for rounding; whether all columns then are.
+
+        Args:
+            values: T of all samples, ``(n, d)``, written to.
+        """
+        columns = self.constant(values)
+        if not bool(columns.any()):
+            return False
+        values[:, columns] = values[:1, columns]
+        return bool((values == values[:1]).all())
+
     def constant(self, values: Tensor) -> Tensor:
         """The columns ``(d,)`` of T ``(n, d)`` in which samples differ by no more than rounding."""
         spread = values.amax(0).double() - values.amin(0).double()

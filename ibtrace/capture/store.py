@@ -118,12 +118,7 @@ class LayerStore:
         Args:
             values: T of all samples, ``(n, d)``, written to.
         """
-        if self._rounding is None:
-            return False
-        columns = self._rounding.constant(values)
-        if bool(columns.any()):
-            values[:, columns] = values[:1, columns]
-        return bool(columns.any()) and bool((values == values[:1]).all())
+        return self._rounding is not None and self._rounding.settle(values)
 
     def layer(self, values: Tensor, rounded: bool = False) -> Layer:
         """These values as the layer's T.
@@ -136,7 +131,8 @@ class LayerStore:
         tokens = None if not self.per_token else () if stream is None else stream.inputs
         variable = ", ".join(self._made_by)
         of_output = self._shape, self._bounds, tokens, self.random, rounded
-        return Layer(values, variable, *of_output, self._reading.padding)
+        known = self._reading.padding, self._rounding
+        return Layer(values, variable, *of_output, *known)
 
 
 def frame_of(name: str, width: int, to: int) -> Tensor:

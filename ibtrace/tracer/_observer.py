@@ -286,7 +286,7 @@ class Observer:
                 "traced is seen on each rank's own part of the probe; name the layers, or leave "
                 "those that differ out by exclude="
             )
-        yield {name: layer.map(distributed.gathered) for name, layer in whole.items()}
+        yield {name: _of_all_ranks(layer) for name, layer in whole.items()}
 
     def _beyond_by_name(self) -> set[str]:
         shown = shown_names(self.evidence.defaults or self.look.layers)
@@ -313,3 +313,11 @@ class Observer:
             for seed, rows in zip(networks.seeds, layers[name].values, strict=True):
                 require_finite(f"{name} (seed {seed})", rows)
         return layers
+
+
+def _of_all_ranks(layer: Layer) -> Layer:
+    """The rows of all ranks on rank 0, where a mean is one constant, not one for each rank."""
+    whole = layer.map(distributed.gathered)
+    if layer.rounding is not None:
+        layer.rounding.settle(whole.values)
+    return whole
