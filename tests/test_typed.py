@@ -1,7 +1,10 @@
-"""What a user writes passes a strict type checker, and what is wrong in it does not."""
+"""What a user writes passes strict type checkers, and what is wrong in it does not."""
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -94,3 +97,35 @@ def test_what_is_wrong_is_found(said: list[str]) -> None:
     for at, name in enumerate(WRONG.values()):
         lines = [line for line in said if line.split(":")[1:2] == [str(first + at)]]
         assert any(name in line for line in lines if "error:" in line), (name, lines)
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[int, str]:
+    """What pyright says of the same file in its strict mode, by line."""
+    pyright = shutil.which("pyright") or shutil.which("pyright", path=Path(sys.executable).parent)
+    # pip's package is a wrapper that fetches pyright itself when it is first run
+    if pyright is None or subprocess.run([pyright, "--version"], capture_output=True).returncode:
+        pytest.skip("no pyright here: pip install pyright, and run it once with a network")
+    folder = tmp_path_factory.mktemp("user")
+    (folder / "mine.py").write_text(RIGHT + "\n".join(WRONG) + "\n")
+    settings = {"typeCheckingMode": "strict", "extraPaths": [str(ROOT)]}
+    (folder / "pyrightconfig.json").write_text(json.dumps(settings))
+    command = [pyright, "--pythonpath", sys.executable, "--outputjson", "mine.py"]
+    quiet = {**os.environ, "PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"}
+    done = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, check=False, env=quiet
+    )
+    found = json.loads(done.stdout)["generalDiagnostics"]
+    # what is imported to be found is not used
+    found = [each for each in found if each.get("rule") != "reportUnusedImport"]
+    return {each["range"]["start"]["line"]: each["message"] for each in found}
+
+
+def test_pyright_finds_nothing_in_what_a_user_writes(seen: dict[int, str]) -> None:
+    last = RIGHT.count("\n")
+    assert {line: text for line, text in seen.items() if line < last} == {}
+
+
+def test_pyright_finds_what_is_wrong(seen: dict[int, str]) -> None:
+    first = RIGHT.count("\n")
+    assert sorted(seen) == list(range(first, first + len(WRONG)))
