@@ -75,3 +75,17 @@ def test_a_look_that_fails_is_a_line(
     assert status == 1
     assert "WRONG: devices: OSError: no such device" in text
     assert "\n  MNIST " in text
+
+
+@pytest.mark.parametrize("there", [[], ["test"], ["train", "test"]])
+def test_parts_of_data_that_are_not_there_are_told(
+    there: list[str],
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ibtrace.datasets.mnist.held", lambda: dict.fromkeys(there, tmp_path))
+    _, text = said(capsys)
+    for part in ("train", "test"):
+        assert (f"{part} images in {tmp_path}" in text) == (part in there)
+        assert (f"no {part} images: downloaded when" in text) == (part not in there)

@@ -55,9 +55,9 @@ def examined() -> dict[str, list[Finding]]:
         "ibtrace": _itself,
         "packages": _packages,
         "devices": _devices,
-        "compiled kernels": _kernels,
+        "loops that numba compiles at their first use": _kernels,
         "data and runs": _places,
-        "extras": _extras,
+        "optional": _extras,
     }
     found = {}
     for heading, part in parts.items():
@@ -118,13 +118,15 @@ def _packages() -> Iterator[Finding]:
 def _devices() -> Iterator[Finding]:
     import torch
 
-    yield Finding("cores", f"{os.cpu_count()} ({torch.get_num_threads()} threads by torch)")
+    threads = torch.get_num_threads()
+    many = f"{threads} thread{'s' * (threads != 1)}"
+    yield Finding("cores", f"{os.cpu_count()}, of which torch takes {many}")
     settings = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     if given := [f"{name}={os.environ[name]}" for name in settings if name in os.environ]:
         yield Finding("threads as set", ", ".join(given))
     names = [torch.cuda.get_device_name(at) for at in range(torch.cuda.device_count())]
-    yield Finding("CUDA", ", ".join(names) or "none")
-    yield Finding("MPS", "there" if torch.backends.mps.is_available() else "none")
+    yield Finding("CUDA", ", ".join(names) or "no GPU that torch can use: all runs on the CPU")
+    yield Finding("MPS (Apple)", "there" if torch.backends.mps.is_available() else "none")
 
 
 def _kernels() -> Iterator[Finding]:
@@ -145,14 +147,16 @@ def _places() -> Iterator[Finding]:
     from ibtrace.datasets.mnist import held
 
     given = os.environ.get("IBTRACE_DATA")
-    yield Finding("IBTRACE_DATA", given or "not set")
+    yield Finding("IBTRACE_DATA", given or "not set: data are kept in the user's cache")
     try:
         files = {part: str(place) for part, place in held().items()}
     except IbtraceError as error:
         yield Finding("MNIST", str(error), wrong=True)
     else:
-        told = ", ".join(f"{part} in {place}" for part, place in files.items())
-        yield Finding("MNIST", told or "not there: it is downloaded when it is asked for")
+        parts = [f"{part} images in {place}" for part, place in files.items()]
+        lacking = [part for part in ("train", "test") if part not in files]
+        parts += [f"no {part} images: downloaded when a run asks for them" for part in lacking]
+        yield Finding("MNIST", "; ".join(parts))
     here = Path.cwd()
     free = shutil.disk_usage(here).free / 2**30
     if os.access(here, os.W_OK):
@@ -170,5 +174,8 @@ def _extras() -> Iterator[Finding]:
         except Exception as error:  # a broken package can raise anything
             yield Finding(extra, f"broken, for {what}: {_said(error)}")
         else:
-            yield Finding(extra, f"there, for {what}")
-    yield Finding("ffmpeg", shutil.which("ffmpeg") or "not there: animations are GIF, not MP4")
+            yield Finding(extra, f"there: {what}")
+    yield Finding(
+        "ffmpeg",
+        shutil.which("ffmpeg") or "not there (no pip package): animations are GIF, not MP4",
+    )
