@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from pathlib import Path
 
@@ -84,7 +85,10 @@ def test_parts_of_data_that_are_not_there_are_told(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("ibtrace.datasets.mnist.held", lambda: dict.fromkeys(there, tmp_path))
+    module = importlib.import_module(
+        "ibtrace.datasets.mnist"
+    )  # the package has a function so called
+    monkeypatch.setattr(module, "held", lambda: dict.fromkeys(there, tmp_path))
     _, text = said(capsys)
     for part in ("train", "test"):
         assert (f"{part} images in {tmp_path}" in text) == (part in there)
