@@ -85,9 +85,7 @@ def test_parts_of_data_that_are_not_there_are_told(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    module = importlib.import_module(
-        "ibtrace.datasets.mnist"
-    )  # the package has a function so called
+    module = importlib.import_module("ibtrace.datasets.mnist")  # not the function
     monkeypatch.setattr(module, "held", lambda: dict.fromkeys(there, tmp_path))
     _, text = said(capsys)
     for part in ("train", "test"):
