@@ -13,7 +13,7 @@ from typing import Any, NoReturn, TypeAlias
 
 from ibtrace import __version__
 from ibtrace.errors import ConfigError, IbtraceError
-from ibtrace.runtime.output import complain, say
+from ibtrace.runtime.output import complain, occupy, say
 from ibtrace.runtime.signals import INTERRUPTED, TERMINATED, terminated_as_interrupted
 from ibtrace.runtime.text import shorten
 
@@ -39,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: As on the command line; None takes them from there.
     """
+    occupy()
     with terminated_as_interrupted() as stop:
         status = _status_of(arguments)
     return TERMINATED if stop.terminated and status == INTERRUPTED else status

@@ -97,10 +97,15 @@ def test_an_output_on_a_full_disk_is_one_line(command: list[str]) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="files are not closed so on Windows")
 def test_a_closed_output_takes_nothing_and_costs_nothing() -> None:
-    closed = [sys.executable, "-m", "ibtrace", "list", "configs"]
-    for closing in (">&-", "2>&-", ">&- 2>&-"):
-        line = f"exec {' '.join(closed)} {closing}"
-        assert subprocess.run(["sh", "-c", line], env=ENVIRONMENT, check=False).returncode == 0
+    code = """
+import os, sys, tqdm
+from ibtrace.cli import main
+status = main(["list", "configs"])
+[*tqdm.tqdm([1])]
+sys.exit(status or os.open(sys.executable, os.O_RDONLY) <= 2)"""
+    for closing in (">&-", "2>&-", "<&- >&- 2>&-"):
+        command = ["sh", "-c", f'exec "$0" -c "$1" {closing}', sys.executable, code]
+        assert subprocess.run(command, env=ENVIRONMENT, check=False).returncode == 0
 
 
 def test_an_output_without_our_letters_is_written_with_others() -> None:

@@ -9,6 +9,16 @@ from contextlib import suppress
 from ibtrace.errors import RunError
 
 
+def occupy() -> None:
+    """Let what was closed (``2>&-``) go nowhere: else the next file that is opened stands there."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest free number: this
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))
+
+
 def say(text: str) -> None:
     """Write a text and an end of line to the standard output, and see that it is gone.
 
