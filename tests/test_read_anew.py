@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -295,6 +297,31 @@ def test_few_batches_are_alive_at_a_time() -> None:
     before = batches.passes
     tracer.snapshot(1)
     assert batches.passes == before + 5  # what is held; of two layers one each, and the errors
+
+
+PEAK = """
+import resource, torch
+from ibtrace import ReadAnew
+torch.set_num_threads(1)
+class Batches:
+    def __iter__(self):
+        for first in range(0, 20_000, 200):
+            x = torch.full((200, 4096), 1.0)
+            x[:, 0] = torch.arange(first, first + 200)
+            yield x, torch.arange(200) % 3
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+ReadAnew([next(iter(Batches()))])
+before = peak()
+assert ReadAnew(Batches()).ids.unique().numel() == 20_000
+print(peak() - before)
+"""
+
+
+def test_memory_does_not_grow_with_the_inputs() -> None:
+    """Nor by holes that the little which is kept leaves between large batches."""
+    done = subprocess.run([sys.executable, "-c", PEAK], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 0.1  # GiB, of 0.31 that are read
 
 
 def test_a_file_is_read_where_it_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

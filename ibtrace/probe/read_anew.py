@@ -72,6 +72,12 @@ class ReadAnew:
             inputs = known.add(x)
             hashes.append(row_hashes(inputs))
             labels.append(y)
+            # small things that stay between large ones that go leave holes in memory, too small
+            # for the next large one, and the process grows: few of them are kept apart
+            while len(hashes) > 1 and len(hashes[-2]) <= len(hashes[-1]):
+                hashes[-2:] = [torch.cat(hashes[-2:])]
+                labels[-2:] = [joined(labels[-2:], "y")]
+                known.join_last()
         if sum(map(len, hashes)) < 2:
             got = sum(map(len, hashes))
             raise TooFewSamples(f"Probe needs at least 2 samples, ReadAnew gave {got}")
@@ -242,6 +248,11 @@ class _Known:
             else:
                 self._kept.pop(name, None)
         return inputs
+
+    def join_last(self) -> None:
+        """Put together what is kept of the last two parts."""
+        for parts in self._kept.values():
+            parts[-2:] = [torch.cat(parts[-2:])]
 
     def of_all(self, n: int) -> dict[str, Tensor]:
         """The inputs ``(n, ...)``; of what is not kept one value, 2, stands for all."""
