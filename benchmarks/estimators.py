@@ -22,7 +22,7 @@ from benchmarks.timing import by_turns, exponent, seconds
 from ibtrace import estimators
 from ibtrace.probe import Probe
 
-OURS, WIDTH, VARIANCE, K, MANY = "ibtrace", 0.07, 1e-3, 3, 50
+OURS, WIDTH, VARIANCE, K, MANY = "ibtrace", 0.07, 1e-3, 3, 300  # six layers of 50 networks
 Ways = dict[str, Callable[[], object]]
 
 
@@ -119,7 +119,7 @@ def alone(name: str, **fields: Any) -> Callable[[int, int], Ways]:
 
 BESIDE: dict[str, Callable[[int, int], Ways]] = {
     "binning": binning,
-    f"binning, {MANY} networks in a call": binning_of_many,
+    f"binning, {MANY} layers in a call": binning_of_many,
     "binning as IDNNs": idnns,
     "exact": exact,
     "kde": kde,
@@ -130,7 +130,7 @@ BESIDE: dict[str, Callable[[int, int], Ways]] = {
 
 SIZES: dict[str, list[tuple[int, int]]] = {
     "binning": [(n, d) for n in (4096, 60_000) for d in (2, 5, 10, 64)] + [(4096, 512)],
-    f"binning, {MANY} networks in a call": [(4096, d) for d in (2, 5, 10, 64)],
+    f"binning, {MANY} layers in a call": [(4096, d) for d in (2, 5, 10, 64)],
     "binning as IDNNs": [(4096, d) for d in (2, 10)],
     "exact": [(n, d) for n in (4096, 60_000) for d in (2, 10)],
     "kde": [(4096, d) for d in (2, 5, 10, 64, 512)],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -107,8 +106,9 @@ class _Numbers:
         return self._with("diagnostics", more)
 
     def _with(self, name: str, more: Mapping[str, Tensor]) -> Self:
-        same = copy.copy(self)  # all else is checked, and filled, already
-        object.__setattr__(same, name, {**getattr(self, name), **more})
+        same = object.__new__(type(self))  # all else is checked, and filled, already
+        same.__dict__.update(self.__dict__)
+        same.__dict__[name] = {**getattr(self, name), **more}
         return same
 
     @classmethod
