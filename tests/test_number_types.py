@@ -12,17 +12,17 @@ from ibtrace.errors import InvalidInput, LeftOut
 from ibtrace.probe import Probe
 from ibtrace.tracer import Tracer
 
-FLOAT8 = [
-    torch.float8_e4m3fn,
-    torch.float8_e5m2,
-    torch.float8_e4m3fnuz,
-    torch.float8_e5m2fnuz,
-    torch.float8_e8m0fnu,
-]
+
+def known(*names: str) -> list[torch.dtype]:
+    """Those of the types that this torch has."""
+    return [getattr(torch, name) for name in names if hasattr(torch, name)]
+
+
+FLOAT8 = known(
+    "float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e8m0fnu"
+)
 QUANTIZED = [torch.quint8, torch.qint8, torch.qint32]
-PACKED: list[torch.dtype] = [
-    getattr(torch, name) for name in ("uint4", "int4", "uint2", "bits8", "float4_e2m1fn_x2")
-]
+PACKED = known("uint4", "int4", "uint2", "bits8", "float4_e2m1fn_x2")
 
 pytestmark = pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
 
