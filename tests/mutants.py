@@ -234,6 +234,18 @@ def survives(mutant: Mutant, tests: Sequence[str], place: Path) -> bool:
     target = place / "ibtrace" / mutant.file
     before = target.read_text()
     target.write_text(source(mutant, before))
+    try:
+        return passes(tests, place)
+    finally:
+        target.write_text(before)
+
+
+def passes(tests: Sequence[str], place: Path) -> bool:
+    """Whether tests pass in a copy of the package, in time.
+
+    Raises:
+        RuntimeError: If pytest could not run them.
+    """
     environment = os.environ | {"PYTHONPATH": str(place), "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "no:cov"]
     child = subprocess.Popen(
@@ -250,10 +262,8 @@ def survives(mutant: Mutant, tests: Sequence[str], place: Path) -> bool:
     except subprocess.TimeoutExpired:
         os.killpg(child.pid, signal.SIGKILL)
         return False
-    finally:
-        target.write_text(before)
     if child.returncode not in (0, 1, 2):
-        raise RuntimeError(f"{mutant}: pytest ended with {child.returncode}:\n{said[-2000:]}")
+        raise RuntimeError(f"pytest ended with {child.returncode}:\n{said[-2000:]}")
     return child.returncode == 0
 
 
@@ -268,9 +278,10 @@ def _place(folder: Path) -> Path:
 
 
 def run(drawn: Sequence[Mutant], covered: Covered, jobs: int) -> list[tuple[Mutant, str]]:
-    """What became of each: ``killed``, ``survived``, ``not run``."""
+    """What became of each: ``killed``, ``survived``, ``not run``, ``tests fail without it``."""
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(jobs) as pool:
         free = [_place(Path(folder)) for _ in range(jobs)]
+        checked: set[str] = set()  # tests that pass where nothing is changed
 
         def one(mutant: Mutant) -> tuple[Mutant, str]:
             tests = _spread(covered.tests(mutant.file, mutant.line), _TESTS)
@@ -278,7 +289,13 @@ def run(drawn: Sequence[Mutant], covered: Covered, jobs: int) -> list[tuple[Muta
                 return mutant, "not run"
             place = free.pop()
             try:
-                fate = "survived" if survives(mutant, tests, place) else "killed"
+                if survives(mutant, tests, place):
+                    fate = "survived"
+                elif checked.issuperset(tests) or passes(tests, place):
+                    checked.update(tests)
+                    fate = "killed"
+                else:
+                    fate = "tests fail without it"
             finally:
                 free.append(place)
             print(f"{time.strftime('%H:%M:%S')} {fate:8} {mutant.file}:{mutant.line} {mutant.what}")
