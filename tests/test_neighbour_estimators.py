@@ -258,6 +258,8 @@ def test_impossible_configurations_are_refused() -> None:
         Ross(norm="l1")  # type: ignore[arg-type]  # refused
     with pytest.raises(ConfigError, match="jitter must lie in"):
         KSG(jitter=-1.0)
+    with pytest.raises(ConfigError, match="jitter must lie in"):
+        KSG(jitter=1e-3)
 
 
 @pytest.mark.parametrize("kind", [KSG, NPEET, MixedKSG, KozachenkoLeonenko])

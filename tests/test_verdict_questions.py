@@ -16,6 +16,8 @@ from ibtrace.errors import InvalidInput
 from ibtrace.estimators import make
 from ibtrace.models.quantize import quantize
 from ibtrace.plane import LayerVerdict, Verdict, judge, verdict
+from ibtrace.plane.answer import Answer
+from ibtrace.plane.details import calls
 from ibtrace.plane.drops import Array
 from ibtrace.trace import Scalar, Trace
 from ibtrace.tracer import Keep, Tracer
@@ -345,3 +347,18 @@ def test_questions_have_tables_of_their_own() -> None:
     ]
     assert places == sorted(places)
     assert max(map(len, details.splitlines())) <= 110
+
+
+def test_a_long_name_has_a_line_to_itself_and_a_short_one_no_room_to_spare() -> None:
+    def table(*names: str) -> list[str]:
+        answer = Answer("information", "inconclusive", "", ())
+        return calls([LayerVerdict(name, answer, None, None) for name in names]).splitlines()[1:]
+
+    assert table("a", "b") == [
+        "layer  the information itself",
+        "a      inconclusive",
+        "b      inconclusive",
+    ]
+    head, short, long, its = table("a", "l" * 60)
+    assert head.index("the information") == short.index("inconclusive") == 42
+    assert (long, its) == ("l" * 60, " " * 42 + "inconclusive")
