@@ -37,6 +37,7 @@ ROOT = Path(__file__).parent.parent
 RESULT = Path(__file__).with_suffix(".json")
 FOLDERS = ("numerics", "plane", "estimators", "measure.py")
 _LIMIT = 120  # seconds: a mutant that loops for ever is one that is seen
+_MEMORY = 16 * 2**20  # KiB of addresses
 _TESTS = 40  # of those that run the line, the quickest to find, at most
 _COMPILED = {  # modules of compiled loops, and the tests of these
     "_columns.py": ["test_column_kernels.py", "test_columns_apart.py", "test_entropy.py"],
@@ -247,9 +248,10 @@ def passes(tests: Sequence[str], place: Path) -> bool:
         RuntimeError: If pytest could not run them.
     """
     environment = os.environ | {"PYTHONPATH": str(place), "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "no:cov"]
+    bounded = ["sh", "-c", f'ulimit -v {_MEMORY}; exec "$@"', "sh"]  # or a mutant takes it all
+    pytest = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "no:cov"]
     child = subprocess.Popen(
-        [*command, "-p", "no:randomly", *tests],
+        [*bounded, *pytest, *tests],
         cwd=place,
         env=environment,
         stdout=subprocess.PIPE,
@@ -262,7 +264,7 @@ def passes(tests: Sequence[str], place: Path) -> bool:
     except subprocess.TimeoutExpired:
         os.killpg(child.pid, signal.SIGKILL)
         return False
-    if child.returncode not in (0, 1, 2):
+    if child.returncode > 2:
         raise RuntimeError(f"pytest ended with {child.returncode}:\n{said[-2000:]}")
     return child.returncode == 0
 
@@ -277,8 +279,8 @@ def _place(folder: Path) -> Path:
     return place
 
 
-def run(drawn: Sequence[Mutant], covered: Covered, jobs: int) -> list[tuple[Mutant, str]]:
-    """What became of each: ``killed``, ``survived``, ``not run``, ``tests fail without it``."""
+def run(drawn: Sequence[Mutant], covered: Covered, jobs: int) -> Iterator[tuple[Mutant, str]]:
+    """What becomes of each: ``killed``, ``survived``, ``not run``, ``tests fail without it``."""
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(jobs) as pool:
         free = [_place(Path(folder)) for _ in range(jobs)]
         checked: set[str] = set()  # tests that pass where nothing is changed
@@ -290,18 +292,15 @@ def run(drawn: Sequence[Mutant], covered: Covered, jobs: int) -> list[tuple[Muta
             place = free.pop()
             try:
                 if survives(mutant, tests, place):
-                    fate = "survived"
-                elif checked.issuperset(tests) or passes(tests, place):
-                    checked.update(tests)
-                    fate = "killed"
-                else:
-                    fate = "tests fail without it"
+                    return mutant, "survived"
+                if not checked.issuperset(tests) and not passes(tests, place):
+                    return mutant, "tests fail without it"
+                checked.update(tests)
+                return mutant, "killed"
             finally:
                 free.append(place)
-            print(f"{time.strftime('%H:%M:%S')} {fate:8} {mutant.file}:{mutant.line} {mutant.what}")
-            return mutant, fate
 
-        return list(pool.map(one, drawn))
+        yield from pool.map(one, drawn)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -315,17 +314,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     every = [each for each in mutants() if options.only in each.file]
     drawn = random.Random(options.seed).sample(every, min(options.sample, len(every)))
-    fates = run(drawn, Covered(options.coverage), options.jobs)
-    counts = Counter(fate for _, fate in fates)
-    result = {
-        "mutants": len(every),
-        "drawn": len(drawn),
-        "seed": options.seed,
-        **counts,
-        "left": [{**asdict(m), "fate": fate} for m, fate in fates if fate != "killed"],
-    }
-    options.out.write_text(json.dumps(result, indent=2) + "\n")
-    print({name: value for name, value in result.items() if name != "left"})
+    fates: list[tuple[Mutant, str]] = []
+    for mutant, fate in run(drawn, Covered(options.coverage), options.jobs):
+        fates.append((mutant, fate))
+        print(time.strftime("%H:%M:%S"), fate, f"{mutant.file}:{mutant.line}", mutant.what)
+        left = [{**asdict(m), "fate": f} for m, f in fates if f != "killed"]
+        counts = {"of": len(every), "drawn": len(fates), "seed": options.seed}
+        counts |= Counter(fate for _, fate in fates)
+        options.out.write_text(json.dumps({**counts, "left": left}, indent=2) + "\n")
+    print(counts)
 
 
 if __name__ == "__main__":

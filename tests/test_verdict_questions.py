@@ -15,9 +15,8 @@ from torch import nn
 from ibtrace.errors import InvalidInput
 from ibtrace.estimators import make
 from ibtrace.models.quantize import quantize
-from ibtrace.plane import LayerVerdict, Verdict, judge, verdict
+from ibtrace.plane import LayerVerdict, Verdict, details, judge, verdict
 from ibtrace.plane.answer import Answer
-from ibtrace.plane.details import calls
 from ibtrace.plane.drops import Array
 from ibtrace.trace import Scalar, Trace
 from ibtrace.tracer import Keep, Tracer
@@ -352,7 +351,8 @@ def test_questions_have_tables_of_their_own() -> None:
 def test_a_long_name_has_a_line_to_itself_and_a_short_one_no_room_to_spare() -> None:
     def table(*names: str) -> list[str]:
         answer = Answer("information", "inconclusive", "", ())
-        return calls([LayerVerdict(name, answer, None, None) for name in names]).splitlines()[1:]
+        layers = [LayerVerdict(name, answer, None, None) for name in names]
+        return details.calls(layers).splitlines()[1:]
 
     assert table("a", "b") == [
         "layer  the information itself",
