@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from ibtrace.capture import Look
@@ -30,6 +32,7 @@ from ibtrace.estimators import (
 )
 from ibtrace.plane import ceilings, verdict
 from ibtrace.probe import Probe
+from ibtrace.runtime.schedule import Steps, log_spaced, schedule
 from ibtrace.tracer import At, Tracer, _cost, default_estimators
 from ibtrace.training import config
 from ibtrace.types import I_TY, I_XT, Estimator, label
@@ -255,6 +258,34 @@ def test_an_instrument_with_a_schedule_of_its_own_is_foreseen_by_that(
     said = r"300.0 of them Exact \(at 2 looks\); the 10 looks up to epoch 100 are 10 min"
     with pytest.warns(CostWarning, match=f"a look takes 300.0 s, {said}"):
         Tracer(image_net(), images(), estimators=At("exact", [50, 100]), every=10, look="1")
+
+
+def seldom(step: int) -> bool:
+    return step % 1000 == 0
+
+
+@given(
+    when=st.one_of(
+        st.integers(1, 30),
+        st.lists(st.integers(0, 200), min_size=1),
+        st.sampled_from([log_spaced(), log_spaced(150, 9), seldom]),
+    ),
+    horizon=st.integers(1, 300),
+    steps=st.booleans(),
+)
+def test_looks_are_counted_as_the_schedule_says(when: Any, horizon: int, steps: bool) -> None:
+    asked = Steps(when) if steps else schedule(when)
+    assert _cost._counted(asked, horizon) == sum(asked(at) for at in range(1, horizon + 1))
+
+
+@pytest.mark.parametrize("own", [None, 3, [7, 2**40], seldom])
+def test_a_look_far_away_is_foreseen_without_asking_of_all_before(
+    own: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_cost, "SLOW_LOOK", 0.0)
+    exact = "exact" if own is None else At("exact", Steps(own))
+    with pytest.warns(CostWarning, match=f"the 1 looks up to step {2**40} are"):
+        Tracer(image_net(), images(), estimators=exact, every=Steps([2**40]), look="1")
 
 
 def test_a_quick_look_is_not_warned_of() -> None:

@@ -298,3 +298,14 @@ def test_ids_add_no_dimension_to_the_many(kind: type[Any], d: int, raised: bool)
     t, ids = dependent(300, d)[0], torch.arange(300) % 2
     for pair in ((t, ids), (ids, t)):
         assert bool(kind()(*pair).flags["many_dimensions"]) == raised
+
+
+@pytest.mark.parametrize("n", [600, 1000])
+@pytest.mark.parametrize("far", [1.0, 1e9])
+def test_points_whose_ties_no_jitter_breaks_have_a_finite_information(n: int, far: float) -> None:
+    x, y = dependent(n, 1, 1)
+    x[:8] = y[:8] = far
+    estimate = KSG()(x, y)
+    assert bool(estimate.flags["ties_jittered"])
+    assert 0 < float(estimate.bits) < 2
+    assert 0 < float(estimate.stderr) < 0.2

@@ -254,3 +254,24 @@ def test_trees_of_one_column_count_as_those_of_two(seed: int, n: int, k: int, cl
     assert line is not None
     assert trees is not None
     assert all(torch.equal(a, b) for a, b in zip(line, trees, strict=True))
+
+
+@pytest.mark.parametrize("d", [1, 2])
+@given(
+    seed=seeds, n=st.integers(6, 80), k=st.integers(1, 4), rough=st.sampled_from([0.3, 1.0, 3.0])
+)
+@settings(max_examples=40)
+def test_nothing_is_nearer_than_a_point_that_is_met_again(
+    d: int, seed: int, n: int, k: int, rough: float
+) -> None:
+    x, y = ((rough * each).round() for each in related(seed, n, d, d))
+    trees = knn.tree_neighbours(x, y, k, closed=False, stop_at_tie=False)
+    spaces = Distances(x, "max"), Distances(y, "max")
+    loops = knn.joint_neighbours(*spaces, k, closed=False, stop_at_tie=False)
+    assert trees is not None
+    assert loops is not None
+    rows = [space.rows(slice(0, n)) for space in spaces]
+    _, _, counts = knn.count_block(*rows, k, closed=False)
+    for ours, theirs, naive in zip(trees, loops, counts.clamp(min=0).unbind(1), strict=False):
+        assert torch.equal(ours, naive)
+        assert torch.equal(theirs, naive)

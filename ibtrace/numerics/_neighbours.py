@@ -156,7 +156,7 @@ def count_on_a_line(
     Args:
         ordered: ``(n,)``.
         places: Which of them, ``(m,)``.
-        radius: ``(m,)``; one of 0 holds nothing unless it is closed.
+        radius: ``(m,)``; one of 0 holds the number alone unless it is closed.
         closed: Whether what is as far as the radius is within it.
         counts: Filled, ``(m,)``.
     """
@@ -165,7 +165,7 @@ def count_on_a_line(
         at = places[i]
         own, r = ordered[at], radius[i]
         if r <= 0 and not closed:
-            counts[i] = 0
+            counts[i] = 1
             continue
         above = _first_outside(ordered, own, r, closed, at, n)
         counts[i] = above - _first_outside(ordered, own, r, closed, at, -1) - 1

@@ -179,7 +179,7 @@ def joint_neighbours(
         count(rows, nearest[rows], columns[rows], counts[rows])
         if stop_at_tie and has_tie(nearest[rows]):
             return None
-    of_x, of_y, fewer_x, fewer_y = counts.unbind(1)
+    of_x, of_y, fewer_x, fewer_y = counts.clamp_(min=0).unbind(1)  # it may not be inside a tie
     return Neighbours(of_x, of_y, fewer_x, fewer_y, columns[:, :k])
 
 
@@ -287,7 +287,8 @@ def tree_neighbours(
             inside = columns[:, : k + 1 + more]
             radius_x = np.abs(a[inside] - a[:, None]).max((1, 2))
             radius_y = np.abs(b[inside] - b[:, None]).max((1, 2))
-        counts += [of_x(radius_x, closed) - more, of_y(radius_y, closed) - more]
+        inside_both = of_x(radius_x, closed), of_y(radius_y, closed)
+        counts += [(inside - more).clamp(min=0) for inside in inside_both]
     near = torch.from_numpy(columns[:, 1 : k + 1])
     return Neighbours(counts[0], counts[1], counts[2], counts[3], near)
 
@@ -308,12 +309,13 @@ class _Within:
         self._tree = None if alone else KDTree(points, metric="chebyshev")
 
     def __call__(self, radius: NDArray[np.float64], closed: bool) -> Tensor:
-        """The counts ``(n,)``, of radii above 0 unless they are closed."""
+        """The counts ``(n,)``; a radius of 0 holds no other unless it is closed."""
         if self._line is not None:
             return self._line.within(radius, closed) - 1
         assert self._tree is not None
-        reach = radius if closed else np.nextafter(radius, 0)
-        return torch.from_numpy(self._tree.query_radius(self.points, reach, count_only=True)) - 1
+        reach = radius if closed else np.nextafter(radius, -1)
+        inside = self._tree.query_radius(self.points, reach.clip(0), count_only=True) - 1
+        return torch.from_numpy(np.where(reach < 0, 0, inside))
 
 
 class _Line:
@@ -392,4 +394,4 @@ def _class_neighbours_on_a_line(
         radii.append(nearest[:, min(k, size - 1) - 1])
         start += size
     radius = torch.cat(radii)
-    return line.within(radius.numpy(), False) - (radius > 0).long()
+    return line.within(radius.numpy(), False) - 1

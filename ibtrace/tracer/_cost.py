@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from ibtrace.errors import ConfigError, CostWarning
-from ibtrace.runtime.schedule import Epochs, Schedule, Steps
+from ibtrace.runtime.schedule import Epochs, Every, Schedule, Steps
 from ibtrace.types import Row
 
 SLOW_LOOK = 10.0
@@ -16,13 +16,19 @@ SLOW_LOOK = 10.0
 SLOW_TRACE = 600.0
 """Likewise, of all the looks that are foreseen."""
 _HORIZON = {"epoch": 100, "step": 1000}
+_ASKED = 100_000  # places that a function, or a log axis, is asked about
 
 
 def _counted(schedule: Schedule, horizon: int) -> int:
     """How many looks there are up to the horizon, or to where the user's own schedule ends."""
+    every = schedule.every if isinstance(schedule, Steps) else schedule
+    if isinstance(every, Epochs):
+        return sum(1 <= at <= horizon for at in every.epochs)
+    if isinstance(every, Every):
+        return horizon // every.n
     looks = 0
     with suppress(ConfigError):
-        for at in range(1, horizon + 1):
+        for at in range(1, min(horizon, _ASKED) + 1):
             looks += schedule(at)
     return looks
 
