@@ -13,6 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, TensorDataset
@@ -227,6 +229,41 @@ def test_what_is_read_only_once_is_refused() -> None:
     for used in ((batch for batch in [(x, y)]), iter([(x, y)]), map(list, [(x, y)]), Used()):
         with pytest.raises(InvalidInput, match=r"used up when it has been read, .*begins anew"):
             ReadAnew(used)
+
+
+def test_workers_that_stay_are_neither_started_nor_taken_for_what_is_used_up() -> None:
+    data = loader(num_workers=2, persistent_workers=True)
+    assert len(ReadAnew(data)) == N
+    assert data._iterator is None
+
+
+class Failing(Dataset[Any]):
+    """Its disk is away for a while, at one sample."""
+
+    away = -1
+
+    def __len__(self) -> int:
+        return N
+
+    def __getitem__(self, index: int) -> Any:
+        if index == self.away:
+            raise OSError("no disk")
+        x, y = samples()
+        return x[index], y[index]
+
+
+@given(away=st.integers(0, N - 1), size=st.integers(1, N), first=st.integers(0, N - 1))
+@settings(max_examples=30)
+def test_what_failed_to_be_read_is_read_when_it_is_there_again(
+    away: int, size: int, first: int
+) -> None:
+    data = Failing()
+    anew = ReadAnew(DataLoader(data, batch_size=size))
+    data.away = away
+    with pytest.raises(OSError, match="no disk"):
+        anew.rows(slice(None))
+    data.away = -1
+    assert torch.equal(anew.rows(slice(first, None)), samples()[0][first:])  # type: ignore[arg-type]
 
 
 def test_what_is_no_batches_is_refused() -> None:

@@ -11,6 +11,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset
 
 from ibtrace.errors import InvalidInput, NonFinite, TooFewSamples, Unsupported
 from ibtrace.numerics.bins import row_ids
@@ -156,15 +157,16 @@ class ReadAnew:
 
     def _between(self, start: int, stop: int) -> dict[str, Tensor]:
         """The inputs of samples that follow each other, by name."""
-        going_on = self._open is not None and self._open.at <= start
-        if self._open is None or not going_on or (_is_array(self._batches) and start):
-            self._open = _Pass(self, start if _is_array(self._batches) else 0)
-        while (skipped := start - self._open.at) > 0:
-            self._open.take(min(skipped, _AT_ONCE))
-        taken = self._open.take(stop - start)
+        reading, self._open = self._open, None  # one that fails is not read on
+        if reading is None or reading.at > start or (_is_array(self._batches) and start):
+            reading = _Pass(self, start if _is_array(self._batches) else 0)
+        while (skipped := start - reading.at) > 0:
+            reading.take(min(skipped, _AT_ONCE))
+        taken = reading.take(stop - start)
         if stop == len(self):
-            reading, self._open = self._open, None
             reading.require_end()
+        else:
+            self._open = reading
         return taken
 
     def _pieces(self, start: int = 0) -> Iterator[tuple[Inputs, Any]]:
@@ -319,6 +321,10 @@ def _require_again(batches: Any) -> None:
     if isinstance(batches, (tuple, Mapping, str, bytes)) or is_graph(batches):
         got = type(batches).__name__
         raise InvalidInput(f"ReadAnew: give a loader, a data set or a list of batches, got a {got}")
+    if isinstance(batches, DataLoader):  # it begins anew if its data set does
+        if not isinstance(batches.dataset, IterableDataset):
+            return
+        batches = batches.dataset
     if not isinstance(batches, Iterable):
         return  # a data set, or nothing that can be read, which says so
     with preserved_generators(*held_generators(batches)):
