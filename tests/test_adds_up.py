@@ -104,6 +104,25 @@ def test_batches_give_what_all_samples_give(estimator: Any, kind: str) -> None:
         assert_same(adding["y"], about_y)
 
 
+@pytest.mark.parametrize("estimator", [SoftEntropy(points=7), Exact()], ids=repr)
+@pytest.mark.parametrize(
+    ("size", "of_type"),
+    [
+        *((size, torch.float64) for size in (1e-320, 1e-170, 1e-130, 1e170, 1e306)),
+        (1, torch.float16),
+        (1, torch.bfloat16),
+    ],
+)
+def test_batches_of_any_size_and_type_give_what_all_samples_give(
+    estimator: Any, size: float, of_type: torch.dtype
+) -> None:
+    data, t = probe("random")
+    t = (t.double() * size).to(of_type)
+    adding = taken_up(estimator, data, t, [7, 30])
+    for name, whole in zip(("x", "y"), estimator.plane(t, data), strict=True):
+        assert_same(adding[name], whole)
+
+
 @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     cuts=st.lists(st.integers(1, N - 1), max_size=6),

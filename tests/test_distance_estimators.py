@@ -166,6 +166,27 @@ def test_a_point_meets_itself_exactly_once() -> None:
     torch.testing.assert_close(sums, torch.ones(3, 2, 900, dtype=torch.float64), rtol=0, atol=0)
 
 
+@given(
+    seed=st.integers(0, 2**20),
+    d=st.integers(1, 30),
+    far=st.floats(2, 60),
+    dtype=st.sampled_from([torch.float32, torch.float64]),
+)
+@settings(max_examples=40)
+def test_the_others_are_told_apart_however_far_a_point_is(
+    seed: int, d: int, far: float, dtype: torch.dtype
+) -> None:
+    points = torch.randn(70, d, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+    points[0] = min(10.0**far, 1e37 if dtype == torch.float32 else 1e60)
+    ids, variance = torch.arange(70) % 3, torch.tensor(0.1 * d)
+    whole, others = (
+        gaussian_sums(t, variance, [i]) for t, i in ((points, ids), (points[1:], ids[1:]))
+    )
+    torch.testing.assert_close(whole[..., 1:], others, rtol=1e-6, atol=0)
+    nested = kernels.nested_gaussian_sums(points, 0.1 * d, 2, [ids])
+    torch.testing.assert_close(nested[0], whole[:, 0], rtol=1e-6, atol=0)
+
+
 @pytest.mark.parametrize("apart", [0.0, 0.6, 30.0])
 @pytest.mark.parametrize("sets", [(), (2,), (90,), (1024,), (3, 90, 1024, 2)])
 def test_kernels_of_blocks_are_summed_as_those_of_all_pairs(

@@ -37,6 +37,7 @@ DIGEST = 16
 def row_digests(rows: Tensor) -> Tensor:
     """128 bits of each row ``(n, d)``, the same for equal rows, int64 ``(n, 2)``; -0 is 0."""
     wide = rows + 0.0 if rows.is_floating_point() else rows.to(torch.int64)
+    wide = wide.float() if wide.dtype == torch.bfloat16 else wide  # which NumPy lacks
     plain = wide.detach().contiguous().cpu().numpy()
     digests = b"".join(hashlib.blake2b(row, digest_size=DIGEST).digest() for row in plain)
     return torch.frombuffer(bytearray(digests), dtype=torch.int64).view(-1, 2)

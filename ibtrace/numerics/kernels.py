@@ -12,11 +12,13 @@ from torch import Tensor
 from ibtrace.numerics.columns import extremes
 from ibtrace.numerics.compiled import kernels
 from ibtrace.numerics.distances import centred, direct
+from ibtrace.numerics.scale import centre
 
 _ONE_HOT_CLASSES = 64
 _LOWEST_EXPONENT = -700.0  # exp(-700) is still a normal float64; below, arithmetic slows down
 _SMALLEST_FOURTH_ROOT = 1e-76  # its fourth power likewise; the sums it adds to are at least 1
 _ROUNDING = 1e-9
+_FAR = 1e6  # widths, of which float64 keeps a part of 1e-10
 _NEGLIGIBLE = 37.0  # exp(-37) is less than half the step of float64 at 1
 _BLOCK, _BLOCK_OF_CUDA = 256, 4096
 
@@ -37,7 +39,7 @@ def gaussian_sums(points: Tensor, variance: Tensor, groups: Sequence[Tensor]) ->
         ``(1 + groups, 2, n)`` float64: for all points and for those in i's class under each of
         the groups, the sums of ``exp(-D / 2v)`` and of ``exp(-D / 8v)``.
     """
-    scaled = centred(points) / (8 * variance.to(torch.float64)).sqrt()
+    scaled = _about_their_middle(points, float((8 * variance.to(torch.float64)).sqrt()))
     return _sums(_Pairs(scaled, groups), 2).flip(0).transpose(0, 1)
 
 
@@ -63,8 +65,21 @@ def nested_gaussian_sums(
         ``(levels, 1 + groups, n)`` float64: the sums over all points, and over those in each
         point's class, at the largest variance first.
     """
-    scaled = centred(points) / (2 * variance) ** 0.5
+    scaled = _about_their_middle(points, (2 * variance) ** 0.5)
     return _sums(_Pairs(scaled, groups, finer=4.0 ** (levels - 1)), levels)
+
+
+def _about_their_middle(points: Tensor, width: float) -> Tensor:
+    """Points in parts of a width, float64: about their mean, or their medians.
+
+    The mean follows a point that is far enough, and in what is left of the others their
+    differences would be lost.
+    """
+    scaled = centred(points) / width
+    if float(scaled.abs().amax()) < _FAR:
+        return scaled
+    wide = points.detach().to(torch.float64)
+    return (wide - centre(wide)) / width
 
 
 def _sums(pairs: _Pairs, levels: int) -> Tensor:

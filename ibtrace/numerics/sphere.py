@@ -10,6 +10,7 @@ from scipy.special import gammaln, ive
 from torch import Tensor
 
 _BLOCK = 512  # rows; in 768 dimensions 3 MiB
+_TOLD = 1e-140, 1e150  # lengths whose squares are numbers, and none is lost
 _SERIES_FROM = 50.0  # orders of Bessel functions from which five terms of Debye's series do
 
 
@@ -55,6 +56,10 @@ def assignments(values: Tensor, references: Tensor, temperature: float) -> tuple
         here = slice(start, start + block)
         rows = values[here].detach().to(torch.float64)
         torch.linalg.vector_norm(rows, dim=-1, keepdim=True, out=lengths[here])
+        if bool(((lengths[here] < _TOLD[0]) | (lengths[here] > _TOLD[1])).any()):
+            size = rows.abs().amax(-1, keepdim=True)
+            rows = rows / torch.where(size > 0, size, 1)
+            torch.linalg.vector_norm(rows, dim=-1, keepdim=True, out=lengths[here])
         scale = torch.where(lengths[here] > 0, lengths[here], 1) * temperature
         p[here] = (rows @ references.T).div_(scale).softmax(-1)
     return p, lengths[:, 0] == 0
