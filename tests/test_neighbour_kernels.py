@@ -270,8 +270,8 @@ def test_nothing_is_nearer_than_a_point_that_is_met_again(
     loops = knn.joint_neighbours(*spaces, k, closed=False, stop_at_tie=False)
     assert trees is not None
     assert loops is not None
-    rows = [space.rows(slice(0, n)) for space in spaces]
-    _, _, counts = knn.count_block(*rows, k, closed=False)
+    dx, dy = (space.rows(slice(0, n)) for space in spaces)
+    _, _, counts = knn.count_block(dx, dy, k, closed=False)
     for ours, theirs, naive in zip(trees, loops, counts.clamp(min=0).unbind(1), strict=False):
         assert torch.equal(ours, naive)
         assert torch.equal(theirs, naive)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import subprocess
 import sys
 import weakref
@@ -263,7 +265,28 @@ def test_what_failed_to_be_read_is_read_when_it_is_there_again(
     with pytest.raises(OSError, match="no disk"):
         anew.rows(slice(None))
     data.away = -1
-    assert torch.equal(anew.rows(slice(first, None)), samples()[0][first:])  # type: ignore[arg-type]
+    assert torch.equal(anew.rows(slice(first, None)), samples()[0][first:])
+
+
+def test_no_samples_are_read_of_nothing_and_a_copy_reads_for_itself() -> None:
+    anew = ReadAnew(loader())
+    for none in (slice(0, 0), slice(N, None), torch.zeros(N, dtype=torch.bool), torch.arange(0)):
+        assert anew.rows(none).shape == (0, 3)
+    whole = samples()[0]
+    assert torch.equal(anew.rows(slice(10)), whole[:10])  # and the reading goes on
+    for other in (copy.deepcopy(anew), pickle.loads(pickle.dumps(anew)), anew):
+        assert torch.equal(other.rows(slice(10, N)), whole[10:])
+
+
+@given(seed=st.integers(0, 2**20))
+@settings(max_examples=20)
+def test_any_samples_in_any_order_are_those_of_the_tensor(seed: int) -> None:
+    generator, anew = torch.Generator().manual_seed(seed), ReadAnew(loader())
+    whole = samples()[0]
+    for size in torch.randint(1, N, (5,), generator=generator).tolist():
+        chosen = torch.randint(N, (size,), generator=generator)
+        for some in (chosen, slice(N - size, N), slice(size // 2, size), torch.arange(N) < size):
+            assert torch.equal(anew.rows(some), whole[some])
 
 
 def test_what_is_no_batches_is_refused() -> None:

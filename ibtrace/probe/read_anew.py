@@ -89,6 +89,10 @@ class ReadAnew:
     def __repr__(self) -> str:
         return f"ReadAnew({type(self._batches).__name__} of {len(self)} samples)"
 
+    def __getstate__(self) -> dict[str, Any]:
+        """All but a reading that goes on: a copy begins its own."""
+        return {**self.__dict__, "_open": None}
+
     def __len__(self) -> int:
         return len(self.hashes)
 
@@ -129,6 +133,8 @@ class ReadAnew:
             return self._built(self._between(start, stop))
         chosen = rows.nonzero()[:, 0] if rows.dtype == torch.bool else rows
         wanted, places = chosen.cpu().unique(return_inverse=True)
+        if not len(wanted):
+            return self._built(self._between(0, 0))
         parts = [
             {name: value[here - start] for name, value in self._between(start, stop).items()}
             for start, stop in _spans(wanted.tolist())
@@ -157,6 +163,8 @@ class ReadAnew:
 
     def _between(self, start: int, stop: int) -> dict[str, Tensor]:
         """The inputs of samples that follow each other, by name."""
+        if stop <= start:
+            return {name: value[:0] for name, value in self.known.items()}
         reading, self._open = self._open, None  # one that fails is not read on
         if reading is None or reading.at > start or (_is_array(self._batches) and start):
             reading = _Pass(self, start if _is_array(self._batches) else 0)
