@@ -85,7 +85,7 @@ def test_events_are_where_the_curves_have_them() -> None:
     assert never["happened"].tolist() == [0, 0]
     assert np.isinf(never["median"]).all()
     assert "did not happen" in str(happened)
-    assert "The intervals of so few seeds cover 94%, not 95 %." in str(happened)
+    assert "The intervals of so few seeds cover 94 %, not 95 %." in str(happened)
 
 
 def test_one_look_beyond_the_line_is_no_crossing_but_at_the_end() -> None:

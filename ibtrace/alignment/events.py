@@ -163,7 +163,8 @@ class Events:
             lines += _told(part)
         coverage = table["coverage"].min()
         if coverage < _CONFIDENCE:
-            lines.append(wrap(f"The intervals of so few seeds cover {coverage:.0%}, not 95 %."))
+            share = f"{100 * coverage:.0f} %"
+            lines.append(wrap(f"The intervals of so few seeds cover {share}, not 95 %."))
         return "\n".join(lines)
 
 

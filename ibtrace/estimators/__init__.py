@@ -97,7 +97,10 @@ def make(name: str, **fields: Any) -> Estimator:
     base, _, preset = name.partition(".") if isinstance(name, str) else ("", "", "")
     kind = registry.get(base)
     if kind is None or (preset and not callable(getattr(kind, preset, None))):
-        raise UnknownName(f"no estimator is called {shown(name)}; there are: {', '.join(names())}")
+        raise UnknownName(
+            f"no estimator is called {shown(name)}; there are: {', '.join(names())}; one of your"
+            " own goes in as an object in Python, or by class_path in a configuration"
+        )
     build = getattr(kind, preset) if preset else kind
     known = [field.name for field in dataclasses.fields(kind)]
     made: Estimator = built(f"estimator {name}", build, fields, known)
