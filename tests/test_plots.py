@@ -70,6 +70,20 @@ def test_the_plane_says_what_it_shows() -> None:
         assert word in said
 
 
+def test_the_axes_of_points_that_coincide_do_not_show_rounding_errors() -> None:
+    trace = Trace.create(meta={"layers": ["fc"], "n": 512})
+    for epoch in (0, 1):
+        bits = 3 + epoch * 1e-12
+        trace.append(
+            Row(0, epoch, None, "fc", quantity, "Exact", "T", bits, NAN, NAN, NAN, "", {}, 0.0)
+            for quantity in (I_XT, I_TY)
+        )
+    axes = plots.information_plane(trace).axes[0]
+    for low, high in (axes.get_xlim(), axes.get_ylim()):
+        assert low < 3 < high
+        assert high - low >= 0.1
+
+
 def test_every_snapshot_is_one_line_through_all_layers() -> None:
     trace = make_trace()
     figure = plots.information_plane(trace)

@@ -38,6 +38,7 @@ from ibtrace.runtime.text import wrap
 from ibtrace.types import I_TY, I_XT, TraceLike
 
 _ONE_ROW, _COLUMNS = 4, 5
+_LEAST_SPAN = 0.1  # bits that an axis shows at least
 
 
 @styled
@@ -254,7 +255,11 @@ class Plane:
     def dress(self, axes: Axes) -> None:
         """Ceilings, labels and limits: everything but snapshots, title, legend, colour bar."""
         self._draw_ceilings(axes)
-        axes.update_datalim(self.points[[I_XT, I_TY]].to_numpy())
+        shown = self.points[[I_XT, I_TY]].dropna().to_numpy()
+        axes.update_datalim(shown)
+        if len(shown):  # of points that coincide the axes would show rounding errors
+            middle = (shown.min(0) + shown.max(0)) / 2
+            axes.update_datalim([middle - _LEAST_SPAN / 2, middle + _LEAST_SPAN / 2])
         axes.autoscale_view()
         if self.bound is not None:
             _bound.make_room(axes, self.bound)
