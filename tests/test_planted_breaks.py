@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ibtrace import lenses
+from tests import mutants
 from tests.planted_breaks import BREAKS, OTHERS, ROOT, Break, planted, run_tests
 
 
@@ -51,3 +52,16 @@ def test_a_break_that_is_noticed_is_caught_and_one_that_is_not_survives(tmp_path
         planted(tmp_path, Break("", "__init__.py", "return y", "", tests)).__enter__()
     with pytest.raises(RuntimeError, match="ended with 4"):
         run_tests(tmp_path, ("test_none.py",))
+
+
+def test_what_a_mutant_is_excused_for_stands_in_the_code() -> None:
+    known = {mutants.excuse(each) for each in mutants.mutants()}
+    assert set(mutants.EXPLAINED) <= known
+
+
+def test_a_mutant_is_one_change() -> None:
+    text = "def f(a: int) -> bool:\n    return a < 1 and not a == -2\n"
+    found = [what for node in ast.walk(ast.parse(text)) for what, _ in mutants.changes(node)]
+    assert sorted(found) == [
+        "1 to 2", "2 to 3", "And to Or", "Eq to NotEq", "Lt to LtE", "without Not", "without USub",
+    ]  # fmt: skip
