@@ -228,7 +228,7 @@ class Covered:
         self._known: dict[str, dict[int, list[str]]] = {}
 
     def tests(self, file: str, line: int) -> list[str]:
-        """Of a line, those that run least of the module first: they are about it."""
+        """Of a line, those that run least of the module first, as they are about it."""
         if (name := Path(file).name) in _COMPILED:
             return [f"tests/{each}" for each in _COMPILED[name]]
         if file not in self._known:
@@ -238,7 +238,8 @@ class Covered:
             self._known[file] = {n: [c for c in of if c] for n, of in by_line.items()}
         lines = self._known[file]
         width = Counter(context for of in lines.values() for context in of)
-        found = {each.split("|")[0] for each in lines.get(line, [])}
+        those = lines.get(line) or [*width]  # what runs at the import alone is seen by any test
+        found = {each.split("|")[0] for each in those}
         return sorted(found, key=lambda each: (width[f"{each}|run"], each))
 
 
