@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 import subprocess
@@ -16,7 +17,7 @@ from ibtrace import estimators
 ROOT = Path(__file__).parent.parent
 BESIDE = {
     "binning": {"ibsgd"},
-    "binning, 50 networks in a call": {"ibsgd"},
+    "binning, 300 layers in a call": {"ibsgd"},
     "binning as IDNNs": {"IDNNs"},
     "exact": {"unique rows"},
     "kde": {"ibsgd"},
@@ -59,3 +60,12 @@ def test_the_machine_and_the_packages_are_told(found: dict[str, Any]) -> None:
     assert found["environment"]["packages"].keys() >= {"numba", "torch", "npeet-plus"}
     assert found["replication"]["exponents"].keys() == {"seeds", "layers"}
     assert all(gib > 0.05 for gib in found["memory"].values())
+
+
+def test_what_looks_add_to_a_training_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    overhead: Any = importlib.import_module("overhead")
+    monkeypatch.setattr(overhead, "SAMPLES", 300)
+    for row in overhead.shares().values():
+        assert all(row[name]["snapshot (CPU s)"] >= 0 for name in overhead.ESTIMATORS)
+        assert row["snapshots in 100 epochs"] > 10
