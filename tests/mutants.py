@@ -47,6 +47,11 @@ _COMPILED = {  # modules of compiled loops, and the tests of these
     "_screened.py": ["test_neighbour_kernels.py"],
 }
 EXPLAINED = {
+    (
+        "estimators/edge.py",
+        'columns = _sized(columns - centre(columns), "rank" if scale == "rank" else "column")',
+        ("Sub to Add"),
+    ): "where a grid begins is drawn, and each column is sized about its own centre",
     ("numerics/noisy_mixtures.py", "scale = self.centres.abs().masked_fill(~live, 1)", "1 to 2"): (
         "what a dead unit adds to a volume is taken away again: its kind of pattern has it too"
     ),
