@@ -540,7 +540,8 @@ def test_the_page_shows_figures_that_are_there_and_commands_that_parse() -> None
 
 @pytest.mark.slow
 def test_the_code_of_the_page_runs_as_printed() -> None:
-    blocks = re.findall(r"^```python\n(.*?)^```$", DOCS.read_text(), re.DOTALL | re.MULTILINE)
+    text = DOCS.read_text() + (DOCS.parent / "extending" / "estimator.md").read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
     module = types.ModuleType("page")
     scope = vars(module)
     sys.modules["page"] = module  # where pickle looks for the estimator's class
@@ -551,6 +552,7 @@ def test_the_code_of_the_page_runs_as_printed() -> None:
         del sys.modules["page"]
     assert (scope["frame"]["status"] == "ok").all()
     assert scope["frame"]["error"].abs().max() < 0.3
+    assert set(scope["tracer"].trace.frame()["quantity"]) == {I_XT, "I(T;Y)"}
 
 
 def test_calibration_laws_take_the_scales_of_the_data_and_keep_their_information() -> None:

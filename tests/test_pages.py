@@ -30,7 +30,11 @@ RUN_BY = {
     "docs/resolution.md": "test_docs::test_the_page_on_resolution_runs_as_printed",
     "docs/bound.md": "test_docs::test_the_page_on_the_bound_runs_and_prints_what_it_says",
     "docs/estimators.md": "test_compare::test_the_code_of_the_page_runs_as_printed",
-    "docs/extending.md": "test_from_outside::scope",
+    "docs/extending/estimator.md": "test_compare::test_the_code_of_the_page_runs_as_printed",
+    **{
+        f"docs/extending/{name}.md": "test_from_outside::scope"
+        for name in ("lens", "plot", "paper", "sink", "law")
+    },
     "docs/gallery.md": "test_gallery::test_every_figure_is_drawn_by_what_stands_beside_it",
     "docs/sweeps.md": "test_sweep::test_the_python_of_the_page_runs",
     "docs/targets.md": "test_named::test_the_page_runs_as_printed",

@@ -110,7 +110,7 @@ CONCEPTS: dict[str, tuple[str, str, list[str]]] = {
     "papers": (
         "Papers, claims and predictions",
         "What a replication is made of ([one of your own]"
-        "(../extending.md#a-data-set-a-network-and-a-paper)).",
+        "(../extending/paper.md)).",
         [
             *("ibtrace.papers.Paper", "ibtrace.claims.Claim", "ibtrace.claims.Outcome"),
             *("ibtrace.predictions.Prediction", "ibtrace.predictions.of_each"),
