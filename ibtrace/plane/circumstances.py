@@ -35,7 +35,8 @@ def training(scalars: pd.DataFrame | None, rule: Rule, clock: str = "epoch") -> 
     """Share of the training loss's fall that came in the last half of the epochs, or steps."""
     unknown = "whether training had converged is unknown."
     if scalars is None or not (scalars["name"] == "train_loss").any():
-        return Training(None, f"No train_loss was recorded: {unknown}")
+        told = "snapshot(epoch, train_loss=...) and log(epoch, train_loss=...) record it"
+        return Training(None, f"No train_loss was recorded ({told}): {unknown}")
     losses = scalars[(scalars["name"] == "train_loss") & np.isfinite(scalars["value"])]
     if losses["epoch"].nunique() < 3:
         return Training(None, f"Fewer than 3 {clock}s have a train_loss: {unknown}")
