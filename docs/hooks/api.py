@@ -109,8 +109,7 @@ CONCEPTS: dict[str, tuple[str, str, list[str]]] = {
     ),
     "papers": (
         "Papers, claims and predictions",
-        "What a replication is made of ([one of your own]"
-        "(../extending/paper.md)).",
+        "What a replication is made of ([one of your own](../extending/paper.md)).",
         [
             *("ibtrace.papers.Paper", "ibtrace.claims.Claim", "ibtrace.claims.Outcome"),
             *("ibtrace.predictions.Prediction", "ibtrace.predictions.of_each"),
